@@ -1,0 +1,1 @@
+"""The ExampleGen that reads COCO-panoptic data sets. Import the modules by name."""

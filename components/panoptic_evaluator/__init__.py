@@ -1,0 +1,1 @@
+"""Prediction, panoptic quality, gate and report. Import the modules by name."""
