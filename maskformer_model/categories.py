@@ -1,0 +1,155 @@
+"""The categories of a data set: the only place where category ids of the files and class indices of tensors meet.
+
+A COCO panoptic json numbers its categories with gaps (1..200 for the 133 of COCO 2017); tensors number the same
+categories densely from 0, in the order in which the file lists them. Mixing the two numberings turns stuff into things
+without an error, so they are two types and this module alone converts between them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any, NewType
+
+import numpy as np
+
+CocoCategoryId = NewType("CocoCategoryId", int)  # As the files number them, with gaps; only on disk.
+ClassIndex = NewType("ClassIndex", int)  # Dense from 0; only in tensors.
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Category:
+    """One category as a COCO panoptic json lists it.
+
+    Attributes:
+        id: The file's own number of the category.
+        name: What a person calls it.
+        isthing: True for countable things, False for amorphous stuff.
+        color: RGB in 0..255 for drawings.
+    """
+
+    id: CocoCategoryId
+    name: str
+    isthing: bool
+    color: tuple[int, int, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class CategoryTable:
+    """All categories of a data set, in class-index order.
+
+    Raises:
+        ValueError: if there is no category, or two share an id.
+    """
+
+    categories: tuple[Category, ...]
+
+    def __post_init__(self):
+        if not self.categories:
+            raise ValueError("A data set needs at least one category. Received an empty list of categories.")
+        ids = [category.id for category in self.categories]
+        repeated = sorted({category_id for category_id in ids if ids.count(category_id) > 1})
+        if repeated:
+            raise ValueError(f"Category ids must be unique. Received twice: {repeated}")
+
+    @classmethod
+    def from_coco(cls, categories: Iterable[Mapping[str, Any]]) -> CategoryTable:
+        """Reads the `categories` list of a COCO json.
+
+        Args:
+            categories: Dicts with `id` and `name`; `isthing` (default 1) and `color` (default: derived from the id)
+                are optional, because instance files have neither.
+
+        Raises:
+            ValueError: if an entry has no id or name, or an id repeats.
+        """
+        return cls(tuple(_category_from_coco(entry) for entry in categories))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> CategoryTable:
+        """Reads a file that `save` wrote, or any json list of COCO categories."""
+        with open(path, encoding="utf-8") as file:
+            return cls.from_coco(json.load(file))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the table as a COCO `categories` list."""
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump(self.to_coco(), file, indent=1)
+
+    def to_coco(self) -> list[dict[str, Any]]:
+        """The table as a COCO `categories` list."""
+        return [
+            {"id": int(c.id), "name": c.name, "isthing": int(c.isthing), "color": list(c.color)}
+            for c in self.categories
+        ]
+
+    @property
+    def num_classes(self) -> int:
+        """Number of categories, without the no-object class."""
+        return len(self.categories)
+
+    @functools.cached_property
+    def isthing(self) -> np.ndarray:
+        """`[classes]` bool, True for things."""
+        return np.array([category.isthing for category in self.categories], dtype=bool)
+
+    @functools.cached_property
+    def category_ids(self) -> np.ndarray:
+        """`[classes]` int64, the file's id of each class index."""
+        return np.array([category.id for category in self.categories], dtype=np.int64)
+
+    @functools.cached_property
+    def names(self) -> tuple[str, ...]:
+        """`[classes]` names."""
+        return tuple(category.name for category in self.categories)
+
+    @functools.cached_property
+    def colors(self) -> np.ndarray:
+        """`[classes, 3]` uint8 RGB."""
+        return np.array([category.color for category in self.categories], dtype=np.uint8)
+
+    @functools.cached_property
+    def _class_of_id(self) -> dict[int, int]:
+        return {int(category.id): index for index, category in enumerate(self.categories)}
+
+    def class_index(self, category_id: int) -> ClassIndex:
+        """The class index of a file's category id.
+
+        Raises:
+            KeyError: if the data set has no such category.
+        """
+        try:
+            return ClassIndex(self._class_of_id[int(category_id)])
+        except KeyError:
+            raise KeyError(
+                f"`category_id` must be one of the data set's {self.num_classes} category ids. Received: {category_id}"
+            ) from None
+
+    def category_id(self, class_index: int) -> CocoCategoryId:
+        """The file's category id of a class index.
+
+        Raises:
+            IndexError: if the index is outside 0..num_classes-1.
+        """
+        if not 0 <= class_index < self.num_classes:
+            raise IndexError(f"`class_index` must be in 0..{self.num_classes - 1}. Received: {class_index}")
+        return self.categories[class_index].id
+
+
+def _category_from_coco(entry: Mapping[str, Any]) -> Category:
+    missing = [key for key in ("id", "name") if key not in entry]
+    if missing:
+        raise ValueError(f"A category needs `id` and `name`. Missing: {missing}. Received: {dict(entry)}")
+    category_id = int(entry["id"])
+    # Well spread default colours: the golden ratio walks round the hue circle without repeating.
+    default_color = tuple(int(255 * (0.35 + 0.6 * ((category_id * step) % 1.0))) for step in (0.618, 0.382, 0.764))
+    red, green, blue = (int(value) for value in entry.get("color", default_color))
+    return Category(
+        id=CocoCategoryId(category_id),
+        name=str(entry["name"]),
+        isthing=bool(entry.get("isthing", 1)),
+        color=(red, green, blue),
+    )
