@@ -1,0 +1,39 @@
+"""What every test shares: a quiet environment, set before TensorFlow is imported, and the folder of shared data."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+
+import pytest
+
+# TensorFlow, Keras and gRPC read these once, when they are imported.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+# Without it TensorFlow and Google's clients look for a cloud machine's account first, and wait where there is none.
+os.environ.setdefault("NO_GCE_CHECK", "true")
+
+PROJECT_DIR = pathlib.Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def project_dir() -> pathlib.Path:
+    """The root of the checkout."""
+    return PROJECT_DIR
+
+
+@pytest.fixture(scope="session")
+def shared_dir() -> pathlib.Path:
+    """The folder `shared` beside the checkout: real COCO photos and the reference's numbers.
+
+    It is not part of the repository, so a test that needs it is skipped where it is absent. A build server always has
+    it: there (`CI` is set) its absence is an error and not a silent hole in the tests.
+    """
+    directory = PROJECT_DIR.parent / "shared"
+    if not directory.is_dir():
+        message = f"The folder of shared data must stand beside the checkout. Not found: {directory}"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    return directory
