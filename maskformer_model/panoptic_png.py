@@ -1,0 +1,116 @@
+"""Panoptic PNG files: segment ids as colours, id = R + 256 G + 65536 B (the COCO panoptic format).
+
+An 8-bit RGB PNG without transparency is the only form that carries ids unharmed, so every other form is refused from
+the file's header, before any pixel is decoded. What the ids mean is in the json beside the PNG and not known here.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+MAX_SEGMENT_ID = 256**3 - 1
+VOID_SEGMENT_ID = 0
+
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_COLOR_TYPES = {0: "grayscale", 2: "RGB", 3: "palette", 4: "grayscale with alpha", 6: "RGB with alpha"}
+
+
+def rgb_to_segment_ids(rgb: np.ndarray) -> np.ndarray:
+    """Turns colours into segment ids.
+
+    Args:
+        rgb: `[height, width, 3]` uint8.
+
+    Returns:
+        `[height, width]` int32 in 0..2**24-1, 0 = void.
+
+    Raises:
+        ValueError: if `rgb` has another shape or dtype.
+    """
+    if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
+        raise ValueError(f"`rgb` must be uint8 [height, width, 3]. Received: {rgb.dtype} {list(rgb.shape)}")
+    channels = rgb.astype(np.int32)
+    return channels[..., 0] + 256 * channels[..., 1] + 65536 * channels[..., 2]
+
+
+def segment_ids_to_rgb(segment_ids: np.ndarray) -> np.ndarray:
+    """Turns segment ids into colours; the inverse of `rgb_to_segment_ids`.
+
+    Args:
+        segment_ids: `[height, width]` integers in 0..2**24-1.
+
+    Returns:
+        `[height, width, 3]` uint8.
+
+    Raises:
+        ValueError: if `segment_ids` is not two-dimensional, not integer, or has an id outside 24 bits.
+    """
+    if segment_ids.ndim != 2 or not np.issubdtype(segment_ids.dtype, np.integer):
+        raise ValueError(
+            f"`segment_ids` must be integer [height, width]. Received: {segment_ids.dtype} {list(segment_ids.shape)}"
+        )
+    if segment_ids.size and not (segment_ids.min() >= 0 and segment_ids.max() <= MAX_SEGMENT_ID):
+        raise ValueError(
+            f"`segment_ids` must be in 0..{MAX_SEGMENT_ID}. Received: {segment_ids.min()}..{segment_ids.max()}"
+        )
+    return np.stack([segment_ids & 255, (segment_ids >> 8) & 255, (segment_ids >> 16) & 255], axis=-1).astype(np.uint8)
+
+
+def panoptic_png_size(png_bytes: bytes) -> tuple[int, int]:
+    """Reads `(height_px, width_px)` from the header of a panoptic PNG, without decoding it.
+
+    Raises:
+        ValueError: if the bytes are not a PNG, or one of another form than 8-bit RGB.
+    """
+    if len(png_bytes) < 33 or png_bytes[:8] != _SIGNATURE or png_bytes[12:16] != b"IHDR":
+        raise ValueError(f"A panoptic PNG must begin with a PNG header. Received: {png_bytes[:16]!r}")
+    width_px, height_px, bit_depth, color_type = struct.unpack(">IIBB", png_bytes[16:26])
+    if (bit_depth, color_type) != (8, 2):
+        form = _COLOR_TYPES.get(color_type, f"colour type {color_type}")
+        raise ValueError(f"A panoptic PNG must be 8-bit RGB. Received: {bit_depth}-bit {form}")
+    return height_px, width_px
+
+
+def decode_panoptic_png(png_bytes: bytes) -> np.ndarray:
+    """Decodes a panoptic PNG.
+
+    Args:
+        png_bytes: a whole file.
+
+    Returns:
+        `[height, width]` int32 segment ids, 0 = void.
+
+    Raises:
+        ValueError: if the bytes are not a whole 8-bit RGB PNG.
+    """
+    panoptic_png_size(png_bytes)
+    try:
+        with Image.open(io.BytesIO(png_bytes), formats=("PNG",)) as image:
+            rgb = np.asarray(image)
+    # Pillow reports damage by several unrelated types, among them SyntaxError for a broken chunk.
+    except (OSError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        raise ValueError(f"A panoptic PNG must be a whole PNG file. Received one that fails with: {error}") from error
+    return rgb_to_segment_ids(rgb)
+
+
+def encode_panoptic_png(segment_ids: np.ndarray) -> bytes:
+    """Encodes segment ids as a panoptic PNG; the inverse of `decode_panoptic_png`.
+
+    Args:
+        segment_ids: `[height, width]` integers in 0..2**24-1, at least one pixel.
+
+    Returns:
+        A whole PNG file.
+
+    Raises:
+        ValueError: as `segment_ids_to_rgb`, or if there is no pixel.
+    """
+    if not segment_ids.size:
+        raise ValueError(f"`segment_ids` must have at least one pixel. Received shape: {list(segment_ids.shape)}")
+    buffer = io.BytesIO()
+    Image.fromarray(segment_ids_to_rgb(segment_ids)).save(buffer, format="PNG")
+    return buffer.getvalue()
