@@ -1,0 +1,84 @@
+# Needs python3.11 (with its venv module) and make; everything else is installed from the locks into .venv by pip alone.
+#
+#   make demo ARGS="--root /somewhere"     make test PYTEST_ARGS="tests/maskformer_model -k losses"
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+PYTEST_ARGS ?=
+
+# The locks hold every package, so pip resolves nothing; the build tools come from a lock of their own.
+PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation
+FROM_LOCK := $(PIP_INSTALL) --require-hashes -r
+COMPILE_LOCK := $(BIN)/uv pip compile --quiet --no-header --no-annotate --no-emit-index-url --generate-hashes \
+	--python-version 3.11 --python-platform x86_64-manylinux_2_28 --override requirements/overrides.txt
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test test-slow check lint env env-pipeline env-parity lock clean clean-env
+
+help:  ## List the targets.
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r target text; do \
+		printf '%-20s %s\n' "$$target" "$$text"; done
+
+demo: env-pipeline  ## Run the pipeline on generated scenes, or with ARGS="--data DIR ...".
+	$(BIN)/python pipeline/run_local.py $(ARGS)
+
+test: env  ## Run all tests but the slow ones (at most 10 minutes on two cores).
+	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+
+test-slow: env  ## Run the slow tests: end-to-end runs and injected faults.
+	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+
+lint: env  ## Check style and types.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+check: lint  ## Check style and types and run all tests.
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+env: $(VENV)/dev.installed $(VENV)/project.installed  ## Set up .venv for the pipeline, tests and checks.
+
+# Enough for `make demo`; dev.lock holds all of pipeline.lock, so `make env` sets it up as well.
+env-pipeline: $(VENV)/pipeline.installed $(VENV)/project.installed  ## Set up .venv for the pipeline alone.
+
+env-parity: env  ## Add what comparisons with PyTorch need (torch, transformers).
+	$(FROM_LOCK) requirements/parity.lock
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet torch
+
+$(VENV)/build.installed: requirements/build.lock
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "Python 3.11 is needed. Received: " + sys.version)'
+	$(PYTHON) -m venv $(VENV)
+	$(FROM_LOCK) requirements/build.lock
+	@touch $@
+
+$(VENV)/pipeline.installed: requirements/pipeline.lock $(VENV)/build.installed
+	@echo "Installing requirements/pipeline.lock into $(VENV): a few minutes the first time."
+	$(FROM_LOCK) requirements/pipeline.lock
+	@touch $@
+
+$(VENV)/dev.installed: requirements/dev.lock $(VENV)/build.installed
+	@echo "Installing requirements/dev.lock into $(VENV): a few minutes the first time."
+	$(FROM_LOCK) requirements/dev.lock
+	@touch $(VENV)/pipeline.installed $@
+
+# Editable, so that scripts, tests and Beam's workers find the packages from any directory.
+$(VENV)/project.installed: setup.py $(VENV)/build.installed
+	$(PIP_INSTALL) --editable .
+	@touch $@
+
+lock: env  ## Write the locks anew, keeping versions where they still fit (UPGRADE="--upgrade" takes the newest).
+	$(COMPILE_LOCK) $(UPGRADE) setup.py --extra pipeline --extra jax requirements/dev.in -o requirements/dev.lock
+	$(COMPILE_LOCK) -c requirements/dev.lock setup.py --extra pipeline -o requirements/pipeline.lock
+	$(COMPILE_LOCK) -c requirements/dev.lock setup.py -o requirements/train.lock
+	$(COMPILE_LOCK) -c requirements/dev.lock requirements/build.in -o requirements/build.lock
+	$(COMPILE_LOCK) -c requirements/dev.lock requirements/parity.in -o requirements/parity.lock
+
+clean:  ## Remove caches and built packages; runs/ and .venv stay.
+	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +
+
+clean-env:  ## Remove .venv.
+	rm -rf $(VENV)

@@ -1,0 +1,44 @@
+"""Packs the project; also what Beam's `--setup_file` sends to workers.
+
+`pip install .` brings what `maskformer_model` needs to train, export and predict. `components` and `pipeline` come along
+but need TFX, whose own requirements cannot be resolved on a glibc below 2.39; install requirements/pipeline.lock with
+`--no-deps` first (CONTRIBUTING.md). Tools for tests and checks are in requirements/dev.in and in no install.
+"""
+
+import setuptools
+
+TRAINING = [
+    "keras>=3.15,<4",
+    "numpy>=1.26,<3",
+    "pillow>=12",
+    "pycocotools>=2.0.10",
+    "tensorflow>=2.21,<2.22",
+]
+EXTRAS = {
+    "pipeline": [
+        "apache-beam>=2.77,<2.78",
+        "kfp>=2.16,<2.17",
+        "setuptools",  # Beam packs the project with it for its workers.
+        "tfx==1.21.0",
+    ],
+    "jax": ["jax>=0.10"],
+    "parity": ["safetensors>=0.7", "torch>=2.9", "transformers>=5"],
+}
+
+setuptools.setup(
+    name="maskformer-tfx",
+    version="0.1.0",
+    description="MaskFormer panoptic segmentation in Keras, trained, gated and served by a TFX pipeline",
+    long_description="See README.md of the repository.",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=setuptools.find_packages(
+        include=[
+            f"{package}{part}" for package in ("maskformer_model", "components", "pipeline") for part in ("", ".*")
+        ]
+    ),
+    package_data={"": ["*.html", "*.j2", "*.json", "*.pbtxt"]},
+    install_requires=TRAINING,
+    extras_require=EXTRAS,
+    zip_safe=False,
+)
