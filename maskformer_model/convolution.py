@@ -1,0 +1,145 @@
+"""Convolution with its norm and activation, padded as PyTorch pads.
+
+The reference (detectron2 `layers/wrappers.py`, `batch_norm.py`) pads a stride-2 convolution symmetrically, where "same"
+padding would shift the picture by half a pixel. Its batch norms are frozen: constants that are folded into the kernel
+here, so that a step neither stores nor scales a full-size map for them.
+"""
+
+from __future__ import annotations
+
+import keras
+from keras import ops
+
+NORM_EPSILON = 1e-5
+GROUPS = 32
+
+
+def xavier_fan_in_uniform() -> keras.initializers.Initializer:
+    """Caffe2's Xavier: uniform in +-sqrt(3 / fan_in) (fvcore `c2_xavier_fill`)."""
+    return keras.initializers.VarianceScaling(scale=1.0, mode="fan_in", distribution="uniform")
+
+
+def msra_fan_out_normal() -> keras.initializers.Initializer:
+    """Normal with variance 2 / fan_out (fvcore `c2_msra_fill`)."""
+    return keras.initializers.VarianceScaling(scale=2.0, mode="fan_out", distribution="untruncated_normal")
+
+
+class FrozenBatchNorm(keras.layers.Layer):
+    """Batch norm with constant statistics and a constant affine map (detectron2 `FrozenBatchNorm2d`).
+
+    Nothing of it is trained or updated; `scale_and_shift` is the affine map that it amounts to.
+    """
+
+    def __init__(self, epsilon: float = NORM_EPSILON, **kwargs):
+        super().__init__(**kwargs)
+        self.epsilon = epsilon
+
+    def build(self, input_shape):
+        shape = (input_shape[-1],)
+        self.gamma = self.add_weight(name="gamma", shape=shape, initializer="ones", trainable=False)
+        self.beta = self.add_weight(name="beta", shape=shape, initializer="zeros", trainable=False)
+        self.moving_mean = self.add_weight(name="moving_mean", shape=shape, initializer="zeros", trainable=False)
+        self.moving_variance = self.add_weight(name="moving_variance", shape=shape, initializer="ones", trainable=False)
+
+    def scale_and_shift(self):
+        """`([channels], [channels])` such that the norm is `x * scale + shift`."""
+        scale = self.gamma * ops.rsqrt(self.moving_variance + self.epsilon)
+        return scale, self.beta - self.moving_mean * scale
+
+    def call(self, inputs):
+        scale, shift = self.scale_and_shift()
+        return inputs * scale + shift
+
+    def get_config(self):
+        return {**super().get_config(), "epsilon": self.epsilon}
+
+
+def make_norm(norm: str, name: str = "norm") -> keras.layers.Layer:
+    """A normalisation layer by name: "frozen_batch", "batch" or "group" (32 groups), epsilon 1e-5.
+
+    Raises:
+        ValueError: if the name is another.
+    """
+    if norm == "frozen_batch":
+        return FrozenBatchNorm(name=name)
+    if norm == "batch":
+        return keras.layers.BatchNormalization(epsilon=NORM_EPSILON, momentum=0.9, synchronized=False, name=name)
+    if norm == "group":
+        return keras.layers.GroupNormalization(groups=GROUPS, epsilon=NORM_EPSILON, name=name)
+    raise ValueError(f"`norm` must be 'frozen_batch', 'batch' or 'group'. Received: {norm!r}")
+
+
+class ConvNorm(keras.layers.Layer):
+    """Square convolution, then an optional norm, then an optional ReLU: `[batch, height, width, channels]` float.
+
+    Args:
+        filters: Output channels.
+        kernel_size: Odd edge length of the kernel.
+        stride: Output size is ceil(size / stride).
+        dilation: Distance between kernel taps; only with `stride` 1 or a first tap pattern as the reference's.
+        norm: None, "frozen_batch", "batch" or "group".
+        activation: None or "relu".
+        use_bias: A bias instead of the norm's shift.
+        kernel_initializer: Default: Caffe2's Xavier.
+    """
+
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: int,
+        *,
+        stride: int = 1,
+        dilation: int = 1,
+        norm: str | None = None,
+        activation: str | None = None,
+        use_bias: bool = False,
+        kernel_initializer=None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if kernel_size % 2 == 0:
+            raise ValueError(f"`kernel_size` must be odd. Received: {kernel_size}")
+        self.filters = filters
+        self.kernel_size = kernel_size
+        self.stride = stride
+        self.dilation = dilation
+        self.activation = activation
+        self.use_bias = use_bias
+        self.kernel_initializer = kernel_initializer or xavier_fan_in_uniform()
+        self.norm = make_norm(norm) if norm else None
+
+    def build(self, input_shape):
+        size = self.kernel_size
+        self.kernel = self.add_weight(
+            name="kernel", shape=(size, size, input_shape[-1], self.filters), initializer=self.kernel_initializer
+        )
+        if self.use_bias:
+            self.bias = self.add_weight(name="bias", shape=(self.filters,), initializer="zeros")
+        if self.norm is not None:
+            self.norm.build((*input_shape[:-1], self.filters))
+
+    def call(self, inputs, training=None):
+        kernel = ops.cast(self.kernel, inputs.dtype)
+        if isinstance(self.norm, FrozenBatchNorm):
+            scale, shift = self.norm.scale_and_shift()
+            outputs = self._convolve(inputs, kernel * ops.cast(scale, kernel.dtype))
+            outputs = outputs + ops.cast(shift, outputs.dtype)
+        else:
+            outputs = self._convolve(inputs, kernel)
+            if self.use_bias:
+                outputs = outputs + ops.cast(self.bias, outputs.dtype)
+            if self.norm is not None:
+                outputs = self.norm(outputs, training=training) if _is_batch_norm(self.norm) else self.norm(outputs)
+        return ops.relu(outputs) if self.activation == "relu" else outputs
+
+    def _convolve(self, inputs, kernel):
+        padding = "same"
+        if self.stride > 1 and self.kernel_size > 1:
+            margin = self.dilation * (self.kernel_size // 2)
+            inputs = ops.pad(inputs, [[0, 0], [margin, margin], [margin, margin], [0, 0]])
+            padding = "valid"
+        return ops.conv(inputs, kernel, strides=self.stride, padding=padding, dilation_rate=self.dilation)
+
+
+def _is_batch_norm(layer: keras.layers.Layer) -> bool:
+    return isinstance(layer, keras.layers.BatchNormalization)

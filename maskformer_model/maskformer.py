@@ -1,0 +1,128 @@
+"""MaskFormer: a set of (class, mask) predictions from one image (arXiv:2107.06278).
+
+backbone -> pixel decoder -> transformer decoder -> class logits and mask logits, for the last decoder layer and, with
+deep supervision, for all of them. Losses are in `losses.py`, what the logits mean as segments in `inference.py`.
+"""
+
+from __future__ import annotations
+
+import keras
+from keras import ops
+
+from maskformer_model.backbones.registry import build_backbone
+from maskformer_model.config import ModelConfig
+from maskformer_model.convolution import ConvNorm
+from maskformer_model.pixel_decoder import PixelDecoder
+from maskformer_model.transformer import Decoder, Encoder, sine_position_embedding, torch_default_uniform
+
+
+class MaskFormer(keras.Model):
+    """The whole network.
+
+    `call(image)`: `[batch, height, width, 3]` float, normalised (see `preprocessing.normalize`) -> dict with
+
+    - `class_logits`: `[batch, queries, classes + 1]`; the last class is "no object";
+    - `mask_logits`: `[batch, queries, height / 4, width / 4]`, sizes rounded up;
+    - `aux_outputs`: the same two for decoder layers 0 to the last but one, in order; empty without deep supervision.
+
+    Args:
+        config: What to build; `num_classes` must be set.
+
+    Raises:
+        ValueError: if `config.num_classes` is 0.
+    """
+
+    def __init__(self, config: ModelConfig, **kwargs):
+        super().__init__(**kwargs)
+        if config.num_classes < 1:
+            raise ValueError(f"`task.model.num_classes` must be positive. Received: {config.num_classes}")
+        self.config = config
+        self.backbone = build_backbone(config.backbone)
+        self.pixel_decoder = PixelDecoder(config, name="pixel_decoder")
+        self.predictor = TransformerPredictor(config, in_channels=self._decoder_channels(), name="predictor")
+
+    def _decoder_channels(self) -> int:
+        if self.config.which_pixel_decoder == "transformer_fpn":
+            return self.config.pixel_decoder_dim
+        return self.backbone.output_channels["res5"]
+
+    def call(self, image, training=None):
+        outputs = self.outputs_with_features(image, training=training)
+        return {name: outputs[name] for name in ("class_logits", "mask_logits", "aux_outputs")}
+
+    def outputs_with_features(self, image, training=None):
+        """`call`, plus what lies between: `features` by stage, `encoder_features` (or None) and `mask_features`."""
+        features = self.backbone(image, training=training)
+        mask_features, encoded = self.pixel_decoder(features, training=training)
+        memory = features["res5"] if encoded is None else encoded
+        predictions = self.predictor(memory, mask_features, training=training)
+        return {
+            **predictions[-1],
+            "aux_outputs": predictions[:-1],
+            "features": features,
+            "encoder_features": encoded,
+            "mask_features": mask_features,
+        }
+
+
+class TransformerPredictor(keras.layers.Layer):
+    """Transformer decoder and the two heads (reference `transformer_predictor.py`)."""
+
+    def __init__(self, config: ModelConfig, in_channels: int, **kwargs):
+        super().__init__(**kwargs)
+        dim = config.hidden_dim
+        self.dim = dim
+        self.mask_dim = config.mask_dim
+        self.deep_supervision = config.deep_supervision
+        needs_projection = in_channels != dim or config.enforce_input_projection
+        self.input_projection = ConvNorm(dim, 1, use_bias=True, name="input_projection") if needs_projection else None
+        stack = (dim, config.num_heads, config.feedforward_dim, config.dropout, config.pre_norm)
+        self.encoder = (
+            Encoder(config.detr_encoder_layers, *stack, name="encoder") if config.detr_encoder_layers else None
+        )
+        self.decoder = Decoder(config.num_decoder_layers, config.num_queries, *stack, name="decoder")
+        self.class_head = _torch_linear(config.num_classes + 1, dim, name="class_head")
+        self.mask_head = [
+            _torch_linear(dim, dim, activation="relu", name="mask_head_0"),
+            _torch_linear(dim, dim, activation="relu", name="mask_head_1"),
+            _torch_linear(config.mask_dim, dim, name="mask_head_2"),
+        ]
+
+    def call(self, feature, mask_features, training=None):
+        if self.input_projection is not None:
+            feature = self.input_projection(feature)
+        shape = ops.shape(feature)
+        memory = ops.reshape(feature, (shape[0], shape[1] * shape[2], self.dim))
+        position = sine_position_embedding(shape[1], shape[2], self.dim, dtype=memory.dtype)
+        if self.encoder is not None:
+            memory = self.encoder(memory, position, training=training)
+        layers = self.decoder(memory, position, training=training)
+        return self._predict(layers if self.deep_supervision else layers[-1:], mask_features)
+
+    def _predict(self, decoder_outputs, mask_features):
+        class_logits = [self.class_head(queries) for queries in decoder_outputs]
+        embeddings = []
+        for hidden in decoder_outputs:
+            for layer in self.mask_head:
+                hidden = layer(hidden)
+            embeddings.append(hidden)
+        shape = ops.shape(mask_features)
+        pixels = ops.reshape(mask_features, (shape[0], shape[1] * shape[2], self.mask_dim))
+        pixels = ops.transpose(pixels, (0, 2, 1))
+        predictions = []
+        for layer_class_logits, embedding in zip(class_logits, embeddings, strict=True):
+            mask_logits = ops.matmul(embedding, pixels)
+            queries = ops.shape(embedding)[1]
+            mask_logits = ops.reshape(mask_logits, (shape[0], queries, shape[1], shape[2]))
+            predictions.append({"class_logits": layer_class_logits, "mask_logits": mask_logits})
+        return predictions
+
+
+def _torch_linear(units: int, fan_in: int, activation: str | None = None, *, name: str) -> keras.layers.Dense:
+    return keras.layers.Dense(
+        units,
+        activation=activation,
+        kernel_initializer=torch_default_uniform(fan_in),
+        bias_initializer=torch_default_uniform(fan_in),
+        name=name,
+    )

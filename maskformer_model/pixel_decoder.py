@@ -1,0 +1,79 @@
+"""The pixel decoder: backbone features -> per-pixel embeddings at stride 4 (paper, section 3.3 and appendix).
+
+Two published kinds (reference `pixel_decoder.py`): "fpn" (`BasePixelDecoder`), and "transformer_fpn"
+(`TransformerEncoderPixelDecoder`), which first runs transformer encoder layers over the stride-32 feature and hands
+their output to the transformer decoder as well.
+"""
+
+from __future__ import annotations
+
+import keras
+from keras import ops
+
+from maskformer_model.config import ModelConfig
+from maskformer_model.convolution import ConvNorm
+from maskformer_model.transformer import Encoder, sine_position_embedding
+
+
+class PixelDecoder(keras.layers.Layer):
+    """{"res2": ..., "res5": ...} -> (mask features `[batch, height/4, width/4, mask_dim]`, encoder feature or None)."""
+
+    def __init__(self, config: ModelConfig, **kwargs):
+        super().__init__(**kwargs)
+        dim = config.pixel_decoder_dim
+        self.dim = dim
+        self.uses_encoder = config.which_pixel_decoder == "transformer_fpn"
+        if self.uses_encoder:
+            self.input_projection = ConvNorm(dim, 1, use_bias=True, name="input_projection")
+            self.encoder = Encoder(
+                config.fpn_encoder_layers,
+                dim,
+                config.num_heads,
+                config.feedforward_dim,
+                config.dropout,
+                config.pre_norm,
+                name="encoder",
+            )
+        normed = {"norm": "group"}
+        # Level k reads stage res{k + 1}; the coarsest level has no adapter, because nothing is added to it.
+        self.adapters = [ConvNorm(dim, 1, name=f"adapter_{level}", **normed) for level in (1, 2, 3)]
+        self.fusions = [ConvNorm(dim, 3, activation="relu", name=f"layer_{level}", **normed) for level in (1, 2, 3, 4)]
+        self.mask_features = ConvNorm(config.mask_dim, 3, use_bias=True, name="mask_features")
+
+    def call(self, features, training=None):
+        top, encoded = features["res5"], None
+        if self.uses_encoder:
+            encoded = self._encode(self.input_projection(top), training)
+            top = encoded
+        hidden = self.fusions[3](top)
+        for level in (3, 2, 1):
+            lateral = self.adapters[level - 1](features[f"res{level + 1}"])
+            hidden = self.fusions[level - 1](lateral + resize_nearest_like(hidden, lateral))
+        return self.mask_features(hidden), encoded
+
+    def _encode(self, feature, training):
+        shape = ops.shape(feature)
+        tokens = ops.reshape(feature, (shape[0], shape[1] * shape[2], self.dim))
+        position = sine_position_embedding(shape[1], shape[2], self.dim, dtype=tokens.dtype)
+        tokens = self.encoder(tokens, position, training=training)
+        return ops.reshape(tokens, (shape[0], shape[1], shape[2], self.dim))
+
+
+def resize_nearest_like(image, target):
+    """Nearest-neighbour resize to the target's size by PyTorch's rule: source index floor(i * in / out).
+
+    Args:
+        image: `[batch, height, width, channels]`.
+        target: Any tensor with the wanted height and width in axes 1 and 2.
+
+    Returns:
+        `[batch, target height, target width, channels]`.
+    """
+    in_shape, out_shape = ops.shape(image), ops.shape(target)
+    if isinstance(in_shape[1], int) and out_shape[1:3] == (2 * in_shape[1], 2 * in_shape[2]):
+        return ops.repeat(ops.repeat(image, 2, axis=1), 2, axis=2)
+    for axis in (1, 2):
+        # In integers, so that no rounding of the scale can pick a neighbour.
+        indices = ops.arange(out_shape[axis], dtype="int32") * in_shape[axis] // out_shape[axis]
+        image = ops.take(image, indices, axis=axis)
+    return image
