@@ -353,36 +353,42 @@ def _intersections(truth_ids, truth_segments, predicted_ids, predicted_segments,
             f"size. Received: {truth_ids.shape} and {predicted_ids.shape}"
         )
     truth_ids, predicted_ids = truth_ids.ravel(), predicted_ids.ravel()
-    if not truth_ids.size:
-        run_starts = np.zeros(0, np.int64)
-    else:
-        changes = (truth_ids[1:] != truth_ids[:-1]) | (predicted_ids[1:] != predicted_ids[:-1])
-        run_starts = np.concatenate([[0], np.flatnonzero(changes) + 1])
+    truth_listed = _listed_ids(truth_segments, f"{_where(image_name)}truth")
+    predicted_listed = _listed_ids(predicted_segments, f"{_where(image_name)}prediction")
+    changes = (truth_ids[1:] != truth_ids[:-1]) | (predicted_ids[1:] != predicted_ids[:-1])
+    run_starts = np.concatenate([np.zeros(min(1, truth_ids.size), np.int64), np.flatnonzero(changes) + 1])
     run_lengths = np.diff(run_starts, append=truth_ids.size)
-    rows = _dense_index(truth_ids[run_starts], truth_segments, f"{_where(image_name)}truth")
-    columns = _dense_index(predicted_ids[run_starts], predicted_segments, f"{_where(image_name)}prediction")
-    shape = (1 + len(truth_segments), 1 + len(predicted_segments))
-    pixels = np.bincount(rows * shape[1] + columns, run_lengths, shape[0] * shape[1])
-    return pixels.astype(np.int64).reshape(shape)  # Exact: bincount adds in float64, images are below 2^53 pixels.
+    rows, columns = _bins(truth_ids[run_starts], truth_listed), _bins(predicted_ids[run_starts], predicted_listed)
+    shape = (2 * len(truth_listed) + 1, 2 * len(predicted_listed) + 1)
+    # Exact, although bincount adds in float64: an image has fewer than 2^53 pixels.
+    pixels = np.bincount(rows * shape[1] + columns, run_lengths, shape[0] * shape[1]).reshape(shape)
+    if pixels[::2].any():
+        raise _unlisted_error(truth_ids, truth_listed, f"{_where(image_name)}truth")
+    if pixels[:, ::2].any():
+        raise _unlisted_error(predicted_ids, predicted_listed, f"{_where(image_name)}prediction")
+    intersections = np.empty((len(truth_listed), len(predicted_listed)), np.int64)
+    intersections[np.ix_(np.argsort(truth_listed), np.argsort(predicted_listed))] = pixels[1::2, 1::2]
+    return intersections
 
 
-def _dense_index(ids: np.ndarray, segments: Sequence[Segment], what: str) -> np.ndarray:
-    """Position of each id in the list, from 1; 0 for void."""
-    listed = np.array([panoptic_png.VOID_SEGMENT_ID, *(segment.id for segment in segments)], dtype=np.int64)
-    if (listed[1:] <= panoptic_png.VOID_SEGMENT_ID).any():
-        raise ValueError(f"{what}: segment ids must be positive, 0 is void. Received: {listed[1:].tolist()}")
-    order = np.argsort(listed)
-    ordered = listed[order]
-    if (ordered[1:] == ordered[:-1]).any():
-        raise ValueError(f"{what}: segment ids must be unique. Received: {listed[1:].tolist()}")
-    position = np.minimum(np.searchsorted(ordered, ids), len(ordered) - 1)
-    unlisted = ordered[position] != ids
-    if unlisted.any():
-        raise ValueError(
-            f"{what}: every id of the map must be in its segment list. "
-            f"Received ids that are not: {np.unique(ids[unlisted]).tolist()}"
-        )
-    return order[position]
+def _listed_ids(segments: Sequence[Segment], what: str) -> np.ndarray:
+    """`[1 + segments]` ids, void first."""
+    ids = [segment.id for segment in segments]
+    if len(set(ids)) < len(ids) or min(ids, default=1) <= panoptic_png.VOID_SEGMENT_ID:
+        raise ValueError(f"{what}: segment ids must be positive (0 is void) and unique. Received: {ids}")
+    return np.array([panoptic_png.VOID_SEGMENT_ID, *ids], dtype=np.int64)
+
+
+def _bins(ids: np.ndarray, listed: np.ndarray) -> np.ndarray:
+    """`2 k + 1` for the k-th smallest listed id; even numbers for ids that are not listed."""
+    edges = np.repeat(np.sort(listed), 2)
+    edges[1::2] += 1
+    return np.searchsorted(edges, ids, side="right")
+
+
+def _unlisted_error(ids: np.ndarray, listed: np.ndarray, what: str) -> ValueError:
+    unlisted = np.setdiff1d(ids, listed).tolist()
+    return ValueError(f"{what}: every id of the map must be in its segment list. Received ids that are not: {unlisted}")
 
 
 def _truth_areas(truth_segments: Sequence[Segment], intersections: np.ndarray) -> np.ndarray:
