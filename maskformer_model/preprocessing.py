@@ -1,0 +1,191 @@
+"""What happens to a photo between its file and the network: decode, resize, normalise.
+
+Training, evaluation and the serving signature call these functions and no others, so they cannot drift apart. Sizes
+follow detectron2's `ResizeShortestEdge` and pixels follow Pillow's bilinear filter, as in the official MaskFormer.
+Random augmentation is in `augmentation.py`, padding and batching in `input_pipeline.py`. The EXIF orientation is not
+applied: all coordinates are those of the stored pixels, as in the COCO files.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from maskformer_model.config import InferenceConfig
+
+PIXEL_MEAN_RGB = (123.675, 116.28, 103.53)  # ImageNet's, on 0..255.
+PIXEL_STD_RGB = (58.395, 57.12, 57.375)
+
+_JPEG_SIGNATURE = b"\xff\xd8\xff"
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+
+def image_size(image_bytes: tf.Tensor) -> tf.Tensor:
+    """Reads the size of a JPEG or PNG from its header, without decoding it.
+
+    Args:
+        image_bytes: scalar string, a whole file.
+
+    Returns:
+        `[2]` int32, height and width in px.
+
+    Raises:
+        tf.errors.InvalidArgumentError: if the bytes are neither a JPEG nor a PNG.
+    """
+    is_jpeg = _begins_with(image_bytes, _JPEG_SIGNATURE)
+    is_png = tf.logical_and(_begins_with(image_bytes, _PNG_SIGNATURE), tf.strings.length(image_bytes) >= 24)
+    rule = "`image_bytes` must be a JPEG or PNG file. Received bytes that begin with:"
+    check = tf.debugging.Assert(tf.logical_or(is_jpeg, is_png), [rule, tf.strings.substr(image_bytes, 0, 8)])
+    with tf.control_dependencies([check]):
+        image_bytes = tf.identity(image_bytes)
+    return tf.cond(is_jpeg, lambda: tf.io.extract_jpeg_shape(image_bytes)[:2], lambda: _png_size(image_bytes))
+
+
+def decode_image(image_bytes: tf.Tensor, max_pixels: int | None = None) -> tf.Tensor:
+    """Decodes a JPEG or PNG to RGB, with the same grey levels as Pillow for JPEG.
+
+    Grayscale is repeated over the channels; transparency and the lower half of 16-bit channels are dropped.
+
+    Args:
+        image_bytes: scalar string, a whole file.
+        max_pixels: a photo with more pixels is refused before it is decoded; `None`: no limit.
+
+    Returns:
+        `[height, width, 3]` uint8.
+
+    Raises:
+        tf.errors.InvalidArgumentError: if the bytes are not a whole JPEG or PNG, or have too many pixels.
+    """
+    size_px = image_size(image_bytes)
+    checks = [size_px]  # Also orders the check of the signature before the decoder.
+    if max_pixels is not None:
+        num_pixels = tf.reduce_prod(tf.cast(size_px, tf.int64))
+        rule = f"`image_bytes` must have at most {max_pixels} pixels. Received height and width in px:"
+        checks.append(tf.debugging.Assert(num_pixels <= max_pixels, [rule, size_px]))
+    with tf.control_dependencies(checks):
+        image_bytes = tf.identity(image_bytes)
+    image = tf.cond(
+        _begins_with(image_bytes, _JPEG_SIGNATURE),
+        # TensorFlow's default inverse DCT is up to 14 grey levels off; this one is libjpeg's, as Pillow uses it.
+        lambda: tf.io.decode_jpeg(image_bytes, channels=3, dct_method="INTEGER_ACCURATE"),
+        lambda: tf.io.decode_png(image_bytes, channels=3),
+    )
+    return tf.ensure_shape(image, [None, None, 3])
+
+
+def resized_size(height_px, width_px, shortest_edge_px, max_size_px):
+    """The size that keeps the aspect ratio, has the given shortest edge, and no edge above `max_size_px`.
+
+    The order of the float64 operations is that of detectron2's `ResizeShortestEdge.get_output_shape`, so that halves
+    round alike. Unlike there, no edge becomes 0.
+
+    Args:
+        height_px: int, or scalar integer tensor; likewise the others.
+        width_px: at least 1.
+        shortest_edge_px: wanted shortest edge.
+        max_size_px: wins over `shortest_edge_px`.
+
+    Returns:
+        `(height, width)` in px: ints if all arguments are Python ints, otherwise scalar int32 tensors.
+    """
+    in_graph = any(tf.is_tensor(value) for value in (height_px, width_px, shortest_edge_px, max_size_px))
+    math = tf if in_graph else np
+    height, width, short, longest = (
+        tf.cast(value, tf.float64) if in_graph else np.float64(value)
+        for value in (height_px, width_px, shortest_edge_px, max_size_px)
+    )
+    long = short / math.minimum(height, width) * math.maximum(height, width)
+    shrink = math.where(long > longest, longest / long, np.float64(1))
+    edges = (
+        math.where(height < width, short, long) * shrink,
+        math.where(height < width, long, short) * shrink,
+    )
+    rounded = (math.maximum(math.floor(edge + 0.5), np.float64(1)) for edge in edges)
+    new_height, new_width = (tf.cast(edge, tf.int32) if in_graph else int(edge) for edge in rounded)
+    return new_height, new_width
+
+
+def resize_image(image: tf.Tensor, size_px) -> tf.Tensor:
+    """Resizes bilinearly with antialiasing, as Pillow does: first the width, then the height, each rounded to uint8.
+
+    On three COCO photos and five sizes the largest difference to Pillow was 1 grey level, in at most 0.3 % of all values
+    (4 % where the scale makes exact halves); one pass in float, without the rounding in between, differs in 7 to 20 %.
+
+    Args:
+        image: `[height, width, channels]` uint8.
+        size_px: `(height, width)`, ints or scalar int32 tensors, or one `[2]` int32 tensor.
+
+    Returns:
+        `[size_px[0], size_px[1], channels]` uint8.
+    """
+    return _resize_axis(_resize_axis(image, size_px[1], axis=1), size_px[0], axis=0)
+
+
+def resize_for_inference(image: tf.Tensor, config: InferenceConfig) -> tf.Tensor:
+    """Resizes a photo as evaluation and serving do.
+
+    Args:
+        image: `[height, width, 3]` uint8.
+        config: its `shortest_edge_px` and `max_size_px` are used.
+
+    Returns:
+        `[new_height, new_width, 3]` uint8.
+    """
+    height_px, width_px = tf.unstack(tf.shape(image)[:2])
+    return resize_image(image, resized_size(height_px, width_px, config.shortest_edge_px, config.max_size_px))
+
+
+def normalize(image, valid_size_px=None):
+    """Turns pixels into what the network reads: zero mean, unit variance per channel, exact zeros in the padding.
+
+    Runs on every Keras backend.
+
+    Args:
+        image: `[batch, height, width, 3]` uint8 or float, RGB in 0..255.
+        valid_size_px: `[batch, 2]` integers, height and width of the photo inside the padded image, which begins at
+            the top left; `None`: there is no padding.
+
+    Returns:
+        `[batch, height, width, 3]` float32.
+    """
+    image = ops.cast(image, "float32")
+    normalized = (image - ops.array(PIXEL_MEAN_RGB, "float32")) / ops.array(PIXEL_STD_RGB, "float32")
+    if valid_size_px is None:
+        return normalized
+    valid_size_px = ops.cast(valid_size_px, "int32")
+    _, height, width, _ = ops.shape(image)
+    valid_rows = ops.arange(height, dtype="int32")[None, :] < valid_size_px[:, 0:1]
+    valid_columns = ops.arange(width, dtype="int32")[None, :] < valid_size_px[:, 1:2]
+    valid = ops.logical_and(valid_rows[:, :, None, None], valid_columns[:, None, :, None])
+    return ops.where(valid, normalized, ops.zeros_like(normalized))
+
+
+def _begins_with(image_bytes: tf.Tensor, signature: bytes) -> tf.Tensor:
+    return tf.equal(tf.strings.substr(image_bytes, 0, len(signature)), signature)
+
+
+def _png_size(png_bytes: tf.Tensor) -> tf.Tensor:
+    # The IHDR chunk is always the first: width and height are the big-endian words at byte 16.
+    width_height = tf.io.decode_raw(tf.strings.substr(png_bytes, 16, 8), tf.int32, little_endian=False)
+    return tf.reverse(width_height, axis=[0])
+
+
+def _resize_axis(image: tf.Tensor, new_edge_px, axis: int) -> tf.Tensor:
+    shape_px = tf.shape(image)
+    old_edge_px = shape_px[axis]
+    new_edge_px = tf.convert_to_tensor(new_edge_px, tf.int32)
+
+    def resize(antialias: bool) -> tf.Tensor:
+        size_px = [new_edge_px, shape_px[1]] if axis == 0 else [shape_px[0], new_edge_px]
+        resized = tf.image.resize(image, tf.stack(size_px), antialias=antialias)
+        return tf.cast(tf.floor(resized + 0.5), tf.uint8)
+
+    # Antialiasing changes nothing where an edge grows, and the operation without it takes half the time.
+    return tf.case(
+        [
+            (tf.equal(new_edge_px, old_edge_px), lambda: image),
+            (new_edge_px > old_edge_px, lambda: resize(antialias=False)),
+        ],
+        default=lambda: resize(antialias=True),
+    )
