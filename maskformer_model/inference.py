@@ -1,0 +1,214 @@
+"""From logits to answers: panoptic, semantic and instance (arXiv:2107.06278, section 3.4; `mask_former_model.py`).
+
+Everything is `keras.ops`: no loop over queries, shapes that follow from the arguments' shapes alone, the same result
+eagerly, in a graph, under XLA and on every backend. Every function takes one image or a batch (one more leading axis
+on every logit). Masks are upsampled as logits, by `resize_logits`, before they come here; how large, and what of a
+padded image is cropped first, is the caller's business (`export.py`).
+
+A photo's map is large and most of the 100 queries say "no object". Where shapes may be dynamic, gather the queries of
+`kept_queries` before upsampling: the answer is the same, ten times sooner.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keras import ops
+
+Tensor = Any  # A tensor of the Keras backend in use.
+
+
+def resize_logits(mask_logits: Tensor, size_px: tuple[Any, Any]) -> Tensor:
+    """Resizes masks bilinearly with half-pixel centres and without antialiasing, as the reference does both ways.
+
+    Args:
+        mask_logits: `[..., queries, height, width]` float, of rank 3 or 4.
+        size_px: New `(height, width)`; scalars of a TensorFlow graph are fine.
+
+    Returns:
+        `[..., queries, new height, new width]` float32.
+    """
+    return ops.image.resize(
+        ops.cast(mask_logits, "float32"), size_px, interpolation="bilinear", data_format="channels_first"
+    )
+
+
+def kept_queries(class_logits: Tensor, object_mask_threshold: float) -> tuple[Tensor, Tensor]:
+    """Which queries propose a segment, so that a caller can leave the others out before upsampling.
+
+    `panoptic_inference` of `order[:max(1, num_kept)]` equals that of all queries (its lists are shorter by padding).
+
+    Args:
+        class_logits: `[queries, classes + 1]` float of one image, the last one is "no object".
+        object_mask_threshold: Largest class probability of a query that proposes nothing.
+
+    Returns:
+        `order`: `[queries]` int32, kept queries first, both parts in query order.
+        `num_kept`: scalar int32, may be 0.
+    """
+    keep, _, _ = _proposals(class_logits, object_mask_threshold)
+    num_queries = ops.shape(keep)[0]
+    kept_first = ops.where(keep, 0, num_queries) + ops.arange(num_queries, dtype="int32")
+    return ops.cast(ops.argsort(kept_first), "int32"), ops.sum(ops.cast(keep, "int32"))
+
+
+def panoptic_inference(
+    class_logits: Tensor,
+    mask_logits: Tensor,
+    isthing: Tensor,
+    object_mask_threshold: float,
+    overlap_threshold: float,
+) -> dict[str, Tensor]:
+    """Merges the queries of an image into one panoptic map.
+
+    A query is kept when its best class is not "no object" and more probable than `object_mask_threshold`. Each pixel
+    goes to the kept query with the largest class times mask probability. In query order, a query that owns less than
+    `overlap_threshold` of the pixels where its mask probability is at least one half is dropped and its pixels stay
+    void; a stuff query joins the first segment of its class.
+
+    Args:
+        class_logits: `[queries, classes + 1]` float, the last one is "no object".
+        mask_logits: `[queries, height, width]` float at the size of the wanted map.
+        isthing: `[classes]` bool.
+        object_mask_threshold: In 0..1.
+        overlap_threshold: In 0..1.
+
+    Returns:
+        `segment_map`: `[height, width]` int32, 0 = void, else segment ids from 1, in query order.
+        `segment_classes`: `[queries]` int32, the class of segment i + 1; -1 beyond the last segment.
+        `segment_scores`: `[queries]` float32, the class probability of its (first) query; 0 beyond.
+        `num_segments`: scalar int32.
+        All with one more leading axis where the arguments have it.
+    """
+    if len(class_logits.shape) == 2:
+        batch = panoptic_inference(
+            class_logits[None], mask_logits[None], isthing, object_mask_threshold, overlap_threshold
+        )
+        return {name: value[0] for name, value in batch.items()}
+    keep, classes, scores = _proposals(class_logits, object_mask_threshold)
+    owner, owned_area, own_area = _owners(keep, scores, mask_logits)
+    share = ops.cast(owned_area, "float32") / ops.cast(ops.maximum(own_area, 1), "float32")
+    valid = keep & (owned_area > 0) & (own_area > 0) & (share >= overlap_threshold)
+    segment_ids, is_first = _number_segments(valid, classes, isthing)
+    return {
+        "segment_map": _take_per_image(segment_ids, owner),
+        "segment_classes": _listed(is_first, segment_ids, classes + 1) - 1,
+        "segment_scores": _listed(is_first, segment_ids, scores),
+        "num_segments": ops.sum(ops.cast(is_first, "int32"), axis=1),
+    }
+
+
+def semantic_inference(class_logits: Tensor, mask_logits: Tensor) -> Tensor:
+    """Scores of every class at every pixel: class probabilities times mask probabilities, summed over queries.
+
+    Args:
+        class_logits: `[queries, classes + 1]` float, the last one is "no object".
+        mask_logits: `[queries, height, width]` float.
+
+    Returns:
+        `[classes, height, width]` float32, not negative; `semantic_map` makes a label map of it.
+    """
+    class_probs = ops.softmax(ops.cast(class_logits, "float32"), axis=-1)[..., :-1]
+    mask_probs = ops.sigmoid(ops.cast(mask_logits, "float32"))
+    return ops.einsum("...qc,...qhw->...chw", class_probs, mask_probs)
+
+
+def semantic_map(semantic_scores: Tensor) -> Tensor:
+    """The best class of every pixel: `[classes, height, width]` scores -> `[height, width]` int32 class index."""
+    return ops.cast(ops.argmax(semantic_scores, axis=-3), "int32")
+
+
+def instance_inference(
+    class_logits: Tensor,
+    mask_logits: Tensor,
+    *,
+    isthing: Tensor | None = None,
+    max_instances: int = 100,
+) -> dict[str, Tensor]:
+    """The most probable (query, class) pairs as instances (as Mask2Former does it; MaskFormer has no such answer).
+
+    Args:
+        class_logits: `[queries, classes + 1]` float, the last one is "no object".
+        mask_logits: `[queries, height, width]` float at the size of the wanted masks.
+        isthing: `[classes]` bool for a model trained on things and stuff: pairs with a stuff class are left out,
+            after the choice, as in the reference. None keeps every class.
+        max_instances: How many pairs are chosen; at most queries x classes.
+
+    Returns:
+        `masks`: `[instances, height, width]` bool, where the mask logit is positive.
+        `classes`: `[instances]` int32, -1 for a pair that was left out.
+        `scores`: `[instances]` float32, class probability x mean mask probability inside the mask; 0 if left out.
+        All with one more leading axis where the arguments have it.
+    """
+    if len(class_logits.shape) == 2:
+        batch = instance_inference(class_logits[None], mask_logits[None], isthing=isthing, max_instances=max_instances)
+        return {name: value[0] for name, value in batch.items()}
+    class_probs = ops.softmax(ops.cast(class_logits, "float32"), axis=-1)[..., :-1]
+    num_images, num_queries, num_classes = ops.shape(class_probs)
+    pair_probs = ops.reshape(class_probs, (num_images, num_queries * num_classes))
+    pair_probs, pairs = ops.top_k(pair_probs, min(max_instances, num_queries * num_classes))
+    queries, classes = pairs // num_classes, ops.cast(pairs % num_classes, "int32")
+    mask_logits = ops.cast(mask_logits, "float32")
+    scores = pair_probs * ops.take_along_axis(_mean_prob_inside(mask_logits), queries, axis=1)
+    if isthing is not None:
+        is_kept = ops.take(ops.convert_to_tensor(isthing, dtype="bool"), classes)
+        classes, scores = ops.where(is_kept, classes, -1), ops.where(is_kept, scores, 0.0)
+    masks = ops.take_along_axis(mask_logits > 0, queries[:, :, None, None], axis=1)
+    return {"masks": masks, "classes": classes, "scores": scores}
+
+
+def _proposals(class_logits, object_mask_threshold):
+    """`[..., queries]` each: kept bool, class int32, probability float32."""
+    probs = ops.softmax(ops.cast(class_logits, "float32"), axis=-1)
+    classes = ops.cast(ops.argmax(probs, axis=-1), "int32")
+    scores = ops.max(probs, axis=-1)
+    return (classes < probs.shape[-1] - 1) & (scores > object_mask_threshold), classes, scores
+
+
+def _owners(keep, scores, mask_logits):
+    """Each pixel's query `[batch, height, width]`, the pixels it owns and those of its own mask `[batch, queries]`."""
+    mask_probs = ops.sigmoid(ops.cast(mask_logits, "float32"))
+    own_area = ops.sum(ops.cast(mask_probs >= 0.5, "int32"), axis=(2, 3))
+    # Below every probability, so that a query that is not kept owns a pixel only where none is kept.
+    weighted = ops.where(keep[:, :, None, None], scores[:, :, None, None] * mask_probs, -1.0)
+    owner = ops.cast(ops.argmax(weighted, axis=1), "int32")
+    num_images, num_queries = ops.shape(keep)
+    first_of_image = ops.arange(num_images, dtype="int32")[:, None, None] * num_queries
+    flat_owner = ops.reshape(owner + first_of_image, (-1,))
+    owned_area = ops.segment_sum(ops.ones_like(flat_owner), flat_owner, num_segments=num_images * num_queries)
+    return owner, ops.reshape(owned_area, (num_images, num_queries)), own_area
+
+
+def _number_segments(valid, classes, isthing):
+    """`[batch, queries]` each: the segment id of a query (0 if dropped) and whether it is its segment's first."""
+    is_stuff = ~ops.take(ops.append(ops.convert_to_tensor(isthing, dtype="bool"), True), classes)
+    stuff = valid & is_stuff
+    same_stuff = (classes[:, :, None] == classes[:, None, :]) & stuff[:, :, None] & stuff[:, None, :]
+    queries = ops.arange(ops.shape(valid)[1], dtype="int32")
+    first_of_class = ops.cast(ops.argmax(ops.cast(same_stuff, "int32"), axis=2), "int32")
+    first = ops.where(stuff, first_of_class, queries)
+    is_first = valid & (first == queries)
+    id_of_first = ops.cumsum(ops.cast(is_first, "int32"), axis=1)
+    return ops.where(valid, ops.take_along_axis(id_of_first, first, axis=1), 0), is_first
+
+
+def _listed(is_first, segment_ids, values):
+    """`[batch, queries]` values in the order of their segments' ids, 0 beyond the last."""
+    rows = ops.arange(ops.shape(values)[1], dtype="int32")[:, None] + 1
+    chosen = is_first[:, None, :] & (segment_ids[:, None, :] == rows)
+    return ops.sum(ops.where(chosen, values[:, None, :], ops.zeros_like(values)[:, None, :]), axis=2)
+
+
+def _take_per_image(values, indices):
+    """`values[b, indices[b, ...]]` for `[batch, queries]` values and `[batch, height, width]` indices."""
+    num_images, height, width = ops.shape(indices)
+    flat = ops.take_along_axis(values, ops.reshape(indices, (num_images, height * width)), axis=1)
+    return ops.reshape(flat, (num_images, height, width))
+
+
+def _mean_prob_inside(mask_logits):
+    """`[batch, queries]` mean mask probability where the logit is positive, 0 for an empty mask."""
+    inside = ops.cast(mask_logits > 0, "float32")
+    area = ops.sum(inside, axis=(2, 3))
+    # The reference divides by the area plus 1e-6.
+    return ops.sum(ops.sigmoid(mask_logits) * inside, axis=(2, 3)) / (area + 1e-6)
