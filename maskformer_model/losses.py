@@ -1,0 +1,154 @@
+"""The training objective: class and mask losses of every decoder layer (arXiv:2107.06278, section 3.2).
+
+Each layer's predictions are matched on their own (deep supervision); a matched query learns its target's class and
+mask, every other query learns "no object". Sums are divided by counts over the whole global batch, which follow from
+the targets alone: so the losses of all replicas add up to the loss of the batch, however it was cut, and on one
+replica they are the official numbers (`criterion.py`). Pixels are compared in `mask_loss.py`.
+
+A logit that is not finite makes the three losses of its layer and image NaN, and with them the total, whether or not
+its query was matched: whoever trains looks at the total and decides. The matcher itself neither hangs nor raises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from keras import ops
+
+from maskformer_model import assignment, mask_loss, matcher
+from maskformer_model.config import LossConfig
+
+OFFICIAL_WEIGHTS = LossConfig()
+
+
+def maskformer_losses(
+    outputs,
+    segment_map,
+    segment_classes,
+    config: LossConfig = OFFICIAL_WEIGHTS,
+    *,
+    normalizers: tuple[Any, Any] | None = None,
+    all_reduce: Callable[[Any], Any] | None = None,
+) -> dict[str, Any]:
+    """Returns every term of the objective, weighted; their sum is what is minimised.
+
+    Args:
+        outputs: what `MaskFormer` returns: `class_logits` `[batch, queries, classes + 1]`, `mask_logits`
+            `[batch, queries, height, width]`, and `aux_outputs`, a list of the same for the earlier layers.
+        segment_map: `[batch, full_height, full_width]` integer, 0 for void, k for the k-th target.
+        segment_classes: `[batch, targets]` int32 class index, -1 for padding.
+        config: the weights of the terms.
+        normalizers: what `loss_normalizers` gives for the global batch, where the caller has it already.
+        all_reduce: sums a scalar over replicas, where there are several and `normalizers` is not given.
+
+    Returns:
+        Float32 scalars: `loss_ce`, `loss_mask`, `loss_dice` of the last layer, and `loss_ce_0` etc. of the others.
+    """
+    layers = [*outputs["aux_outputs"], {key: outputs[key] for key in ("class_logits", "mask_logits")}]
+    num_queries = layers[0]["class_logits"].shape[1]
+    if normalizers is None:
+        normalizers = loss_normalizers(segment_classes, num_queries, config.background_cls_weight, all_reduce)
+    num_masks, class_weight_sum = normalizers
+    queries, finite = match_layers(layers, segment_map, segment_classes, config)
+    losses = {}
+    for index, (layer, query) in enumerate(zip(layers, queries, strict=True)):
+        suffix = f"_{index}" if index < len(layers) - 1 else ""
+        class_sum = class_loss_sum(layer["class_logits"], query, segment_classes, config.background_cls_weight)
+        focal_sum, dice_sum = _mask_loss_sums(layer["mask_logits"], query, segment_map)
+        poison = ops.where(finite[index], 1.0, float("nan"))
+        losses[f"loss_ce{suffix}"] = poison * config.class_weight * class_sum / class_weight_sum
+        losses[f"loss_mask{suffix}"] = poison * config.mask_weight * focal_sum / num_masks
+        losses[f"loss_dice{suffix}"] = poison * config.dice_weight * dice_sum / num_masks
+    return losses
+
+
+def loss_normalizers(segment_classes, num_queries, background_cls_weight=0.1, all_reduce=None):
+    """Counts what the losses are divided by; it follows from the targets alone.
+
+    Args:
+        segment_classes: `[batch, targets]` int32, -1 for padding.
+        num_queries: how many queries each image has.
+        background_cls_weight: weight of a query without target.
+        all_reduce: sums a scalar over replicas; left out on a single one.
+
+    Returns:
+        Two float32 scalars: the number of targets, at least 1, and the sum of the class weights of all queries.
+    """
+    num_targets = ops.sum(ops.cast(segment_classes >= 0, "float32"), axis=1)
+    num_matched = ops.minimum(num_targets, float(num_queries))
+    num_masks = ops.sum(num_targets)
+    class_weight_sum = ops.sum(num_matched + background_cls_weight * (num_queries - num_matched))
+    if all_reduce is not None:
+        num_masks, class_weight_sum = all_reduce(num_masks), all_reduce(class_weight_sum)
+    return ops.maximum(num_masks, 1.0), class_weight_sum
+
+
+def match_layers(layers, segment_map, segment_classes, config: LossConfig = OFFICIAL_WEIGHTS):
+    """Matches the predictions of every layer on their own, in one assignment.
+
+    Args:
+        layers: dicts of `class_logits` and `mask_logits`, one for each decoder layer.
+        segment_map: `[batch, full_height, full_width]` integer.
+        segment_classes: `[batch, targets]` int32, -1 for padding.
+        config: the weights of the mask terms; a class probability of 1 always earns 1, as in the reference.
+
+    Returns:
+        A list of `[batch, targets]` int32, the query of each target or -1, and a list of bool scalars: whether all
+        costs of the layer were finite.
+    """
+    size = ops.shape(layers[0]["mask_logits"])[2:]
+    target_masks = matcher.downsampled_targets(segment_map, size, segment_classes.shape[1])
+    costs = [
+        matcher.matching_cost(
+            layer["class_logits"],
+            layer["mask_logits"],
+            target_masks,
+            segment_classes,
+            mask_weight=config.mask_weight,
+            dice_weight=config.dice_weight,
+        )
+        for layer in layers
+    ]
+    valid = ops.tile(segment_classes >= 0, (len(layers), 1))
+    query = assignment.linear_sum_assignment(ops.concatenate(costs, axis=0), valid)
+    return ops.split(query, len(layers), axis=0), [ops.all(ops.isfinite(cost)) for cost in costs]
+
+
+def class_loss_sum(class_logits, matched_query, segment_classes, background_cls_weight=0.1):
+    """Cross-entropy of every query with its target's class, or "no object", weighted and summed.
+
+    Args:
+        class_logits: `[batch, queries, classes + 1]` float, the last class is "no object".
+        matched_query: `[batch, targets]` int32 from the matcher, -1 for none.
+        segment_classes: `[batch, targets]` int32, -1 for padding.
+        background_cls_weight: weight of a query that learns "no object"; the others weigh 1.
+
+    Returns:
+        Float32 scalar, not yet divided by the sum of the weights.
+    """
+    class_logits = ops.cast(class_logits, "float32")
+    num_queries, no_object = class_logits.shape[1], class_logits.shape[2] - 1
+    is_pair = ops.expand_dims(matched_query, 1) == ops.reshape(ops.arange(num_queries, dtype="int32"), (1, -1, 1))
+    target_class = ops.where(is_pair, ops.expand_dims(ops.cast(segment_classes, "int32"), 1), -1)
+    target_class = ops.max(target_class, axis=2)
+    is_matched = target_class >= 0
+    target_class = ops.where(is_matched, target_class, no_object)
+    log_probs = ops.log_softmax(class_logits, axis=-1)
+    loss = -ops.take_along_axis(log_probs, ops.expand_dims(target_class, 2), axis=2)[:, :, 0]
+    return ops.sum(ops.where(is_matched, 1.0, background_cls_weight) * loss)
+
+
+def _mask_loss_sums(mask_logits, matched_query, segment_map):
+    """Returns the focal and dice losses of all matched masks, summed."""
+    batch, num_targets = ops.shape(matched_query)
+    shape = ops.shape(mask_logits)
+    image = ops.broadcast_to(ops.expand_dims(ops.arange(batch, dtype="int32"), 1), (batch, num_targets))
+    target = ops.where(matched_query >= 0, ops.arange(num_targets, dtype="int32"), -1)
+    rows = ops.reshape(image * shape[1] + ops.maximum(matched_query, 0), (-1,))
+    flat = ops.reshape(mask_logits, (shape[0] * shape[1], shape[2], shape[3]))
+    matched = ops.cast(ops.take(flat, rows, axis=0), "float32")
+    focal, dice = mask_loss.exact_mask_losses(
+        matched, segment_map, ops.reshape(image, (-1,)), ops.reshape(target, (-1,))
+    )
+    return ops.sum(focal), ops.sum(dice)
