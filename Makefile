@@ -9,7 +9,7 @@ ARGS ?=
 PYTEST_ARGS ?=
 
 # The locks hold every package, so pip resolves nothing; the build tools come from a lock of their own.
-PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation
+PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -qq --no-deps --no-build-isolation
 FROM_LOCK := $(PIP_INSTALL) --require-hashes -r
 COMPILE_LOCK := $(BIN)/uv pip compile --quiet --no-header --no-annotate --no-emit-index-url --generate-hashes \
 	--python-version 3.11 --python-platform x86_64-manylinux_2_28 --override requirements/overrides.txt
@@ -46,7 +46,7 @@ env-pipeline: $(VENV)/pipeline.installed $(VENV)/project.installed  ## Set up .v
 
 env-parity: env  ## Add what comparisons with PyTorch need (torch, transformers).
 	$(FROM_LOCK) requirements/parity.lock
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet torch
+	$(BIN)/python -m pip install --disable-pip-version-check -qq torch
 
 $(VENV)/build.installed: requirements/build.lock
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "Python 3.11 is needed. Received: " + sys.version)'

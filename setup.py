@@ -1,8 +1,8 @@
 """Packs the project; also what Beam's `--setup_file` sends to workers.
 
-`pip install .` brings what `maskformer_model` needs to train, export and predict. `components` and `pipeline` come along
-but need TFX, whose own requirements cannot be resolved on a glibc below 2.39; install requirements/pipeline.lock with
-`--no-deps` first (CONTRIBUTING.md). Tools for tests and checks are in requirements/dev.in and in no install.
+`pip install .` brings what `maskformer_model` needs to train, export and predict. `components` and `pipeline` come
+along but need TFX, whose own requirements cannot be resolved on a glibc below 2.39: install requirements/pipeline.lock
+with `--no-deps` first (CONTRIBUTING.md). Tools for tests and checks are in requirements/dev.in and in no install.
 """
 
 import setuptools
@@ -12,7 +12,9 @@ TRAINING = [
     "numpy>=1.26,<3",
     "pillow>=12",
     "pycocotools>=2.0.10",
+    "pyyaml>=6",
     "tensorflow>=2.21,<2.22",
+    "tqdm>=4.66",
 ]
 EXTRAS = {
     "pipeline": [

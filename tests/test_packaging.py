@@ -1,0 +1,165 @@
+"""The locks nest, setup.py declares every import, and the built package holds all its files and needs no TFX."""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+import pathlib
+import re
+import subprocess
+import sys
+import zipfile
+
+import pytest
+
+from tests.test_layering import PACKAGES, imported_names, modules_of, package_of
+
+LOCKS = ("build", "dev", "parity", "pipeline", "train")
+
+# Extras: imported late, and only by those who ask for them.
+OPTIONAL = {"jax", "safetensors", "torch", "transformers"}
+# TFX's own requirements, which it pins itself (`google` is protobuf).
+WITH_TFX = {
+    "google",
+    "jinja2",
+    "ml_metadata",
+    "pyarrow",
+    "tensorflow_data_validation",
+    "tensorflow_metadata",
+    "tensorflow_model_analysis",
+    "tfx_bsl",
+}
+
+
+def pins(project_dir: pathlib.Path, lock: str) -> dict[str, str]:
+    """The version of each package in a lock file."""
+    text = (project_dir / "requirements" / f"{lock}.lock").read_text("utf-8")
+    return dict(re.findall(r"^([a-z0-9.-]+)==(\S+)", text, flags=re.MULTILINE))
+
+
+def declared(project_dir: pathlib.Path, name: str) -> list[str]:
+    """A list or dict of requirements in setup.py, read without running it."""
+    for node in ast.parse((project_dir / "setup.py").read_text("utf-8")).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name:
+            return ast.literal_eval(node.value)
+    raise LookupError(f"setup.py must assign `{name}`.")
+
+
+def distribution_names(requirements: list[str]) -> set[str]:
+    """`["keras>=3"]` -> `{"keras"}`, spelled as the locks do."""
+    return {re.match(r"[A-Za-z0-9._-]+", requirement)[0].lower().replace("_", "-") for requirement in requirements}
+
+
+def third_party_imports(project_dir: pathlib.Path, package: str) -> set[str]:
+    """Top-level names that the modules of a package import from outside the project and the standard library."""
+    names = {
+        name.split(".")[0]
+        for path in modules_of(project_dir, package)
+        for name in imported_names(path.read_text("utf-8"), package_of(project_dir, path))
+    }
+    return names - set(PACKAGES) - set(sys.stdlib_module_names)
+
+
+@pytest.mark.parametrize(("inner", "outer"), [("train", "pipeline"), ("pipeline", "dev"), ("build", "dev")])
+def test_a_lock_holds_the_smaller_one_at_the_same_versions(project_dir, inner, outer):
+    assert pins(project_dir, inner).items() <= pins(project_dir, outer).items()
+
+
+def test_the_parity_lock_changes_no_version_of_the_development_lock(project_dir):
+    dev, parity = pins(project_dir, "dev"), pins(project_dir, "parity")
+    assert {name: parity[name] for name in parity.keys() & dev.keys()} == {
+        name: dev[name] for name in parity.keys() & dev.keys()
+    }
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_a_lock_gives_hashes_and_names_no_address(project_dir, lock):
+    text = (project_dir / "requirements" / f"{lock}.lock").read_text("utf-8")
+    assert re.search(r"://|file:|^-", text, flags=re.MULTILINE) is None
+    requirements = re.split(r"\n(?! )", text.strip())
+    assert [line for line in requirements if "--hash=sha256:" not in line] == []
+
+
+def test_no_install_brings_tfx_or_test_tools_into_training(project_dir):
+    unwanted = {"apache-beam", "hypothesis", "kfp", "mypy", "pytest", "ruff", "tfx", "uv"}
+    assert pins(project_dir, "train").keys() & unwanted == set()
+    assert pins(project_dir, "pipeline").keys() & (unwanted - {"apache-beam", "kfp", "tfx"}) == set()
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_import_is_declared(project_dir, package):
+    distributions = importlib.metadata.packages_distributions()
+    requirements = declared(project_dir, "TRAINING")
+    allowed = set(OPTIONAL)
+    if package != "maskformer_model":
+        requirements = requirements + declared(project_dir, "EXTRAS")["pipeline"]
+        allowed |= WITH_TFX
+    known = distribution_names(requirements)
+    undeclared = {
+        name
+        for name in third_party_imports(project_dir, package) - allowed
+        if known.isdisjoint(distribution.lower().replace("_", "-") for distribution in distributions.get(name, ()))
+    }
+    assert undeclared == set(), "Declare the distribution in setup.py and run `make lock`."
+
+
+@pytest.fixture(scope="module")
+def wheel(project_dir, tmp_path_factory):
+    """The project built as a wheel, from a copy so that the checkout stays clean."""
+    directory = tmp_path_factory.mktemp("package")
+    source = directory / "source"
+    files = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=project_dir,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    for name in filter(None, files.split("\0")):
+        if (project_dir / name).is_file():
+            target = source / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes((project_dir / name).read_bytes())
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*command, "--wheel-dir", str(directory), str(source)], check=True)
+    (path,) = directory.glob("*.whl")
+    return path
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_every_module_and_data_file_and_no_test(project_dir, wheel):
+    names = set(zipfile.ZipFile(wheel).namelist())
+    suffixes = {".py", ".html", ".j2", ".json", ".pbtxt"}
+    expected = {
+        str(path.relative_to(project_dir))
+        for package in PACKAGES
+        for path in (project_dir / package).rglob("*")
+        if path.suffix in suffixes
+    }
+    assert {name for name in names if ".dist-info/" not in name} == expected
+
+
+@pytest.mark.slow
+def test_the_installed_model_package_imports_where_there_is_no_tfx_and_no_beam(project_dir, wheel, tmp_path):
+    # A finder that refuses the pipeline's packages stands for an environment without them.
+    modules = [
+        ".".join(path.relative_to(project_dir).with_suffix("").parts)
+        for path in modules_of(project_dir, "maskformer_model")
+        if path.name not in ("__init__.py", "__main__.py")
+    ]
+    program = f"""
+import importlib, sys
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("tfx", "apache_beam", "kfp", "ml_metadata", "components", "pipeline"):
+            raise ModuleNotFoundError(f"refused: {{name}}", name=name)
+
+sys.meta_path.insert(0, Refuse())
+sys.path.insert(0, {str(wheel)!r})
+for name in {modules!r}:
+    module = importlib.import_module(name)
+    assert module.__file__.startswith({str(wheel)!r}), module.__file__
+"""
+    finished = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr[-4000:]
