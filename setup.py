@@ -18,8 +18,10 @@ TRAINING = [
 ]
 EXTRAS = {
     "pipeline": [
+        "absl-py>=1.4,<2",
         "apache-beam>=2.77,<2.78",
         "kfp>=2.16,<2.17",
+        "psutil>=5.9",
         "setuptools",  # Beam packs the project with it for its workers.
         "tfx==1.21.0",
     ],

@@ -6,8 +6,10 @@ import ast
 import importlib.metadata
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 
 import pytest
@@ -104,39 +106,48 @@ def test_every_import_is_declared(project_dir, package):
 
 
 @pytest.fixture(scope="module")
-def wheel(project_dir, tmp_path_factory):
-    """The project built as a wheel, from a copy so that the checkout stays clean."""
-    directory = tmp_path_factory.mktemp("package")
-    source = directory / "source"
-    files = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=project_dir,
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout
-    for name in filter(None, files.split("\0")):
-        if (project_dir / name).is_file():
-            target = source / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes((project_dir / name).read_bytes())
+def source(project_dir, tmp_path_factory):
+    """A copy of what the package is built from, so that building leaves nothing in the checkout."""
+    directory = tmp_path_factory.mktemp("source")
+    for name in ("setup.py", "pyproject.toml"):
+        shutil.copy(project_dir / name, directory)
+    for package in (*PACKAGES, "tests"):
+        shutil.copytree(project_dir / package, directory / package, ignore=shutil.ignore_patterns("__pycache__"))
+    return directory
+
+
+@pytest.fixture(scope="module")
+def wheel(source, tmp_path_factory):
+    """The project as `pip install .` builds it."""
+    directory = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
     subprocess.run([*command, "--wheel-dir", str(directory), str(source)], check=True)
     (path,) = directory.glob("*.whl")
     return path
 
 
-@pytest.mark.slow
-def test_the_wheel_holds_every_module_and_data_file_and_no_test(project_dir, wheel):
-    names = set(zipfile.ZipFile(wheel).namelist())
+def package_files(source: pathlib.Path) -> set[str]:
+    """The modules and data files that an installed project must have."""
     suffixes = {".py", ".html", ".j2", ".json", ".pbtxt"}
-    expected = {
-        str(path.relative_to(project_dir))
-        for package in PACKAGES
-        for path in (project_dir / package).rglob("*")
-        if path.suffix in suffixes
-    }
-    assert {name for name in names if ".dist-info/" not in name} == expected
+    files = {path for package in PACKAGES for path in (source / package).rglob("*") if path.suffix in suffixes}
+    return {str(path.relative_to(source)) for path in files}
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_every_module_and_data_file_and_no_test(source, wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {name for name in names if ".dist-info/" not in name} == package_files(source)
+
+
+@pytest.mark.slow
+def test_the_archive_that_beam_sends_to_workers_holds_every_module_and_data_file(source, tmp_path):
+    # The command that Beam runs for `--setup_file`.
+    command = [sys.executable, "setup.py", "--quiet", "sdist", "--dist-dir", str(tmp_path)]
+    subprocess.run(command, cwd=source, check=True, capture_output=True)
+    (path,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(path) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert package_files(source) | {"setup.py", "pyproject.toml"} <= names
 
 
 @pytest.mark.slow
