@@ -7,6 +7,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 PYTEST_ARGS ?=
+# In no lock: a CPU build, where pip is set up to find one, weighs a tenth of the build with CUDA.
+TORCH ?= torch==2.13.0
 
 # The locks hold every package, so pip resolves nothing; the build tools come from a lock of their own.
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -qq --no-deps --no-build-isolation
@@ -46,7 +48,7 @@ env-pipeline: $(VENV)/pipeline.installed $(VENV)/project.installed  ## Set up .v
 
 env-parity: env  ## Add what comparisons with PyTorch need (torch, transformers).
 	$(FROM_LOCK) requirements/parity.lock
-	$(BIN)/python -m pip install --disable-pip-version-check -qq torch
+	$(BIN)/python -m pip install --disable-pip-version-check -qq $(TORCH)
 
 $(VENV)/build.installed: requirements/build.lock
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "Python 3.11 is needed. Received: " + sys.version)'
