@@ -48,7 +48,7 @@ env-pipeline: $(VENV)/pipeline.installed $(VENV)/project.installed  ## Set up .v
 
 env-parity: env  ## Add what comparisons with PyTorch need (torch, transformers).
 	$(FROM_LOCK) requirements/parity.lock
-	$(BIN)/python -m pip install --disable-pip-version-check -qq $(TORCH)
+	$(BIN)/python -m pip install --disable-pip-version-check -qq --no-warn-conflicts $(TORCH)
 
 $(VENV)/build.installed: requirements/build.lock
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "Python 3.11 is needed. Received: " + sys.version)'
