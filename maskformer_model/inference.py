@@ -6,7 +6,9 @@ on every logit). Masks are upsampled as logits, by `resize_logits`, before they 
 padded image is cropped first, is the caller's business (`export.py`).
 
 A photo's map is large and most of the 100 queries say "no object". Where shapes may be dynamic, gather the queries of
-`kept_queries` before upsampling: the answer is the same, ten times sooner.
+`kept_queries` before upsampling: the answer is the same, several times sooner.
+
+A query whose class logits are not finite has no probability above a threshold, so it proposes nothing.
 """
 
 from __future__ import annotations
@@ -18,19 +20,46 @@ from keras import ops
 Tensor = Any  # A tensor of the Keras backend in use.
 
 
-def resize_logits(mask_logits: Tensor, size_px: tuple[Any, Any]) -> Tensor:
-    """Resizes masks bilinearly with half-pixel centres and without antialiasing, as the reference does both ways.
+def resize_logits(
+    mask_logits: Tensor,
+    size_px: tuple[Any, Any],
+    *,
+    padded_size_px: tuple[Any, Any] | None = None,
+    valid_size_px: tuple[Any, Any] | None = None,
+) -> Tensor:
+    """Resizes masks bilinearly with half-pixel centres and without antialiasing, up or down, as the reference does.
+
+    With `padded_size_px` and `valid_size_px` it does the reference's whole way from a padded batch to a photo: up to
+    the padded size, crop to the part that is photo, resize to the photo's own size. Bilinear weights of rows and of
+    columns are two matrices, and the three steps are their product, so the padded size is never in memory.
 
     Args:
-        mask_logits: `[..., queries, height, width]` float, of rank 3 or 4.
-        size_px: New `(height, width)`; scalars of a TensorFlow graph are fine.
+        mask_logits: `[..., height, width]` float, unbounded.
+        size_px: New `(height, width)`. Like the other sizes: numbers, or int32 scalars of a TensorFlow graph.
+        padded_size_px: What `mask_logits` cover: the model's input with its padding.
+        valid_size_px: The photo's part of the padded size, top left.
 
     Returns:
-        `[..., queries, new height, new width]` float32.
+        `[..., new height, new width]` float32.
+
+    Raises:
+        ValueError: if only one of `padded_size_px` and `valid_size_px` is given.
     """
-    return ops.image.resize(
-        ops.cast(mask_logits, "float32"), size_px, interpolation="bilinear", data_format="channels_first"
-    )
+    if (padded_size_px is None) != (valid_size_px is None):
+        raise ValueError(
+            "`padded_size_px` and `valid_size_px` are given together or not at all. "
+            f"Received: {padded_size_px} and {valid_size_px}"
+        )
+    weights = []
+    for axis in (0, 1):
+        old = ops.shape(mask_logits)[axis - 2]
+        if padded_size_px is None:
+            weights.append(_bilinear_weights(old, size_px[axis]))
+        else:
+            cropped = _bilinear_weights(old, padded_size_px[axis])[: valid_size_px[axis]]
+            weights.append(ops.matmul(_bilinear_weights(valid_size_px[axis], size_px[axis]), cropped))
+    rows, columns = weights
+    return ops.matmul(ops.matmul(rows, ops.cast(mask_logits, "float32")), ops.transpose(columns))
 
 
 def kept_queries(class_logits: Tensor, object_mask_threshold: float) -> tuple[Tensor, Tensor]:
@@ -91,7 +120,7 @@ def panoptic_inference(
     valid = keep & (owned_area > 0) & (own_area > 0) & (share >= overlap_threshold)
     segment_ids, is_first = _number_segments(valid, classes, isthing)
     return {
-        "segment_map": _take_per_image(segment_ids, owner),
+        "segment_map": ops.take(ops.reshape(segment_ids, (-1,)), owner),
         "segment_classes": _listed(is_first, segment_ids, classes + 1) - 1,
         "segment_scores": _listed(is_first, segment_ids, scores),
         "num_segments": ops.sum(ops.cast(is_first, "int32"), axis=1),
@@ -157,6 +186,14 @@ def instance_inference(
     return {"masks": masks, "classes": classes, "scores": scores}
 
 
+def _bilinear_weights(old, new):
+    """`[new, old]` float32: row i holds the weights of the old pixels in new pixel i."""
+    old_pixels = ops.arange(old, dtype="float32")
+    scale = ops.cast(old, "float32") / ops.cast(new, "float32")
+    centers = ops.clip((ops.arange(new, dtype="float32") + 0.5) * scale - 0.5, 0.0, ops.cast(old - 1, "float32"))
+    return ops.maximum(1.0 - ops.abs(centers[:, None] - old_pixels), 0.0)
+
+
 def _proposals(class_logits, object_mask_threshold):
     """`[..., queries]` each: kept bool, class int32, probability float32."""
     probs = ops.softmax(ops.cast(class_logits, "float32"), axis=-1)
@@ -166,15 +203,22 @@ def _proposals(class_logits, object_mask_threshold):
 
 
 def _owners(keep, scores, mask_logits):
-    """Each pixel's query `[batch, height, width]`, the pixels it owns and those of its own mask `[batch, queries]`."""
+    """Each pixel's query as an index into all `batch * queries`, and how many pixels each query owns and has.
+
+    Returns:
+        `[batch, height, width]`, `[batch, queries]` and `[batch, queries]`, int32 each.
+    """
     mask_probs = ops.sigmoid(ops.cast(mask_logits, "float32"))
     own_area = ops.sum(ops.cast(mask_probs >= 0.5, "int32"), axis=(2, 3))
-    # Below every probability, so that a query that is not kept owns a pixel only where none is kept.
-    weighted = ops.where(keep[:, :, None, None], scores[:, :, None, None] * mask_probs, -1.0)
-    owner = ops.cast(ops.argmax(weighted, axis=1), "int32")
+    # Negative, and so behind every kept query, where a query is not kept.
+    weighted = ops.where(keep, scores, -1.0)[:, :, None, None] * mask_probs
+    # The bits of a float that is not negative, read as an integer, sort alike; -0.0 and everything negative is below
+    # 0 as an integer too, which keeps a mask probability that underflowed behind. Integers need no care for NaN and
+    # signed zeros, on which `argmax` of floats spends most of its time. The last axis of 1 gives `view` a static size.
+    best = ops.argmax(ops.view(weighted[..., None], dtype="int32")[..., 0], axis=1)
     num_images, num_queries = ops.shape(keep)
-    first_of_image = ops.arange(num_images, dtype="int32")[:, None, None] * num_queries
-    flat_owner = ops.reshape(owner + first_of_image, (-1,))
+    owner = ops.cast(best, "int32") + ops.arange(num_images, dtype="int32")[:, None, None] * num_queries
+    flat_owner = ops.reshape(owner, (-1,))
     owned_area = ops.segment_sum(ops.ones_like(flat_owner), flat_owner, num_segments=num_images * num_queries)
     return owner, ops.reshape(owned_area, (num_images, num_queries)), own_area
 
@@ -197,13 +241,6 @@ def _listed(is_first, segment_ids, values):
     rows = ops.arange(ops.shape(values)[1], dtype="int32")[:, None] + 1
     chosen = is_first[:, None, :] & (segment_ids[:, None, :] == rows)
     return ops.sum(ops.where(chosen, values[:, None, :], ops.zeros_like(values)[:, None, :]), axis=2)
-
-
-def _take_per_image(values, indices):
-    """`values[b, indices[b, ...]]` for `[batch, queries]` values and `[batch, height, width]` indices."""
-    num_images, height, width = ops.shape(indices)
-    flat = ops.take_along_axis(values, ops.reshape(indices, (num_images, height * width)), axis=1)
-    return ops.reshape(flat, (num_images, height, width))
 
 
 def _mean_prob_inside(mask_logits):
