@@ -1,0 +1,17 @@
+"""ADE20K panoptic, 150 classes, ResNet-50 and six encoder layers (reference: PQ 34.7; 720,000 steps)."""
+
+from maskformer_model import recipes
+from maskformer_model.config import ExperimentConfig, TaskConfig, TrainerConfig
+
+
+def experiment() -> ExperimentConfig:
+    """See the module's docstring."""
+    return ExperimentConfig(
+        task=TaskConfig(
+            model=recipes.transformer_fpn_model(recipes.RESNET_50, num_classes=150),
+            train_data=recipes.semantic_data(16, 640, (640, 640), max_size_px=2560),
+            validation_data=recipes.semantic_data(1, 640, (640, 640), max_size_px=2560),
+            inference=recipes.inference(640, 2560, object_mask_threshold=0.7),
+        ),
+        trainer=TrainerConfig(train_steps=720_000, optimizer=recipes.resnet_optimizer(schedule="poly", power=0.9)),
+    )

@@ -1,0 +1,18 @@
+"""ADE20K semantic, 150 classes, ResNet-50 (reference: mIoU 44.5, single scale; 160,000 steps)."""
+
+from maskformer_model import recipes
+from maskformer_model.config import ExperimentConfig, TaskConfig, TrainerConfig
+
+
+def experiment() -> ExperimentConfig:
+    """See the module's docstring."""
+    return ExperimentConfig(
+        task=TaskConfig(
+            kind="semantic",
+            model=recipes.fpn_model(recipes.RESNET_50, num_classes=150),
+            train_data=recipes.semantic_data(16, 512, (512, 512), max_size_px=2048),
+            validation_data=recipes.semantic_data(1, 512, (512, 512), max_size_px=2048),
+            inference=recipes.inference(512, 2048),
+        ),
+        trainer=TrainerConfig(train_steps=160_000, optimizer=recipes.resnet_optimizer(schedule="poly", power=0.9)),
+    )

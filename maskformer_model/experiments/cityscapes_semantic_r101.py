@@ -1,0 +1,18 @@
+"""Cityscapes semantic, 19 classes, ResNet-101 (reference: mIoU 78.5, single scale; 90,000 steps)."""
+
+from maskformer_model import recipes
+from maskformer_model.config import ExperimentConfig, TaskConfig, TrainerConfig
+
+
+def experiment() -> ExperimentConfig:
+    """See the module's docstring."""
+    return ExperimentConfig(
+        task=TaskConfig(
+            kind="semantic",
+            model=recipes.fpn_model(recipes.RESNET_101, num_classes=19),
+            train_data=recipes.semantic_data(16, 1024, (512, 1024), max_size_px=4096),
+            validation_data=recipes.semantic_data(1, 1024, (512, 1024), max_size_px=4096),
+            inference=recipes.inference(1024, 2048),
+        ),
+        trainer=TrainerConfig(train_steps=90_000, optimizer=recipes.resnet_optimizer(schedule="poly", power=0.9)),
+    )

@@ -1,0 +1,99 @@
+"""The parts that the reference's experiments share: backbones, optimizers, data rules of each data set.
+
+Sources: facebookresearch/MaskFormer `configs/` and `MODEL_ZOO.md`; arXiv:2107.06278, section 4.1 and appendix. An
+experiment file puts them together and says what differs.
+"""
+
+from __future__ import annotations
+
+from maskformer_model.config import (
+    BackboneConfig,
+    DataConfig,
+    InferenceConfig,
+    ModelConfig,
+    OptimizerConfig,
+    ParserConfig,
+)
+
+RESNET_50 = BackboneConfig(type="resnet", depth=50)
+RESNET_101 = BackboneConfig(type="resnet", depth=101)
+RESNET_101C = BackboneConfig(
+    type="resnet", depth=101, stem_type="deeplab", stem_channels=128, res5_multi_grid=(1, 2, 4)
+)
+SWIN_TINY = BackboneConfig(type="swin", embed_dim=96, depths=(2, 2, 6, 2), num_heads=(3, 6, 12, 24), window_size=7)
+SWIN_SMALL = BackboneConfig(type="swin", embed_dim=96, depths=(2, 2, 18, 2), num_heads=(3, 6, 12, 24), window_size=7)
+SWIN_BASE = BackboneConfig(type="swin", embed_dim=128, depths=(2, 2, 18, 2), num_heads=(4, 8, 16, 32), window_size=12)
+SWIN_LARGE = BackboneConfig(type="swin", embed_dim=192, depths=(2, 2, 18, 2), num_heads=(6, 12, 24, 48), window_size=12)
+
+
+def transformer_fpn_model(backbone: BackboneConfig, num_classes: int) -> ModelConfig:
+    """The ResNet models of COCO and ADE20K panoptic: six encoder layers inside the pixel decoder."""
+    return ModelConfig(backbone=backbone, num_classes=num_classes, which_pixel_decoder="transformer_fpn")
+
+
+def fpn_model(backbone: BackboneConfig, num_classes: int) -> ModelConfig:
+    """All other models: a plain FPN, and the decoder reads a projection of res5."""
+    return ModelConfig(
+        backbone=backbone, num_classes=num_classes, which_pixel_decoder="fpn", enforce_input_projection=True
+    )
+
+
+def resnet_optimizer(**schedule) -> OptimizerConfig:
+    """Learning rate 1e-4, a tenth of it for the backbone, weight decay 1e-4."""
+    return OptimizerConfig(learning_rate=1e-4, backbone_multiplier=0.1, weight_decay=1e-4, clip_norm=0.01, **schedule)
+
+
+def swin_optimizer(**schedule) -> OptimizerConfig:
+    """Learning rate 6e-5 for everything, weight decay 0.01, warm-up over 1500 steps from a millionth of the rate."""
+    return OptimizerConfig(
+        learning_rate=6e-5,
+        backbone_multiplier=1.0,
+        weight_decay=0.01,
+        clip_norm=0.01,
+        warmup_steps=1500,
+        warmup_factor=1e-6,
+        **schedule,
+    )
+
+
+def detr_data(global_batch_size: int, max_size_px: int = 1333) -> DataConfig:
+    """COCO: flip; half of the time resize to 400..600 and crop 384..600; resize to 480..800 (DETR's augmentation)."""
+    return DataConfig(
+        global_batch_size=global_batch_size,
+        parser=ParserConfig(
+            augmentation="detr",
+            output_size=(0, 0),
+            min_sizes_px=tuple(range(480, 801, 32)),
+            max_size_px=max_size_px,
+            crop_size_px=(384, 600),
+        ),
+    )
+
+
+def semantic_data(
+    global_batch_size: int,
+    base_edge_px: int,
+    crop_size_px: tuple[int, int],
+    *,
+    scales: tuple[float, ...] = (0.5, 2.0),
+    max_size_px: int,
+) -> DataConfig:
+    """Resize to a tenth-step multiple of `base_edge_px`, crop, jitter colours, flip, pad to the crop's size."""
+    low, high = (round(10 * scale) for scale in scales)
+    return DataConfig(
+        global_batch_size=global_batch_size,
+        parser=ParserConfig(
+            augmentation="semantic",
+            output_size=crop_size_px,
+            min_sizes_px=tuple(int(tenth * 0.1 * base_edge_px) for tenth in range(low, high + 1)),
+            max_size_px=max_size_px,
+            crop_size_px=crop_size_px,
+        ),
+    )
+
+
+def inference(shortest_edge_px: int, max_size_px: int, object_mask_threshold: float = 0.8) -> InferenceConfig:
+    """Test size and thresholds of the reference."""
+    return InferenceConfig(
+        shortest_edge_px=shortest_edge_px, max_size_px=max_size_px, object_mask_threshold=object_mask_threshold
+    )
