@@ -1,0 +1,76 @@
+"""Tests of `components.model_versions`."""
+
+import shutil
+
+import pytest
+
+from components.model_versions import content_hash, list_versions, publish, version_dir
+
+
+@pytest.fixture
+def model_dir(tmp_path):
+    return make_model(tmp_path / "model", weights=b"weights")
+
+
+def make_model(folder, weights):
+    (folder / "variables").mkdir(parents=True)
+    (folder / "saved_model.pb").write_bytes(b"graph")
+    (folder / "variables" / "variables.data-00000-of-00001").write_bytes(weights)
+    return folder
+
+
+def test_a_pushed_model_is_a_version_named_by_its_time(model_dir, tmp_path):
+    serving = tmp_path / "serving"
+    assert publish(model_dir, serving, now_s=1_700_000_000) == 1_700_000_000
+    assert list_versions(serving) == [1_700_000_000]
+    assert content_hash(version_dir(serving, 1_700_000_000)) == content_hash(model_dir)
+    assert [path.name for path in serving.iterdir()] == ["1700000000"]
+
+
+def test_a_clock_that_was_set_back_still_gives_the_largest_version(model_dir, tmp_path):
+    publish(model_dir, tmp_path / "serving", now_s=100)
+    assert publish(model_dir, tmp_path / "serving", now_s=50) == 101
+
+
+def test_what_a_killed_push_left_is_no_version_and_is_cleared_by_the_next_push(model_dir, tmp_path):
+    serving = tmp_path / "serving"
+    shutil.copytree(model_dir, serving / ".incoming-100")
+    assert list_versions(serving) == []
+    assert publish(model_dir, serving, now_s=200) == 200
+    assert [path.name for path in serving.iterdir()] == ["200"]
+
+
+def test_a_push_that_fails_leaves_what_served_before(model_dir, tmp_path):
+    serving = tmp_path / "serving"
+    publish(model_dir, serving, now_s=100)
+    (model_dir / "variables" / "broken").symlink_to(tmp_path / "absent")  # It cannot be copied.
+    with pytest.raises(OSError):
+        publish(model_dir, serving, now_s=200)
+    assert [path.name for path in serving.iterdir()] == ["100"]
+
+
+def test_a_folder_without_a_graph_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="must hold saved_model.pb"):
+        publish(tmp_path, tmp_path / "serving", now_s=100)
+
+
+def test_only_numbered_folders_with_a_graph_are_versions(model_dir, tmp_path):
+    serving = tmp_path / "serving"
+    shutil.copytree(model_dir, serving / "9")
+    shutil.copytree(model_dir, serving / "10")
+    shutil.copytree(model_dir, serving / "old")
+    (serving / "11").mkdir()
+    assert list_versions(serving) == [9, 10]
+    assert list_versions(tmp_path / "absent") == []
+
+
+def test_the_hash_sees_content_and_names_and_not_the_place(model_dir, tmp_path):
+    same = make_model(tmp_path / "same", weights=b"weights")
+    other = make_model(tmp_path / "other", weights=b"weightS")
+    renamed = make_model(tmp_path / "renamed", weights=b"weights")
+    (renamed / "variables" / "variables.data-00000-of-00001").rename(renamed / "variables" / "variables.index")
+    assert content_hash(same) == content_hash(model_dir)
+    assert content_hash(other) != content_hash(model_dir)
+    assert content_hash(renamed) != content_hash(model_dir)
+    with pytest.raises(FileNotFoundError, match="`model_dir` must be a folder"):
+        content_hash(tmp_path / "absent")
