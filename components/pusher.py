@@ -1,0 +1,83 @@
+"""Pusher: TFX's own contract, with a push that is atomic and that does nothing for the model that already serves.
+
+The artifact `pushed_model` keeps TFX's properties (`pushed`, `pushed_destination`, `pushed_version`) and adds
+`already_serving`: 1 where the newest version has the same content, so that nothing was copied; the destination is then
+that version's. How a version appears is left to `model_versions`.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from absl import logging
+from tfx import types
+from tfx.components.pusher import component as tfx_component
+from tfx.components.pusher import executor as tfx_executor
+from tfx.dsl.components.base import executor_spec
+from tfx.proto import pusher_pb2
+from tfx.types import artifact_utils
+from tfx.types import standard_component_specs as specs
+from tfx.utils import io_utils, proto_utils
+
+from components import model_versions
+
+ALREADY_SERVING_KEY = "already_serving"
+
+
+class Executor(tfx_executor.Executor):
+    """Pushes a blessed model to a local folder; other destinations are TFX's."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """See TFX's Pusher.
+
+        Raises:
+            ValueError: if there is no folder to push to.
+            OSError: if the model cannot be copied; what served before still serves.
+        """
+        serving_dir = _local_serving_dir(exec_properties)
+        if serving_dir is None:
+            super().Do(input_dict, output_dict, exec_properties)
+            return
+        pushed_model = artifact_utils.get_single_instance(output_dict[specs.PUSHED_MODEL_KEY])
+        pushed_model.set_int_custom_property(ALREADY_SERVING_KEY, 0)
+        if not self.CheckBlessing(input_dict):
+            self._MarkNotPushed(pushed_model)
+            return
+        self._push(self.GetModelPath(input_dict), serving_dir, pushed_model)
+
+    def _push(self, model_dir: str, serving_dir: str, pushed_model: types.Artifact) -> None:
+        versions = model_versions.list_versions(serving_dir)
+        newest_dir = model_versions.version_dir(serving_dir, versions[-1]) if versions else None
+        if newest_dir and model_versions.content_hash(newest_dir) == model_versions.content_hash(model_dir):
+            logging.info("%s already serves this model; nothing is pushed.", newest_dir)
+            self._MarkPushed(pushed_model, pushed_destination=newest_dir, pushed_version=str(versions[-1]))
+            self._MarkNotPushed(pushed_model)
+            pushed_model.set_int_custom_property(ALREADY_SERVING_KEY, 1)
+            return
+        version = model_versions.publish(model_dir, serving_dir, now_s=int(time.time()))
+        destination = model_versions.version_dir(serving_dir, version)
+        # TFX's contract: the artifact holds a copy, whatever happens to the served folder later.
+        io_utils.copy_dir(model_dir, pushed_model.uri)
+        self._MarkPushed(pushed_model, pushed_destination=destination, pushed_version=str(version))
+        logging.info("Pushed to %s.", destination)
+
+
+class Pusher(tfx_component.Pusher):
+    """TFX's Pusher with the executor above; inputs, outputs and parameters are TFX's."""
+
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
+
+
+def _local_serving_dir(exec_properties: dict[str, Any]) -> str | None:
+    destination = pusher_pb2.PushDestination()
+    proto_utils.json_to_proto(exec_properties[specs.PUSH_DESTINATION_KEY], destination)
+    serving_dir = destination.filesystem.base_directory
+    if not serving_dir:
+        raise ValueError(f"`push_destination` must name a folder. Received: {destination}")
+    return None if "://" in serving_dir else serving_dir

@@ -1,0 +1,97 @@
+"""Tests of `components.pusher`, its executor on real folders."""
+
+import os
+
+import pytest
+from google.protobuf import json_format
+from tfx.proto import pusher_pb2
+from tfx.types import standard_artifacts
+
+from components.pusher import Executor, Pusher
+
+
+@pytest.fixture
+def push(tmp_path):
+    """Pushes a model with the given weights and returns the `pushed_model` artifact."""
+    pushes = []
+
+    def push_model(weights, *, blessed=1, base_directory=None):
+        model = standard_artifacts.Model()
+        model.uri = str(tmp_path / f"model-{len(pushes)}")
+        serving = os.path.join(model.uri, "Format-Serving")
+        os.makedirs(os.path.join(serving, "variables"))
+        for name, content in (("saved_model.pb", b"graph"), ("variables/variables.data", weights)):
+            with open(os.path.join(serving, name), "wb") as file:
+                file.write(content)
+        blessing = standard_artifacts.ModelBlessing()
+        blessing.set_int_custom_property("blessed", blessed)
+        pushed = standard_artifacts.PushedModel()
+        pushed.uri = str(tmp_path / f"pushed-{len(pushes)}")
+        os.makedirs(pushed.uri)
+        pushes.append(pushed)
+        destination = pusher_pb2.PushDestination()
+        destination.filesystem.base_directory = str(tmp_path / "serving") if base_directory is None else base_directory
+        Executor().Do(
+            {"model": [model], "model_blessing": [blessing]},
+            {"pushed_model": [pushed]},
+            {"push_destination": json_format.MessageToJson(destination)},
+        )
+        return pushed
+
+    return push_model
+
+
+def versions(tmp_path):
+    return sorted(os.listdir(tmp_path / "serving")) if (tmp_path / "serving").exists() else []
+
+
+def test_a_blessed_model_is_pushed_with_tfx_s_properties(push, tmp_path):
+    pushed = push(b"one")
+    [version] = versions(tmp_path)
+    assert pushed.get_int_custom_property("pushed") == 1
+    assert pushed.get_int_custom_property("already_serving") == 0
+    assert pushed.get_string_custom_property("pushed_version") == version
+    assert pushed.get_string_custom_property("pushed_destination") == str(tmp_path / "serving" / version)
+    assert (tmp_path / "serving" / version / "variables" / "variables.data").read_bytes() == b"one"
+    assert os.path.exists(os.path.join(pushed.uri, "saved_model.pb"))
+
+
+def test_the_model_that_already_serves_is_not_pushed_again(push, tmp_path):
+    push(b"one")
+    before = versions(tmp_path)
+    again = push(b"one")
+    assert versions(tmp_path) == before
+    assert again.get_int_custom_property("pushed") == 0
+    assert again.get_int_custom_property("already_serving") == 1
+    assert again.get_string_custom_property("pushed_destination") == str(tmp_path / "serving" / before[0])
+
+
+def test_another_model_becomes_a_newer_version_even_within_the_same_second(push, tmp_path):
+    push(b"one")
+    push(b"two")
+    older, newer = versions(tmp_path)
+    assert int(newer) > int(older)
+    assert (tmp_path / "serving" / newer / "variables" / "variables.data").read_bytes() == b"two"
+
+
+def test_a_model_that_served_before_the_newest_is_pushed_again(push, tmp_path):
+    for weights in (b"one", b"two", b"one"):
+        assert push(weights).get_int_custom_property("pushed") == 1
+    assert len(versions(tmp_path)) == 3
+
+
+def test_a_model_that_is_not_blessed_goes_nowhere(push, tmp_path):
+    pushed = push(b"one", blessed=0)
+    assert versions(tmp_path) == []
+    assert pushed.get_int_custom_property("pushed") == 0
+    assert pushed.get_int_custom_property("already_serving") == 0
+    assert pushed.get_string_custom_property("pushed_destination") == ""
+
+
+def test_a_destination_without_a_folder_is_refused(push):
+    with pytest.raises(ValueError, match="`push_destination` must name a folder"):
+        push(b"one", base_directory="")
+
+
+def test_the_component_runs_this_executor():
+    assert Pusher.EXECUTOR_SPEC.executor_class is Executor
