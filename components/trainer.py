@@ -1,0 +1,38 @@
+"""The Trainer's `run_fn`: TFX's arguments in, `maskformer_model.train` and `.export` called, no more."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tfx.components.trainer.fn_args_utils import FnArgs
+
+EXPERIMENT_KEY = "experiment"
+
+
+def run_fn(fn_args: FnArgs) -> None:
+    """Trains and exports one model.
+
+    Args:
+        fn_args: `custom_config["experiment"]` holds the experiment as json; `train_files` are the patterns of the
+            train split, whose artifact also holds the categories.
+
+    Raises:
+        KeyError: if the experiment is absent.
+    """
+    from maskformer_model import config as config_lib
+    from maskformer_model import examples, export, train
+    from maskformer_model.categories import CategoryTable
+
+    if EXPERIMENT_KEY not in (fn_args.custom_config or {}):
+        raise KeyError(f"`custom_config` must hold {EXPERIMENT_KEY!r}. Received: {fn_args.custom_config}")
+    config = config_lib.from_dict(json.loads(fn_args.custom_config[EXPERIMENT_KEY]))
+    categories = CategoryTable.load(examples.categories_path(fn_args.train_files[0]))
+    result = train.train(
+        config,
+        train_files=fn_args.train_files,
+        categories=categories,
+        model_dir=fn_args.model_run_dir,
+    )
+    export.export_saved_model(result.network, categories, result.config, fn_args.serving_model_dir, result.history)
