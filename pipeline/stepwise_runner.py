@@ -1,0 +1,147 @@
+"""TFX's LocalDagRunner, one node at a time, so that each node's state, time, memory and artifacts are known.
+
+LocalDagRunner runs a whole pipeline and reports nothing. Here it is handed the same pipeline once per node, with that
+node alone in it; all the work (inputs, cache, execution, publishing) stays TFX's.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Protocol
+
+from ml_metadata.proto import metadata_store_pb2
+from tfx.dsl.compiler import constants
+from tfx.orchestration import metadata
+from tfx.orchestration.local import local_dag_runner, runner_utils
+from tfx.orchestration.portable import runtime_parameter_utils
+from tfx.orchestration.portable.mlmd import context_lib, execution_lib
+from tfx.proto.orchestration import local_deployment_config_pb2, pipeline_pb2
+
+from pipeline.failure_reason import failure_reason
+from pipeline.peak_memory import PeakMemory
+from pipeline.run_record import CACHED, FAILED, RAN, ArtifactRecord, NodeFailedError, NodeRecord
+
+_State = metadata_store_pb2.Execution.State
+_OUTPUT_EVENTS = (metadata_store_pb2.Event.OUTPUT, metadata_store_pb2.Event.INTERNAL_OUTPUT)
+_EXECUTION_RESULT_KEY = "__execution_result__"
+
+
+class Observer(Protocol):
+    """Hears of every node."""
+
+    def node_begins(self, node_id: str, position: int, num_nodes: int) -> None:
+        """Called before node number `position` (from 1)."""
+
+    def node_ends(self, record: NodeRecord) -> None:
+        """Called after a node, also after one that failed."""
+
+
+class StepwiseLocalDagRunner(local_dag_runner.LocalDagRunner):
+    """Runs the nodes in order and stops at the first that fails."""
+
+    def __init__(self, run_id: str, observer: Observer, uncached_nodes: frozenset[str] = frozenset()):
+        """Makes a runner for one run.
+
+        Args:
+            run_id: Name of the run in ML Metadata; must be new.
+            observer: Hears of every node.
+            uncached_nodes: Ids of nodes that have to work even where the cache has an answer.
+        """
+        super().__init__()
+        self._run_id = run_id
+        self._observer = observer
+        self._uncached_nodes = uncached_nodes
+
+    def run_with_ir(
+        self, pipeline: pipeline_pb2.Pipeline, run_options: pipeline_pb2.RunOptions | None = None, **kwargs: Any
+    ) -> None:
+        """See LocalDagRunner.
+
+        Raises:
+            NodeFailedError: if a node fails; the cause is chained.
+            ValueError: if `run_options` asks for a part of the pipeline.
+        """
+        if run_options is not None:
+            raise ValueError(f"`run_options` is not supported. Received: {run_options}")
+        runtime_parameter_utils.substitute_runtime_parameter(
+            pipeline, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: self._run_id}
+        )
+        for position, node in enumerate(pipeline.nodes, start=1):
+            if node.pipeline_node.node_info.id in self._uncached_nodes:
+                node.pipeline_node.execution_options.caching_options.enable_cache = False
+            self._observer.node_begins(node.pipeline_node.node_info.id, position, len(pipeline.nodes))
+            self._run_node(pipeline, node)
+
+    def _run_node(self, pipeline: pipeline_pb2.Pipeline, node: pipeline_pb2.Pipeline.PipelineOrNode) -> None:
+        node_id = node.pipeline_node.node_info.id
+        start, memory, error = time.monotonic(), PeakMemory(), None
+        with memory:
+            try:
+                super().run_with_ir(_only(pipeline, node))
+            except Exception as caught:
+                error = caught
+        with metadata.Metadata(_connection_config(pipeline)) as handle:
+            execution = _find_execution(handle, node.pipeline_node)
+            has_executor = runner_utils.extract_executor_spec(_deployment_config(pipeline), node_id) is not None
+            state = FAILED if error or execution is None else _state(execution, has_executor)
+            record = NodeRecord(
+                node_id=node_id,
+                state=state,
+                seconds=time.monotonic() - start,
+                peak_memory_mb=memory.megabytes,
+                outputs={} if state == FAILED else _outputs(handle, execution),
+            )
+        self._observer.node_ends(record)
+        if error:
+            raise NodeFailedError(node_id, failure_reason(error)) from error
+        if state == FAILED:
+            # TFX does not raise where a node's inputs cannot be found; it marks the execution and goes on.
+            result = execution.custom_properties[_EXECUTION_RESULT_KEY].string_value if execution else ""
+            raise NodeFailedError(node_id, f"its inputs were not found. {result}".strip())
+
+
+def _only(pipeline: pipeline_pb2.Pipeline, node: pipeline_pb2.Pipeline.PipelineOrNode) -> pipeline_pb2.Pipeline:
+    part = pipeline_pb2.Pipeline()
+    part.CopyFrom(pipeline)
+    del part.nodes[:]
+    part.nodes.append(node)
+    return part
+
+
+def _connection_config(pipeline: pipeline_pb2.Pipeline) -> metadata_store_pb2.ConnectionConfig:
+    config = _deployment_config(pipeline).metadata_connection_config
+    return getattr(config, config.WhichOneof("connection_config"))
+
+
+def _deployment_config(pipeline: pipeline_pb2.Pipeline) -> local_deployment_config_pb2.LocalDeploymentConfig:
+    return runner_utils.extract_local_deployment_config(pipeline)
+
+
+def _find_execution(handle: metadata.Metadata, node: pipeline_pb2.PipelineNode) -> metadata_store_pb2.Execution | None:
+    contexts = context_lib.prepare_contexts(handle, node.contexts)
+    executions = execution_lib.get_executions_associated_with_all_contexts(handle, contexts)
+    return max(executions, key=lambda execution: execution.id, default=None)
+
+
+def _state(execution: metadata_store_pb2.Execution, has_executor: bool) -> str:
+    # A Resolver has no executor: its answer is always one that ML Metadata had.
+    complete = RAN if has_executor else CACHED
+    return {_State.COMPLETE: complete, _State.CACHED: CACHED}.get(execution.last_known_state, FAILED)
+
+
+def _outputs(
+    handle: metadata.Metadata, execution: metadata_store_pb2.Execution
+) -> dict[str, tuple[ArtifactRecord, ...]]:
+    outputs: dict[str, tuple[ArtifactRecord, ...]] = {}
+    for event in handle.store.get_events_by_execution_ids([execution.id]):
+        if event.type in _OUTPUT_EVENTS:
+            [artifact] = handle.store.get_artifacts_by_id([event.artifact_id])
+            key = event.path.steps[0].key
+            outputs[key] = (*outputs.get(key, ()), _artifact_record(artifact))
+    return outputs
+
+
+def _artifact_record(artifact: metadata_store_pb2.Artifact) -> ArtifactRecord:
+    values = dict(artifact.properties) | dict(artifact.custom_properties)
+    properties = {name: getattr(value, value.WhichOneof("value")) for name, value in values.items()}
+    return ArtifactRecord(uri=artifact.uri, properties=properties)

@@ -1,0 +1,48 @@
+"""Tests of `pipeline.failure_reason`."""
+
+from pipeline.failure_reason import failure_reason
+
+
+def raised(make):
+    try:
+        make()
+    except Exception as error:
+        return error
+    raise RuntimeError("nothing was raised")
+
+
+def chained():
+    try:
+        raise ValueError("12 of 40 records are bad.")
+    except ValueError as error:
+        raise RuntimeError("Execution 3 failed") from error
+
+
+def test_the_first_error_of_a_chain_is_told():
+    assert failure_reason(raised(chained)) == "12 of 40 records are bad."
+
+
+def test_a_beam_step_s_traceback_is_cut_down_to_its_message():
+    text = (
+        "Traceback (most recent call last):\n"
+        '  File "apache_beam/runners/common.py", line 1495, in process\n'
+        "    return self.do_fn_invoker.invoke_process(windowed_value)\n"
+        '  File "components/x.py", line 3, in process\n'
+        '    raise KeptAsideError("too many")\n'
+        "components.x.KeptAsideError: 12 of 40 records were kept aside, more than 10 %.\n"
+        "  missing photo: 12 [while running 'CheckShare-ptransform-17']\n"
+    )
+    expected = "12 of 40 records were kept aside, more than 10 %.\n  missing photo: 12"
+    assert failure_reason(RuntimeError(text)) == expected
+
+
+def test_a_beam_step_s_name_behind_a_plain_message_is_dropped():
+    assert failure_reason(ValueError("no such file: a.jpg [while running 'ReadPhotos']")) == "no such file: a.jpg"
+
+
+def test_a_key_error_is_told_without_its_quotes():
+    assert failure_reason(KeyError("Unknown experiment 'x'.")) == "Unknown experiment 'x'."
+
+
+def test_an_error_without_words_is_told_by_its_name():
+    assert failure_reason(MemoryError()) == "MemoryError"
