@@ -45,20 +45,19 @@ def resize_logits(
     Raises:
         ValueError: if only one of `padded_size_px` and `valid_size_px` is given.
     """
-    if (padded_size_px is None) != (valid_size_px is None):
+    old_size = ops.shape(mask_logits)[-2:]
+    if padded_size_px is None and valid_size_px is None:
+        rows, columns = (_bilinear_weights(old_size[axis], size_px[axis]) for axis in (0, 1))
+    elif padded_size_px is not None and valid_size_px is not None:
+        rows, columns = (
+            _weights_through_padding(old_size[axis], padded_size_px[axis], valid_size_px[axis], size_px[axis])
+            for axis in (0, 1)
+        )
+    else:
         raise ValueError(
             "`padded_size_px` and `valid_size_px` are given together or not at all. "
             f"Received: {padded_size_px} and {valid_size_px}"
         )
-    weights = []
-    for axis in (0, 1):
-        old = ops.shape(mask_logits)[axis - 2]
-        if padded_size_px is None:
-            weights.append(_bilinear_weights(old, size_px[axis]))
-        else:
-            cropped = _bilinear_weights(old, padded_size_px[axis])[: valid_size_px[axis]]
-            weights.append(ops.matmul(_bilinear_weights(valid_size_px[axis], size_px[axis]), cropped))
-    rows, columns = weights
     return ops.matmul(ops.matmul(rows, ops.cast(mask_logits, "float32")), ops.transpose(columns))
 
 
@@ -192,6 +191,11 @@ def _bilinear_weights(old, new):
     scale = ops.cast(old, "float32") / ops.cast(new, "float32")
     centers = ops.clip((ops.arange(new, dtype="float32") + 0.5) * scale - 0.5, 0.0, ops.cast(old - 1, "float32"))
     return ops.maximum(1.0 - ops.abs(centers[:, None] - old_pixels), 0.0)
+
+
+def _weights_through_padding(old, padded, valid, new):
+    """`[new, old]` float32: up to `padded`, cut to `valid`, resize to `new`."""
+    return ops.matmul(_bilinear_weights(valid, new), _bilinear_weights(old, padded)[:valid])
 
 
 def _proposals(class_logits, object_mask_threshold):

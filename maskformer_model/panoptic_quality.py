@@ -1,12 +1,7 @@
-"""Panoptic quality: match the segments of an image, count, reduce the counts (arXiv:1801.00868, sections 4.1-4.2).
+"""Panoptic quality: count the matches of images, add, reduce (arXiv:1801.00868, section 4.2).
 
-This is the only PQ of the project. It follows the rules of COCO's official evaluation (panopticapi `evaluation.py`) to
-the letter, including those the paper does not mention: the area of a true segment comes from its json entry, the void
-part of a prediction is left out of the union, and a false positive is excused when more than half of it lies on void
-or on the last listed crowd of its class. Decoding PNGs is left to `panoptic_png`, intervals and gates to the evaluator.
-
-Pixels are visited once, as runs: neighbours with equal ids on both sides are one entry with a length, and a panoptic
-map has some fifty times fewer runs than pixels.
+This is the only PQ of the project, by the rules of COCO's official evaluation (panopticapi `evaluation.py`). What
+matches is decided in `segment_matching`; intervals, slices and gates are left to the evaluator.
 """
 
 from __future__ import annotations
@@ -22,48 +17,11 @@ import numpy as np
 
 from maskformer_model import panoptic_png
 from maskformer_model.categories import CategoryTable
+from maskformer_model.segment_matching import Segment, SegmentMatches, classes_of, match_segments
 
 # IoUs are summed in units of 2^-36 (1.5e-11). Such sums are exact in float64 up to 131,072 matches of a class, so the
 # result is bitwise the same in whatever order and in whatever shards the images are added.
 _IOU_UNITS = 2.0**36
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Segment:
-    """One segment of a panoptic map.
-
-    Attributes:
-        id: Its value in the map, positive (0 is void).
-        class_index: Dense class index, 0..classes-1.
-        iscrowd: True for a group that is not told apart; true segments only.
-        area: Pixels as the truth's json states them; None counts them in the map. Not used for predictions.
-    """
-
-    id: int
-    class_index: int
-    iscrowd: bool = False
-    area: int | None = None
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class SegmentMatches:
-    """How the segments of one image meet. Rows follow the order of the two segment lists.
-
-    Attributes:
-        intersections: `[1 + truths, 1 + predictions]` int64, shared pixels; row 0 and column 0 are void.
-        truth_index: `[matches]` int64, the true segment of each match.
-        predicted_index: `[matches]` int64, the predicted segment of each match.
-        iou: `[matches]` float64 in (0.5, 1]; above 1 only where the truth states too small an area.
-        false_negative: `[truths]` bool, true segments that nobody found; never a crowd.
-        false_positive: `[predictions]` bool, unmatched predictions that no void or crowd excuses.
-    """
-
-    intersections: np.ndarray
-    truth_index: np.ndarray
-    predicted_index: np.ndarray
-    iou: np.ndarray
-    false_negative: np.ndarray
-    false_positive: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -159,56 +117,6 @@ class PanopticQuality:
     per_class: QualityPerClass
 
 
-def match_segments(
-    truth_ids: np.ndarray,
-    truth_segments: Sequence[Segment],
-    predicted_ids: np.ndarray,
-    predicted_segments: Sequence[Segment],
-    *,
-    image_name: str = "",
-) -> SegmentMatches:
-    """Matches the segments of one image by the official rules.
-
-    Args:
-        truth_ids: `[height, width]` integer segment ids, 0 = void.
-        truth_segments: All segments of `truth_ids`. One that has no pixel (ADE20K paints things over stuff) is simply
-            not found by any prediction.
-        predicted_ids: `[height, width]` integer segment ids, 0 = void.
-        predicted_segments: Exactly the segments of `predicted_ids`.
-        image_name: What error messages call the image.
-
-    Raises:
-        ValueError: if the maps differ in shape, an id repeats or is not positive, a map holds an id that is not
-            listed, a predicted segment has no pixel, or a stated area is so small that a union would be empty.
-    """
-    intersections = _intersections(truth_ids, truth_segments, predicted_ids, predicted_segments, image_name)
-    predicted_areas = intersections[:, 1:].sum(axis=0)
-    if not predicted_areas.all():
-        missing = [s.id for s, area in zip(predicted_segments, predicted_areas, strict=True) if not area]
-        raise ValueError(
-            f"{_where(image_name)}Every predicted segment needs a pixel in the predicted map. "
-            f"Received segments without one, ids: {missing}"
-        )
-    truth_classes, predicted_classes = _classes(truth_segments), _classes(predicted_segments)
-    iscrowd = np.array([segment.iscrowd for segment in truth_segments], dtype=bool)
-    truth_index, predicted_index, iou = _matched_pairs(
-        intersections, _truth_areas(truth_segments, intersections), predicted_areas,
-        (truth_classes[:, None] == predicted_classes) & ~iscrowd[:, None], image_name,
-    )  # fmt: skip
-    false_negative = ~iscrowd
-    false_negative[truth_index] = False
-    false_positive = 2 * _excused_pixels(intersections, truth_classes, iscrowd, predicted_classes) <= predicted_areas
-    false_positive[predicted_index] = False
-    return SegmentMatches(
-        intersections=intersections,
-        truth_index=truth_index,
-        predicted_index=predicted_index,
-        iou=iou,
-        false_negative=false_negative,
-        false_positive=false_positive,
-    )
-
-
 def count_matches(
     matches: SegmentMatches,
     truth_segments: Sequence[Segment],
@@ -226,7 +134,7 @@ def count_matches(
     Raises:
         ValueError: if a class index is outside 0..num_classes-1.
     """
-    truth_classes, predicted_classes = _classes(truth_segments), _classes(predicted_segments)
+    truth_classes, predicted_classes = classes_of(truth_segments), classes_of(predicted_segments)
     for name, classes in (("truth_segments", truth_classes), ("predicted_segments", predicted_classes)):
         wrong = classes[(classes < 0) | (classes >= num_classes)]
         if wrong.size:
@@ -328,99 +236,18 @@ def count_coco_files(
         image_id = annotation["image_id"]
         if image_id not in predicted_of_image:
             raise ValueError(f"Every image of the truth needs a prediction. Received none for image id {image_id}")
-        sides = []
-        for side, folder in ((annotation, truth_dir), (predicted_of_image[image_id], predicted_dir)):
-            sides.append(panoptic_png.decode_panoptic_png((folder / side["file_name"]).read_bytes()))
-            sides.append(segments_from_coco(side["segments_info"], categories))
-        counts += count_image(*sides, categories.num_classes, image_name=annotation["file_name"])
+        counts += count_image(
+            *_read_coco_map(annotation, truth_dir, categories),
+            *_read_coco_map(predicted_of_image[image_id], predicted_dir, categories),
+            num_classes=categories.num_classes,
+            image_name=annotation["file_name"],
+        )
     return counts, categories
 
 
-def _where(image_name: str) -> str:
-    return f"Image {image_name}: " if image_name else ""
-
-
-def _classes(segments: Sequence[Segment]) -> np.ndarray:
-    return np.array([segment.class_index for segment in segments], dtype=np.int64)
-
-
-def _intersections(truth_ids, truth_segments, predicted_ids, predicted_segments, image_name) -> np.ndarray:
-    """`[1 + truths, 1 + predictions]` shared pixels, void first."""
-    truth_ids, predicted_ids = np.asarray(truth_ids), np.asarray(predicted_ids)
-    if truth_ids.shape != predicted_ids.shape or truth_ids.ndim != 2:
-        raise ValueError(
-            f"{_where(image_name)}`truth_ids` and `predicted_ids` must be two [height, width] maps of one "
-            f"size. Received: {truth_ids.shape} and {predicted_ids.shape}"
-        )
-    truth_ids, predicted_ids = truth_ids.ravel(), predicted_ids.ravel()
-    truth_listed = _listed_ids(truth_segments, f"{_where(image_name)}truth")
-    predicted_listed = _listed_ids(predicted_segments, f"{_where(image_name)}prediction")
-    changes = (truth_ids[1:] != truth_ids[:-1]) | (predicted_ids[1:] != predicted_ids[:-1])
-    run_starts = np.concatenate([np.zeros(min(1, truth_ids.size), np.int64), np.flatnonzero(changes) + 1])
-    run_lengths = np.diff(run_starts, append=truth_ids.size)
-    rows, columns = _bins(truth_ids[run_starts], truth_listed), _bins(predicted_ids[run_starts], predicted_listed)
-    shape = (2 * len(truth_listed) + 1, 2 * len(predicted_listed) + 1)
-    # Exact, although bincount adds in float64: an image has fewer than 2^53 pixels.
-    pixels = np.bincount(rows * shape[1] + columns, run_lengths, shape[0] * shape[1]).reshape(shape)
-    if pixels[::2].any():
-        raise _unlisted_error(truth_ids, truth_listed, f"{_where(image_name)}truth")
-    if pixels[:, ::2].any():
-        raise _unlisted_error(predicted_ids, predicted_listed, f"{_where(image_name)}prediction")
-    intersections = np.empty((len(truth_listed), len(predicted_listed)), np.int64)
-    intersections[np.ix_(np.argsort(truth_listed), np.argsort(predicted_listed))] = pixels[1::2, 1::2]
-    return intersections
-
-
-def _listed_ids(segments: Sequence[Segment], what: str) -> np.ndarray:
-    """`[1 + segments]` ids, void first."""
-    ids = [segment.id for segment in segments]
-    if len(set(ids)) < len(ids) or min(ids, default=1) <= panoptic_png.VOID_SEGMENT_ID:
-        raise ValueError(f"{what}: segment ids must be positive (0 is void) and unique. Received: {ids}")
-    return np.array([panoptic_png.VOID_SEGMENT_ID, *ids], dtype=np.int64)
-
-
-def _bins(ids: np.ndarray, listed: np.ndarray) -> np.ndarray:
-    """`2 k + 1` for the k-th smallest listed id; even numbers for ids that are not listed."""
-    edges = np.repeat(np.sort(listed), 2)
-    edges[1::2] += 1
-    return np.searchsorted(edges, ids, side="right")
-
-
-def _unlisted_error(ids: np.ndarray, listed: np.ndarray, what: str) -> ValueError:
-    unlisted = np.setdiff1d(ids, listed).tolist()
-    return ValueError(f"{what}: every id of the map must be in its segment list. Received ids that are not: {unlisted}")
-
-
-def _truth_areas(truth_segments: Sequence[Segment], intersections: np.ndarray) -> np.ndarray:
-    counted = intersections[1:].sum(axis=1)
-    stated = [area if s.area is None else s.area for s, area in zip(truth_segments, counted, strict=True)]
-    return np.array(stated, dtype=np.int64)
-
-
-def _matched_pairs(intersections, truth_areas, predicted_areas, comparable, image_name):
-    """Pairs of comparable segments with IoU above one half, as (truth index, predicted index, IoU)."""
-    truth_index, predicted_index = np.nonzero(comparable & (intersections[1:, 1:] > 0))
-    shared = intersections[1 + truth_index, 1 + predicted_index]
-    void = intersections[0, 1 + predicted_index]
-    union = predicted_areas[predicted_index] + truth_areas[truth_index] - shared - void
-    if (union <= 0).any():
-        raise ValueError(
-            f"{_where(image_name)}`area` of a true segment must not leave its union with a prediction "
-            f"empty. Received areas: {truth_areas[truth_index[union <= 0]].tolist()}"
-        )
-    iou = shared / union
-    matched = iou > 0.5
-    return truth_index[matched], predicted_index[matched], iou[matched]
-
-
-def _excused_pixels(intersections, truth_classes, iscrowd, predicted_classes) -> np.ndarray:
-    """`[predictions]` pixels on void or on the last listed crowd of the prediction's class."""
-    excused = intersections[0, 1:].copy()
-    last_crowd_of_class = {truth_classes[index]: index for index in np.flatnonzero(iscrowd)}
-    for class_index, crowd in last_crowd_of_class.items():
-        same_class = predicted_classes == class_index
-        excused[same_class] += intersections[1 + crowd, 1:][same_class]
-    return excused
+def _read_coco_map(annotation, folder: pathlib.Path, categories: CategoryTable) -> tuple[np.ndarray, list[Segment]]:
+    png_bytes = (folder / annotation["file_name"]).read_bytes()
+    return panoptic_png.decode_panoptic_png(png_bytes), segments_from_coco(annotation["segments_info"], categories)
 
 
 def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:

@@ -14,13 +14,12 @@ from maskformer_model import panoptic_png
 from maskformer_model.categories import CategoryTable
 from maskformer_model.panoptic_quality import (
     PanopticCounts,
-    Segment,
     count_coco_files,
     count_image,
-    match_segments,
     panoptic_quality,
     segments_from_coco,
 )
+from maskformer_model.segment_matching import Segment, match_segments
 
 NUM_CLASSES = 3
 
