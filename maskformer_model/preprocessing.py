@@ -106,20 +106,26 @@ def resized_size(height_px, width_px, shortest_edge_px, max_size_px):
     return new_height, new_width
 
 
-def resize_image(image: tf.Tensor, size_px) -> tf.Tensor:
+def resize_image(image: tf.Tensor, size_px, crop_px=None) -> tf.Tensor:
     """Resizes bilinearly with antialiasing, as Pillow does: first the width, then the height, each rounded to uint8.
 
-    On three COCO photos and five sizes the largest difference to Pillow was 1 grey level, in at most 0.3 % of all values
-    (4 % where the scale makes exact halves); one pass in float, without the rounding in between, differs in 7 to 20 %.
+    On three COCO photos and five sizes the largest difference to Pillow was 1 grey level, in at most 0.3 % of all
+    values (4 % where the scale makes exact halves). One pass in float, not rounded in between, differs in 7 to 20 %.
 
     Args:
         image: `[height, width, channels]` uint8.
         size_px: `(height, width)`, ints or scalar int32 tensors, or one `[2]` int32 tensor.
+        crop_px: `(top, left, height, width)` in the resized photo; `None`: all of it. The result is the same as that
+            of cropping afterwards, and what the crop leaves out is mostly not computed.
 
     Returns:
-        `[size_px[0], size_px[1], channels]` uint8.
+        `[height, width, channels]` uint8 of the size of `crop_px`, or of `size_px` without it.
     """
-    return _resize_axis(_resize_axis(image, size_px[1], axis=1), size_px[0], axis=0)
+    if crop_px is None:
+        return _resize_axis(_resize_axis(image, size_px[1], axis=1), size_px[0], axis=0)
+    top, left, height, width = tf.unstack(crop_px, num=4)
+    image = _resize_axis(image, size_px[1], axis=1)[:, left : left + width]
+    return _resize_axis(image, size_px[0], axis=0)[top : top + height]
 
 
 def resize_for_inference(image: tf.Tensor, config: InferenceConfig) -> tf.Tensor:

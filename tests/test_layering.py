@@ -29,6 +29,7 @@ WITH_TENSORFLOW = {
     "input_pipeline",
     "predict",
     "preprocessing",
+    "segment_targets",
     "train",
 }
 # Here a function may reach for TensorFlow, the module itself imports without it: XLA around the assignment.

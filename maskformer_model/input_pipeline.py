@@ -1,0 +1,199 @@
+"""From record files to batches: read, decode, number the segments, augment, pad.
+
+A batch is a dict, documented at `make_dataset`; the masks of a photo travel as one map of small numbers. Everything
+random follows from `seed` and from the position of the example in the stream, so the same call gives the same batches
+on any number of threads. What a record holds is defined in `examples.py`, the random changes in `augmentation.py`;
+pixels are normalised inside the model's graph (`preprocessing.normalize`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from maskformer_model import augmentation, preprocessing, segment_targets
+from maskformer_model.config import PANOPTIC, DataConfig, ParserConfig
+from maskformer_model.examples import parse_example
+
+PADDING_CLASS = -1
+# Padding that the network sees (crops of "lsj" and "semantic" smaller than the batch) is grey, as in the reference;
+# all other padding lies outside `valid_size_px` and is set to zero after normalisation, whatever its value.
+PADDING_PIXEL = 128
+
+_NUM_OPEN_FILES = 16
+
+
+def make_dataset(
+    file_patterns: str | Sequence[str],
+    data_config: DataConfig,
+    *,
+    training: bool,
+    seed: int = 0,
+    kind: str = PANOPTIC,
+    max_targets: int | None = None,
+) -> tf.data.Dataset:
+    """Reads batches from record files that `examples.encode_example` filled.
+
+    For training the files and records are shuffled anew each epoch and repeated without end; a second iterator over
+    the same data set goes on with further epochs. For evaluation they come once, in the order of the files, resized
+    as `parser.augmentation` "none" does. Without `drop_remainder` the last batch of an evaluation may be smaller.
+
+    Args:
+        file_patterns: paths or globs of TFRecord files; names that end in `.gz` are decompressed.
+        data_config: `cache` keeps the decoded photos in memory, before everything random.
+        training: shuffle, augment and repeat.
+        seed: of all that is random.
+        kind: "panoptic", "instance" or "semantic": what a target is, see `segment_targets.choose_targets`.
+        max_targets: further limit on `parser.max_targets`, for a model with fewer queries.
+
+    Returns:
+        Data set of dicts, with `parser.output_size` as height and width, or the batch's largest where that is 0; and
+        `parser.max_targets` as targets, or the batch's most, at least 1, where `output_size` has a 0:
+            image: `[batch, height, width, 3]` uint8 RGB.
+            valid_size_px: `[batch, 2]` int32, height and width of the part, from the top left, that is not padding.
+            segment_map: `[batch, height, width]` uint8, 0 = void or padding, k = target k - 1.
+            segment_classes: `[batch, targets]` int32 ClassIndex, -1 = no target.
+            image_id: `[batch]` string.
+
+    Raises:
+        ValueError: if no file matches, or photos resized for evaluation would not fit into `parser.output_size`.
+        tf.errors.InvalidArgumentError: while reading, if a record is damaged.
+    """
+    parser = _effective_parser(data_config.parser, training, max_targets)
+    data = _read_records(_matching_files(file_patterns), seed if training else None)
+    load = functools.partial(load_example, parser=parser, kind=kind)
+    if data_config.cache:
+        data = data.map(load, tf.data.AUTOTUNE).cache()
+    if training:
+        data = data.shuffle(data_config.shuffle_buffer_size, seed=seed, reshuffle_each_iteration=True).repeat()
+    if not data_config.cache:
+        data = data.map(load, tf.data.AUTOTUNE)
+    data = data.enumerate().map(functools.partial(_finish, parser=parser, kind=kind, seed=seed), tf.data.AUTOTUNE)
+    data = _padded_batches(data, data_config, parser).prefetch(tf.data.AUTOTUNE)
+    return data.with_options(_options())
+
+
+def load_example(serialized: tf.Tensor, *, parser: ParserConfig, kind: str) -> dict[str, tf.Tensor]:
+    """Parses and decodes one record, numbers its targets and does what is not random of the augmentation.
+
+    Args:
+        serialized: scalar string, a serialized Example.
+        parser: its `augmentation`, sizes, `max_targets` and `keep_crowd` are used.
+        kind: "panoptic", "instance" or "semantic".
+
+    Returns:
+        `image` `[height, width, 3]` uint8, `segment_map` `[height, width]` uint8, `segment_classes` `[targets]` int32
+        and `image_id` scalar string.
+
+    Raises:
+        tf.errors.InvalidArgumentError: if a key is absent, a file is damaged, or photo and map differ in size.
+    """
+    example = parse_example(serialized)
+    image = preprocessing.decode_image(example["image/encoded"])
+    ids = segment_targets.segment_ids(example["image/panoptic/encoded"])
+    rule = "The photo and its panoptic PNG must have the same height and width. Received the record, photo and PNG:"
+    image_size_px, map_size_px = tf.shape(image)[:2], tf.shape(ids)
+    check = tf.debugging.Assert(
+        tf.reduce_all(tf.equal(image_size_px, map_size_px)),
+        [rule, example["image/source_id"], image_size_px, map_size_px],
+    )
+    with tf.control_dependencies([check]):
+        ids = tf.identity(ids)
+    target_of_segment, segment_classes = segment_targets.choose_targets(
+        {name: example[f"image/segment/{name}"] for name in ("class_index", "area", "iscrowd", "isthing")},
+        kind=kind,
+        max_targets=parser.max_targets,
+        keep_crowd=parser.keep_crowd,
+    )
+    segment_map = segment_targets.number_segments(ids, example["image/segment/id"], target_of_segment)
+    image, segment_map = augmentation.prepare(image, segment_map, parser)
+    return {
+        "image": image,
+        "segment_map": segment_map,
+        "segment_classes": segment_classes,
+        "image_id": example["image/source_id"],
+    }
+
+
+def _effective_parser(parser: ParserConfig, training: bool, max_targets: int | None) -> ParserConfig:
+    if max_targets is not None:
+        parser = dataclasses.replace(parser, max_targets=min(parser.max_targets, max_targets))
+    return parser if training else dataclasses.replace(parser, augmentation="none")
+
+
+def _matching_files(file_patterns: str | Sequence[str]) -> list[str]:
+    patterns = [file_patterns] if isinstance(file_patterns, str) else list(file_patterns)
+    files = sorted({file for pattern in patterns for file in tf.io.gfile.glob(pattern)})
+    if not files:
+        raise ValueError(f"`file_patterns` must match at least one record file. Received: {patterns}")
+    return files
+
+
+def _read_records(files: list[str], shuffle_seed: int | None) -> tf.data.Dataset:
+    compression = "GZIP" if all(file.endswith(".gz") for file in files) else ""
+    if shuffle_seed is None:
+        return tf.data.TFRecordDataset(files, compression)
+    data = tf.data.Dataset.from_tensor_slices(files)
+    return data.shuffle(len(files), seed=shuffle_seed, reshuffle_each_iteration=True).interleave(
+        functools.partial(tf.data.TFRecordDataset, compression_type=compression),
+        cycle_length=_NUM_OPEN_FILES,
+        num_parallel_calls=tf.data.AUTOTUNE,
+        deterministic=True,
+    )
+
+
+def _finish(
+    position: tf.Tensor, example: dict[str, tf.Tensor], *, parser: ParserConfig, kind: str, seed: int
+) -> dict[str, tf.Tensor]:
+    example_seed = tf.stack([tf.constant(seed, tf.int64), position])
+    image, segment_map = augmentation.augment(example["image"], example["segment_map"], parser, example_seed)
+    segment_classes = example["segment_classes"]
+    if kind != PANOPTIC:
+        segment_map, segment_classes = segment_targets.drop_empty_targets(segment_map, segment_classes)
+    valid_size_px = tf.shape(segment_map)
+    if parser.augmentation in ("lsj", "semantic"):
+        valid_size_px = tf.maximum(valid_size_px, parser.output_size)
+    return {
+        "image": image,
+        "valid_size_px": valid_size_px,
+        "segment_map": segment_map,
+        # A batch needs at least one row of targets, even if no photo has any.
+        "segment_classes": tf.pad(
+            segment_classes, [[0, tf.maximum(1 - tf.size(segment_classes), 0)]], constant_values=PADDING_CLASS
+        ),
+        "image_id": example["image_id"],
+    }
+
+
+def _padded_batches(data: tf.data.Dataset, data_config: DataConfig, parser: ParserConfig) -> tf.data.Dataset:
+    height, width = (edge_px or None for edge_px in parser.output_size)
+    num_targets = None if None in (height, width) else parser.max_targets
+    return data.padded_batch(
+        data_config.global_batch_size,
+        padded_shapes={
+            "image": [height, width, 3],
+            "valid_size_px": [2],
+            "segment_map": [height, width],
+            "segment_classes": [num_targets],
+            "image_id": [],
+        },
+        padding_values={
+            "image": tf.constant(PADDING_PIXEL, tf.uint8),
+            "valid_size_px": 0,
+            "segment_map": tf.constant(0, tf.uint8),
+            "segment_classes": PADDING_CLASS,
+            "image_id": "",
+        },
+        drop_remainder=data_config.drop_remainder,
+    )
+
+
+def _options() -> tf.data.Options:
+    options = tf.data.Options()
+    options.deterministic = True
+    # Workers split each batch, so that a global batch is the same on one worker and on many.
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    return options
