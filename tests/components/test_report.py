@@ -1,0 +1,219 @@
+"""The report and its galleries: what is shown, that it needs nothing but itself, and that it is one page for all."""
+
+from __future__ import annotations
+
+import base64
+import html.parser
+import io
+import json
+import re
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from components.panoptic_evaluator import gallery
+from components.panoptic_evaluator.gate import Baseline, GateConfig, Outcome, judge
+from components.panoptic_evaluator.metrics import evaluation_from_files
+from components.panoptic_evaluator.report import Report, class_rows, format_change, format_score, render_report
+from components.panoptic_evaluator.training_curves import training_charts
+from maskformer_model import panoptic_png
+from tests.components.image_lines import CATEGORIES, image_line
+
+SKY, CAT, DOG = 0, 1, 2
+COUNTS = [[SKY, 0.9, 1, 0, 0], [CAT, 1.5, 2, 0, 1], [DOG, 0.6, 1, 0, 0]]
+LINES = [image_line("1", pq=0.9, num_crowds=2, void_fraction=0.25), image_line("2", pq=0.1, void_fraction=0.75)]
+
+
+def _evaluation(counts=COUNTS, lines=LINES):
+    return evaluation_from_files(CATEGORIES, json.dumps(counts), lines)
+
+
+def _picture(score) -> gallery.GalleryImage:
+    ids = np.array([[1, 1, 2], [1, 1, 0]], np.int32)
+    file = io.BytesIO()
+    Image.fromarray(np.full((2, 3, 3), 100, np.uint8)).save(file, "PNG")
+    segments = [
+        SimpleNamespace(id=1, class_index=SKY, iscrowd=False),
+        SimpleNamespace(id=2, class_index=CAT, iscrowd=False),
+    ]
+    record = SimpleNamespace(
+        image_encoded=file.getvalue(), panoptic_png=panoptic_png.encode_panoptic_png(ids), segments=segments
+    )
+    prediction = SimpleNamespace(panoptic_png=record.panoptic_png, segments=segments[:1])
+    return gallery.gallery_image(score, record, prediction, CATEGORIES)
+
+
+def _report(**changes) -> Report:
+    candidate = changes.pop("candidate", _evaluation())
+    verdict = judge(
+        candidate.quality.all.pq, len(candidate.images), Baseline(absence=Outcome.FIRST_MODEL), GateConfig(pq_floor=0.9)
+    )
+    best, worst = gallery.choose_images(candidate.images, 6)
+    values = {
+        "candidate": candidate,
+        "baseline": None,
+        "verdict": verdict,
+        "best": [_picture(score) for score in best],
+        "worst": [_picture(score) for score in worst],
+        "charts": training_charts([{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0}]),
+        "kept_aside": {"missing photo": 3},
+        "about": [("Model", "models/1")],
+    }
+    return Report(**values | changes)
+
+
+class _Outline(html.parser.HTMLParser):
+    """Checks that tags nest, and collects ids, addresses and text."""
+
+    VOID_TAGS = {"meta", "link", "img", "line", "polyline", "br"}
+
+    def __init__(self, page: str):
+        super().__init__()
+        self.open_tags: list[str] = []
+        self.ids: list[str] = []
+        self.addresses: list[str] = []
+        self.images_without_text = 0
+        self.texts: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        values = dict(attrs)
+        self.ids += [values["id"]] if "id" in values else []
+        self.addresses += [values[name] for name in ("src", "href") if name in values]
+        self.images_without_text += tag == "img" and not values.get("alt")
+        if tag not in self.VOID_TAGS:
+            self.open_tags.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        pass
+
+    def handle_endtag(self, tag):
+        assert self.open_tags.pop() == tag
+
+    def handle_data(self, data):
+        if not self.open_tags or self.open_tags[-1] != "style":
+            self.texts.append(data)
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\s+", " ", " ".join(self.texts))
+
+
+def test_the_page_is_whole_and_refers_to_nothing_outside_itself():
+    page = render_report(_report())
+    outline = _Outline(page)
+    assert outline.open_tags == []
+    assert len(outline.ids) == len(set(outline.ids))
+    for address in outline.addresses:
+        assert address.startswith("data:") or address.removeprefix("#") in outline.ids
+    assert "url(" not in page
+    assert "<script" not in page
+    assert outline.images_without_text == 0
+
+
+def test_the_page_says_verdict_reasons_scores_and_data():
+    text = _Outline(render_report(_report())).text
+    # PQ: sky 0.9, cat 1.5 / 2.5 = 0.6, dog 0.6; their mean is 0.7.
+    for words in (
+        "Not blessed",
+        "PQ 0.7000 does not reach the floor of 0.9000.",
+        "No model was blessed before this one",
+        "Of 5 true segments 4 were found (80 %), 1 were missed",
+        "4 things and 1 stuff",
+        "50.0 % of all pixels",
+        "6 × 4 px",
+        "3 × missing photo",
+        "models/1",
+    ):
+        assert words in text
+
+
+def test_the_change_against_the_baseline_is_shown_in_all_and_per_class():
+    baseline = _evaluation([[SKY, 0.8, 1, 0, 0], [CAT, 1.5, 2, 0, 1]])
+    text = _Outline(render_report(_report(baseline=baseline))).text
+    assert "±0.000 against the last blessed model" in text  # 0.7 now, (0.8 + 0.6) / 2 before.
+    by_name = {row["name"]: row["change"] for row in class_rows(_evaluation(), baseline)}
+    assert by_name["sky"] == pytest.approx(0.1)
+    assert by_name["cat"] == 0.0
+    assert by_name["dog"] is None
+
+
+def test_classes_are_listed_things_first_and_best_first_without_those_never_seen():
+    rows = class_rows(_evaluation([[SKY, 0.9, 1, 0, 0], [CAT, 0.6, 1, 0, 0], [DOG, 0.8, 1, 0, 0]]), None)
+    assert [row["name"] for row in rows] == ["dog", "cat", "sky"]
+    candidate = _evaluation([[SKY, 0.9, 1, 0, 0]])
+    assert [row["name"] for row in class_rows(candidate, None)] == ["sky"]
+    text = _Outline(render_report(_report(candidate=candidate))).text
+    assert "2 classes were neither in the truth nor predicted" in text
+
+
+def test_without_images_history_or_kept_records_the_page_says_so():
+    empty = _evaluation([], [])
+    text = _Outline(render_report(_report(candidate=empty, charts=[], kept_aside={}))).text
+    assert "The evaluated split has no images" in text
+    assert "came without a training history" in text
+    assert "No image has a score." in text
+    assert "nothing" in text
+
+
+def test_names_from_the_data_cannot_become_markup():
+    page = render_report(_report(kept_aside={"<img src=x onerror=alert(1)>": 1}))
+    assert "<img src=x" not in page
+    assert "&lt;img src=x" in page
+
+
+def test_the_same_input_gives_the_same_bytes():
+    assert render_report(_report()) == render_report(_report())
+
+
+def test_scores_and_changes_are_written_with_three_digits_and_a_sign():
+    assert [format_score(score) for score in (0.12345, 1.0, None)] == ["0.123", "1.000", "–"]
+    assert [format_change(change) for change in (0.1234, -0.02, 0.0004, None)] == ["+0.123", "−0.020", "±0.000", "–"]
+
+
+@pytest.mark.parametrize(("num_images", "num_best", "num_worst"), [(0, 0, 0), (1, 1, 0), (5, 3, 2), (20, 6, 6)])
+def test_best_and_worst_images_never_overlap(num_images, num_best, num_worst):
+    images = _evaluation(lines=[image_line(str(100 + k), pq=k / 100) for k in range(num_images)]).images
+    best, worst = gallery.choose_images(images, 6)
+    assert (len(best), len(worst)) == (num_best, num_worst)
+    assert [image.pq for image in best] == sorted((image.pq for image in images), reverse=True)[:num_best]
+    assert [image.pq for image in worst] == sorted(image.pq for image in images)[:num_worst]
+
+
+def test_an_image_where_nothing_counts_is_in_no_gallery():
+    images = _evaluation(lines=[image_line("1", pq=None), image_line("2", pq=0.5)]).images
+    assert gallery.choose_images(images, 6) == ([images[1]], [])
+
+
+def test_pictures_are_small_jpegs_of_one_size():
+    picture = _picture(_evaluation().images[0])
+    for address in (picture.photo, picture.truth, picture.prediction):
+        decoded = Image.open(io.BytesIO(base64.b64decode(address.removeprefix("data:image/jpeg;base64,"))))
+        assert decoded.size == (480, 320) == (picture.width_px, picture.height_px)
+    assert [(tally.name, tally.num_true, tally.num_predicted) for tally in picture.classes] == [
+        ("sky", 1, 1),
+        ("cat", 1, 0),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("photo_size", "shown"),
+    [((640, 480), (480, 360)), ((480, 640), (360, 480)), ((96, 96), (480, 480)), ((300, 200), (300, 200)),
+     ((1, 1), (480, 480)), ((10_000, 1), (480, 1))],
+)  # fmt: skip
+def test_a_photo_is_shown_with_its_longer_side_in_480_px_at_most(photo_size, shown):
+    assert gallery.shown_size(*photo_size) == shown
+
+
+def test_segments_are_filled_and_outlined_and_void_is_dark():
+    photo = np.full((4, 6, 3), 200, np.uint8)
+    ids = np.zeros((4, 6), np.int32)
+    ids[:, 3:] = 9
+    drawn = gallery.draw_panoptic(photo, ids, {9: CAT}, CATEGORIES)
+    assert (drawn[:, 3] == 255).all()
+    assert (drawn[:, :3] == 70).all()  # 0.35 of the photo's gray.
+    expected = np.round(0.6 * CATEGORIES.colors[CAT].astype(float) + 0.4 * 200)
+    np.testing.assert_array_equal(drawn[1, 5], expected)
+    assert (photo == 200).all()
