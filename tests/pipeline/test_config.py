@@ -1,0 +1,55 @@
+"""Tests of `pipeline.config`."""
+
+import dataclasses
+
+import pytest
+
+from maskformer_model.config import ExperimentConfig
+from pipeline.config import GateConfig, IngestConfig, PipelineConfig
+
+
+def make_config(**changes):
+    values = {
+        "root": "/tmp/root",
+        "ingest": IngestConfig(data_dir="/tmp/data"),
+        "experiment_name": "e",
+        "experiment": ExperimentConfig(),
+    }
+    return PipelineConfig(**(values | changes))
+
+
+def test_everything_a_run_leaves_is_below_the_root():
+    config = make_config()
+    assert config.artifacts_dir == "/tmp/root/pipeline"
+    assert config.metadata_path == "/tmp/root/metadata.sqlite"
+    assert config.serving_dir == "/tmp/root/serving"
+
+
+def test_beam_is_told_a_runner_that_downloads_nothing():
+    assert "--runner=FnApiRunner" in make_config().beam_args
+
+
+@pytest.mark.parametrize("floor", [-0.1, 1.1, float("nan")])
+def test_a_floor_outside_0_to_1_is_refused_by_name(floor):
+    with pytest.raises(ValueError, match="`pq_floor` must be in 0..1. Received"):
+        GateConfig(pq_floor=floor)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("data_dir", ""),
+        ("max_train_images", -1),
+        ("max_eval_images", -1),
+        ("max_kept_aside_share", 1.5),
+        ("on_anomalies", "ignore"),
+    ],
+)
+def test_a_wrong_ingest_value_is_refused_by_name(name, value):
+    with pytest.raises(ValueError, match=f"`{name}`.*Received"):
+        IngestConfig(**({"data_dir": "/tmp/data"} | {name: value}))
+
+
+def test_a_config_cannot_be_changed():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        make_config().root = "/elsewhere"
