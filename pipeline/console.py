@@ -1,0 +1,85 @@
+"""What a person sees of a run: one line per node on the terminal, everything else in a log file.
+
+TFX, Beam, absl and TensorFlow log hundreds of lines per node; they go to `<root>/logs/`, and only the progress bar and
+the lines below stay visible.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import pathlib
+import sys
+from typing import TextIO
+
+from pipeline.run_record import FAILED, NodeRecord
+
+_LOG_FORMAT = "%(asctime)s %(levelname).1s %(name)s: %(message)s"
+
+
+def quiet_environment() -> None:
+    """Tells libraries that read the environment once, when they are imported, to be quiet and to ask no network."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    # Google's clients otherwise look for a cloud machine's account first, and wait where there is none.
+    os.environ.setdefault("NO_GCE_CHECK", "true")
+
+
+def log_to_file(path: str | os.PathLike[str]) -> logging.Handler:
+    """Sends all of Python's logging and warnings to a file instead of the terminal.
+
+    Call it before and after the heavy imports: some of them install handlers of their own.
+
+    Args:
+        path: Its folder is made.
+
+    Returns:
+        The file's handler; give it to `stop_logging` at the end.
+    """
+    pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter(_LOG_FORMAT))
+    logging.captureWarnings(True)
+    root = logging.getLogger()
+    root.setLevel(logging.INFO)
+    root.handlers = [handler]
+    return handler
+
+
+def take_over_absl(handler: logging.Handler) -> None:
+    """Keeps absl, which TFX logs with, from writing to the terminal as well."""
+    from absl import logging as absl_logging
+
+    absl_logging.set_verbosity(absl_logging.INFO)
+    logging.getLogger().handlers = [handler]
+
+
+class ConsoleProgress:
+    """Prints one line per node as it ends, and keeps the records.
+
+    Attributes:
+        records: Of the nodes that ended, in order.
+    """
+
+    def __init__(self, stream: TextIO | None = None):
+        self.records: list[NodeRecord] = []
+        self._stream = stream or sys.stdout
+        self._position = ""
+
+    def node_begins(self, node_id: str, position: int, num_nodes: int) -> None:
+        """Remembers the position, and on a terminal says what is being waited for."""
+        self._position = f"[{position:2d}/{num_nodes}]"
+        if self._stream.isatty():
+            self._print(f"{self._position} {node_id} ...", end="\r")
+
+    def node_ends(self, record: NodeRecord) -> None:
+        """Prints name, time, memory and state."""
+        self.records.append(record)
+        state = record.state.upper() if record.state == FAILED else record.state
+        self._print(
+            f"{self._position} {record.node_id:<22} {record.seconds:8.1f} s {record.peak_memory_mb:7.0f} MB  {state}"
+        )
+
+    def _print(self, line: str, end: str = "\n") -> None:
+        print(line, end=end, file=self._stream, flush=True)

@@ -1,0 +1,155 @@
+"""`summary.json`: what one run came to, for people and for programs.
+
+Built from the run's node records and the files that the nodes left, also where most of them were made by an earlier run
+and reused. Numbers that a run has not come to are null.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import pathlib
+import uuid
+from collections import Counter
+from typing import Any
+
+from pipeline.config import PipelineConfig
+from pipeline.run_record import RAN, ArtifactRecord, NodeFailedError, NodeRecord, find_artifact
+
+SUMMARY_FILE = "summary.json"
+METRICS_FILE = "metrics.json"
+GATE_FILE = "gate.json"
+REPORT_FILE = "report.html"
+_KEPT_ASIDE_FILE = "kept_aside.jsonl"
+
+
+def build_summary(
+    config: PipelineConfig, records: list[NodeRecord], failure: NodeFailedError | None = None
+) -> dict[str, Any]:
+    """Everything that the records and their files say.
+
+    Args:
+        config: Of the run.
+        records: Of the nodes that the run came to, in order.
+        failure: Why the run stopped, if it did.
+
+    Returns:
+        `state` ("succeeded" or "failed"); `failure` (`component` and `reason`, or None); `pq`, `sq`, `rq`, `pq_things`
+        and `pq_stuff` in 0..1; `images` (number evaluated); `blessed`; `verdict` (the gate's reasons in words);
+        `pushed_model` (folder of the version that serves this model, or None) and `pushed_now` (False where it already
+        served); `report` (path); `kept_aside` (count per reason) and `kept_aside_list` (path); `components` (by node
+        id: `state`, `seconds`, `peak_memory_mb`); `experiment`, `data`, `root`.
+    """
+    examples = find_artifact(records, "CocoExampleGen", "examples")
+    evaluation = find_artifact(records, "PanopticEvaluator", "evaluation")
+    blessing = find_artifact(records, "PanopticEvaluator", "blessing")
+    return {
+        "state": "failed" if failure else "succeeded",
+        "failure": {"component": failure.node_id, "reason": failure.reason} if failure else None,
+        **_metrics(evaluation),
+        "blessed": bool(blessing.properties.get("blessed")) if blessing else None,
+        **_pushed(records),
+        "report": _existing(evaluation, REPORT_FILE),
+        "kept_aside": _count_reasons(_existing(examples, _KEPT_ASIDE_FILE)),
+        "kept_aside_list": _existing(examples, _KEPT_ASIDE_FILE),
+        "components": {
+            record.node_id: {
+                "state": record.state,
+                "seconds": round(record.seconds, 3),
+                "peak_memory_mb": round(record.peak_memory_mb, 1),
+            }
+            for record in records
+        },
+        "experiment": config.experiment_name,
+        "data": config.ingest.data_dir,
+        "root": config.root,
+    }
+
+
+def describe(summary: dict[str, Any]) -> list[str]:
+    """A summary in a few lines for the terminal."""
+    if summary["failure"]:
+        return [f"FAILED in {summary['failure']['component']}: {summary['failure']['reason']}"]
+    pq, sq, rq, things, stuff = (
+        "-" if summary[name] is None else f"{summary[name]:.4f}" for name in ("pq", "sq", "rq", "pq_things", "pq_stuff")
+    )
+    lines = [
+        f"PQ {pq} (things {things}, stuff {stuff}), SQ {sq}, RQ {rq} on {summary['images']} images",
+        *summary["verdict"],
+    ]
+    if summary["kept_aside"]:
+        counts = ", ".join(f"{count} {reason}" for reason, count in summary["kept_aside"].items())
+        lines.append(f"Kept aside: {counts}; listed in {summary['kept_aside_list']}")
+    if summary["pushed_model"]:
+        lines.append(f"{'Pushed' if summary['pushed_now'] else 'Already serving'}: {summary['pushed_model']}")
+    else:
+        lines.append("Nothing was pushed.")
+    return [*lines, f"Report: {summary['report']}"]
+
+
+def write_summary(root: str, summary: dict[str, Any]) -> str:
+    """Writes `<root>/summary.json`, whole or not at all, and returns its path."""
+    os.makedirs(root, exist_ok=True)
+    path = os.path.join(root, SUMMARY_FILE)
+    unfinished = f"{path}.{uuid.uuid4().hex}.tmp"
+    try:
+        with open(unfinished, "w", encoding="utf-8") as file:
+            json.dump(summary, file, indent=2, allow_nan=False)
+            file.write("\n")
+        os.replace(unfinished, path)
+    finally:
+        pathlib.Path(unfinished).unlink(missing_ok=True)
+    return path
+
+
+def remove_summary(root: str) -> None:
+    """Takes an earlier run's summary away, so that a run that is cut off leaves none that looks like its own."""
+    pathlib.Path(root, SUMMARY_FILE).unlink(missing_ok=True)
+
+
+def _metrics(evaluation: ArtifactRecord | None) -> dict[str, Any]:
+    path = _existing(evaluation, METRICS_FILE)
+    if path is None:
+        return dict.fromkeys(("pq", "sq", "rq", "pq_things", "pq_stuff", "images", "verdict"))
+    metrics, gate = _read_json(path), _read_json(os.path.join(os.path.dirname(path), GATE_FILE))
+    quality = metrics["summary"]
+    return {
+        "pq": _number(quality["all"]["pq"]),
+        "sq": _number(quality["all"]["sq"]),
+        "rq": _number(quality["all"]["rq"]),
+        "pq_things": _number(quality["things"]["pq"]),
+        "pq_stuff": _number(quality["stuff"]["pq"]),
+        "images": metrics["num_images"],
+        "verdict": [reason["words"] for reason in gate["reasons"]],
+    }
+
+
+def _pushed(records: list[NodeRecord]) -> dict[str, Any]:
+    pushed_model = find_artifact(records, "Pusher", "pushed_model")
+    properties = pushed_model.properties if pushed_model else {}
+    pushed, already_serving = bool(properties.get("pushed")), bool(properties.get("already_serving"))
+    destination = properties.get("pushed_destination") if pushed or already_serving else None
+    by_this_run = any(record.node_id == "Pusher" and record.state == RAN for record in records)
+    return {"pushed_model": destination, "pushed_now": pushed and by_this_run}
+
+
+def _count_reasons(path: str | None) -> dict[str, int]:
+    if path is None:
+        return {}
+    with open(path, encoding="utf-8") as file:
+        counts = Counter(json.loads(line)["reason"] for line in file if line.strip())
+    return dict(sorted(counts.items()))
+
+
+def _read_json(path: str) -> dict[str, Any]:
+    return json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+
+
+def _existing(artifact: ArtifactRecord | None, name: str) -> str | None:
+    path = os.path.join(artifact.uri, name) if artifact else None
+    return path if path and os.path.exists(path) else None
+
+
+def _number(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
