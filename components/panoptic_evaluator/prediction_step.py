@@ -1,0 +1,145 @@
+"""Predict a split of examples with a SavedModel and count every image: one Beam step, one output shard per input shard.
+
+Elements are file names: photos are read, predicted and counted inside one worker and never travel between workers. A
+shard is written under a temporary name and renamed, so a step that is repeated overwrites and never adds. The result
+does not depend on how images are spread over shards; with `batch_size` 1 (the default) neither can the model's own
+arithmetic, whose last bits may vary with the size of a batch.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import apache_beam as beam
+import tensorflow as tf
+from apache_beam.utils import shared
+
+from components.panoptic_evaluator import prediction_files
+from components.panoptic_evaluator.counts import ClassCounts, SegmentCounts, counts_per_class, sum_counts
+from components.panoptic_evaluator.prediction_files import Prediction
+from components.panoptic_evaluator.serving_model import PanopticResult, ServingModel
+from maskformer_model import examples, panoptic_png, panoptic_quality
+
+
+class ExampleShard(NamedTuple):
+    """One file of the examples and its place among all files of the split."""
+
+    index: int
+    num_shards: int
+    path: str
+
+
+class ShardResult(NamedTuple):
+    """What is known about a set of predicted images: how many, and the sum of their counts."""
+
+    num_images: int
+    counts: tuple[ClassCounts, ...]
+
+
+def count_prediction(record: examples.ExampleRecord, result: PanopticResult, num_classes: int) -> Prediction:
+    """Counts what the model made of one photo against the photo's truth, at the photo's own size.
+
+    Raises:
+        ValueError: if a score is not finite, or the prediction has another size than the photo, or its PNG and its
+            segments disagree.
+    """
+    where = f"{record.filename} (id {record.source_id})"
+    if not all(math.isfinite(segment.score) for segment in result.segments):
+        scores = [segment.score for segment in result.segments]
+        raise ValueError(f"Image {where}: scores of a prediction must be finite. Received: {scores}")
+    truth = [
+        panoptic_quality.Segment(segment.id, segment.class_index, segment.iscrowd, segment.area_px)
+        for segment in record.segments
+    ]
+    predicted = [panoptic_quality.Segment(segment.id, segment.class_index) for segment in result.segments]
+    counts = panoptic_quality.count_image(
+        panoptic_png.decode_panoptic_png(record.panoptic_png),
+        truth,
+        panoptic_png.decode_panoptic_png(result.panoptic_png),
+        predicted,
+        num_classes,
+        image_name=where,
+    )
+    return Prediction(
+        source_id=record.source_id,
+        filename=record.filename,
+        height_px=record.height_px,
+        width_px=record.width_px,
+        statistics=examples.statistics_of(record),
+        panoptic_png=result.panoptic_png,
+        segments=result.segments,
+        counts=tuple(counts_per_class(counts)),
+    )
+
+
+def predict_records(
+    model: ServingModel, serialized: Iterable[bytes], num_classes: int, batch_size: int
+) -> Iterator[Prediction]:
+    """Predicts and counts serialized Examples, `batch_size` at a time, in their order."""
+    records = map(examples.decode_record, serialized)
+    while batch := list(itertools.islice(records, batch_size)):
+        results = model.predict([record.image_encoded for record in batch])
+        for record, result in zip(batch, results, strict=True):
+            yield count_prediction(record, result, num_classes)
+
+
+def sum_results(results: Iterable[ShardResult]) -> ShardResult:
+    """Adds results of disjoint sets of images."""
+    num_images, by_class = 0, {}
+    for result in results:
+        num_images += result.num_images
+        for class_index, counts in result.counts:
+            by_class[class_index] = sum_counts((by_class.get(class_index, SegmentCounts()), counts))
+    return ShardResult(num_images, tuple(sorted(by_class.items())))
+
+
+class PredictShard(beam.DoFn):
+    """Predicts the images of one shard and writes the shard of their predictions."""
+
+    def __init__(self, model_dir: str, output_dir: str, num_classes: int, batch_size: int):
+        self._model_dir = model_dir
+        self._output_dir = output_dir
+        self._num_classes = num_classes
+        self._batch_size = batch_size
+        self._shared_model = shared.Shared()
+
+    def setup(self):
+        # Once per worker process, whatever the number of its threads.
+        self._model = self._shared_model.acquire(lambda: ServingModel(self._model_dir), tag=self._model_dir)
+
+    def process(self, shard: ExampleShard) -> Iterator[ShardResult]:
+        """Writes the shard whole or not at all, then yields what is in it."""
+        predictions = predict_records(
+            self._model, prediction_files.read_records(shard.path), self._num_classes, self._batch_size
+        )
+        result = ShardResult(0, ())
+        path = prediction_files.shard_path(self._output_dir, shard.index, shard.num_shards)
+        with prediction_files.whole_file(path) as temporary, tf.io.TFRecordWriter(temporary) as writer:
+            for prediction in predictions:
+                writer.write(prediction_files.encode_prediction(prediction))
+                result = sum_results((result, ShardResult(1, prediction.counts)))
+        yield result
+
+
+class PredictSplit(beam.PTransform):
+    """The files of a split -> one `ShardResult` of all its images; the predictions are written on the way."""
+
+    def __init__(
+        self, example_files: Sequence[str], model_dir: str, output_dir: str, *, num_classes: int, batch_size: int
+    ):
+        super().__init__()
+        self._shards = [ExampleShard(index, len(example_files), path) for index, path in enumerate(example_files)]
+        self._predict = PredictShard(model_dir, output_dir, num_classes, batch_size)
+
+    def expand(self, pipeline):
+        """Connects the steps."""
+        return (
+            pipeline
+            | "ListShards" >> beam.Create(self._shards)
+            | "SpreadShards" >> beam.Reshuffle()
+            | "PredictAndCount" >> beam.ParDo(self._predict)
+            | "SumShards" >> beam.CombineGlobally(sum_results)
+        )
