@@ -1,0 +1,84 @@
+"""Learning-rate schedules of the reference (detectron2 `solver/lr_scheduler.py`, MaskFormer's `WarmupPolyLR`)."""
+
+from __future__ import annotations
+
+import keras
+from keras import ops
+
+from maskformer_model.config import OptimizerConfig
+
+
+def make_schedule(config: OptimizerConfig, train_steps: int) -> WarmupSchedule:
+    """The schedule that the config describes, over `train_steps` steps."""
+    return WarmupSchedule(
+        config.learning_rate,
+        schedule=config.schedule,
+        train_steps=train_steps,
+        drop_steps=config.drop_steps,
+        drop_factor=config.drop_factor,
+        power=config.power,
+        warmup_steps=config.warmup_steps,
+        warmup_factor=config.warmup_factor,
+    )
+
+
+class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
+    """A constant, stepwise or polynomial rate behind a linear warm-up.
+
+    During the warm-up the rate is multiplied by a factor that grows linearly from `warmup_factor` to 1.
+
+    Args:
+        learning_rate: The rate that everything below multiplies.
+        schedule: "constant"; "step": times `drop_factor` from each of `drop_steps` on; "poly":
+            times `(1 - step / train_steps) ** power`.
+        train_steps: Where "poly" reaches 0.
+        drop_steps: Steps, ascending.
+        drop_factor: See "step".
+        power: See "poly".
+        warmup_steps: 0 for none.
+        warmup_factor: The factor at step 0.
+    """
+
+    def __init__(
+        self,
+        learning_rate: float,
+        *,
+        schedule: str = "constant",
+        train_steps: int = 1,
+        drop_steps: tuple[int, ...] = (),
+        drop_factor: float = 0.1,
+        power: float = 0.9,
+        warmup_steps: int = 0,
+        warmup_factor: float = 1.0,
+    ):
+        super().__init__()
+        if schedule not in ("constant", "step", "poly"):
+            raise ValueError(f"`schedule` must be 'constant', 'step' or 'poly'. Received: {schedule!r}")
+        self.learning_rate = learning_rate
+        self.schedule = schedule
+        self.train_steps = train_steps
+        self.drop_steps = tuple(drop_steps)
+        self.drop_factor = drop_factor
+        self.power = power
+        self.warmup_steps = warmup_steps
+        self.warmup_factor = warmup_factor
+
+    def __call__(self, step):
+        step = ops.cast(step, "float32")
+        rate = self.learning_rate * self._decay(step)
+        if self.warmup_steps:
+            progress = ops.minimum(step / self.warmup_steps, 1.0)
+            rate = rate * (self.warmup_factor * (1.0 - progress) + progress)
+        return rate
+
+    def _decay(self, step):
+        if self.schedule == "step":
+            drops = sum((ops.cast(step >= drop, "float32") for drop in self.drop_steps), ops.zeros_like(step))
+            return ops.power(self.drop_factor, drops)
+        if self.schedule == "poly":
+            return ops.power(ops.maximum(1.0 - step / self.train_steps, 0.0), self.power)
+        return ops.ones_like(step)
+
+    def get_config(self):
+        names = ("learning_rate", "schedule", "train_steps", "drop_steps", "drop_factor", "power")
+        return {name: getattr(self, name) for name in (*names, "warmup_steps", "warmup_factor")}
