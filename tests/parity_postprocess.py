@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import pathlib
 import sys
 
@@ -23,6 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
     for name in ("postprocess.npz", "postprocess.json"):
         if not (folder / name).is_file():
             parser.error(f"`folder` must hold {name}. Received: {folder}")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # The rows are the output, not TensorFlow's greetings.
     rows = compare_folder(folder)
     print(f"{'photo':>5} {'size':>10} {'panoptic':>9} {'segments_info':>14} {'semantic':>9}  result")
     for row in rows:
