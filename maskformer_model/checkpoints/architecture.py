@@ -1,0 +1,126 @@
+"""The architecture that a checkpoint was made for, from the names and shapes of its arrays.
+
+Arrays do not show the number of attention heads of the transformer, dropout, deep supervision, where norms stand, nor
+dilations: those come from the source's own settings, from an experiment, or are the published models' (eight heads,
+post-norm, dilations 1, 2, 4 with a deeplab stem).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from maskformer_model.config import RESNET_BLOCKS, ModelConfig, merge
+
+Arrays = Mapping[str, np.ndarray]
+
+_ENCODER = "sem_seg_head.pixel_decoder.transformer.encoder"
+_PREDICTOR = "sem_seg_head.predictor"
+_BASIC_DEPTHS = (18, 34)
+
+
+def infer_model_config(
+    arrays: Arrays, settings: Mapping[str, Any] = {}, base: ModelConfig | None = None
+) -> ModelConfig:
+    """The config of the model that the arrays belong to.
+
+    Args:
+        arrays: Official name -> array, of a whole MaskFormer.
+        settings: Nested values of `ModelConfig` that the source states; they win over `base`.
+        base: What neither arrays nor settings show is taken from here; by default the published models'.
+
+    Raises:
+        ValueError: if the arrays fit no architecture that can be configured.
+    """
+    backbone = _backbone_values(arrays)
+    if base is None and backbone.get("stem_type") == "deeplab":
+        backbone["res5_multi_grid"] = [1, 2, 4]
+    config = merge(base or ModelConfig(), settings)
+    return merge(config, {"backbone": backbone, **_head_values(arrays, config)})
+
+
+def _head_values(arrays: Arrays, config: ModelConfig) -> dict[str, Any]:
+    num_queries, hidden_dim = _shape(arrays, f"{_PREDICTOR}.query_embed.weight")
+    encoder_layers = _count(arrays, rf"{re.escape(_ENCODER)}\.layers\.(\d+)\.")
+    detr_layers = _count(arrays, rf"{re.escape(_PREDICTOR)}\.transformer\.encoder\.layers\.(\d+)\.")
+    feedforward = f"{_PREDICTOR}.transformer.decoder.layers.0.linear1.weight"
+    values = {
+        "num_classes": _shape(arrays, f"{_PREDICTOR}.class_embed.weight")[0] - 1,
+        "num_queries": num_queries,
+        "hidden_dim": hidden_dim,
+        "pixel_decoder_dim": _shape(arrays, "sem_seg_head.pixel_decoder.layer_1.weight")[0],
+        "mask_dim": _shape(arrays, "sem_seg_head.pixel_decoder.mask_features.weight")[0],
+        "feedforward_dim": _shape(arrays, feedforward)[0],
+        "num_decoder_layers": _count(arrays, rf"{re.escape(_PREDICTOR)}\.transformer\.decoder\.layers\.(\d+)\."),
+        "detr_encoder_layers": detr_layers,
+        "which_pixel_decoder": "transformer_fpn" if encoder_layers else "fpn",
+        "enforce_input_projection": f"{_PREDICTOR}.input_proj.weight" in arrays,
+    }
+    if encoder_layers:
+        values["fpn_encoder_layers"] = encoder_layers
+    if encoder_layers or detr_layers:
+        prefixes = (_ENCODER, f"{_PREDICTOR}.transformer.encoder")
+        values["pre_norm"] = any(f"{prefix}.norm.weight" in arrays for prefix in prefixes)
+    return values
+
+
+def _backbone_values(arrays: Arrays) -> dict[str, Any]:
+    if "backbone.patch_embed.proj.weight" in arrays:
+        return _swin_values(arrays)
+    if "backbone.stem.conv1.weight" in arrays:
+        return _resnet_values(arrays)
+    raise ValueError("A checkpoint must hold a ResNet (`backbone.stem`) or a Swin (`backbone.patch_embed`).")
+
+
+def _resnet_values(arrays: Arrays) -> dict[str, Any]:
+    blocks = tuple(_count(arrays, rf"backbone\.res{stage}\.(\d+)\.") for stage in (2, 3, 4, 5))
+    is_basic = "backbone.res2.0.conv3.weight" not in arrays
+    depths = [
+        depth for depth, known in RESNET_BLOCKS.items() if known == blocks and (depth in _BASIC_DEPTHS) == is_basic
+    ]
+    if not depths:
+        raise ValueError(
+            f"A ResNet must have the blocks of one of the depths {[*RESNET_BLOCKS]}. Received blocks: {blocks}, "
+            f"{'basic' if is_basic else 'bottleneck'}"
+        )
+    is_deeplab = "backbone.stem.conv2.weight" in arrays
+    last_conv = "conv2" if is_basic else "conv3"
+    return {
+        "type": "resnet",
+        "depth": depths[0],
+        "stem_type": "deeplab" if is_deeplab else "basic",
+        "stem_channels": _shape(arrays, f"backbone.stem.conv{3 if is_deeplab else 1}.weight")[0],
+        "res2_channels": _shape(arrays, f"backbone.res2.0.{last_conv}.weight")[0],
+        "bottleneck_channels": _shape(arrays, "backbone.res2.0.conv1.weight")[0],
+    }
+
+
+def _swin_values(arrays: Arrays) -> dict[str, Any]:
+    tables = [
+        _shape(arrays, f"backbone.layers.{stage}.blocks.0.attn.relative_position_bias_table") for stage in range(4)
+    ]
+    hidden_dim, embed_dim = _shape(arrays, "backbone.layers.0.blocks.0.mlp.fc1.weight")
+    return {
+        "type": "swin",
+        "embed_dim": embed_dim,
+        "depths": [_count(arrays, rf"backbone\.layers\.{stage}\.blocks\.(\d+)\.") for stage in range(4)],
+        "num_heads": [heads for _, heads in tables],
+        "window_size": (math.isqrt(tables[0][0]) + 1) // 2,
+        "mlp_ratio": hidden_dim / embed_dim,
+    }
+
+
+def _shape(arrays: Arrays, name: str) -> tuple[int, ...]:
+    if name not in arrays:
+        raise ValueError(f"A MaskFormer checkpoint must hold `{name}`.")
+    return arrays[name].shape
+
+
+def _count(arrays: Arrays, pattern: str) -> int:
+    """One more than the largest number that the pattern's group takes among the names; 0 without any."""
+    matches = (re.match(pattern, name) for name in arrays)
+    return max((int(match[1]) + 1 for match in matches if match), default=0)

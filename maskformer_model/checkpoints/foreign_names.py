@@ -1,0 +1,177 @@
+"""Weights of other formats, renamed to the official MaskFormer's names and put together as there.
+
+A format is a table of patterns. Whatever no pattern knows keeps its name and is reported as left over when it is
+written into a model (see `weight_table`); only what follows from other values or is not used at all is dropped here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+Arrays = Mapping[str, np.ndarray]
+
+# Buffers that the architecture implies, and counters that nothing reads.
+_NOT_WEIGHTS = re.compile(
+    r"(^|\.)(num_batches_tracked|relative_position_index|attn_mask)$|^criterion\.empty_weight$|^pixel_(mean|std)$"
+)
+_PART = re.compile(r"(.*)#([012])$")
+
+_HF_BACKBONE = r"model\.pixel_level_module\.encoder\."
+_HF_SWIN_BLOCK = _HF_BACKBONE + r"model\.encoder\.layers\.(\d+)\.blocks\.(\d+)\."
+_HF_FPN = r"model\.pixel_level_module\.decoder\."
+_HF_LAYER = r"model\.transformer_module\.decoder\.layers\.(\d+)\."
+_BLOCK = r"backbone.layers.\1.blocks.\2."
+_LAYER = r"sem_seg_head.predictor.transformer.decoder.layers.\1."
+_Q_K_V = {"q": "0", "k": "1", "v": "2", "query": "0", "key": "1", "value": "2"}
+
+
+def _hf_conv_norm(prefix: str, target: Any) -> list[tuple[str, Any]]:
+    def norm_target(match: re.Match[str]) -> str:
+        return (target(match) if callable(target) else match.expand(target)) + ".norm."
+
+    def conv_target(match: re.Match[str]) -> str:
+        return (target(match) if callable(target) else match.expand(target)) + "."
+
+    return [(prefix + r"\.convolution\.", conv_target), (prefix + r"\.normalization\.", norm_target)]
+
+
+_HUGGING_FACE: list[tuple[str, Any]] = [
+    *_hf_conv_norm(_HF_BACKBONE + r"embedder\.embedder", "backbone.stem.conv1"),
+    *_hf_conv_norm(
+        _HF_BACKBONE + r"encoder\.stages\.(\d+)\.layers\.(\d+)\.layer\.(\d+)",
+        lambda match: f"backbone.res{int(match[1]) + 2}.{match[2]}.conv{int(match[3]) + 1}",
+    ),
+    *_hf_conv_norm(
+        _HF_BACKBONE + r"encoder\.stages\.(\d+)\.layers\.(\d+)\.shortcut",
+        lambda match: f"backbone.res{int(match[1]) + 2}.{match[2]}.shortcut",
+    ),
+    (_HF_BACKBONE + r"model\.embeddings\.patch_embeddings\.projection\.", "backbone.patch_embed.proj."),
+    (_HF_BACKBONE + r"model\.embeddings\.norm\.", "backbone.patch_embed.norm."),
+    (_HF_BACKBONE + r"hidden_states_norms\.(\d+)\.", r"backbone.norm\1."),
+    (_HF_BACKBONE + r"model\.encoder\.layers\.(\d+)\.downsample\.", r"backbone.layers.\1.downsample."),
+    (_HF_SWIN_BLOCK + r"attention\.self\.relative_position", _BLOCK + "attn.relative_position"),
+    (
+        _HF_SWIN_BLOCK + r"attention\.self\.(query|key|value)\.(weight|bias)",
+        lambda match: f"backbone.layers.{match[1]}.blocks.{match[2]}.attn.qkv.{match[4]}#{_Q_K_V[match[3]]}",
+    ),
+    (_HF_SWIN_BLOCK + r"attention\.output\.dense\.", _BLOCK + "attn.proj."),
+    (_HF_SWIN_BLOCK + r"layernorm_before\.", _BLOCK + "norm1."),
+    (_HF_SWIN_BLOCK + r"layernorm_after\.", _BLOCK + "norm2."),
+    (_HF_SWIN_BLOCK + r"intermediate\.dense\.", _BLOCK + "mlp.fc1."),
+    (_HF_SWIN_BLOCK + r"output\.dense\.", _BLOCK + "mlp.fc2."),
+    (_HF_FPN + r"fpn\.stem\.0\.", "sem_seg_head.pixel_decoder.layer_4."),
+    (_HF_FPN + r"fpn\.stem\.1\.", "sem_seg_head.pixel_decoder.layer_4.norm."),
+    (
+        _HF_FPN + r"fpn\.layers\.(\d+)\.(proj|block)\.([01])\.",
+        lambda match: (
+            f"sem_seg_head.pixel_decoder.{'adapter' if match[2] == 'proj' else 'layer'}_{3 - int(match[1])}."
+            + ("norm." if match[3] == "1" else "")
+        ),
+    ),
+    (_HF_FPN + r"mask_projection\.", "sem_seg_head.pixel_decoder.mask_features."),
+    (
+        _HF_LAYER + r"(self|encoder)_attn\.([qkv])_proj\.(weight|bias)",
+        lambda match: match.expand(_LAYER) + f"{_hf_attention(match[2])}.in_proj_{match[4]}#{_Q_K_V[match[3]]}",
+    ),
+    (
+        _HF_LAYER + r"(self|encoder)_attn\.out_proj\.",
+        lambda match: match.expand(_LAYER) + f"{_hf_attention(match[2])}.out_proj.",
+    ),
+    (_HF_LAYER + r"self_attn_layer_norm\.", _LAYER + "norm1."),
+    (_HF_LAYER + r"encoder_attn_layer_norm\.", _LAYER + "norm2."),
+    (_HF_LAYER + r"final_layer_norm\.", _LAYER + "norm3."),
+    (_HF_LAYER + r"fc([12])\.", _LAYER + r"linear\2."),
+    (r"model\.transformer_module\.decoder\.layernorm\.", "sem_seg_head.predictor.transformer.decoder.norm."),
+    (r"model\.transformer_module\.queries_embedder\.", "sem_seg_head.predictor.query_embed."),
+    (r"model\.transformer_module\.input_projection\.", "sem_seg_head.predictor.input_proj."),
+    (r"class_predictor\.", "sem_seg_head.predictor.class_embed."),
+    (r"mask_embedder\.(\d+)\.0\.", r"sem_seg_head.predictor.mask_embed.layers.\1."),
+]
+
+_TORCHVISION_RESNET: list[tuple[str, Any]] = [
+    (r"conv1\.", "backbone.stem.conv1."),
+    (r"bn1\.", "backbone.stem.conv1.norm."),
+    (r"layer(\d)\.(\d+)\.conv(\d)\.", lambda m: f"backbone.res{int(m[1]) + 1}.{m[2]}.conv{m[3]}."),
+    (r"layer(\d)\.(\d+)\.bn(\d)\.", lambda m: f"backbone.res{int(m[1]) + 1}.{m[2]}.conv{m[3]}.norm."),
+    (r"layer(\d)\.(\d+)\.downsample\.0\.", lambda m: f"backbone.res{int(m[1]) + 1}.{m[2]}.shortcut."),
+    (r"layer(\d)\.(\d+)\.downsample\.1\.", lambda m: f"backbone.res{int(m[1]) + 1}.{m[2]}.shortcut.norm."),
+]
+
+_DETECTRON2_BACKBONE: list[tuple[str, Any]] = [(r"(stem|res[2-5])\.", r"backbone.\1.")]
+_SWIN_BACKBONE: list[tuple[str, Any]] = [(r"(patch_embed|layers|norm[0-3])\.", r"backbone.\1.")]
+# Before its second version the head held the pixel decoder's layers itself (reference `mask_former_head.py`).
+_OLD_OFFICIAL: list[tuple[str, Any]] = [
+    (r"sem_seg_head\.(?!predictor\.|pixel_decoder\.)", "sem_seg_head.pixel_decoder."),
+]
+
+
+def _hf_attention(kind: str) -> str:
+    return "self_attn" if kind == "self" else "multihead_attn"
+
+
+def official_names(arrays: Arrays) -> dict[str, np.ndarray]:
+    """A MaskFormer's or an ImageNet backbone's arrays under the official names, whatever wrote them.
+
+    Known: the official MaskFormer (both versions of its names), Hugging Face's MaskFormer with ResNet or Swin,
+    torchvision's and detectron2's ResNet and the Swin authors' ImageNet checkpoints. The classifier of an ImageNet
+    checkpoint is dropped, and so is the final norm of a Swin that feeds it.
+
+    Args:
+        arrays: Name -> array.
+
+    Returns:
+        Official name -> array; arrays are stacked where the official model has one for several.
+
+    Raises:
+        ValueError: if the names look like none of these.
+    """
+    arrays = {name: array for name, array in arrays.items() if not _NOT_WEIGHTS.search(name)}
+    if any(name.startswith("sem_seg_head.") for name in arrays):
+        return _rename(arrays, _OLD_OFFICIAL)
+    if any(name.startswith("model.pixel_level_module.") for name in arrays):
+        return _stack_parts(
+            _rename(_without(arrays, r"model\.pixel_level_module\.encoder\.model\.layernorm\."), _HUGGING_FACE)
+        )
+    if "layer1.0.conv1.weight" in arrays:
+        return _rename(_without(arrays, r"fc\."), _TORCHVISION_RESNET)
+    if "res2.0.conv1.weight" in arrays:
+        return _rename(_without(arrays, r"(stem\.)?fc\."), _DETECTRON2_BACKBONE)
+    if "patch_embed.proj.weight" in arrays:
+        return _rename(_without(arrays, r"(norm|head)\."), _SWIN_BACKBONE)
+    raise ValueError(
+        "The names in a checkpoint must be those of MaskFormer (official or Hugging Face) or of an ImageNet ResNet or "
+        f"Swin (torchvision, detectron2, official). Received: {', '.join(sorted(arrays)[:5])}, ..."
+    )
+
+
+def _without(arrays: Arrays, prefix: str) -> dict[str, np.ndarray]:
+    return {name: array for name, array in arrays.items() if not re.match(prefix, name)}
+
+
+def _rename(arrays: Arrays, patterns: list[tuple[str, Any]]) -> dict[str, np.ndarray]:
+    renamed: dict[str, np.ndarray] = {}
+    for name, array in arrays.items():
+        new_name = name
+        for pattern, replacement in patterns:
+            new_name, count = re.subn(f"^(?:{pattern})", replacement, name)
+            if count:
+                break
+        if new_name in renamed:
+            raise ValueError(f"Two arrays of the checkpoint stand for `{new_name}`; one of them is `{name}`.")
+        renamed[new_name] = array
+    return renamed
+
+
+def _stack_parts(arrays: Arrays) -> dict[str, np.ndarray]:
+    stacked = {name: array for name, array in arrays.items() if not _PART.match(name)}
+    parts = {match[1] for match in map(_PART.match, arrays) if match}
+    for name in parts:
+        pieces = [arrays.get(f"{name}#{part}") for part in range(3)]
+        if any(piece is None for piece in pieces):
+            raise ValueError(f"A checkpoint must hold query, key and value of an attention. Missing for: `{name}`")
+        stacked[name] = np.concatenate(pieces)
+    return stacked

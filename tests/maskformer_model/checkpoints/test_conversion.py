@@ -1,0 +1,275 @@
+"""Published names become official ones, the architecture follows from the arrays, and every array is used."""
+
+import dataclasses
+import json
+import pickle
+
+import numpy as np
+import pytest
+
+from maskformer_model import convert_checkpoint
+from maskformer_model.checkpoints import initialize
+from maskformer_model.checkpoints.architecture import infer_model_config
+from maskformer_model.checkpoints.foreign_names import official_names
+from maskformer_model.checkpoints.maskformer_names import backbone_weights, official_weights
+from maskformer_model.checkpoints.sources import golden_settings, hugging_face_settings, read_checkpoint
+from maskformer_model.checkpoints.weight_table import CheckpointMismatchError
+from maskformer_model.config import BackboneConfig, ModelConfig
+
+RESNET, SWIN = "tiny_resnet50_transformer_fpn", "tiny_swin_fpn"
+
+
+@pytest.fixture(scope="module")
+def golden_dir(project_dir):
+    return project_dir / "tests" / "golden"
+
+
+@pytest.fixture(scope="module")
+def resnet_arrays(golden_dir):
+    return read_checkpoint(str(golden_dir / RESNET / "weights.npz")).arrays
+
+
+@pytest.fixture(scope="module")
+def resnet_network(golden_dir):
+    checkpoint = read_checkpoint(str(golden_dir / RESNET))
+    return initialize.build_network(infer_model_config(checkpoint.arrays, checkpoint.settings))
+
+
+def write_pickle(path, content):
+    path.write_bytes(pickle.dumps(content))
+    return str(path)
+
+
+def small_backbone(**settings):
+    from maskformer_model.backbones.registry import build_backbone
+
+    backbone = build_backbone(BackboneConfig(**settings))
+    backbone(np.zeros((1, 32, 32, 3), np.float32))
+    return backbone
+
+
+def random_arrays(table, seed=0):
+    random = np.random.default_rng(seed)
+    return {weight.name: random.normal(size=weight.shape).astype(np.float32) for weight in table}
+
+
+def assert_holds(table, arrays):
+    for weight in table:
+        np.testing.assert_array_equal(weight.read(), arrays[weight.name], err_msg=weight.name)
+
+
+def test_old_official_names_mean_the_pixel_decoder(resnet_arrays, tmp_path):
+    old = {name.replace("sem_seg_head.pixel_decoder.", "sem_seg_head."): a for name, a in resnet_arrays.items()}
+    assert "sem_seg_head.adapter_1.weight" in old
+    old["criterion.empty_weight"] = np.ones(134, np.float32)
+    arrays = read_checkpoint(write_pickle(tmp_path / "old.pkl", {"model": old, "__author__": "someone"})).arrays
+    assert arrays.keys() == resnet_arrays.keys()
+    np.testing.assert_array_equal(
+        arrays["sem_seg_head.pixel_decoder.adapter_1.weight"],
+        resnet_arrays["sem_seg_head.pixel_decoder.adapter_1.weight"],
+    )
+
+
+@pytest.mark.parametrize("name", [RESNET, SWIN])
+def test_the_architecture_follows_from_the_arrays(golden_dir, name):
+    golden = json.loads((golden_dir / name / "golden.json").read_text())
+    head, options, resnet, swin = (golden[key] for key in ("sem_seg_head", "mask_former", "resnet", "swin"))
+    if resnet:
+        backbone = BackboneConfig(
+            type="resnet",
+            depth=resnet["DEPTH"],
+            stem_channels=resnet["STEM_OUT_CHANNELS"],
+            res2_channels=resnet["RES2_OUT_CHANNELS"],
+            bottleneck_channels=resnet["WIDTH_PER_GROUP"],
+        )
+    else:
+        backbone = BackboneConfig(
+            type="swin",
+            embed_dim=swin["EMBED_DIM"],
+            depths=tuple(swin["DEPTHS"]),
+            num_heads=tuple(swin["NUM_HEADS"]),
+            window_size=swin["WINDOW_SIZE"],
+            mlp_ratio=swin["MLP_RATIO"],
+            drop_path_rate=swin["DROP_PATH_RATE"],
+        )
+    expected = ModelConfig(
+        backbone=backbone,
+        num_classes=head["NUM_CLASSES"],
+        num_queries=options["NUM_OBJECT_QUERIES"],
+        hidden_dim=options["HIDDEN_DIM"],
+        pixel_decoder_dim=head["CONVS_DIM"],
+        mask_dim=head["MASK_DIM"],
+        num_heads=options["NHEADS"],
+        feedforward_dim=options["DIM_FEEDFORWARD"],
+        dropout=0.0,
+        which_pixel_decoder="transformer_fpn" if name == RESNET else "fpn",
+        fpn_encoder_layers=head["TRANSFORMER_ENC_LAYERS"] if name == RESNET else 6,
+        num_decoder_layers=options["DEC_LAYERS"],
+        enforce_input_projection=options["ENFORCE_INPUT_PROJ"],
+    )
+    checkpoint = read_checkpoint(str(golden_dir / name))
+    assert infer_model_config(checkpoint.arrays, checkpoint.settings) == expected
+
+
+def test_a_deeplab_stem_means_dilations_1_2_4_unless_the_source_says_otherwise(resnet_arrays):
+    arrays = {name: a for name, a in resnet_arrays.items() if name.startswith("sem_seg_head.")}
+    for stage, blocks in enumerate((3, 4, 23, 3), start=2):
+        for block in range(blocks):
+            arrays |= {
+                f"backbone.res{stage}.{block}.conv{i}.weight": np.zeros((4 if i < 3 else 16, 4, 1, 1))
+                for i in (1, 2, 3)
+            }
+    arrays |= {f"backbone.stem.conv{i}.weight": np.zeros((8 * i, 3, 3, 3)) for i in (1, 2, 3)}
+    backbone = infer_model_config(arrays).backbone
+    assert (backbone.depth, backbone.stem_type, backbone.stem_channels) == (101, "deeplab", 24)
+    assert (backbone.res2_channels, backbone.bottleneck_channels) == (16, 4)
+    assert backbone.res5_multi_grid == (1, 2, 4)
+    stated = infer_model_config(arrays, {"backbone": {"res5_multi_grid": [1, 1, 1]}}, base=ModelConfig()).backbone
+    assert stated.res5_multi_grid == (1, 1, 1)
+
+
+def test_what_is_left_over_missing_or_misshapen_is_listed_and_nothing_is_written(resnet_network, resnet_arrays):
+    before = [np.asarray(value) for value in resnet_network.get_weights()]
+    arrays = dict(resnet_arrays)
+    del arrays["sem_seg_head.predictor.query_embed.weight"]
+    arrays["sem_seg_head.extra.weight"] = np.zeros(3, np.float32)
+    arrays["backbone.stem.conv1.weight"] = np.zeros((8, 4, 7, 7), np.float32)
+    with pytest.raises(CheckpointMismatchError) as caught:
+        initialize.load_official_weights(resnet_network, arrays)
+    message = str(caught.value)
+    assert "Left over: sem_seg_head.extra.weight. Missing: sem_seg_head.predictor.query_embed.weight." in message
+    assert "Wrong shape: backbone.stem.conv1.weight (8, 4, 7, 7) for (8, 3, 7, 7)." in message
+    for value, old in zip(resnet_network.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(value, old)
+
+
+def test_every_variable_belongs_to_exactly_one_official_weight(resnet_network):
+    variables = [id(variable) for weight in official_weights(resnet_network) for variable in weight.variables]
+    assert len(variables) == len(set(variables))
+    assert set(variables) == {id(variable) for variable in resnet_network.variables}
+
+
+def test_weights_written_are_read_back_as_they_were(resnet_network, resnet_arrays):
+    initialize.load_official_weights(resnet_network, resnet_arrays)
+    assert_holds(official_weights(resnet_network), resnet_arrays)
+
+
+@pytest.mark.parametrize("writer", ["torchvision", "detectron2"])
+@pytest.mark.parametrize("depth", [18, 50])
+def test_an_imagenet_resnet_initialises_the_backbone(resnet_network, tmp_path, depth, writer):
+    backbone = small_backbone(depth=depth, stem_channels=8, res2_channels=16, bottleneck_channels=4)
+    arrays = random_arrays(backbone_weights(backbone))
+    foreign = {}
+    for name, array in arrays.items():
+        parts = name.split(".")[1:]
+        if writer == "torchvision":
+            *place, kind = parts
+            is_norm = place[-1] == "norm"
+            place = [part for part in place if part not in ("norm", "stem")]
+            if place[-1] == "shortcut":
+                place[-1] = f"downsample.{int(is_norm)}"
+            elif is_norm:
+                place[-1] = place[-1].replace("conv", "bn")
+            if place[0].startswith("res"):
+                place[0] = f"layer{int(place[0][3]) - 1}"
+            parts = [*place, kind]
+        foreign[".".join(parts)] = array
+    foreign |= {"fc.weight": np.zeros((2, 3)), "fc.bias": np.zeros(2), "layer1.0.bn1.num_batches_tracked": np.array(5)}
+    path = write_pickle(tmp_path / "imagenet.pkl", {"model": foreign, "matching_heuristics": True})
+    checkpoint = read_checkpoint(path)
+    assert not checkpoint.is_whole_model
+    initialize.load_official_backbone(backbone, checkpoint.arrays)
+    assert_holds(backbone_weights(backbone), arrays)
+
+
+def test_an_imagenet_swin_initialises_all_but_the_output_norms():
+    backbone = small_backbone(type="swin", embed_dim=8, depths=(1, 2, 1, 1), num_heads=(1, 1, 1, 1), window_size=2)
+    table = backbone_weights(backbone)
+    arrays = {name: array for name, array in random_arrays(table).items() if not name.startswith("backbone.norm")}
+    foreign = {name.removeprefix("backbone."): array for name, array in arrays.items()}
+    foreign["layers.1.blocks.1.attn_mask"] = foreign["layers.0.blocks.0.attn.relative_position_index"] = np.zeros(4)
+    foreign |= {name: np.zeros(3) for name in ("norm.weight", "norm.bias", "head.weight", "head.bias")}
+    initialize.load_official_backbone(backbone, official_names(foreign))
+    assert_holds([weight for weight in table if weight.name in arrays], arrays)
+    np.testing.assert_array_equal(backbone.output_norms[2].gamma, np.ones(32))
+
+
+def test_a_backbone_is_taken_out_of_a_whole_checkpoint_but_not_the_other_way_round(
+    resnet_network, golden_dir, tmp_path
+):
+    arrays = read_checkpoint(str(golden_dir / RESNET)).arrays
+    resnet_network.predictor.class_head.bias.assign(np.full(134, 5.0))
+    initialize.initialize(resnet_network, str(golden_dir / RESNET), "backbone")
+    assert_holds(backbone_weights(resnet_network.backbone), arrays)
+    np.testing.assert_array_equal(resnet_network.predictor.class_head.bias, np.full(134, 5.0))
+    only_backbone = {name.removeprefix("backbone."): a for name, a in arrays.items() if name.startswith("backbone.")}
+    path = write_pickle(tmp_path / "backbone.pkl", only_backbone)
+    with pytest.raises(CheckpointMismatchError, match=r"Missing: sem_seg_head\.pixel_decoder\.adapter_1"):
+        initialize.initialize(resnet_network, path, "all")
+    with pytest.raises(ValueError, match="Only a whole MaskFormer is converted"):
+        convert_checkpoint.convert(path, str(tmp_path / "out"))
+
+
+@pytest.mark.parametrize("name", [RESNET, SWIN])
+def test_a_converted_model_predicts_what_the_reference_does(golden_dir, tmp_path, capsys, name):
+    output = str(tmp_path / "converted")
+    assert convert_checkpoint.main(["--source", str(golden_dir / name), "--output", output]) == 0
+    assert "Converted" in capsys.readouterr().out
+    expected = np.load(golden_dir / name / "outputs.npz")
+    predicted = initialize.load_converted(output)(expected["padded_images"].transpose(0, 2, 3, 1))
+    for ours, official in (("class_logits", "pred_logits"), ("mask_logits", "pred_masks")):
+        bound = 1e-4 * np.abs(expected[official]).max()
+        np.testing.assert_allclose(predicted[ours], expected[official], atol=bound, rtol=0)
+
+
+def test_a_converted_model_initialises_another_network_whole_or_in_part(resnet_network, golden_dir, tmp_path):
+    config = convert_checkpoint.convert(str(golden_dir / RESNET), str(tmp_path)).task.model
+    arrays = read_checkpoint(str(golden_dir / RESNET)).arrays
+    fewer_classes = initialize.build_network(dataclasses.replace(config, num_classes=5))
+    initialize.initialize(fewer_classes, str(tmp_path), "backbone")
+    assert_holds(backbone_weights(fewer_classes.backbone), arrays)
+    with pytest.raises(ValueError, match="must have the architecture of the network"):
+        initialize.initialize(fewer_classes, str(tmp_path), "all")
+    initialize.initialize(resnet_network, str(tmp_path), "all")
+    assert_holds(official_weights(resnet_network), arrays)
+
+
+def test_a_checkpoint_of_another_architecture_than_the_experiment_is_refused(golden_dir, tmp_path, capsys):
+    arguments = ["--source", str(golden_dir / RESNET), "--output", str(tmp_path), "--experiment", "coco_panoptic_r101"]
+    assert convert_checkpoint.main(arguments) == 1
+    message = capsys.readouterr().err
+    assert "error: The checkpoint must have the architecture of 'coco_panoptic_r101'" in message
+    assert "num_queries 10 for 100" in message
+    assert "backbone.depth 50 for 101" in message
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"model": {"some.weight": np.zeros(2)}}, "The names in a checkpoint must be those of MaskFormer"),
+        ({"model": {"a": "text"}}, "must map names to arrays"),
+        ([1, 2], "must map names to arrays"),
+    ],
+)
+def test_a_file_of_something_else_is_refused(tmp_path, content, message):
+    with pytest.raises(ValueError, match=message):
+        read_checkpoint(write_pickle(tmp_path / "other.pkl", content))
+
+
+def test_a_path_that_does_not_exist_or_has_no_known_ending_is_refused(tmp_path, capsys):
+    with pytest.raises(ValueError, match=r"must end in \.pkl"):
+        read_checkpoint(str(tmp_path / "weights.tar"))
+    with pytest.raises(FileNotFoundError, match=r"must hold config\.json or golden\.json"):
+        read_checkpoint(str(tmp_path))
+    assert convert_checkpoint.main(["--source", str(tmp_path / "none.pkl"), "--output", str(tmp_path / "out")]) == 1
+    assert "none.pkl" in capsys.readouterr().err
+
+
+def test_settings_that_the_reference_does_not_have_are_refused(golden_dir):
+    golden = json.loads((golden_dir / SWIN / "golden.json").read_text())
+    golden["swin"]["APE"] = True
+    with pytest.raises(ValueError, match=r"golden\.json: `APE` must be False\. Received: True"):
+        golden_settings(golden)
+    with pytest.raises(ValueError, match=r"config\.json: `activation_function` must be 'relu'\. Received: 'gelu'"):
+        hugging_face_settings({"model_type": "maskformer", "decoder_config": {"activation_function": "gelu"}})

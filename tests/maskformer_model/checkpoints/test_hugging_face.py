@@ -1,0 +1,71 @@
+"""A Hugging Face MaskFormer, saved and converted, gives the same logits. Needs the extra `parity`."""
+
+import numpy as np
+import pytest
+
+from maskformer_model.checkpoints.initialize import load_converted
+from maskformer_model.convert_checkpoint import convert
+
+torch = pytest.importorskip("torch", reason="the extra `parity` brings torch")
+transformers = pytest.importorskip("transformers", reason="the extra `parity` brings transformers")
+
+STAGES = ["stage1", "stage2", "stage3", "stage4"]
+
+
+def resnet_config(layer_type, depths):
+    return transformers.ResNetConfig(
+        embedding_size=8, hidden_sizes=[8, 16, 32, 64], depths=depths, layer_type=layer_type, out_features=STAGES
+    )
+
+
+def swin_config():
+    return transformers.SwinConfig(
+        embed_dim=16, depths=[1, 1, 2, 1], num_heads=[1, 2, 2, 4], window_size=4, out_features=STAGES
+    )
+
+
+def random_model(backbone_config):
+    decoder = transformers.DetrConfig(
+        d_model=32, decoder_layers=2, decoder_ffn_dim=64, decoder_attention_heads=2, num_queries=5
+    )
+    torch.manual_seed(0)
+    model = transformers.MaskFormerForInstanceSegmentation(
+        transformers.MaskFormerConfig(
+            backbone_config=backbone_config,
+            decoder_config=decoder,
+            mask_feature_size=32,
+            fpn_feature_size=32,
+            num_labels=4,
+        )
+    )
+    with torch.no_grad():  # Norms that are neither the identity nor, as they are made there, nearly zero.
+        for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+            if tensor.ndim == 1 and tensor.is_floating_point():
+                is_scale = name.endswith(("weight", "running_var"))
+                tensor.uniform_(0.5, 1.5) if is_scale else tensor.normal_(0, 0.3)
+    return model.eval()
+
+
+@pytest.mark.parametrize(
+    "make_backbone",
+    [
+        pytest.param(lambda: resnet_config("bottleneck", [3, 4, 6, 3]), id="ResNet-50"),
+        pytest.param(lambda: resnet_config("basic", [2, 2, 2, 2]), id="ResNet-18"),
+        pytest.param(swin_config, id="Swin"),
+    ],
+)
+def test_logits_are_the_same(tmp_path, make_backbone):
+    model = random_model(make_backbone())
+    model.save_pretrained(tmp_path / "source")
+    config = convert(str(tmp_path / "source"), str(tmp_path / "converted")).task.model
+    assert (config.num_classes, config.num_queries, config.num_heads, config.hidden_dim) == (4, 5, 2, 32)
+    image = np.random.default_rng(0).normal(size=(2, 90, 77, 3)).astype(np.float32)
+    with torch.no_grad():
+        expected = model(pixel_values=torch.tensor(image).permute(0, 3, 1, 2))
+    predicted = load_converted(str(tmp_path / "converted"))(image)
+    for ours, value in (
+        ("class_logits", expected.class_queries_logits),
+        ("mask_logits", expected.masks_queries_logits),
+    ):
+        bound = 1e-4 * float(value.abs().max())
+        np.testing.assert_allclose(predicted[ours], value.numpy(), atol=bound, rtol=0)
