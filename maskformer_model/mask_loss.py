@@ -1,8 +1,9 @@
 """Focal and dice loss of matched masks at full resolution (arXiv:2107.06278, section 3.2; official `criterion.py`).
 
 Predicted masks are enlarged to the size of the padded image, bilinearly with pixel centres at one half, and compared
-there with the truth pixel by pixel. Which mask belongs to which target is decided in `matcher.py`; sums over masks and
-their normalisation are in `losses.py`.
+there with the truth pixel by pixel. Value and gradient are computed in one pass, in closed form: what is kept for the
+backward pass are gradients of the size of the prediction, never maps of the size of the image. Which mask belongs to
+which target is decided in `matcher.py`; sums over masks and their normalisation are in `losses.py`.
 """
 
 from __future__ import annotations
@@ -57,13 +58,64 @@ def exact_mask_losses(mask_logits, segment_map, image_index, target_index):
     Returns:
         Two `[pairs]` float32: focal and dice loss.
     """
-    height, width = ops.shape(segment_map)[1:]
-    full = ops.image.resize(
-        ops.expand_dims(mask_logits, 3), (height, width), interpolation="bilinear", data_format="channels_last"
-    )
-    full = ops.reshape(full, (ops.shape(full)[0], -1))
-    truth = ops.cast(ops.take(segment_map, image_index, axis=0), "int32")
-    truth = truth == ops.reshape(target_index + 1, (-1, 1, 1))
-    truth = ops.reshape(ops.cast(truth, "float32"), (ops.shape(full)[0], -1))
-    is_pair = target_index >= 0
-    return ops.where(is_pair, focal_loss(full, truth), 0.0), ops.where(is_pair, dice_loss(full, truth), 0.0)
+    truth = ops.take(segment_map, image_index, axis=0)
+    truth = ops.equal(truth, ops.cast(ops.reshape(target_index + 1, (-1, 1, 1)), segment_map.dtype))
+    is_pair = ops.cast(target_index >= 0, "float32")
+
+    @ops.custom_gradient
+    def weighted(logits):
+        losses, gradients = _losses_and_gradients(logits, truth)
+
+        def gradient(*args, upstream=None):
+            # TensorFlow and JAX pass what flows back by position, PyTorch by name.
+            flow = args[0] if upstream is None else upstream
+            return sum(ops.reshape(flow[row], (-1, 1, 1)) * gradients[row] for row in (0, 1))
+
+        return ops.stack(losses), gradient
+
+    both = weighted(mask_logits) * is_pair
+    return both[0], both[1]
+
+
+def _losses_and_gradients(logits, truth):
+    """Focal and dice loss `[pairs]` and their gradients by the logits `[pairs, height, width]`."""
+    (height, width), (full_height, full_width) = ops.shape(logits)[1:], ops.shape(truth)[1:]
+    rows, columns = bilinear_matrix(height, full_height), bilinear_matrix(width, full_width)
+    sign = 1.0 - 2.0 * ops.cast(truth, "float32")
+    # Everything is told by the logit of the wrong answer and its probability.
+    wrong_logits = sign * ops.matmul(ops.matmul(rows, logits), ops.transpose(columns))
+    wrong = ops.sigmoid(wrong_logits)
+    right = 1.0 - wrong
+    cross_entropy = ops.softplus(wrong_logits)
+    num_pixels = ops.cast(full_height * full_width, "float32")
+    scale = (0.5 + (0.5 - FOCAL_ALPHA) * sign) / num_pixels  # alpha / pixels on the target, (1 - alpha) / pixels off.
+    weighted = scale * ops.square(wrong)
+    focal = ops.sum(weighted * cross_entropy, axis=(1, 2))
+    focal_slope = weighted * (2.0 * right * cross_entropy + wrong) * sign
+    area = ops.sum(ops.cast(truth, "float32"), axis=(1, 2))
+    overlap = ops.sum(ops.where(truth, right, 0.0), axis=(1, 2))
+    total = area + overlap + ops.sum(ops.where(truth, 0.0, wrong), axis=(1, 2)) + 1.0
+    dice = 1.0 - (2.0 * overlap + 1.0) / total
+    off_slope = ops.reshape((2.0 * overlap + 1.0) / ops.square(total), (-1, 1, 1))
+    on_slope = off_slope - ops.reshape(2.0 / total, (-1, 1, 1))
+    dice_slope = ops.where(truth, on_slope, off_slope) * wrong * right
+    reduced = [
+        ops.matmul(ops.matmul(ops.transpose(rows), slope), columns) for slope in (focal_slope, dice_slope)
+    ]
+    return (focal, dice), reduced
+
+
+def bilinear_matrix(length, new_length):
+    """The matrix that resizes an axis bilinearly with pixel centres at one half and clamped borders.
+
+    Args:
+        length: An int or a scalar integer tensor.
+        new_length: Likewise, at least `length` (nothing is antialiased).
+
+    Returns:
+        `[new_length, length]` float32; each row sums to 1.
+    """
+    last = ops.cast(length, "float32") - 1.0
+    centers = (ops.arange(new_length, dtype="float32") + 0.5) * ((last + 1.0) / ops.cast(new_length, "float32")) - 0.5
+    centers = ops.expand_dims(ops.clip(centers, 0.0, last), 1)
+    return ops.maximum(1.0 - ops.abs(centers - ops.expand_dims(ops.arange(length, dtype="float32"), 0)), 0.0)
