@@ -80,3 +80,29 @@ def test_ids_that_do_not_fit_24_bits_and_other_arrays_are_refused(segment_ids):
 def test_an_empty_map_has_no_png():
     with pytest.raises(ValueError, match="at least one pixel"):
         panoptic_png.encode_panoptic_png(np.zeros((0, 4), np.int32))
+
+
+def test_extents_are_counted_by_hand():
+    segment_ids = np.array([[0, 300, 300, 7], [9, 9, 300, 7], [0, 0, 0, 300]], dtype=np.int32)
+    ids, areas, boxes = panoptic_png.segment_extents(segment_ids)
+    assert ids.tolist() == [7, 9, 300]
+    assert areas.tolist() == [2, 2, 4]
+    assert boxes.tolist() == [[3, 0, 1, 2], [0, 1, 2, 1], [1, 0, 3, 3]]
+
+
+@pytest.mark.parametrize(("value", "ids"), [(0, []), (5, [5])])
+def test_extents_of_a_map_of_one_value(value, ids):
+    found, areas, boxes = panoptic_png.segment_extents(np.full((2, 3), value, np.int32))
+    assert found.tolist() == ids
+    assert areas.tolist() == [6] * len(ids)
+    assert boxes.tolist() == [[0, 0, 3, 2]] * len(ids)
+
+
+@settings(max_examples=30, deadline=None)
+@given(hypothesis_numpy.arrays(np.int32, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.integers(0, 4)))
+def test_extents_equal_those_of_each_mask(segment_ids):
+    for segment_id, area, box in zip(*panoptic_png.segment_extents(segment_ids), strict=True):
+        rows, columns = np.nonzero(segment_ids == segment_id)
+        assert area == len(rows)
+        x, y, width, height = box
+        assert (x, x + width - 1, y, y + height - 1) == (columns.min(), columns.max(), rows.min(), rows.max())
