@@ -1,0 +1,46 @@
+"""IngestOptions in the form in which TFX carries them: a Struct inside ExampleGen's `custom_config`."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from google.protobuf import json_format, struct_pb2
+from tfx.proto import example_gen_pb2
+from tfx.utils import proto_utils
+
+from components.coco_example_gen.options import IngestOptions
+
+_OPTIONS_KEY, _SOURCE_KEY = "options", "source_sha256"
+
+
+def pack_options(options: IngestOptions, source_sha256: str) -> example_gen_pb2.CustomConfig:
+    """Packs the options.
+
+    Args:
+        options: of the ingestion.
+        source_sha256: of the code that does it, for the cache's key alone.
+    """
+    struct = struct_pb2.Struct()
+    struct.update({_OPTIONS_KEY: dataclasses.asdict(options), _SOURCE_KEY: source_sha256})
+    config = example_gen_pb2.CustomConfig()
+    config.custom_config.Pack(struct)
+    return config
+
+
+def unpack_options(custom_config: str) -> IngestOptions:
+    """The inverse of `pack_options`.
+
+    Args:
+        custom_config: the execution parameter, a CustomConfig as json.
+
+    Raises:
+        ValueError: if it holds something else.
+    """
+    config, struct = example_gen_pb2.CustomConfig(), struct_pb2.Struct()
+    proto_utils.json_to_proto(custom_config, config)
+    if not config.custom_config.Unpack(struct) or _OPTIONS_KEY not in struct:
+        raise ValueError(f"`custom_config` must hold the options of CocoExampleGen. Received: {custom_config}")
+    values = json_format.MessageToDict(struct[_OPTIONS_KEY])
+    # A Struct knows floating-point numbers only.
+    kinds = {field.name: type(field.default) for field in dataclasses.fields(IngestOptions)}
+    return IngestOptions(**{name: kinds[name](value) for name, value in values.items()})

@@ -1,0 +1,135 @@
+"""The work of CocoExampleGen: plan, convert in Beam, judge what was kept aside, finish the artifact.
+
+TFX's own ExampleGen executor sends every photo through a shuffle and lets Beam choose the number of files; here
+references alone move. Of that executor the contract is kept: splits, file names and payload format.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+from absl import logging
+from tfx import types
+from tfx.components.util import examples_utils
+from tfx.dsl.components.base import base_beam_executor
+from tfx.proto import example_gen_pb2
+from tfx.types import artifact_utils, standard_component_specs
+
+from components.coco_example_gen.annotations import SplitAnnotations, read_annotations
+from components.coco_example_gen.coco_files import CocoFiles
+from components.coco_example_gen.conversion_step import ConvertShards, ShardPlan, plan_shards, read_report
+from components.coco_example_gen.custom_config import unpack_options
+from components.coco_example_gen.kept_aside import KeptAside, TooManyKeptAsideError, check_share
+from components.coco_example_gen.options import SPLITS, IngestOptions
+from maskformer_model.categories import CategoryTable
+from maskformer_model.examples import CATEGORIES_FILE, KEPT_ASIDE_FILE
+
+_WORK_FOLDER = "unfinished"
+
+
+class Executor(base_beam_executor.BaseBeamExecutor):
+    """Writes an Examples artifact with the splits train and eval."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Reads, checks and writes.
+
+        Args:
+            input_dict: not used.
+            output_dict: `examples`.
+            exec_properties: `input_base`, the data folder; `custom_config`, an IngestOptions.
+
+        Raises:
+            FileNotFoundError: if the data folder has not the layout that it must have.
+            ValueError: if an annotation file is not usable, or the splits' categories differ.
+            TooManyKeptAsideError: if more records are bad than `max_kept_aside_share` bears.
+        """
+        self._log_startup(input_dict, output_dict, exec_properties)
+        [artifact] = output_dict[standard_component_specs.EXAMPLES_KEY]
+        options = unpack_options(exec_properties[standard_component_specs.CUSTOM_CONFIG_KEY])
+        data_dir = exec_properties[standard_component_specs.INPUT_BASE_KEY]
+        artifact.split_names = artifact_utils.encode_split_names(list(SPLITS))
+        examples_utils.set_payload_format(artifact, example_gen_pb2.PayloadFormat.FORMAT_TF_EXAMPLE)
+        # No file format is set: TFX's only name for TFRecord files says gzip, and its readers go by the file's name.
+
+        annotations = _read_splits(data_dir, options)
+        categories = common_categories(annotations)
+        plans = _plan(data_dir, options, annotations)
+        work_dir = os.path.join(artifact.uri, _WORK_FOLDER)
+        for folder in (work_dir, *(os.path.join(artifact.uri, f"Split-{split}") for split in SPLITS)):
+            tf.io.gfile.makedirs(folder)
+        with self._make_beam_pipeline() as pipeline:
+            pipeline | "ConvertShards" >> ConvertShards(plans, categories, artifact.uri, work_dir)
+
+        kept_aside = [entry for split in SPLITS for entry in annotations[split].kept_aside]
+        kept_aside += [entry for plan in plans for entry in read_report(plan, work_dir)]
+        num_records = {split: len(found.images) + len(found.kept_aside) for split, found in annotations.items()}
+        _judge_kept_aside(kept_aside, num_records, options.max_kept_aside_share, artifact.uri)
+        _write_text(os.path.join(artifact.uri, KEPT_ASIDE_FILE), _as_lines(kept_aside))
+        _write_text(os.path.join(artifact.uri, CATEGORIES_FILE), json.dumps(categories.to_coco(), indent=1))
+        tf.io.gfile.rmtree(work_dir)
+        logging.info("Of the records %s, %d were kept aside.", num_records, len(kept_aside))
+
+
+def common_categories(annotations: Mapping[str, SplitAnnotations]) -> CategoryTable:
+    """The categories of all splits.
+
+    Raises:
+        ValueError: if they differ between splits: one class index would mean two things.
+    """
+    tables = {split: found.categories for split, found in annotations.items()}
+    first, *others = tables.values()
+    if any(other != first for other in others):
+        counts = {split: table.num_classes for split, table in tables.items()}
+        raise ValueError(
+            "All splits must list the same categories in the same order. "
+            f"Received lists that differ, with these numbers of categories: {counts}"
+        )
+    return first
+
+
+def _read_splits(data_dir: str, options: IngestOptions) -> dict[str, SplitAnnotations]:
+    annotations = {}
+    for split in SPLITS:
+        files = CocoFiles(data_dir, options.folder(split))
+        files.check()
+        annotations[split] = read_annotations(files, split, options.max_images(split))
+    return annotations
+
+
+def _plan(data_dir: str, options: IngestOptions, annotations: Mapping[str, SplitAnnotations]) -> list[ShardPlan]:
+    plans = []
+    for split, found in annotations.items():
+        files = CocoFiles(data_dir, options.folder(split))
+        plans += plan_shards(split, files, found.images, options.num_shards)
+    return plans
+
+
+def _judge_kept_aside(
+    kept_aside: Sequence[KeptAside], num_records: Mapping[str, int], max_share: float, uri: str
+) -> None:
+    # TFX removes the artifact of a node that fails; the list that the error names has to outlive it.
+    list_path = f"{uri.rstrip('/')}.{KEPT_ASIDE_FILE}"
+    try:
+        for split, count in num_records.items():
+            check_share(split, [entry for entry in kept_aside if entry.split == split], count, max_share, list_path)
+    except TooManyKeptAsideError:
+        _write_text(list_path, _as_lines(kept_aside))
+        raise
+
+
+def _as_lines(kept_aside: Sequence[KeptAside]) -> str:
+    return "".join(f"{entry.to_json()}\n" for entry in kept_aside)
+
+
+def _write_text(path: str, text: str) -> None:
+    with tf.io.gfile.GFile(path, "w") as file:
+        file.write(text)
