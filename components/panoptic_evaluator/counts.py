@@ -55,7 +55,12 @@ def sum_counts(counts: Iterable[SegmentCounts]) -> SegmentCounts:
     """Adds the counts of one class over images, in any order and in any grouping."""
     total = SegmentCounts()
     for term in counts:
-        total = SegmentCounts(*(left + right for left, right in zip(total, term, strict=True)))
+        total = SegmentCounts(
+            total.iou_sum + term.iou_sum,
+            total.true_positives + term.true_positives,
+            total.false_positives + term.false_positives,
+            total.false_negatives + term.false_negatives,
+        )
     return total
 
 

@@ -21,7 +21,7 @@ from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
 from components.panoptic_evaluator import prediction_files, serving_model
-from components.panoptic_evaluator.gate import Baseline, GateConfig, Outcome, judge
+from components.panoptic_evaluator.gate import GateConfig, NoBaseline, Outcome, judge
 from components.panoptic_evaluator.metric_step import EvaluatePredictions
 from components.panoptic_evaluator.metrics import (
     Evaluation,
@@ -50,7 +50,7 @@ METRICS_FILE = "metrics.json"
 GATE_FILE = "gate.json"
 REPORT_FILE = "report.html"
 
-_ABSENCE_OF_STATUS = {
+_OUTCOME_OF_STATUS = {
     prediction_files.NO_BASELINE: Outcome.FIRST_MODEL,
     prediction_files.SAME_AS_CANDIDATE: Outcome.SAME_MODEL,
     prediction_files.OTHER_CATEGORIES: Outcome.OTHER_CATEGORIES,
@@ -111,17 +111,17 @@ class Executor(tfx_evaluator.Executor):
 
     def _evaluate_baseline(
         self, input_dict: dict[str, list[types.Artifact]], output_dir: str, candidate: Evaluation
-    ) -> tuple[Evaluation | None, Baseline]:
+    ) -> tuple[Evaluation | None, float | NoBaseline]:
         """The baseline's evaluation, if there is one to compare with, and what the gate needs to know about it."""
         if not input_dict.get(BASELINE_PREDICTIONS_KEY):
-            return None, Baseline(absence=Outcome.FIRST_MODEL)
+            return None, NoBaseline(outcome=Outcome.FIRST_MODEL)
         predictions_dir = artifact_utils.get_single_uri(input_dict[BASELINE_PREDICTIONS_KEY])
         summary = PredictionSummary.load(predictions_dir)
         if summary.status != prediction_files.PREDICTED:
-            return None, Baseline(absence=_ABSENCE_OF_STATUS[summary.status], detail=summary.reason)
+            return None, NoBaseline(outcome=_OUTCOME_OF_STATUS[summary.status], detail=summary.reason)
         baseline = self._evaluate(predictions_dir, output_dir, "baseline_", candidate.categories)
         require_same_images(candidate, baseline)
-        return baseline, Baseline(pq=baseline.quality.all.pq)
+        return baseline, baseline.quality.all.pq
 
     def _evaluate(self, predictions_dir: str, output_dir: str, prefix: str, categories: CategoryTable) -> Evaluation:
         shards = prediction_files.list_shards(predictions_dir)

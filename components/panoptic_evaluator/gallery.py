@@ -1,7 +1,8 @@
 """The report's pictures: which images it shows, and each of them as photo, truth and prediction.
 
 Pictures are drawn at the size they are shown in, re-encoded as JPEG and embedded as text, so the report stays one file
-of a few megabytes. Reading the chosen records is left to the executor, the page around them to `report`.
+of a few megabytes. What the prediction missed or added is marked. Reading the chosen records is left to
+`report_sources`, the page around them to `report`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from PIL import Image
 from components.panoptic_evaluator.metrics import ImageScore
 from maskformer_model import panoptic_png
 from maskformer_model.categories import CategoryTable
+from maskformer_model.segment_matching import Segment, match_segments
+from maskformer_model.visualization import DrawnSegment, MatchState, draw_panoptic
 
 if TYPE_CHECKING:  # Both import TensorFlow.
     from components.panoptic_evaluator.prediction_files import Prediction
@@ -26,7 +29,6 @@ if TYPE_CHECKING:  # Both import TensorFlow.
 
 MAX_SIDE_PX = 480
 _JPEG_QUALITY = 82
-_FILL_OPACITY = 0.6
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -79,7 +81,7 @@ def choose_images(images: Sequence[ImageScore], count: int) -> tuple[list[ImageS
     Returns:
         Best first, and worst first.
     """
-    scored = sorted((image for image in images if image.pq is not None), key=lambda image: -image.pq)
+    scored = sorted((image for image in images if image.pq is not None), key=lambda image: -(image.pq or 0.0))
     num_best = min(count, (len(scored) + 1) // 2)
     num_worst = min(count, len(scored) - num_best)
     return scored[:num_best], scored[len(scored) - num_worst :][::-1]
@@ -99,11 +101,11 @@ def gallery_image(
     photo = Image.open(io.BytesIO(record.image_encoded)).convert("RGB")
     size = shown_size(*photo.size)
     pixels = np.asarray(photo.resize(size, Image.Resampling.LANCZOS))
+    maps = [panoptic_png.decode_panoptic_png(png) for png in (record.panoptic_png, prediction.panoptic_png)]
     sides = []
-    for png, segments in ((record.panoptic_png, record.segments), (prediction.panoptic_png, prediction.segments)):
-        ids = Image.fromarray(panoptic_png.decode_panoptic_png(png)).resize(size, Image.Resampling.NEAREST)
-        class_of_id = {segment.id: segment.class_index for segment in segments}
-        sides.append(draw_panoptic(pixels, np.asarray(ids), class_of_id, categories))
+    for ids, segments in zip(maps, _drawn_segments(record, prediction, *maps), strict=True):
+        shown_ids = np.asarray(Image.fromarray(ids).resize(size, Image.Resampling.NEAREST))
+        sides.append(draw_panoptic(pixels, shown_ids, segments, categories))
     return GalleryImage(
         score=score,
         width_px=size[0],
@@ -125,50 +127,35 @@ def shown_size(width_px: int, height_px: int) -> tuple[int, int]:
     return max(1, round(width_px * scale)), max(1, round(height_px * scale))
 
 
-def draw_panoptic(
-    photo: np.ndarray, segment_ids: np.ndarray, class_of_id: dict[int, int], categories: CategoryTable
-) -> np.ndarray:
-    """Lays segments over a photo: a fill in the class's colour, varied by instance, and a white outline; void is dark.
-
-    Args:
-        photo: `[height, width, 3]` uint8.
-        segment_ids: `[height, width]` int, 0 = void.
-        class_of_id: class index of each id.
-        categories: colours.
-
-    Returns:
-        `[height, width, 3]` uint8.
-    """
-    gray = photo.mean(axis=-1, keepdims=True)
-    drawn = np.repeat(0.35 * gray, 3, axis=-1)
-    instances: Counter[int] = Counter()
-    for segment_id, class_index in class_of_id.items():
-        # Instances of a class differ in lightness: 0, lighter, darker, lighter still, ...
-        step = instances[class_index]
-        instances[class_index] += 1
-        shift = (-1) ** (step + 1) * 28 * ((step % 5 + 1) // 2)
-        color = np.clip(categories.colors[class_index].astype(float) + shift, 0, 255)
-        mask = segment_ids == segment_id
-        drawn[mask] = _FILL_OPACITY * color + (1 - _FILL_OPACITY) * photo[mask]
-    drawn[_outline(segment_ids)] = 255
-    return drawn.round().astype(np.uint8)
-
-
 def css_color(categories: CategoryTable, class_index: int) -> str:
     """A class's colour as `#rrggbb`."""
     return "#{:02x}{:02x}{:02x}".format(*categories.categories[class_index].color)
 
 
-def _outline(segment_ids: np.ndarray) -> np.ndarray:
-    outline = np.zeros(segment_ids.shape, dtype=bool)
-    outline[:, 1:] |= segment_ids[:, 1:] != segment_ids[:, :-1]
-    outline[1:, :] |= segment_ids[1:, :] != segment_ids[:-1, :]
-    return outline
+def _drawn_segments(
+    record: ExampleRecord, prediction: Prediction, true_ids: np.ndarray, predicted_ids: np.ndarray
+) -> tuple[list[DrawnSegment], list[DrawnSegment]]:
+    """The segments of both sides, with what the evaluation says about each."""
+    truth = [Segment(s.id, s.class_index, s.iscrowd, s.area_px) for s in record.segments]
+    predicted = [Segment(s.id, s.class_index) for s in prediction.segments]
+    matches = match_segments(true_ids, truth, predicted_ids, predicted, image_name=record.filename)
+    missed = [
+        MatchState.CROWD if segment.iscrowd else MatchState.MISSED if is_missed else MatchState.PLAIN
+        for segment, is_missed in zip(truth, matches.false_negative, strict=True)
+    ]
+    extra = [MatchState.EXTRA if is_extra else MatchState.PLAIN for is_extra in matches.false_positive]
+    return (
+        [DrawnSegment(id=s.id, class_index=s.class_index, state=state) for s, state in zip(truth, missed, strict=True)],
+        [
+            DrawnSegment(id=s.id, class_index=s.class_index, score=s.score, state=state)
+            for s, state in zip(prediction.segments, extra, strict=True)
+        ],
+    )
 
 
 def _data_address(pixels: np.ndarray) -> str:
     file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "JPEG", quality=_JPEG_QUALITY, optimize=True)
+    Image.fromarray(pixels).save(file, "JPEG", quality=_JPEG_QUALITY, subsampling=0, optimize=True)
     return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
 
 

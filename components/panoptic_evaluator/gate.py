@@ -87,31 +87,25 @@ class Verdict:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Baseline:
-    """What there is to compare with.
+class NoBaseline:
+    """Why there is nothing to compare with.
 
     Attributes:
-        pq: the last blessed model's PQ on the same images; None where `absence` says why there is none.
-        absence: `FIRST_MODEL`, `SAME_MODEL` or `OTHER_CATEGORIES`, or None.
-        detail: more about the absence, as a clause.
+        outcome: `FIRST_MODEL`, `SAME_MODEL` or `OTHER_CATEGORIES`.
+        detail: more about it, as a clause.
     """
 
-    pq: float | None = None
-    absence: Outcome | None = None
+    outcome: Outcome
     detail: str = ""
 
-    def __post_init__(self):
-        if (self.pq is None) == (self.absence is None):
-            raise ValueError(f"A baseline has either a PQ or a reason why there is none. Received: {self}")
 
-
-def judge(pq: float, num_images: int, baseline: Baseline, config: GateConfig) -> Verdict:
+def judge(pq: float, num_images: int, baseline: float | NoBaseline, config: GateConfig) -> Verdict:
     """Applies the rules.
 
     Args:
         pq: the candidate's PQ over all classes, 0..1. NaN never passes.
         num_images: number of images it was computed from; without any the model is never blessed.
-        baseline: what to compare with.
+        baseline: PQ of the model that was blessed last on the same images, or why there is none.
         config: the thresholds.
     """
     if num_images == 0:
@@ -119,7 +113,11 @@ def judge(pq: float, num_images: int, baseline: Baseline, config: GateConfig) ->
         return Verdict(
             blessed=False, outcome=Outcome.NO_IMAGES, reasons=(Reason(rule="evaluated", passed=False, words=words),)
         )
-    outcome, comparison = _compare(pq, baseline, config.allowed_drop)
+    if isinstance(baseline, NoBaseline):
+        outcome, comparison = baseline.outcome, _explain_absence(baseline)
+    else:
+        comparison = _check_drop(pq, baseline, config.allowed_drop)
+        outcome = Outcome.NOT_BELOW_BASELINE if comparison.passed else Outcome.BELOW_BASELINE
     reasons = (_check_floor(pq, config.pq_floor), comparison)
     return Verdict(blessed=all(reason.passed is not False for reason in reasons), outcome=outcome, reasons=reasons)
 
@@ -135,23 +133,24 @@ def _check_floor(pq: float, floor: float) -> Reason:
     return Reason(rule="pq_floor", passed=passed, words=words, value=pq, bound=floor)
 
 
-def _compare(pq: float, baseline: Baseline, allowed_drop: float) -> tuple[Outcome, Reason]:
-    if baseline.absence is not None:
-        sentences = {
-            Outcome.FIRST_MODEL: "No model was blessed before this one, so there is nothing to compare it with.",
-            Outcome.SAME_MODEL: "This is the model that was blessed last, so there is no change to judge.",
-            Outcome.OTHER_CATEGORIES: "The model that was blessed last knows other classes, so the two cannot be "
-            f"compared{': ' + baseline.detail if baseline.detail else ''}.",
-        }
-        return baseline.absence, Reason(rule="allowed_drop", passed=None, words=sentences[baseline.absence])
-    bound = baseline.pq - allowed_drop
+def _explain_absence(baseline: NoBaseline) -> Reason:
+    detail = f": {baseline.detail}" if baseline.detail else ""
+    sentences = {
+        Outcome.FIRST_MODEL: "No model was blessed before this one, so there is nothing to compare it with.",
+        Outcome.SAME_MODEL: "This is the model that was blessed last, so there is no change to judge.",
+        Outcome.OTHER_CATEGORIES: f"The model that was blessed last is not comparable, its classes differ{detail}.",
+    }
+    return Reason(rule="allowed_drop", passed=None, words=sentences[baseline.outcome])
+
+
+def _check_drop(pq: float, baseline_pq: float, allowed_drop: float) -> Reason:
+    bound = baseline_pq - allowed_drop
     passed = pq >= bound
-    change = pq - baseline.pq
+    change = pq - baseline_pq
     moved = "no change" if change == 0 else f"{abs(change):.4f} {'more' if change > 0 else 'less'}"
-    words = f"PQ {pq:.4f} against {baseline.pq:.4f} of the model that was blessed last, on the same images: {moved}"
+    words = f"PQ {pq:.4f} against {baseline_pq:.4f} of the model that was blessed last, on the same images: {moved}"
     words += "." if passed and change >= 0 else f", where a drop of {allowed_drop:.4f} is allowed."
-    outcome = Outcome.NOT_BELOW_BASELINE if passed else Outcome.BELOW_BASELINE
-    return outcome, Reason(rule="allowed_drop", passed=passed, words=words, value=pq, bound=bound)
+    return Reason(rule="allowed_drop", passed=passed, words=words, value=pq, bound=bound)
 
 
 def _is_number(value: float | None) -> bool:

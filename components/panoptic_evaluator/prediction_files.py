@@ -152,8 +152,9 @@ def list_shards(directory: str) -> list[str]:
     Raises:
         FileNotFoundError: if one is missing.
     """
-    names = sorted(name for name in tf.io.gfile.listdir(directory) if _SHARD_NAME.match(name))
-    expected = int(_SHARD_NAME.match(names[0])[2]) if names else 0
+    matches = [match for name in tf.io.gfile.listdir(directory) if (match := _SHARD_NAME.match(name))]
+    names = sorted(match[0] for match in matches)
+    expected = max((int(match[2]) for match in matches), default=0)
     if len(names) != expected:
         raise FileNotFoundError(f"Predictions in {directory} must have all {expected} shards. Received: {names}")
     return [os.path.join(directory, name) for name in names]

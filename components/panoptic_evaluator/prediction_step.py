@@ -21,13 +21,15 @@ from components.panoptic_evaluator import prediction_files
 from components.panoptic_evaluator.counts import ClassCounts, SegmentCounts, counts_per_class, sum_counts
 from components.panoptic_evaluator.prediction_files import Prediction
 from components.panoptic_evaluator.serving_model import PanopticResult, ServingModel
-from maskformer_model import examples, panoptic_png, panoptic_quality
+from maskformer_model import examples, panoptic_png
+from maskformer_model.panoptic_quality import count_image
+from maskformer_model.segment_matching import Segment
 
 
 class ExampleShard(NamedTuple):
     """One file of the examples and its place among all files of the split."""
 
-    index: int
+    number: int
     num_shards: int
     path: str
 
@@ -50,12 +52,9 @@ def count_prediction(record: examples.ExampleRecord, result: PanopticResult, num
     if not all(math.isfinite(segment.score) for segment in result.segments):
         scores = [segment.score for segment in result.segments]
         raise ValueError(f"Image {where}: scores of a prediction must be finite. Received: {scores}")
-    truth = [
-        panoptic_quality.Segment(segment.id, segment.class_index, segment.iscrowd, segment.area_px)
-        for segment in record.segments
-    ]
-    predicted = [panoptic_quality.Segment(segment.id, segment.class_index) for segment in result.segments]
-    counts = panoptic_quality.count_image(
+    truth = [Segment(segment.id, segment.class_index, segment.iscrowd, segment.area_px) for segment in record.segments]
+    predicted = [Segment(segment.id, segment.class_index) for segment in result.segments]
+    counts = count_image(
         panoptic_png.decode_panoptic_png(record.panoptic_png),
         truth,
         panoptic_png.decode_panoptic_png(result.panoptic_png),
@@ -88,7 +87,8 @@ def predict_records(
 
 def sum_results(results: Iterable[ShardResult]) -> ShardResult:
     """Adds results of disjoint sets of images."""
-    num_images, by_class = 0, {}
+    num_images = 0
+    by_class: dict[int, SegmentCounts] = {}
     for result in results:
         num_images += result.num_images
         for class_index, counts in result.counts:
@@ -116,7 +116,7 @@ class PredictShard(beam.DoFn):
             self._model, prediction_files.read_records(shard.path), self._num_classes, self._batch_size
         )
         result = ShardResult(0, ())
-        path = prediction_files.shard_path(self._output_dir, shard.index, shard.num_shards)
+        path = prediction_files.shard_path(self._output_dir, shard.number, shard.num_shards)
         with prediction_files.whole_file(path) as temporary, tf.io.TFRecordWriter(temporary) as writer:
             for prediction in predictions:
                 writer.write(prediction_files.encode_prediction(prediction))
@@ -131,7 +131,7 @@ class PredictSplit(beam.PTransform):
         self, example_files: Sequence[str], model_dir: str, output_dir: str, *, num_classes: int, batch_size: int
     ):
         super().__init__()
-        self._shards = [ExampleShard(index, len(example_files), path) for index, path in enumerate(example_files)]
+        self._shards = [ExampleShard(number, len(example_files), path) for number, path in enumerate(example_files)]
         self._predict = PredictShard(model_dir, output_dir, num_classes, batch_size)
 
     def expand(self, pipeline):

@@ -101,8 +101,10 @@ def class_rows(candidate: Evaluation, baseline: Evaluation | None) -> list[dict[
         if row["pq"] is None:
             continue
         index = row["class_index"]
-        compared = baseline is not None and baseline.quality.per_class.seen[index]
-        row["change"] = row["pq"] - float(baseline.quality.per_class.pq[index]) if compared else None
+        before = baseline.quality.per_class if baseline is not None else None
+        row["change"] = None
+        if before is not None and before.seen[index]:
+            row["change"] = row["pq"] - float(before.pq[index])
         row["color"] = css_color(candidate.categories, index)
         rows.append(row)
     return sorted(rows, key=lambda row: (not row["isthing"], -row["pq"], row["name"]))

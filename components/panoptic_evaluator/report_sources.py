@@ -45,14 +45,13 @@ def assemble_report(
     """
     best, worst = gallery.choose_images(candidate.images, gallery_images)
     pictures = draw_images([*best, *worst], split_dir, predictions_dir, candidate.categories)
-    history = serving_model.load_model_asset(model_dir, "training_history.json")
     return Report(
         candidate=candidate,
         baseline=baseline,
         verdict=verdict,
         best=[pictures[score.source_id] for score in best],
         worst=[pictures[score.source_id] for score in worst],
-        charts=training_charts(history or []),
+        charts=training_charts(serving_model.training_history(model_dir)),
         kept_aside=count_kept_aside(examples.kept_aside_path(os.path.join(split_dir, "*"))),
         about=[("Examples", split_dir), ("Model", model_dir)],
     )

@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from components.panoptic_evaluator.prediction_files import PredictedSegment
 from maskformer_model.categories import CategoryTable
+from maskformer_model.export import CATEGORIES_FILE, EXTRA_ASSETS_FOLDER, HISTORY_FILE
 
 SIGNATURE = "serving_default"
 _OUTPUTS = ("panoptic_png", "segment_ids", "category_ids", "class_indices", "scores", "areas", "boxes")
@@ -71,18 +72,18 @@ def _result_of(row: Mapping[str, np.ndarray]) -> PanopticResult:
             class_index=int(row["class_indices"][index]),
             score=float(row["scores"][index]),
             area=int(row["areas"][index]),
-            bbox=tuple(float(edge) for edge in row["boxes"][index]),
+            bbox=tuple(row["boxes"][index].astype(float).tolist()),
         )
         for index in np.flatnonzero(row["segment_ids"])  # 0 is padding.
     )
     return PanopticResult(panoptic_png=bytes(row["panoptic_png"]), segments=segments)
 
 
-def load_model_asset(model_dir: str, name: str) -> object | None:
-    """A json file of the model's `assets.extra`, or None if it has no such file."""
-    path = os.path.join(model_dir, "assets.extra", name)
+def training_history(model_dir: str) -> list[dict[str, float]]:
+    """The training history that travels with the model; empty if there is none."""
+    path = os.path.join(model_dir, EXTRA_ASSETS_FOLDER, HISTORY_FILE)
     if not tf.io.gfile.exists(path):
-        return None
+        return []
     with tf.io.gfile.GFile(path) as file:
         return json.load(file)
 
@@ -105,7 +106,7 @@ def categories_of_model(model_dir: str) -> CategoryTable:
     Raises:
         FileNotFoundError: if the model does not name them.
     """
-    return load_categories(os.path.join(model_dir, "assets.extra", "categories.json"))
+    return load_categories(os.path.join(model_dir, EXTRA_ASSETS_FOLDER, CATEGORIES_FILE))
 
 
 def difference_of_categories(model: CategoryTable, examples: CategoryTable) -> str:
