@@ -279,6 +279,8 @@ class InferenceConfig:
         overlap_threshold: A segment that keeps less than this share of its own mask is dropped.
         shortest_edge_px: Photos are resized to this shortest edge ...
         max_size_px: ... but never beyond this longest edge.
+        size_divisibility: Pad the resized photo to a multiple of this (reference `SIZE_DIVISIBILITY`); 0: no padding.
+            Padding is attended to, so a model that was trained on padded squares answers best on padded squares.
         max_pixels: A photo with more pixels is refused before it is decoded.
     """
 
@@ -286,6 +288,7 @@ class InferenceConfig:
     overlap_threshold: float = 0.8
     shortest_edge_px: int = 800
     max_size_px: int = 1333
+    size_divisibility: int = 0
     max_pixels: int = 100_000_000
 
     def __post_init__(self):
@@ -295,6 +298,11 @@ class InferenceConfig:
             0 < self.shortest_edge_px <= self.max_size_px,
             "`task.inference.shortest_edge_px` must be positive and at most `max_size_px`.",
             (self.shortest_edge_px, self.max_size_px),
+        )
+        _require(
+            self.size_divisibility >= 0,
+            "`task.inference.size_divisibility` must not be negative.",
+            self.size_divisibility,
         )
 
 

@@ -113,16 +113,20 @@ class PanopticServer:
 
     def segment(self, photo, object_mask_threshold, overlap_threshold) -> dict[str, tf.Tensor]:
         """`inference.panoptic_inference` of a photo `[height, width, 3]` uint8, at the photo's own size."""
-        resized = resize_for_inference(photo, self.inference_config)[None]
-        outputs = self.network(normalize(resized), training=False)
+        resized = resize_for_inference(photo, self.inference_config)
+        valid_size_px = tf.shape(resized)[:2]
+        padded = pad_to_multiple(resized, self.inference_config.size_divisibility)
+        outputs = self.network(normalize(padded[None], valid_size_px[None]), training=False)
         class_logits, mask_logits = outputs["class_logits"][0], outputs["mask_logits"][0]
         # Only queries that can become a segment are worth upsampling to the photo's size.
         order, num_kept = inference.kept_queries(class_logits, object_mask_threshold)
         kept = order[: tf.maximum(num_kept, 1)]
-        mask_logits = tf.gather(mask_logits, kept)
-        # In two steps, as the reference: to the network's input size, then to the photo's.
-        for size_px in (tf.shape(resized)[1:3], tf.shape(photo)[:2]):
-            mask_logits = inference.resize_logits(mask_logits, (size_px[0], size_px[1]))
+        mask_logits = inference.resize_logits(
+            tf.gather(mask_logits, kept),
+            tf.unstack(tf.shape(photo)[:2]),
+            padded_size_px=tf.unstack(tf.shape(padded)[:2]),
+            valid_size_px=tf.unstack(valid_size_px),
+        )
         return inference.panoptic_inference(
             tf.gather(class_logits, kept), mask_logits, self.isthing, object_mask_threshold, overlap_threshold
         )
@@ -145,6 +149,14 @@ class PanopticServer:
             "boxes": boxes,
             "num_segments": num_segments,
         }
+
+
+def pad_to_multiple(image: tf.Tensor, divisor: int) -> tf.Tensor:
+    """Pads `[height, width, channels]` at the bottom and right to multiples of `divisor`; 0 pads nothing."""
+    if not divisor:
+        return image
+    missing = -tf.shape(image)[:2] % divisor
+    return tf.pad(image, [[0, missing[0]], [0, missing[1]], [0, 0]])
 
 
 def encode_segment_map(segment_map: tf.Tensor) -> tf.Tensor:

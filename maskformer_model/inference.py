@@ -17,6 +17,8 @@ from typing import Any
 
 from keras import ops
 
+from maskformer_model.bilinear import bilinear_matrix
+
 Tensor = Any  # A tensor of the Keras backend in use.
 
 
@@ -47,7 +49,7 @@ def resize_logits(
     """
     old_size = ops.shape(mask_logits)[-2:]
     if padded_size_px is None and valid_size_px is None:
-        rows, columns = (_bilinear_weights(old_size[axis], size_px[axis]) for axis in (0, 1))
+        rows, columns = (bilinear_matrix(old_size[axis], size_px[axis]) for axis in (0, 1))
     elif padded_size_px is not None and valid_size_px is not None:
         rows, columns = (
             _weights_through_padding(old_size[axis], padded_size_px[axis], valid_size_px[axis], size_px[axis])
@@ -185,17 +187,9 @@ def instance_inference(
     return {"masks": masks, "classes": classes, "scores": scores}
 
 
-def _bilinear_weights(old, new):
-    """`[new, old]` float32: row i holds the weights of the old pixels in new pixel i."""
-    old_pixels = ops.arange(old, dtype="float32")
-    scale = ops.cast(old, "float32") / ops.cast(new, "float32")
-    centers = ops.clip((ops.arange(new, dtype="float32") + 0.5) * scale - 0.5, 0.0, ops.cast(old - 1, "float32"))
-    return ops.maximum(1.0 - ops.abs(centers[:, None] - old_pixels), 0.0)
-
-
 def _weights_through_padding(old, padded, valid, new):
     """`[new, old]` float32: up to `padded`, cut to `valid`, resize to `new`."""
-    return ops.matmul(_bilinear_weights(valid, new), _bilinear_weights(old, padded)[:valid])
+    return ops.matmul(bilinear_matrix(valid, new), bilinear_matrix(old, padded)[:valid])
 
 
 def _proposals(class_logits, object_mask_threshold):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from keras import ops
 
+from maskformer_model.bilinear import bilinear_matrix
 from maskformer_model.matcher import FOCAL_ALPHA
 
 
@@ -99,23 +100,5 @@ def _losses_and_gradients(logits, truth):
     off_slope = ops.reshape((2.0 * overlap + 1.0) / ops.square(total), (-1, 1, 1))
     on_slope = off_slope - ops.reshape(2.0 / total, (-1, 1, 1))
     dice_slope = ops.where(truth, on_slope, off_slope) * wrong * right
-    reduced = [
-        ops.matmul(ops.matmul(ops.transpose(rows), slope), columns) for slope in (focal_slope, dice_slope)
-    ]
+    reduced = [ops.matmul(ops.matmul(ops.transpose(rows), slope), columns) for slope in (focal_slope, dice_slope)]
     return (focal, dice), reduced
-
-
-def bilinear_matrix(length, new_length):
-    """The matrix that resizes an axis bilinearly with pixel centres at one half and clamped borders.
-
-    Args:
-        length: An int or a scalar integer tensor.
-        new_length: Likewise, at least `length` (nothing is antialiased).
-
-    Returns:
-        `[new_length, length]` float32; each row sums to 1.
-    """
-    last = ops.cast(length, "float32") - 1.0
-    centers = (ops.arange(new_length, dtype="float32") + 0.5) * ((last + 1.0) / ops.cast(new_length, "float32")) - 0.5
-    centers = ops.expand_dims(ops.clip(centers, 0.0, last), 1)
-    return ops.maximum(1.0 - ops.abs(centers - ops.expand_dims(ops.arange(length, dtype="float32"), 0)), 0.0)

@@ -92,8 +92,6 @@ def semantic_data(
     )
 
 
-def inference(shortest_edge_px: int, max_size_px: int, object_mask_threshold: float = 0.8) -> InferenceConfig:
-    """Test size and thresholds of the reference."""
-    return InferenceConfig(
-        shortest_edge_px=shortest_edge_px, max_size_px=max_size_px, object_mask_threshold=object_mask_threshold
-    )
+def inference(shortest_edge_px: int, max_size_px: int, **settings) -> InferenceConfig:
+    """Test size of the reference; `settings` are further fields of `InferenceConfig`."""
+    return InferenceConfig(shortest_edge_px=shortest_edge_px, max_size_px=max_size_px, **settings)

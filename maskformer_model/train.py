@@ -136,6 +136,7 @@ def _fit(model: MaskFormerTraining, data, config: ExperimentConfig, progress: bo
         epochs=math.ceil(trainer.train_steps / steps_per_loop),
         steps_per_epoch=steps_per_loop,
         callbacks=callbacks,
+        shuffle=False,
         verbose=0,
     )
     return curves.history

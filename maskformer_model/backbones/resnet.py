@@ -1,7 +1,7 @@
 """ResNet as detectron2 builds it (`modeling/backbone/resnet.py`): stride on the 3x3, frozen batch norm by default.
 
-Depths 18 and 34 stack basic blocks, 50 and more stack bottlenecks. `stem_type="deeplab"` with `res5_multi_grid=(1, 2, 4)`
-is the R101c of the semantic experiments. Features leave at strides 4 to 32 as res2 to res5.
+Depths 18 and 34 stack basic blocks, 50 and more stack bottlenecks. `stem_type="deeplab"` with a `res5_multi_grid` of
+(1, 2, 4) is the R101c of the semantic experiments. Features leave at strides 4 to 32 as res2 to res5.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ def experiment() -> ExperimentConfig:
         output_size=(SIZE_PX, SIZE_PX),
         min_sizes_px=(SIZE_PX,),
         max_size_px=SIZE_PX,
-        max_targets=16,
+        max_targets=12,
     )
     return ExperimentConfig(
         task=TaskConfig(
@@ -47,7 +47,11 @@ def experiment() -> ExperimentConfig:
             train_data=DataConfig(global_batch_size=16, cache=True, parser=parser),
             validation_data=DataConfig(global_batch_size=16, drop_remainder=False, parser=parser),
             inference=InferenceConfig(
-                object_mask_threshold=0.5, overlap_threshold=0.5, shortest_edge_px=SIZE_PX, max_size_px=SIZE_PX
+                object_mask_threshold=0.5,
+                overlap_threshold=0.5,
+                shortest_edge_px=SIZE_PX,
+                max_size_px=SIZE_PX,
+                size_divisibility=SIZE_PX,
             ),
         ),
         trainer=TrainerConfig(

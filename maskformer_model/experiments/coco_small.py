@@ -1,0 +1,70 @@
+"""Real photos on a laptop: EfficientNet-Lite0 with ImageNet weights, 256 px, a few hundred steps.
+
+What `run_local.py --data` trains unless told otherwise. It shows that data, pipeline and serving work; a model worth
+using wants a published checkpoint or an accelerator and days (see `maskformer_coco_panoptic`).
+"""
+
+from maskformer_model.checkpoints.efficientnet_weights import PACKAGE
+from maskformer_model.config import (
+    BackboneConfig,
+    DataConfig,
+    ExperimentConfig,
+    InferenceConfig,
+    ModelConfig,
+    OptimizerConfig,
+    ParserConfig,
+    TaskConfig,
+    TrainerConfig,
+)
+
+SIZE_PX = 256
+
+
+def experiment() -> ExperimentConfig:
+    """See the module's docstring."""
+    parser = ParserConfig(
+        augmentation="flip",
+        output_size=(SIZE_PX, SIZE_PX),
+        min_sizes_px=(SIZE_PX,),
+        max_size_px=SIZE_PX,
+        max_targets=40,
+    )
+    return ExperimentConfig(
+        task=TaskConfig(
+            model=ModelConfig(
+                backbone=BackboneConfig(type="efficientnet_lite0"),
+                num_queries=50,
+                hidden_dim=128,
+                pixel_decoder_dim=64,
+                mask_dim=64,
+                num_heads=4,
+                feedforward_dim=256,
+                dropout=0.0,
+                fpn_encoder_layers=1,
+                num_decoder_layers=3,
+            ),
+            train_data=DataConfig(global_batch_size=4, cache=True, parser=parser),
+            validation_data=DataConfig(global_batch_size=4, drop_remainder=False, parser=parser),
+            inference=InferenceConfig(
+                object_mask_threshold=0.3,
+                overlap_threshold=0.5,
+                shortest_edge_px=SIZE_PX,
+                max_size_px=SIZE_PX,
+                size_divisibility=SIZE_PX,
+            ),
+            init_checkpoint=PACKAGE,
+        ),
+        trainer=TrainerConfig(
+            train_steps=300,
+            steps_per_loop=50,
+            optimizer=OptimizerConfig(
+                learning_rate=5e-4,
+                backbone_multiplier=0.3,
+                clip_norm=1.0,
+                schedule="step",
+                drop_steps=(250,),
+                warmup_steps=30,
+                warmup_factor=0.01,
+            ),
+        ),
+    )
