@@ -1,113 +1,98 @@
-"""Records that are kept aside: named reasons, one json line per record, and the share that stops an ingestion."""
+"""Records that are kept aside: named reasons, one json line per record, and the share that stops an ingestion.
+
+| reason                | meaning                                                                       |
+|-----------------------|-------------------------------------------------------------------------------|
+| malformed_annotation  | an entry of the json lacks something, or it has the wrong type                 |
+| missing_annotation    | a photo of the json has no segments                                            |
+| repeated_annotation   | a photo of the json has segments twice                                         |
+| unknown_image         | segments of a photo that the json does not list                                |
+| bad_file_name         | a file name that is absolute or leaves the data folder: it is not opened       |
+| missing_photo         | no such file                                                                   |
+| not_an_image          | the photo is neither JPEG nor PNG                                              |
+| too_large             | more pixels than are decoded                                                   |
+| size_mismatch         | photo or panoptic PNG are not as large as the json says                        |
+| damaged_photo         | cut off or otherwise impossible to decode                                      |
+| missing_panoptic_png  | no such file                                                                   |
+| damaged_panoptic_png  | cut off, or of a form that cannot carry segment ids                            |
+| segment_not_in_png    | the json lists an id that no pixel has                                         |
+| segment_not_in_json   | pixels have an id that the json does not list                                  |
+| repeated_segment_id   | the json lists an id twice for one photo                                       |
+| unknown_category      | a segment is of a category that the data set does not have                     |
+"""
 
 from __future__ import annotations
 
 import dataclasses
-import enum
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
-
-import tensorflow as tf
+from collections.abc import Sequence
 
 
-class Reason(enum.StrEnum):
-    """Why a record is kept aside."""
-
-    MALFORMED_ANNOTATION = "malformed_annotation"
-    DUPLICATE_IMAGE_ID = "duplicate_image_id"
-    MISSING_ANNOTATION = "missing_annotation"
-    UNKNOWN_IMAGE = "unknown_image"
-    PATH_OUTSIDE_FOLDER = "path_outside_folder"
-    TOO_LARGE = "too_large"
-    MISSING_PHOTO = "missing_photo"
-    UNREADABLE_PHOTO = "unreadable_photo"
-    UNSUPPORTED_PHOTO = "unsupported_photo"
-    MISSING_PNG = "missing_png"
-    UNREADABLE_PNG = "unreadable_png"
-    SIZE_MISMATCH = "size_mismatch"
-    UNKNOWN_CATEGORY = "unknown_category"
-    IDS_DISAGREE = "ids_disagree"
-
-
-class RecordError(ValueError):
+class BadRecordError(ValueError):
     """One record cannot be used.
 
     Attributes:
-        reason: of the named reasons.
+        reason: of the module's table.
         detail: a sentence for people.
     """
 
-    def __init__(self, reason: Reason, detail: str):
-        super().__init__(f"{reason}: {detail}")
+    def __init__(self, reason: str, detail: str):
+        super().__init__(reason, detail)
         self.reason = reason
         self.detail = detail
 
-    def __reduce__(self):
-        return type(self), (self.reason, self.detail)
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.detail}"
 
 
 class TooManyKeptAsideError(ValueError):
     """More records are bad than the ingestion was told to bear."""
 
 
-@dataclasses.dataclass(frozen=True, order=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class KeptAside:
     """One record that was kept aside.
 
     Attributes:
         split: "train" or "eval".
-        file_name: of the photo as the annotation file gives it; empty if it gives none.
-        image_id: of the annotation file, as text.
-        reason: of the named reasons.
+        image_id: of the json, as text.
+        file_name: of the photo as the json gives it; empty if it gives none.
+        reason: of the module's table.
         detail: a sentence for people.
     """
 
     split: str
-    file_name: str
     image_id: str
+    file_name: str
     reason: str
     detail: str
 
-
-def write_kept_aside(records: Iterable[KeptAside], path: str) -> None:
-    """Writes the records, sorted, one json object per line; the file appears as a whole."""
-    unfinished = f"{path}.unfinished"
-    with tf.io.gfile.GFile(unfinished, "w") as file:
-        for record in sorted(records):
-            file.write(json.dumps(dataclasses.asdict(record), ensure_ascii=False) + "\n")
-    tf.io.gfile.rename(unfinished, path, overwrite=True)
+    def to_json(self) -> str:
+        """One line of the list of what was kept aside, without the line's end."""
+        return json.dumps(dataclasses.asdict(self), ensure_ascii=False)
 
 
-def read_kept_aside(path: str) -> list[KeptAside]:
-    """Reads what `write_kept_aside` wrote."""
-    with tf.io.gfile.GFile(path) as file:
-        return [KeptAside(**json.loads(line)) for line in file.read().splitlines()]
-
-
-def check_kept_aside(
-    kept_aside: list[KeptAside], num_records: Mapping[str, int], max_share: float, list_path: str
+def check_share(
+    split: str, kept_aside: Sequence[KeptAside], num_records: int, max_share: float, list_path: str
 ) -> None:
-    """Fails where too many records of a split were kept aside.
+    """Fails where too many records of a split were kept aside, or none is left.
 
     Args:
-        kept_aside: what was kept aside.
-        num_records: records per split, those that were kept aside among them.
-        max_share: the largest share of a split's records that is borne, 0..1.
+        split: its name.
+        kept_aside: what was kept aside of it.
+        num_records: all its records, those kept aside among them.
+        max_share: the largest share that is borne, 0..1.
         list_path: where a person finds the whole list.
 
     Raises:
-        TooManyKeptAsideError: if a split has more, or none is left of it.
+        TooManyKeptAsideError: with counts per reason, the first bad record and the list's path.
     """
-    per_split = Counter(record.split for record in kept_aside)
-    for split, total in num_records.items():
-        bad = per_split[split]
-        if bad < total and bad <= max_share * total:
-            continue
-        reasons = Counter(record.reason for record in kept_aside if record.split == split)
-        first = next((f"First: {record}. " for record in sorted(kept_aside) if record.split == split), "")
-        raise TooManyKeptAsideError(
-            f"At most {max_share:.1%} of a split's records may be kept aside (`max_kept_aside_share`), and not all. "
-            f"Received for {split}: {bad} of {total} ({', '.join(f'{n} {reason}' for reason, n in reasons.items())}). "
-            f"{first}All: {list_path}"
-        )
+    if len(kept_aside) <= max_share * num_records and len(kept_aside) < num_records:
+        return
+    reasons = ", ".join(f"{count} {reason}" for reason, count in Counter(e.reason for e in kept_aside).most_common())
+    first = f" The first: {kept_aside[0].to_json()}." if kept_aside else ""
+    raise TooManyKeptAsideError(
+        f"Of the records of split {split!r}, at most {max_share:.1%} may be kept aside (`max_kept_aside_share`), and "
+        f"one must be left. Received: {len(kept_aside)} of {num_records} ({reasons or 'the split is empty'}).{first} "
+        f"The whole list: {list_path}"
+    )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
+
+TRAIN_SPLIT, EVAL_SPLIT = "train", "eval"
+SPLITS = (TRAIN_SPLIT, EVAL_SPLIT)
+_TRAIN_FOLDER, _VAL_FOLDER = "train2017", "val2017"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -13,14 +15,14 @@ class IngestOptions:
 
     Attributes:
         max_train_images: the first so many train photos by file name; 0 takes all.
-        max_eval_images: the first so many validation photos by file name; 0 takes all.
+        max_eval_images: the first so many validation photos by file name; 0 takes all. Without effect where
+            `evaluate_on_train` says which photos are evaluated.
         evaluate_on_train: the eval split holds the photos of the train split: shows that a model can overfit them.
         max_kept_aside_share: the ingestion fails where a larger share of a split's records, 0..1, is kept aside.
-        num_shards: files per split, at most one per photo; 0 chooses one per 256 photos.
+        num_shards: record files per split, at most one per photo; 0 chooses one per 256 photos.
 
     Raises:
-        ValueError: if a number is negative, a share is not in 0..1, or both `evaluate_on_train` and `max_eval_images`
-            say which photos are evaluated.
+        ValueError: if a number is negative or a share is not in 0..1.
     """
 
     max_train_images: int = 0
@@ -35,18 +37,24 @@ class IngestOptions:
                 raise ValueError(f"`{name}` must not be negative. Received: {getattr(self, name)}")
         if not 0 <= self.max_kept_aside_share <= 1:
             raise ValueError(f"`max_kept_aside_share` must be in 0..1. Received: {self.max_kept_aside_share}")
-        if self.evaluate_on_train and self.max_eval_images:
-            raise ValueError(
-                "`max_eval_images` must be 0 with `evaluate_on_train`, whose eval split is the train split. "
-                f"Received: {self.max_eval_images}"
-            )
 
-    @classmethod
-    def from_mapping(cls, values: Mapping[str, Any]) -> IngestOptions:
-        """Restores the options from a mapping whose numbers may have become floats, as in a protobuf Struct.
+    def folder(self, split: str) -> str:
+        """The data set's folder that a split is made of.
 
         Raises:
-            TypeError: if a name is unknown.
+            ValueError: if there is no such split.
         """
-        kinds = {field.name: type(field.default) for field in dataclasses.fields(cls)}
-        return cls(**{name: kinds.get(name, type(value))(value) for name, value in values.items()})
+        return _TRAIN_FOLDER if self._is_made_of_train(split) else _VAL_FOLDER
+
+    def max_images(self, split: str) -> int:
+        """The first so many photos of its folder that a split is made of; 0 takes all.
+
+        Raises:
+            ValueError: if there is no such split.
+        """
+        return self.max_train_images if self._is_made_of_train(split) else self.max_eval_images
+
+    def _is_made_of_train(self, split: str) -> bool:
+        if split not in SPLITS:
+            raise ValueError(f"`split` must be one of {SPLITS}. Received: {split!r}")
+        return split == TRAIN_SPLIT or self.evaluate_on_train
