@@ -25,14 +25,20 @@ def golden_dir(project_dir):
 
 
 @pytest.fixture(scope="module")
-def resnet_arrays(golden_dir):
-    return read_checkpoint(str(golden_dir / RESNET / "weights.npz")).arrays
+def arrays(golden_dir):
+    return read_checkpoint(str(golden_dir / SWIN / "weights.npz")).arrays
 
 
 @pytest.fixture(scope="module")
-def resnet_network(golden_dir):
-    checkpoint = read_checkpoint(str(golden_dir / RESNET))
+def network(golden_dir):
+    checkpoint = read_checkpoint(str(golden_dir / SWIN))
     return initialize.build_network(infer_model_config(checkpoint.arrays, checkpoint.settings))
+
+
+@pytest.fixture(scope="module")
+def converted(golden_dir, tmp_path_factory):
+    output = str(tmp_path_factory.mktemp("converted"))
+    return output, convert_checkpoint.convert(str(golden_dir / SWIN), output).task.model
 
 
 def write_pickle(path, content):
@@ -58,16 +64,15 @@ def assert_holds(table, arrays):
         np.testing.assert_array_equal(weight.read(), arrays[weight.name], err_msg=weight.name)
 
 
-def test_old_official_names_mean_the_pixel_decoder(resnet_arrays, tmp_path):
-    old = {name.replace("sem_seg_head.pixel_decoder.", "sem_seg_head."): a for name, a in resnet_arrays.items()}
-    assert "sem_seg_head.adapter_1.weight" in old
+def test_old_official_names_mean_the_pixel_decoder(golden_dir, tmp_path):
+    new = read_checkpoint(str(golden_dir / RESNET)).arrays
+    old = {name.replace("sem_seg_head.pixel_decoder.", "sem_seg_head."): array for name, array in new.items()}
+    assert "sem_seg_head.transformer.encoder.layers.0.norm1.weight" in old
     old["criterion.empty_weight"] = np.ones(134, np.float32)
-    arrays = read_checkpoint(write_pickle(tmp_path / "old.pkl", {"model": old, "__author__": "someone"})).arrays
-    assert arrays.keys() == resnet_arrays.keys()
-    np.testing.assert_array_equal(
-        arrays["sem_seg_head.pixel_decoder.adapter_1.weight"],
-        resnet_arrays["sem_seg_head.pixel_decoder.adapter_1.weight"],
-    )
+    read = read_checkpoint(write_pickle(tmp_path / "old.pkl", {"model": old, "__author__": "someone"})).arrays
+    assert read.keys() == new.keys()
+    name = "sem_seg_head.pixel_decoder.adapter_1.weight"
+    np.testing.assert_array_equal(read[name], new[name])
 
 
 @pytest.mark.parametrize("name", [RESNET, SWIN])
@@ -111,8 +116,8 @@ def test_the_architecture_follows_from_the_arrays(golden_dir, name):
     assert infer_model_config(checkpoint.arrays, checkpoint.settings) == expected
 
 
-def test_a_deeplab_stem_means_dilations_1_2_4_unless_the_source_says_otherwise(resnet_arrays):
-    arrays = {name: a for name, a in resnet_arrays.items() if name.startswith("sem_seg_head.")}
+def test_a_deeplab_stem_means_dilations_1_2_4_unless_the_source_says_otherwise(arrays):
+    arrays = {name: a for name, a in arrays.items() if name.startswith("sem_seg_head.")}
     for stage, blocks in enumerate((3, 4, 23, 3), start=2):
         for block in range(blocks):
             arrays |= {
@@ -128,58 +133,68 @@ def test_a_deeplab_stem_means_dilations_1_2_4_unless_the_source_says_otherwise(r
     assert stated.res5_multi_grid == (1, 1, 1)
 
 
-def test_what_is_left_over_missing_or_misshapen_is_listed_and_nothing_is_written(resnet_network, resnet_arrays):
-    before = [np.asarray(value) for value in resnet_network.get_weights()]
-    arrays = dict(resnet_arrays)
+def test_what_is_left_over_missing_or_misshapen_is_listed_and_nothing_is_written(network, arrays):
+    before = [np.asarray(value) for value in network.get_weights()]
+    arrays = dict(arrays)
     del arrays["sem_seg_head.predictor.query_embed.weight"]
     arrays["sem_seg_head.extra.weight"] = np.zeros(3, np.float32)
-    arrays["backbone.stem.conv1.weight"] = np.zeros((8, 4, 7, 7), np.float32)
+    arrays["backbone.patch_embed.proj.weight"] = np.zeros((8, 4, 4, 4), np.float32)
     with pytest.raises(CheckpointMismatchError) as caught:
-        initialize.load_official_weights(resnet_network, arrays)
+        initialize.load_official_weights(network, arrays)
     message = str(caught.value)
     assert "Left over: sem_seg_head.extra.weight. Missing: sem_seg_head.predictor.query_embed.weight." in message
-    assert "Wrong shape: backbone.stem.conv1.weight (8, 4, 7, 7) for (8, 3, 7, 7)." in message
-    for value, old in zip(resnet_network.get_weights(), before, strict=True):
+    assert "Wrong shape: backbone.patch_embed.proj.weight (8, 4, 4, 4) for (8, 3, 4, 4)." in message
+    for value, old in zip(network.get_weights(), before, strict=True):
         np.testing.assert_array_equal(value, old)
 
 
-def test_every_variable_belongs_to_exactly_one_official_weight(resnet_network):
-    variables = [id(variable) for weight in official_weights(resnet_network) for variable in weight.variables]
+def test_every_variable_belongs_to_exactly_one_official_weight(network):
+    variables = [id(variable) for weight in official_weights(network) for variable in weight.variables]
     assert len(variables) == len(set(variables))
-    assert set(variables) == {id(variable) for variable in resnet_network.variables}
+    assert set(variables) == {id(variable) for variable in network.variables}
 
 
-def test_weights_written_are_read_back_as_they_were(resnet_network, resnet_arrays):
-    initialize.load_official_weights(resnet_network, resnet_arrays)
-    assert_holds(official_weights(resnet_network), resnet_arrays)
+def test_weights_written_are_read_back_as_they_were(network, arrays):
+    initialize.load_official_weights(network, arrays)
+    assert_holds(official_weights(network), arrays)
+
+
+@pytest.fixture(scope="module")
+def resnet():
+    return small_backbone(depth=50, stem_channels=8, res2_channels=16, bottleneck_channels=4)
+
+
+def torchvision_name(official_name):
+    *place, kind = official_name.split(".")
+    is_norm = place[-1] == "norm"
+    place = [part for part in place if part not in ("norm", "stem")]
+    if place[-1] == "shortcut":
+        place[-1] = f"downsample.{int(is_norm)}"
+    elif is_norm:
+        place[-1] = place[-1].replace("conv", "bn")
+    if place[0].startswith("res"):
+        place[0] = f"layer{int(place[0][3]) - 1}"
+    return ".".join([*place, kind])
+
+
+def test_names_of_torchvision_are_made_rightly_for_the_test_below():
+    assert torchvision_name("stem.conv1.norm.running_var") == "bn1.running_var"
+    assert torchvision_name("res3.0.shortcut.norm.bias") == "layer2.0.downsample.1.bias"
+    assert torchvision_name("res5.2.conv3.weight") == "layer4.2.conv3.weight"
 
 
 @pytest.mark.parametrize("writer", ["torchvision", "detectron2"])
-@pytest.mark.parametrize("depth", [18, 50])
-def test_an_imagenet_resnet_initialises_the_backbone(resnet_network, tmp_path, depth, writer):
-    backbone = small_backbone(depth=depth, stem_channels=8, res2_channels=16, bottleneck_channels=4)
-    arrays = random_arrays(backbone_weights(backbone))
-    foreign = {}
-    for name, array in arrays.items():
-        parts = name.split(".")[1:]
-        if writer == "torchvision":
-            *place, kind = parts
-            is_norm = place[-1] == "norm"
-            place = [part for part in place if part not in ("norm", "stem")]
-            if place[-1] == "shortcut":
-                place[-1] = f"downsample.{int(is_norm)}"
-            elif is_norm:
-                place[-1] = place[-1].replace("conv", "bn")
-            if place[0].startswith("res"):
-                place[0] = f"layer{int(place[0][3]) - 1}"
-            parts = [*place, kind]
-        foreign[".".join(parts)] = array
+def test_an_imagenet_resnet_initialises_the_backbone(resnet, tmp_path, writer):
+    table = backbone_weights(resnet)
+    arrays = random_arrays(table, seed=len(writer))
+    rename = torchvision_name if writer == "torchvision" else str
+    foreign = {rename(name.removeprefix("backbone.")): array for name, array in arrays.items()}
     foreign |= {"fc.weight": np.zeros((2, 3)), "fc.bias": np.zeros(2), "layer1.0.bn1.num_batches_tracked": np.array(5)}
     path = write_pickle(tmp_path / "imagenet.pkl", {"model": foreign, "matching_heuristics": True})
     checkpoint = read_checkpoint(path)
     assert not checkpoint.is_whole_model
-    initialize.load_official_backbone(backbone, checkpoint.arrays)
-    assert_holds(backbone_weights(backbone), arrays)
+    initialize.load_official_backbone(resnet, checkpoint.arrays)
+    assert_holds(table, arrays)
 
 
 def test_an_imagenet_swin_initialises_all_but_the_output_norms():
@@ -194,44 +209,39 @@ def test_an_imagenet_swin_initialises_all_but_the_output_norms():
     np.testing.assert_array_equal(backbone.output_norms[2].gamma, np.ones(32))
 
 
-def test_a_backbone_is_taken_out_of_a_whole_checkpoint_but_not_the_other_way_round(
-    resnet_network, golden_dir, tmp_path
-):
-    arrays = read_checkpoint(str(golden_dir / RESNET)).arrays
-    resnet_network.predictor.class_head.bias.assign(np.full(134, 5.0))
-    initialize.initialize(resnet_network, str(golden_dir / RESNET), "backbone")
-    assert_holds(backbone_weights(resnet_network.backbone), arrays)
-    np.testing.assert_array_equal(resnet_network.predictor.class_head.bias, np.full(134, 5.0))
+def test_a_backbone_is_taken_out_of_a_whole_checkpoint_but_not_the_other_way_round(network, golden_dir, tmp_path):
+    arrays = read_checkpoint(str(golden_dir / SWIN)).arrays
+    network.predictor.class_head.bias.assign(np.full(134, 5.0))
+    initialize.initialize(network, str(golden_dir / SWIN), "backbone")
+    assert_holds(backbone_weights(network.backbone), arrays)
+    np.testing.assert_array_equal(network.predictor.class_head.bias, np.full(134, 5.0))
     only_backbone = {name.removeprefix("backbone."): a for name, a in arrays.items() if name.startswith("backbone.")}
     path = write_pickle(tmp_path / "backbone.pkl", only_backbone)
     with pytest.raises(CheckpointMismatchError, match=r"Missing: sem_seg_head\.pixel_decoder\.adapter_1"):
-        initialize.initialize(resnet_network, path, "all")
+        initialize.initialize(network, path, "all")
     with pytest.raises(ValueError, match="Only a whole MaskFormer is converted"):
         convert_checkpoint.convert(path, str(tmp_path / "out"))
 
 
-@pytest.mark.parametrize("name", [RESNET, SWIN])
-def test_a_converted_model_predicts_what_the_reference_does(golden_dir, tmp_path, capsys, name):
-    output = str(tmp_path / "converted")
-    assert convert_checkpoint.main(["--source", str(golden_dir / name), "--output", output]) == 0
-    assert "Converted" in capsys.readouterr().out
-    expected = np.load(golden_dir / name / "outputs.npz")
-    predicted = initialize.load_converted(output)(expected["padded_images"].transpose(0, 2, 3, 1))
+def test_a_converted_model_predicts_what_the_reference_does(converted, golden_dir):
+    expected = np.load(golden_dir / SWIN / "outputs.npz")
+    predicted = initialize.load_converted(converted[0])(expected["padded_images"].transpose(0, 2, 3, 1))
     for ours, official in (("class_logits", "pred_logits"), ("mask_logits", "pred_masks")):
         bound = 1e-4 * np.abs(expected[official]).max()
         np.testing.assert_allclose(predicted[ours], expected[official], atol=bound, rtol=0)
 
 
-def test_a_converted_model_initialises_another_network_whole_or_in_part(resnet_network, golden_dir, tmp_path):
-    config = convert_checkpoint.convert(str(golden_dir / RESNET), str(tmp_path)).task.model
-    arrays = read_checkpoint(str(golden_dir / RESNET)).arrays
+@pytest.mark.slow
+def test_a_converted_model_initialises_another_network_whole_or_in_part(network, converted, golden_dir):
+    output, config = converted
+    arrays = read_checkpoint(str(golden_dir / SWIN)).arrays
     fewer_classes = initialize.build_network(dataclasses.replace(config, num_classes=5))
-    initialize.initialize(fewer_classes, str(tmp_path), "backbone")
+    initialize.initialize(fewer_classes, output, "backbone")
     assert_holds(backbone_weights(fewer_classes.backbone), arrays)
     with pytest.raises(ValueError, match="must have the architecture of the network"):
-        initialize.initialize(fewer_classes, str(tmp_path), "all")
-    initialize.initialize(resnet_network, str(tmp_path), "all")
-    assert_holds(official_weights(resnet_network), arrays)
+        initialize.initialize(fewer_classes, output, "all")
+    initialize.initialize(network, output, "all")
+    assert_holds(official_weights(network), arrays)
 
 
 def test_a_checkpoint_of_another_architecture_than_the_experiment_is_refused(golden_dir, tmp_path, capsys):

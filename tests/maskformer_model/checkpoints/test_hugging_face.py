@@ -46,6 +46,7 @@ def random_model(backbone_config):
     return model.eval()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "make_backbone",
     [
