@@ -7,6 +7,8 @@ import json
 from collections import defaultdict
 from typing import Any
 
+import tensorflow as tf
+
 from components.coco_example_gen.coco_files import CocoFiles, read_file
 from components.coco_example_gen.kept_aside import KeptAside
 from maskformer_model.categories import CategoryTable
@@ -110,11 +112,12 @@ def _read_document(path: str, lists: tuple[str, ...]) -> dict[str, list[Any]]:
 
 
 def _read_captions(files: CocoFiles) -> dict[Any, tuple[str, ...]]:
-    if read_file(files.captions_file) is None:
+    if not tf.io.gfile.exists(files.captions_file):
         return {}
     captions: dict[Any, tuple[str, ...]] = {}
-    for entry in _read_document(files.captions_file, ("annotations",))["annotations"]:
-        captions[entry["image_id"]] = (*captions.get(entry["image_id"], ()), str(entry["caption"]))
+    for image_id, entries in _by_image_id(_read_document(files.captions_file, ("annotations",))["annotations"]).items():
+        texts = (entry.get("caption") for entry in entries if isinstance(entry, dict))
+        captions[image_id] = tuple(text for text in texts if isinstance(text, str))
     return captions
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import posixpath
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -19,18 +20,11 @@ from components.coco_example_gen.kept_aside import BadRecordError
 from maskformer_model import preprocessing
 from maskformer_model.categories import CategoryTable
 from maskformer_model.examples import ExampleRecord, SegmentRecord
-from maskformer_model.panoptic_png import VOID_SEGMENT_ID, decode_panoptic_png, panoptic_png_size
+from maskformer_model.panoptic_png import decode_panoptic_png, panoptic_png_size, segment_extents
 
 MAX_PHOTO_PIXELS = 100_000_000
 _IMAGE_FORMATS = {b"\xff\xd8\xff": "jpeg", b"\x89PNG\r\n\x1a\n": "png"}
 _LUMA_OF_RGB = (0.299, 0.587, 0.114)  # ITU-R BT.601, as JPEG has it.
-
-
-class Region(NamedTuple):
-    """Where one segment is: its number of pixels, and x, y, width, height of the box around them, in px."""
-
-    area_px: int
-    bbox_px: tuple[int, int, int, int]
 
 
 def read_record(ref: ImageRef, files: CocoFiles, categories: CategoryTable) -> ExampleRecord:
@@ -81,7 +75,9 @@ def check_photo(photo: bytes, height_px: int, width_px: int) -> tuple[str, float
         rgb = preprocessing.decode_image(tf.constant(photo)).numpy()
     except tf.errors.InvalidArgumentError as error:
         raise BadRecordError("damaged_photo", f"it cannot be decoded: {error.message}") from error
-    mean_rgb = rgb.sum(axis=(0, 1), dtype=np.int64) / (height_px * width_px)
+    # Rows first: adding whole rows is several times faster than adding up three interleaved channels.
+    row_sums = rgb.reshape(height_px, 3 * width_px).sum(axis=0, dtype=np.uint32)
+    mean_rgb = row_sums.reshape(width_px, 3).sum(axis=0, dtype=np.int64) / (height_px * width_px)
     return image_format, float(mean_rgb @ _LUMA_OF_RGB / 255)
 
 
@@ -99,50 +95,16 @@ def check_segments(ref: ImageRef, png: bytes, categories: CategoryTable) -> tupl
     Raises:
         BadRecordError: if the two disagree, or a segment is malformed or of an unknown category.
     """
-    try:
-        _check_size("the panoptic PNG", panoptic_png_size(png), (ref.height_px, ref.width_px))
-        segment_ids = decode_panoptic_png(png)
-    except ValueError as error:
-        raise BadRecordError("damaged_panoptic_png", str(error)) from error
-    regions = regions_of_map(segment_ids)
-    regions.pop(VOID_SEGMENT_ID, None)
+    # The size is in the header: a PNG that claims to be huge is refused before it is decoded.
+    _check_size("the panoptic PNG", _read_png(panoptic_png_size, png), (ref.height_px, ref.width_px))
+    ids, areas, boxes = segment_extents(_read_png(decode_panoptic_png, png))
+    extents = dict(zip(ids.tolist(), zip(areas.tolist(), boxes.tolist(), strict=True), strict=True))
     entries = _segments_by_id(ref.segments_info)
-    if absent := sorted(entries.keys() - regions.keys()):
+    if absent := sorted(entries.keys() - extents.keys()):
         raise BadRecordError("segment_not_in_png", f"no pixel of {ref.panoptic_name} has the ids {absent[:10]}")
-    if unknown := sorted(regions.keys() - entries.keys()):
+    if unknown := sorted(extents.keys() - entries.keys()):
         raise BadRecordError("segment_not_in_json", f"{ref.panoptic_name} has pixels of the ids {unknown[:10]}")
-    return tuple(_segment_record(entry, regions[entry["id"]], categories) for entry in entries.values())
-
-
-def regions_of_map(segment_ids: np.ndarray) -> dict[int, Region]:
-    """Area and box of every id of a map.
-
-    Args:
-        segment_ids: `[height, width]` int32, at least one pixel.
-
-    Returns:
-        By id, void (0) included if there is any.
-    """
-    height_px, width_px = segment_ids.shape
-    # A run is a stretch of equal pixels in one row: maps have a hundred times fewer runs than pixels.
-    begins_run = np.ones((height_px, width_px), dtype=bool)
-    begins_run[:, 1:] = segment_ids[:, 1:] != segment_ids[:, :-1]
-    starts = np.flatnonzero(begins_run)
-    lengths = np.diff(starts, append=segment_ids.size)
-    rows, lefts = np.divmod(starts, width_px)
-    ids, inverse = np.unique(segment_ids.ravel()[starts], return_inverse=True)
-    areas = np.bincount(inverse, weights=lengths).astype(np.int64)
-    tops, firsts = np.full(len(ids), height_px), np.full(len(ids), width_px)
-    bottoms, lasts = np.zeros(len(ids), np.int64), np.zeros(len(ids), np.int64)
-    np.minimum.at(tops, inverse, rows)
-    np.maximum.at(bottoms, inverse, rows + 1)
-    np.minimum.at(firsts, inverse, lefts)
-    np.maximum.at(lasts, inverse, lefts + lengths)
-    columns = (ids, areas, firsts, tops, lasts - firsts, bottoms - tops)
-    return {
-        segment_id: Region(area, (x, y, width, height))
-        for segment_id, area, x, y, width, height in zip(*(column.tolist() for column in columns), strict=True)
-    }
+    return tuple(_segment_record(entry, *extents[segment_id], categories) for segment_id, entry in entries.items())
 
 
 def _read(directory: str, name: str, missing_reason: str) -> bytes:
@@ -163,6 +125,13 @@ def _check_size(what: str, size_px: tuple[int, ...], expected_px: tuple[int, int
         )
 
 
+def _read_png(read: Callable[[bytes], Any], png: bytes) -> Any:
+    try:
+        return read(png)
+    except ValueError as error:
+        raise BadRecordError("damaged_panoptic_png", str(error)) from error
+
+
 def _segments_by_id(segments_info: tuple[Any, ...]) -> dict[int, dict[str, Any]]:
     entries: dict[int, dict[str, Any]] = {}
     for entry in segments_info:
@@ -175,7 +144,9 @@ def _segments_by_id(segments_info: tuple[Any, ...]) -> dict[int, dict[str, Any]]
     return entries
 
 
-def _segment_record(entry: dict[str, Any], region: Region, categories: CategoryTable) -> SegmentRecord:
+def _segment_record(
+    entry: dict[str, Any], area_px: int, bbox_px: Sequence[int], categories: CategoryTable
+) -> SegmentRecord:
     try:
         class_index = categories.class_index(entry["category_id"])
     except KeyError as error:
@@ -186,6 +157,6 @@ def _segment_record(entry: dict[str, Any], region: Region, categories: CategoryT
         class_index=class_index,
         isthing=categories.categories[class_index].isthing,
         iscrowd=bool(entry.get("iscrowd", 0)),
-        area_px=region.area_px,
-        bbox_px=region.bbox_px,
+        area_px=area_px,
+        bbox_px=(bbox_px[0], bbox_px[1], bbox_px[2], bbox_px[3]),
     )
