@@ -87,9 +87,13 @@ def draw_images(
 
 
 def count_kept_aside(path: str) -> dict[str, int]:
-    """Number of records that the ingestion kept aside, by reason, most frequent first; empty without such a list."""
+    """Number of records that the ingestion kept aside, by reason and split, most frequent first.
+
+    Empty without such a list, as where another ingestion wrote the examples.
+    """
     if not tf.io.gfile.exists(path):
         return {}
     with tf.io.gfile.GFile(path) as lines:
-        reasons = Counter(str(json.loads(line)["reason"]) for line in lines if line.strip())
+        records = (json.loads(line) for line in lines)
+        reasons = Counter(f"{record['reason'].replace('_', ' ')} ({record['split']})" for record in records)
     return dict(reasons.most_common())

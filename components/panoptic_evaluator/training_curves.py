@@ -99,10 +99,13 @@ def _chart(title: str, history: Sequence[Mapping[str, float]]) -> Chart | None:
         return None
     steps = [step for values in series.values() for step, _ in values]
     numbers = [number for values in series.values() for _, number in values]
+    low, high = min(numbers), max(numbers)
+    if low == high:  # A level line belongs in the middle.
+        low, high = low - abs(low or 1) / 2, high + abs(high or 1) / 2
     x_marks = round_marks(min(steps), max(steps), 4)
-    y_marks = round_marks(min(numbers), max(numbers), 3)
+    y_marks = round_marks(low, high, 3)
     x_range = min(steps), max(steps)
-    y_range = min(y_marks[0], min(numbers)), max(y_marks[-1], max(numbers))
+    y_range = min(y_marks[0], low), max(y_marks[-1], high)
     return Chart(
         title=title,
         lines=tuple(_line(name, values, x_range, y_range) for name, values in series.items()),

@@ -11,6 +11,7 @@ from tfx.components.evaluator import executor as tfx_evaluator
 from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
 from tfx.types import artifact_utils, channel_utils, standard_artifacts
 
+from components.coco_example_gen.kept_aside import KeptAside, Reason, write_kept_aside
 from components.panoptic_evaluator import evaluator_executor, prediction_files, predictor_executor
 from components.panoptic_evaluator.artifacts import PanopticPredictions
 from components.panoptic_evaluator.component import PanopticEvaluator, PanopticPredictor
@@ -20,7 +21,7 @@ from tests.components.brightness_model import CATEGORIES, save_model, scene, wri
 
 # Two of seven discs are dark: a model with threshold 50 sees them, one with 128 does not.
 SCENES = [scene(number, disc_level=100 if number in (3, 4) else 220) for number in range(1, 8)]
-KEPT_ASIDE = [{"reason": "missing photo", "file_name": "a.jpg"}, {"reason": "missing photo", "file_name": "b.jpg"}]
+KEPT_ASIDE = [KeptAside("train", name, "1", Reason.MISSING_PHOTO, "not found") for name in ("a.jpg", "b.jpg")]
 # Naming an image keeps TFX from packing itself for remote workers before every Beam step; a local runner ignores it.
 BEAM_ARGS = ["--runner=FnApiRunner", "--sdk_container_image=none"]
 
@@ -86,7 +87,7 @@ def _examples(directory: pathlib.Path, scenes) -> standard_artifacts.Examples:
 def node(tmp_path_factory):
     root = tmp_path_factory.mktemp("node")
     examples = _examples(root / "examples", SCENES)
-    (root / "examples" / "kept_aside.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in KEPT_ASIDE))
+    write_kept_aside(KEPT_ASIDE, str(root / "examples" / "kept_aside.jsonl"))
     return Node(root, examples)
 
 
@@ -129,7 +130,7 @@ def test_a_first_model_is_predicted_evaluated_blessed_and_reported(node, worse, 
     assert _gate(evaluation)["thresholds"] == {"pq_floor": 0.5, "allowed_drop": 0.0}
     report = (evaluation / "report.html").read_text()
     assert report.count('src="data:image/jpeg;base64,') == 7 * 3
-    assert "2 × missing photo" in report
+    assert "2 × missing photo (train)" in report
     assert "<polyline" in report
 
     # What Pusher and resolvers read.
