@@ -6,10 +6,12 @@ the lines below stay visible.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import pathlib
 import sys
+from collections.abc import Iterator
 from typing import TextIO
 
 from pipeline.run_record import FAILED, NodeRecord
@@ -26,33 +28,57 @@ def quiet_environment() -> None:
     os.environ.setdefault("NO_GCE_CHECK", "true")
 
 
-def log_to_file(path: str | os.PathLike[str]) -> logging.Handler:
-    """Sends all of Python's logging and warnings to a file instead of the terminal.
-
-    Call it before and after the heavy imports: some of them install handlers of their own.
+@contextlib.contextmanager
+def log_to_file(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Sends all of Python's logging and warnings to a file instead of the terminal, until the end of the block.
 
     Args:
         path: Its folder is made.
-
-    Returns:
-        The file's handler; give it to `stop_logging` at the end.
     """
     pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter(_LOG_FORMAT))
-    logging.captureWarnings(True)
     root = logging.getLogger()
+    level, handlers = root.level, root.handlers
     root.setLevel(logging.INFO)
     root.handlers = [handler]
-    return handler
+    logging.captureWarnings(True)
+    try:
+        yield
+    finally:
+        logging.captureWarnings(False)
+        root.setLevel(level)
+        root.handlers = handlers
+        handler.close()
 
 
-def take_over_absl(handler: logging.Handler) -> None:
-    """Keeps absl, which TFX logs with, from writing to the terminal as well."""
+def silence_absl() -> None:
+    """Keeps absl, which TFX logs with, from writing to the terminal as well; call it after TFX was imported."""
     from absl import logging as absl_logging
 
     absl_logging.set_verbosity(absl_logging.INFO)
-    logging.getLogger().handlers = [handler]
+    root = logging.getLogger()
+    root.handlers = [handler for handler in root.handlers if handler is not absl_logging.get_absl_handler()]
+
+
+@contextlib.contextmanager
+def native_stderr_to(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Appends what C++ code writes to stderr to a file, while Python's stderr (progress bars) stays where it was.
+
+    TensorFlow's libraries greet with lines that none of their settings silence.
+    """
+    sys.stderr.flush()
+    terminal, python_stderr = os.dup(2), sys.stderr
+    with open(path, "ab") as log:
+        os.dup2(log.fileno(), 2)
+    sys.stderr = os.fdopen(os.dup(terminal), "w", buffering=1)
+    try:
+        yield
+    finally:
+        sys.stderr.close()
+        sys.stderr = python_stderr
+        os.dup2(terminal, 2)
+        os.close(terminal)
 
 
 class ConsoleProgress:

@@ -2,20 +2,11 @@
 
 import io
 import logging
+import os
+import sys
 
-import pytest
-
-from pipeline.console import ConsoleProgress, log_to_file
+from pipeline.console import ConsoleProgress, log_to_file, native_stderr_to
 from pipeline.run_record import NodeRecord
-
-
-@pytest.fixture
-def logging_as_it_was():
-    root = logging.getLogger()
-    level, handlers = root.level, list(root.handlers)
-    yield
-    logging.captureWarnings(False)
-    root.level, root.handlers = level, handlers
 
 
 def test_a_node_is_one_line_with_its_time_memory_and_state():
@@ -27,8 +18,21 @@ def test_a_node_is_one_line_with_its_time_memory_and_state():
     assert [record.node_id for record in progress.records] == ["Trainer"]
 
 
-def test_logs_go_to_the_file_and_not_to_the_terminal(tmp_path, capfd, logging_as_it_was):
-    log_to_file(tmp_path / "logs" / "run.log")
-    logging.getLogger("absl").info("a line of TFX")
+def test_logs_go_to_the_file_and_not_to_the_terminal(tmp_path, capfd):
+    before = list(logging.getLogger().handlers)
+    with log_to_file(tmp_path / "logs" / "run.log"):
+        logging.getLogger("absl").info("a line of TFX")
     assert "a line of TFX" in (tmp_path / "logs" / "run.log").read_text()
     assert capfd.readouterr() == ("", "")
+    assert logging.getLogger().handlers == before
+
+
+def test_c_code_s_stderr_goes_to_the_file_while_python_s_stays(tmp_path, capfd):
+    log = tmp_path / "run.log"
+    log.write_text("before\n")
+    with native_stderr_to(log):
+        os.write(2, b"I0000 from C++\n")
+        print("a progress bar", file=sys.stderr)
+    os.write(2, b"afterwards\n")
+    assert log.read_text() == "before\nI0000 from C++\n"
+    assert capfd.readouterr().err == "a progress bar\nafterwards\n"
