@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import os
 
+from components.coco_example_gen.options import IngestOptions
 from maskformer_model.config import ExperimentConfig
 
 BLOCK, WARN = "block", "warn"
@@ -21,15 +22,12 @@ def _require(condition: bool, rule: str, received: object) -> None:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class IngestConfig:
-    """Which records become Examples, and how many bad ones are borne.
+class DataConfig:
+    """Which data is read, and what it must be like.
 
     Attributes:
-        data_dir: Folder in COCO's layout.
-        max_train_images: The first so many train photos by file name; 0 takes all.
-        max_eval_images: The first so many validation photos by file name; 0 takes all.
-        evaluate_on_train: Evaluate on the train photos themselves: shows that a model can overfit them.
-        max_kept_aside_share: The run stops when a larger share of the records, 0..1, has to be kept aside.
+        data_dir: Folder in COCO's panoptic layout.
+        options: Which photos become Examples, and how many bad records are borne.
         on_anomalies: "block" stops the run when the statistics break the schema, "warn" goes on.
 
     Raises:
@@ -37,19 +35,11 @@ class IngestConfig:
     """
 
     data_dir: str
-    max_train_images: int = 0
-    max_eval_images: int = 0
-    evaluate_on_train: bool = False
-    max_kept_aside_share: float = 0.1
+    options: IngestOptions = IngestOptions()
     on_anomalies: str = BLOCK
 
     def __post_init__(self):
         _require(bool(self.data_dir), "`data_dir` must name a folder.", repr(self.data_dir))
-        for name in ("max_train_images", "max_eval_images"):
-            _require(getattr(self, name) >= 0, f"`{name}` must not be negative; 0 takes all.", getattr(self, name))
-        _require(
-            0 <= self.max_kept_aside_share <= 1, "`max_kept_aside_share` must be in 0..1.", self.max_kept_aside_share
-        )
         _require(
             self.on_anomalies in (BLOCK, WARN),
             f"`on_anomalies` must be {BLOCK!r} or {WARN!r}.",
@@ -83,7 +73,7 @@ class PipelineConfig:
 
     Attributes:
         root: Folder of everything a run leaves behind.
-        ingest: See `IngestConfig`.
+        data: See `DataConfig`.
         experiment_name: What the experiment is called in reports.
         experiment: What is trained; overrides are already in it.
         gate: See `GateConfig`.
@@ -92,7 +82,7 @@ class PipelineConfig:
     """
 
     root: str
-    ingest: IngestConfig
+    data: DataConfig
     experiment_name: str
     experiment: ExperimentConfig
     gate: GateConfig = GateConfig()

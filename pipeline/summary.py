@@ -39,7 +39,7 @@ def build_summary(
         and `pq_stuff` in 0..1; `images` (number evaluated); `blessed`; `verdict` (the gate's reasons in words);
         `pushed_model` (folder of the version that serves this model, or None) and `pushed_now` (False where it already
         served); `report` (path); `kept_aside` (count per reason) and `kept_aside_list` (path); `components` (by node
-        id: `state`, `seconds`, `peak_memory_mb`); `experiment`, `data`, `root`.
+        id: `state`, `seconds`, `peak_memory_mb`); `experiment`, `data`, `data_fingerprint` (of its content), `root`.
     """
     examples = find_artifact(records, "CocoExampleGen", "examples")
     evaluation = find_artifact(records, "PanopticEvaluator", "evaluation")
@@ -62,7 +62,8 @@ def build_summary(
             for record in records
         },
         "experiment": config.experiment_name,
-        "data": config.ingest.data_dir,
+        "data": config.data.data_dir,
+        "data_fingerprint": examples.properties.get("input_fingerprint") if examples else None,
         "root": config.root,
     }
 

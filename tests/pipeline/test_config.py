@@ -5,13 +5,13 @@ import dataclasses
 import pytest
 
 from maskformer_model.config import ExperimentConfig
-from pipeline.config import GateConfig, IngestConfig, PipelineConfig
+from pipeline.config import DataConfig, GateConfig, PipelineConfig
 
 
 def make_config(**changes):
     values = {
         "root": "/tmp/root",
-        "ingest": IngestConfig(data_dir="/tmp/data"),
+        "data": DataConfig(data_dir="/tmp/data"),
         "experiment_name": "e",
         "experiment": ExperimentConfig(),
     }
@@ -39,15 +39,12 @@ def test_a_floor_outside_0_to_1_is_refused_by_name(floor):
     ("name", "value"),
     [
         ("data_dir", ""),
-        ("max_train_images", -1),
-        ("max_eval_images", -1),
-        ("max_kept_aside_share", 1.5),
         ("on_anomalies", "ignore"),
     ],
 )
-def test_a_wrong_ingest_value_is_refused_by_name(name, value):
+def test_a_wrong_data_value_is_refused_by_name(name, value):
     with pytest.raises(ValueError, match=f"`{name}`.*Received"):
-        IngestConfig(**({"data_dir": "/tmp/data"} | {name: value}))
+        DataConfig(**({"data_dir": "/tmp/data"} | {name: value}))
 
 
 def test_a_config_cannot_be_changed():

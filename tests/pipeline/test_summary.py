@@ -5,7 +5,7 @@ import json
 import pytest
 
 from maskformer_model.config import ExperimentConfig
-from pipeline.config import IngestConfig, PipelineConfig
+from pipeline.config import DataConfig, PipelineConfig
 from pipeline.run_record import CACHED, FAILED, RAN, ArtifactRecord, NodeFailedError, NodeRecord
 from pipeline.summary import build_summary, describe, remove_summary, write_summary
 
@@ -14,7 +14,7 @@ from pipeline.summary import build_summary, describe, remove_summary, write_summ
 def config(tmp_path):
     return PipelineConfig(
         root=str(tmp_path),
-        ingest=IngestConfig(data_dir="/data"),
+        data=DataConfig(data_dir="/data"),
         experiment_name="generated_scenes",
         experiment=ExperimentConfig(),
     )

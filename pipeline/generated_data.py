@@ -1,0 +1,90 @@
+"""The embedded data set: generated scenes, drawn where a run is given no data.
+
+How scenes are drawn is left to `maskformer_model.generated_scenes`, reading them to CocoExampleGen.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pathlib
+import shutil
+
+from pipeline.data_folder import DataFolderError
+from pipeline.source_fingerprint import source_fingerprint
+
+_RECIPE_FILE = "generated.json"
+_GENERATOR_SOURCES = ("generated_scenes.py", "scene_drawing.py", "panoptic_png.py")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GeneratedDataConfig:
+    """Which scenes are drawn.
+
+    Attributes:
+        num_train: Scenes to learn from.
+        num_val: Scenes held out.
+        size_px: Height and width.
+        seed: The same seed draws the same scenes.
+
+    Raises:
+        ValueError: if there would be nothing to learn from or to evaluate on.
+    """
+
+    num_train: int = 800
+    num_val: int = 120
+    size_px: int = 96
+    seed: int = 0
+
+    def __post_init__(self):
+        for name in ("num_train", "num_val", "size_px"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"`{name}` of the generated scenes must be positive. Received: {getattr(self, name)}")
+
+
+def ensure_generated_data(directory: str | os.PathLike[str], config: GeneratedDataConfig) -> bool:
+    """Draws the embedded data set unless the same one is already there.
+
+    Args:
+        directory: Appears whole or not at all; another data set that an earlier call made there is replaced.
+        config: Which scenes.
+
+    Returns:
+        True if scenes were drawn, False if they were there.
+
+    Raises:
+        DataFolderError: if the folder holds something that this function did not make.
+    """
+    root = pathlib.Path(directory)
+    recipe = _recipe(config)
+    if _read_recipe(root) == recipe:
+        return False
+    if root.exists() and _read_recipe(root) is None:
+        raise DataFolderError(f"{root} must hold generated scenes or not exist: it has no {_RECIPE_FILE}.")
+    from maskformer_model import generated_scenes
+
+    unfinished = root.with_name(f"{root.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    generated_scenes.write_data_set(unfinished, **dataclasses.asdict(config))
+    (unfinished / _RECIPE_FILE).write_text(json.dumps(recipe, indent=1), encoding="utf-8")
+    replaced = root.with_name(f"{root.name}.replaced")
+    shutil.rmtree(replaced, ignore_errors=True)
+    if root.exists():
+        root.rename(replaced)
+    unfinished.rename(root)
+    shutil.rmtree(replaced, ignore_errors=True)
+    return True
+
+
+def _recipe(config: GeneratedDataConfig) -> dict[str, int | str]:
+    from maskformer_model import generated_scenes
+
+    package = pathlib.Path(generated_scenes.__file__).parent
+    sources = [package / name for name in _GENERATOR_SOURCES]
+    return dataclasses.asdict(config) | {"generator": source_fingerprint(sources)}
+
+
+def _read_recipe(root: pathlib.Path) -> dict[str, int | str] | None:
+    path = root / _RECIPE_FILE
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None

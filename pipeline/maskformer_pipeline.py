@@ -1,0 +1,153 @@
+"""The pipeline: a COCO-panoptic data set in, a served MaskFormer out. One node per arrow, no branches.
+
+    CocoExampleGen -> StatisticsGen -> SchemaGen (curated) -> ExampleValidator -> AnomalyGate
+        -> Trainer -> latest_blessed_model -> PanopticPredictor -> BaselinePredictor -> PanopticEvaluator -> Pusher
+
+Prediction is a node of its own, apart from the gate, so that a change of the gate's thresholds predicts nothing again.
+What runs where is left to the runners; `docs/architecture.md` says what is reused when.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+
+import tensorflow_data_validation as tfdv
+import tfx.components as tfx_components
+from tfx.dsl.components.common.resolver import Resolver
+from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import LatestBlessedModelStrategy
+from tfx.orchestration import metadata
+from tfx.orchestration.pipeline import Pipeline
+from tfx.proto import pusher_pb2, trainer_pb2
+from tfx.types import Channel, standard_artifacts
+
+import maskformer_model
+from components import coco_example_gen
+from components import trainer as trainer_adapter
+from components.anomaly_gate import AnomalyGate
+from components.coco_example_gen.component import CocoExampleGen
+from components.coco_example_gen.options import EVAL_SPLIT, TRAIN_SPLIT
+from components.curated_schema import CuratedSchemaGen
+from components.panoptic_evaluator.component import PanopticEvaluator, PanopticPredictor
+from components.pusher import Pusher
+from maskformer_model import config as experiment_config
+from maskformer_model import examples
+from pipeline.config import PipelineConfig
+from pipeline.source_fingerprint import source_fingerprint
+
+SCHEMA_FILE = pathlib.Path(coco_example_gen.__file__).parent / "schema.pbtxt"
+_USED_TFX_COMPONENTS = ("Evaluator", "ExampleValidator", "FileBasedExampleGen", "Pusher", "StatisticsGen", "Trainer")
+
+
+def create_pipeline(config: PipelineConfig) -> Pipeline:
+    """Connects the nodes; runs nothing.
+
+    Raises:
+        ImportError: if a part of TFX that is used did not import.
+    """
+    _require_tfx_components()
+    example_gen = CocoExampleGen(config.data.data_dir, **dataclasses.asdict(config.data.options))
+    statistics_gen = tfx_components.StatisticsGen(
+        examples=example_gen.outputs["examples"], stats_options=_statistics_options()
+    )
+    schema_gen = CuratedSchemaGen(schema_file=str(SCHEMA_FILE)).with_id("SchemaGen")
+    example_validator = tfx_components.ExampleValidator(
+        statistics=statistics_gen.outputs["statistics"], schema=schema_gen.outputs["schema"]
+    )
+    anomaly_gate = AnomalyGate(
+        anomalies=example_validator.outputs["anomalies"], action=config.data.on_anomalies
+    ).with_id("AnomalyGate")
+    trainer = _trainer(config, example_gen.outputs["examples"])
+    trainer.add_upstream_node(anomaly_gate)
+    baseline = Resolver(
+        strategy_class=LatestBlessedModelStrategy,
+        model=Channel(type=standard_artifacts.Model),
+        model_blessing=Channel(type=standard_artifacts.ModelBlessing),
+    ).with_id("latest_blessed_model")
+    baseline.add_upstream_node(trainer)
+    predictor = PanopticPredictor(
+        examples=example_gen.outputs["examples"], model=trainer.outputs["model"], split=EVAL_SPLIT
+    )
+    baseline_predictor = PanopticPredictor(
+        examples=example_gen.outputs["examples"],
+        model=baseline.outputs["model"],
+        candidate_model=trainer.outputs["model"],
+        candidate_predictions=predictor.outputs["predictions"],
+        split=EVAL_SPLIT,
+    ).with_id("BaselinePredictor")
+    evaluator = PanopticEvaluator(
+        examples=example_gen.outputs["examples"],
+        model=trainer.outputs["model"],
+        predictions=predictor.outputs["predictions"],
+        baseline_model=baseline.outputs["model"],
+        baseline_predictions=baseline_predictor.outputs["predictions"],
+        pq_floor=config.gate.pq_floor,
+        allowed_drop=config.gate.allowed_pq_drop,
+    )
+    pusher = Pusher(
+        model=trainer.outputs["model"],
+        model_blessing=evaluator.outputs["blessing"],
+        push_destination=pusher_pb2.PushDestination(
+            filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=config.serving_dir)
+        ),
+    )
+    return Pipeline(
+        pipeline_name=config.name,
+        pipeline_root=config.artifacts_dir,
+        metadata_connection_config=metadata.sqlite_metadata_connection_config(config.metadata_path),
+        components=[
+            example_gen,
+            statistics_gen,
+            schema_gen,
+            example_validator,
+            anomaly_gate,
+            trainer,
+            baseline,
+            predictor,
+            baseline_predictor,
+            evaluator,
+            pusher,
+        ],
+        enable_cache=True,
+        beam_pipeline_args=list(config.beam_args),
+    )
+
+
+def _require_tfx_components() -> None:
+    """TFX hides a component whose import failed behind None; better to hear of it before anything runs."""
+    missing = [name for name in _USED_TFX_COMPONENTS if getattr(tfx_components, name) is None]
+    if missing:
+        raise ImportError(f"TFX must be installed whole, but these of its components did not import: {missing}")
+
+
+def _statistics_options() -> tfdv.StatsOptions:
+    # Scalars alone: statistics of encoded photos cost a gigabyte and say nothing.
+    statistics = (*examples.INTEGER_STATISTICS, *examples.FLOAT_STATISTICS)
+    names = ["image/height", "image/width", *(f"{examples.STATISTICS_PREFIX}{name}" for name in statistics)]
+    return tfdv.StatsOptions(feature_allowlist=names)
+
+
+def _trainer(config: PipelineConfig, examples_channel: Channel) -> tfx_components.Trainer:
+    """The Trainer. What it depends on beside the Examples is spelled out in `custom_config` for the cache to see."""
+    experiment = config.experiment
+    checkpoint = experiment.task.init_checkpoint
+    sources = [pathlib.Path(maskformer_model.__file__).parent, pathlib.Path(trainer_adapter.__file__)]
+    return tfx_components.Trainer(
+        run_fn=f"{trainer_adapter.__name__}.{trainer_adapter.run_fn.__name__}",
+        examples=examples_channel,
+        train_args=trainer_pb2.TrainArgs(splits=[TRAIN_SPLIT]),
+        eval_args=trainer_pb2.EvalArgs(splits=[EVAL_SPLIT]),
+        custom_config={
+            trainer_adapter.EXPERIMENT_KEY: json.dumps(experiment_config.to_dict(experiment), sort_keys=True),
+            "init_checkpoint_sha256": _file_sha256(checkpoint) if os.path.isfile(checkpoint) else "",
+            "source_sha256": source_fingerprint(sources),
+        },
+    )
+
+
+def _file_sha256(path: str) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

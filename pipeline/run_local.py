@@ -1,0 +1,238 @@
+"""Runs the pipeline on this machine: `python pipeline/run_local.py [--data DIR]`, see `--help`.
+
+Exit status: 0 when the pipeline went through (the gate may still have said no), 1 when a node failed, 2 when the
+command was wrong. `<root>/summary.json` says what came of it in each case but a mistyped flag.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import datetime
+import fcntl
+import importlib.metadata
+import logging
+import os
+import pathlib
+import sys
+import time
+from collections.abc import Iterator, Sequence
+
+PROJECT_DIR = pathlib.Path(__file__).resolve().parent.parent
+if not __package__:
+    # Started as a script: Python then looks for modules in this folder instead of beside the packages.
+    sys.path[0] = str(PROJECT_DIR)
+
+from components.coco_example_gen.options import IngestOptions  # noqa: E402
+from pipeline import console, generated_data, summary  # noqa: E402
+from pipeline.config import BLOCK, DEFAULT_BEAM_ARGS, WARN, DataConfig, GateConfig, PipelineConfig  # noqa: E402
+from pipeline.data_folder import DataFolderError, check_data_dir  # noqa: E402
+from pipeline.failure_reason import failure_reason  # noqa: E402
+from pipeline.run_record import NodeFailedError  # noqa: E402
+
+GENERATED_EXPERIMENT, COCO_EXPERIMENT = "generated_scenes", "coco_small"
+_VERSIONED_PACKAGES = ("tfx", "tensorflow", "keras", "apache-beam")
+EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
+
+
+class RootInUseError(RuntimeError):
+    """Two runs at once in one root would write over each other."""
+
+
+def parse_args(argv: Sequence[str]) -> argparse.Namespace:
+    """Reads the command line; unknown flags end the program with status 2."""
+    parser = argparse.ArgumentParser(
+        prog="run_local.py",
+        description="Turns a COCO-panoptic data set into a served MaskFormer. Without --data it draws its own scenes.",
+    )
+    add = parser.add_argument
+    add("--data", metavar="DIR", help="a data set in COCO's panoptic layout (default: drawn scenes)")
+    root = str(PROJECT_DIR / "runs")
+    add("--root", metavar="DIR", default=root, help="where everything that a run leaves goes (default: %(default)s)")
+    experiment_help = f"what to train (default: {GENERATED_EXPERIMENT}, or {COCO_EXPERIMENT} with --data)"
+    add("--experiment", metavar="NAME", help=experiment_help)
+    add("--params_override", metavar="K=V,...", default="", help="settings, such as trainer.train_steps=100")
+    _add_gate_flags(parser.add_argument_group("gate"))
+    _add_data_flags(parser.add_argument_group("data"))
+    return parser.parse_args(argv)
+
+
+def _add_gate_flags(group: argparse._ArgumentGroup) -> None:
+    _add_number(group, "--pq_floor", GateConfig.pq_floor, "smallest PQ that is pushed, 0..1")
+    _add_number(
+        group, "--allowed_pq_drop", GateConfig.allowed_pq_drop, "how far below the last blessed model's PQ, 0..1"
+    )
+
+
+def _add_data_flags(group: argparse._ArgumentGroup) -> None:
+    _add_number(group, "--max_train_images", 0, "the first N by file name; 0 takes all")
+    _add_number(group, "--max_eval_images", 0, "the first N by file name; 0 takes all")
+    group.add_argument("--evaluate_on_train", action="store_true", help="evaluate on the train photos themselves")
+    share = IngestOptions.max_kept_aside_share
+    _add_number(group, "--max_kept_aside_share", share, "stop when a larger share of the records is bad, 0..1")
+    anomalies_help = "what to do when statistics break the schema (default: %(default)s)"
+    group.add_argument("--on_anomalies", choices=(BLOCK, WARN), default=DataConfig.on_anomalies, help=anomalies_help)
+    scenes = generated_data.GeneratedDataConfig
+    _add_number(group, "--generated_train_images", scenes.num_train, "scenes to learn from")
+    _add_number(group, "--generated_eval_images", scenes.num_val, "scenes held out")
+    _add_number(group, "--generated_seed", scenes.seed, "another seed draws other scenes")
+
+
+def _add_number(group: argparse._ArgumentGroup, flag: str, default: int | float, meaning: str) -> None:
+    group.add_argument(flag, type=type(default), metavar="N", default=default, help=f"{meaning} (default: {default})")
+
+
+def config_from_args(args: argparse.Namespace) -> PipelineConfig:
+    """Turns flags into the one value that the run reads.
+
+    Raises:
+        KeyError: if the experiment or a setting is unknown.
+        ValueError: if a value breaks a rule.
+    """
+    from maskformer_model import config as experiment_config
+    from maskformer_model import experiments
+
+    root = os.path.abspath(args.root)
+    experiment = args.experiment or (COCO_EXPERIMENT if args.data else GENERATED_EXPERIMENT)
+    return PipelineConfig(
+        root=root,
+        data=DataConfig(
+            data_dir=os.path.abspath(args.data) if args.data else os.path.join(root, "data", "generated"),
+            options=IngestOptions(
+                max_train_images=args.max_train_images,
+                max_eval_images=args.max_eval_images,
+                evaluate_on_train=args.evaluate_on_train,
+                max_kept_aside_share=args.max_kept_aside_share,
+            ),
+            on_anomalies=args.on_anomalies,
+        ),
+        experiment_name=experiment,
+        experiment=experiment_config.override(experiments.get(experiment), args.params_override),
+        gate=GateConfig(pq_floor=args.pq_floor, allowed_pq_drop=args.allowed_pq_drop),
+        # Beam hands a runner with workers elsewhere this package; without it TFX packs itself anew for every node.
+        beam_args=(*DEFAULT_BEAM_ARGS, f"--setup_file={PROJECT_DIR / 'setup.py'}"),
+    )
+
+
+def generated_data_from_args(args: argparse.Namespace) -> generated_data.GeneratedDataConfig | None:
+    """Which scenes to draw, or None where the user brings data.
+
+    Raises:
+        ValueError: if a number of scenes is not positive.
+    """
+    if args.data:
+        return None
+    return generated_data.GeneratedDataConfig(
+        num_train=args.generated_train_images, num_val=args.generated_eval_images, seed=args.generated_seed
+    )
+
+
+@contextlib.contextmanager
+def only_run_in(root: str) -> Iterator[None]:
+    """Holds the root for one run.
+
+    Raises:
+        RootInUseError: if another run holds it.
+    """
+    os.makedirs(root, exist_ok=True)
+    with open(os.path.join(root, ".lock"), "w", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RootInUseError(f"Another run is using {root}. Wait for it, or name another --root.") from error
+        yield
+
+
+def run(config: PipelineConfig, scenes: generated_data.GeneratedDataConfig | None) -> int:
+    """Runs the pipeline once, prints what happens and writes `summary.json`.
+
+    Args:
+        config: What to run.
+        scenes: What to draw into the data folder first, or None to take it as it is.
+
+    Returns:
+        The program's exit status.
+    """
+    started = datetime.datetime.now().astimezone()
+    run_id = started.strftime("%Y%m%dT%H%M%S.%f")
+    log_path = os.path.join(config.root, "logs", f"run-{run_id}.log")
+    progress, start_s = console.ConsoleProgress(), time.monotonic()
+    summary.remove_summary(config.root)
+    print(f"Experiment {config.experiment_name} on {config.data.data_dir}\nLog: {log_path}", flush=True)
+    with console.log_to_file(log_path):
+        status, failure = _try(config, scenes, run_id, progress, log_path)
+    outcome = summary.build_summary(config, progress.records, failure) | {
+        "run_id": run_id,
+        "started": started.isoformat(timespec="seconds"),
+        "seconds": round(time.monotonic() - start_s, 3),
+        "log": log_path,
+        "versions": {name: importlib.metadata.version(name) for name in _VERSIONED_PACKAGES},
+    }
+    path = summary.write_summary(config.root, outcome)
+    print("\n".join([*summary.describe(outcome), f"Summary: {path}"]), flush=True)
+    return status
+
+
+def _try(
+    config: PipelineConfig,
+    scenes: generated_data.GeneratedDataConfig | None,
+    run_id: str,
+    progress: console.ConsoleProgress,
+    log_path: str,
+) -> tuple[int, NodeFailedError | None]:
+    """Prepares the data and runs the nodes; whatever goes wrong becomes an exit status and a reason."""
+    try:
+        _prepare_data(config, scenes)
+        with console.native_stderr_to(log_path):
+            _run_nodes(config, run_id, progress)
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED, NodeFailedError("pipeline", "it was interrupted.")
+    except DataFolderError as error:
+        return EXIT_USAGE, NodeFailedError("data", str(error))
+    except NodeFailedError as error:
+        logging.exception("%s", error)
+        return EXIT_FAILED, error
+    except Exception as error:
+        logging.exception("%s", error)
+        return EXIT_FAILED, NodeFailedError("pipeline", failure_reason(error))
+    return 0, None
+
+
+def _prepare_data(config: PipelineConfig, scenes: generated_data.GeneratedDataConfig | None) -> None:
+    data_dir = config.data.data_dir
+    if scenes and generated_data.ensure_generated_data(data_dir, scenes):
+        print(f"Drew {scenes.num_train} + {scenes.num_val} scenes into {data_dir}", flush=True)
+    check_data_dir(data_dir, config.data.options)
+
+
+def _run_nodes(config: PipelineConfig, run_id: str, progress: console.ConsoleProgress) -> None:
+    print("Loading TensorFlow and TFX ...", flush=True)
+    from components import model_versions
+    from pipeline.maskformer_pipeline import create_pipeline
+    from pipeline.stepwise_runner import StepwiseLocalDagRunner
+
+    console.silence_absl()
+    # What was pushed once must be pushed again where nothing serves any more; the cache cannot know that.
+    uncached = frozenset() if model_versions.list_versions(config.serving_dir) else frozenset({"Pusher"})
+    StepwiseLocalDagRunner(run_id, progress, uncached).run(create_pipeline(config))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The program; returns its exit status."""
+    args = parse_args(sys.argv[1:] if argv is None else argv)
+    try:
+        config, scenes = config_from_args(args), generated_data_from_args(args)
+    except (KeyError, ValueError) as error:
+        print(f"run_local.py: {error.args[0]}", file=sys.stderr)
+        return EXIT_USAGE
+    try:
+        console.quiet_environment()
+        with only_run_in(config.root):
+            return run(config, scenes)
+    except RootInUseError as error:
+        print(f"run_local.py: {error}", file=sys.stderr)
+        return EXIT_USAGE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

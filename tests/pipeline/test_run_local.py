@@ -1,0 +1,115 @@
+"""Tests of `pipeline.run_local`, up to where TFX begins."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from pipeline import run_local
+
+HEAVY = ("tensorflow", "keras", "tfx", "apache_beam", "numpy", "PIL")
+
+
+def run_script(project_dir, *arguments, cwd=None):
+    command = [sys.executable, str(project_dir / "pipeline" / "run_local.py"), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
+
+
+def test_help_is_answered_before_anything_heavy_is_imported(project_dir):
+    script = project_dir / "pipeline" / "run_local.py"
+    probe = (
+        "import runpy, sys\n"
+        f"sys.argv = [{str(script)!r}, '--help']; sys.path[0] = {str(script.parent)!r}\n"
+        "try:\n"
+        f"    runpy.run_path({str(script)!r}, run_name='__main__')\n"
+        "except SystemExit as end:\n"
+        f"    print('status', end.code, [name for name in {HEAVY!r} if name in sys.modules])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "status 0 []"
+    assert "--params_override" in done.stdout
+
+
+def test_the_script_finds_its_packages_from_any_folder(project_dir, tmp_path):
+    done = run_script(project_dir, "--help", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_without_data_the_generated_scenes_and_their_experiment_are_taken(tmp_path):
+    args = run_local.parse_args(["--root", str(tmp_path)])
+    config, scenes = run_local.config_from_args(args), run_local.generated_data_from_args(args)
+    assert config.experiment_name == "generated_scenes"
+    assert config.data.data_dir == str(tmp_path / "data" / "generated")
+    assert scenes.num_val >= 100
+
+
+def test_with_data_nothing_is_drawn_and_the_coco_experiment_is_taken(tmp_path):
+    args = run_local.parse_args(["--root", str(tmp_path), "--data", "photos"])
+    config, scenes = run_local.config_from_args(args), run_local.generated_data_from_args(args)
+    assert config.experiment_name == "coco_small"
+    assert config.data.data_dir == os.path.abspath("photos")
+    assert scenes is None
+
+
+def test_flags_reach_the_config(tmp_path):
+    flags = {
+        "--root": str(tmp_path),
+        "--experiment": "generated_scenes",
+        "--params_override": "trainer.train_steps=7,task.train_data.parser.output_size=[128,160]",
+        "--pq_floor": "0.5",
+        "--allowed_pq_drop": "0.01",
+        "--max_train_images": "8",
+        "--max_eval_images": "4",
+        "--max_kept_aside_share": "0.25",
+        "--on_anomalies": "warn",
+    }
+    argv = [word for pair in flags.items() for word in pair]
+    config = run_local.config_from_args(run_local.parse_args(argv))
+    assert config.experiment.trainer.train_steps == 7
+    assert config.experiment.task.train_data.parser.output_size == (128, 160)
+    assert (config.gate.pq_floor, config.gate.allowed_pq_drop) == (0.5, 0.01)
+    assert (config.data.options.max_train_images, config.data.options.max_eval_images) == (8, 4)
+    assert (config.data.options.max_kept_aside_share, config.data.on_anomalies) == (0.25, "warn")
+    config = run_local.config_from_args(run_local.parse_args(["--evaluate_on_train"]))
+    assert config.data.options.evaluate_on_train
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--experiment", "nothing"], "Unknown experiment 'nothing'. Known: "),
+        (["--params_override", "trainer.steps=5"], "Unknown setting `trainer.steps`"),
+        (["--params_override", "trainer.train_steps"], "must look like"),
+        (["--pq_floor", "60"], "`pq_floor` must be in 0..1. Received: 60.0"),
+        (["--generated_train_images", "0"], "`num_train` of the generated scenes must be positive"),
+    ],
+)
+def test_a_wrong_value_is_answered_in_one_line_with_status_2(tmp_path, capsys, flags, words):
+    assert run_local.main(["--root", str(tmp_path / "root"), *flags]) == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert len(error.splitlines()) == 1
+    assert not (tmp_path / "root").exists()
+
+
+def test_a_wrong_data_folder_is_told_which_file_was_expected_where(project_dir, tmp_path):
+    data, root = tmp_path / "data", tmp_path / "root"
+    (data / "train2017").mkdir(parents=True)
+    root.mkdir()
+    (root / "summary.json").write_text('{"state": "succeeded"}')
+    done = run_script(project_dir, "--data", str(data), "--root", str(root))
+    assert done.returncode == 2
+    assert f"{data}/annotations/panoptic_train2017.json" in done.stdout
+    assert f"{data}/val2017  (folder of the photos)" in done.stdout
+    assert f"{data} holds: train2017." in done.stdout
+    summary = json.loads((root / "summary.json").read_text())
+    assert (summary["state"], summary["failure"]["component"]) == ("failed", "data")
+    assert summary["pq"] is None
+
+
+def test_a_root_in_use_is_refused(tmp_path, capsys):
+    with run_local.only_run_in(str(tmp_path)):
+        assert run_local.main(["--root", str(tmp_path)]) == 2
+    assert f"Another run is using {tmp_path}" in capsys.readouterr().err
