@@ -99,7 +99,7 @@ class _Canvas:
         self.full_area = [0]
         self.visible_area = [self.index.size]
         self.grain = self.noise(2, 2)
-        self.rows, self.columns = np.ogrid[0 : self.height, 0 : self.width]
+        self.rows, self.columns = (axis.astype(np.float32) for axis in np.ogrid[0 : self.height, 0 : self.width])
 
     def add(self, segment: SceneSegment) -> int:
         """Announces a segment without a pixel and returns its index."""
@@ -113,7 +113,7 @@ class _Canvas:
         for covered, area in enumerate(self._areas_under(region, mask)):
             self.visible_area[covered] -= int(area)
         self.visible_area[index] += int(np.count_nonzero(mask))
-        self.color[region][mask] = texture[mask]
+        np.copyto(self.color[region], texture, where=mask[..., None], casting="same_kind")
         self.index[region][mask] = index
 
     def noise(self, cell_height: float, cell_width: float) -> np.ndarray:
@@ -141,7 +141,7 @@ class _Canvas:
         """Reduces the canvas to the photo's size and drops what has no pixel left."""
         height, width, step = self.height // SUPERSAMPLING, self.width // SUPERSAMPLING, SUPERSAMPLING
         photo = self.color.reshape(height, step, width, step, 3).mean(axis=(1, 3))
-        photo += self.generator.normal(0, 2, photo.shape)
+        photo += 2 * self.generator.standard_normal(photo.shape, np.float32)
         index = self.index[step // 2 :: step, step // 2 :: step]
         areas = np.bincount(index.ravel(), minlength=len(self.segments) + 1)
         new_index = np.zeros(len(areas), np.int32)
@@ -179,26 +179,34 @@ def _paint_texture(canvas: _Canvas, name: str, mask: np.ndarray) -> None:
 
 def _sky(canvas: _Canvas) -> np.ndarray:
     depth = (canvas.rows / canvas.height)[..., None]
-    clear = np.array([95, 150, 215]) + depth * np.array([90, 60, 20]) + canvas.generator.normal(0, 8, 3)
+    clear = _varied(canvas, 95, 150, 215, spread=8) + depth * _rgb(90, 60, 20)
     clouds = np.clip(canvas.noise(16, 28) * 1.3, 0, 1)[..., None]
-    return clear + clouds * (np.array([240, 240, 240]) - clear)
+    return clear + clouds * (_rgb(240, 240, 240) - clear)
 
 
 def _grass(canvas: _Canvas) -> np.ndarray:
     blades = 26 * canvas.noise(4, 1.3) + 12 * canvas.noise(14, 14)
-    return np.array([78, 125, 48]) + canvas.generator.normal(0, 9, 3) + blades[..., None] * np.array([0.9, 1.0, 0.6])
+    return _varied(canvas, 78, 125, 48, spread=9) + blades[..., None] * _rgb(0.9, 1.0, 0.6)
 
 
 def _water(canvas: _Canvas) -> np.ndarray:
     period = canvas.generator.uniform(4.5, 7) * SUPERSAMPLING
     waves = np.sin(2 * np.pi * canvas.rows / period + 2.5 * canvas.noise(10, 16))
-    return np.array([38, 82, 122]) + canvas.generator.normal(0, 8, 3) + 20 * waves[..., None] * np.array([0.7, 1, 1])
+    return _varied(canvas, 38, 82, 122, spread=8) + 20 * waves[..., None] * _rgb(0.7, 1.0, 1.0)
+
+
+def _rgb(red: float, green: float, blue: float) -> np.ndarray:
+    return np.array([red, green, blue], np.float32)
+
+
+def _varied(canvas: _Canvas, red: float, green: float, blue: float, spread: float) -> np.ndarray:
+    return _rgb(red, green, blue) + canvas.generator.normal(0, spread, 3).astype(np.float32)
 
 
 def _paint_void(canvas: _Canvas) -> None:
     """Paints grey rubble that no class describes: 1 to 2 blobs, together about a tenth of the photo."""
     generator = canvas.generator
-    rubble = 118 + 30 * canvas.noise(3, 3)[..., None] + generator.normal(0, 5, 3)
+    rubble = _varied(canvas, 118, 118, 118, spread=5) + 30 * canvas.noise(3, 3)[..., None]
     for _ in range(generator.integers(1, 3)):
         radius = generator.uniform(0.14, 0.24) * canvas.unit
         row, column = generator.uniform(0, canvas.height), generator.uniform(0, canvas.width)
