@@ -3,8 +3,9 @@
 The matcher of MaskFormer (arXiv:2107.06278, section 3.2) gives every target its own query at the least total cost.
 SciPy solves that on the host; here it is a loop of array operations, so that it runs inside a compiled training step
 and on a TPU. Each batch element walks its own search: the loop ends when the slowest is done, not after the sum of the
-slowest of every target. Only dual values of the rows are kept (those of the columns follow from them), so a step
-touches `[batch, rows]` numbers and nothing else. What the costs mean is left to `matcher.py`.
+slowest of every target. Only the dual values of the larger side are kept (the others follow from them), so a step
+touches `[batch, rows]` numbers and nothing else. Which of several optima comes out is decided as SciPy does, because
+the reference trains with it and untrained models do produce ties. What the costs mean is left to `matcher.py`.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ def linear_sum_assignment(cost, valid_columns):
     """Gives columns to rows, at most one to one, at the least total cost.
 
     As many valid columns are assigned as there are rows for; where there are more columns than rows, the surplus that
-    is best left out stays unassigned. The result is optimal up to float32 rounding; which of several optima comes out
-    is not specified. A cost that is NaN, infinite or beyond +-1e30 marks a pair to avoid: it is chosen only where no
-    assignment of the same size does without. No gradient flows.
+    is best left out stays unassigned. Costs are rounded to float32 and summed in float64 (float32 on the JAX backend),
+    so the assignment is the one of `scipy.optimize.linear_sum_assignment`, ties included. A cost that is NaN, infinite
+    or beyond +-1e30 marks a pair to avoid: it is chosen only where no assignment of the same size does without. No
+    gradient flows.
 
     Args:
         cost: `[batch, rows, columns]` float; rows and columns must be known when the graph is built.
@@ -49,6 +51,11 @@ def linear_sum_assignment(cost, valid_columns):
     return ops.stop_gradient(_compiled_solver(keras.backend.backend())(cost, valid_columns))
 
 
+def _exact_float():
+    """The widest float of the backend: sums of a few float32 costs are exact in float64, as they are in SciPy."""
+    return "float32" if keras.backend.backend() == "jax" else "float64"
+
+
 @functools.cache
 def _compiled_solver(backend):
     """Returns `_solve`, compiled where the backend would otherwise run the loop one operation at a time."""
@@ -62,15 +69,27 @@ def _compiled_solver(backend):
 
 def _solve(cost, valid_columns):
     """`linear_sum_assignment` for checked arguments."""
+    cost = _finite(cost, valid_columns)
     num_rows, num_columns = cost.shape[1:]
-    cost = _with_surplus_rows(_finite(cost, valid_columns), valid_columns)
-    search = _Search(cost)
-    owner, pending, num_pending = _uncontested(cost, valid_columns)
-    owner = search.run(owner, pending, num_pending)
-    owner = owner[:, :num_rows]
-    owns = ops.expand_dims(owner, 2) == ops.arange(num_columns, dtype="int32")
-    row = ops.reshape(ops.arange(num_rows, dtype="int32"), (1, -1, 1))
-    return ops.max(ops.where(owns, row, -1), axis=1)
+    if num_columns < num_rows:
+        owner = _Search(ops.transpose(cost, (0, 2, 1)), valid_columns, ops.ones_like(cost[:, :, 0], dtype="bool")).run()
+        return _place_of_seeker(owner, num_columns)
+    cost = ops.pad(cost, ((0, 0), (0, num_columns - num_rows), (0, 0)))
+    is_row = ops.arange(num_columns, dtype="int32") < num_rows
+    is_row = ops.logical_or(ops.zeros_like(valid_columns), is_row)
+    columns_seek = ops.sum(ops.cast(valid_columns, "int32"), axis=1, keepdims=True) < num_rows
+    cost = ops.where(ops.expand_dims(columns_seek, 2), ops.transpose(cost, (0, 2, 1)), cost)
+    seekers = ops.where(columns_seek, valid_columns, is_row)
+    places = ops.where(columns_seek, is_row, valid_columns)
+    owner = _Search(cost, seekers, places).run()
+    return ops.where(columns_seek, _place_of_seeker(owner, num_columns), owner)
+
+
+def _place_of_seeker(owner, num_seekers):
+    """`[batch, places]` seeker of each place, or -1 -> `[batch, num_seekers]` place of each seeker, or -1."""
+    owns = ops.expand_dims(owner, 2) == ops.arange(num_seekers, dtype="int32")
+    place = ops.reshape(ops.arange(owner.shape[1], dtype="int32"), (1, -1, 1))
+    return ops.max(ops.where(owns, place, -1), axis=1)
 
 
 def _finite(cost, valid_columns):
@@ -81,132 +100,148 @@ def _finite(cost, valid_columns):
     low = ops.min(ops.where(finite, cost, LARGEST_COST), axis=(1, 2), keepdims=True)
     span = ops.maximum(ops.maximum(high - low, ops.abs(high)), 1.0)
     avoided = high + (min(cost.shape[1:]) + 1) * span
-    avoided = ops.where(high < low, 1.0, avoided)  # Nothing is finite: all are equally bad.
+    avoided = ops.where(high < low, 0.0, avoided)  # Nothing is finite: all are equally bad.
     return ops.where(finite, cost, ops.where(valid, avoided, 0.0))
 
 
-def _with_surplus_rows(cost, valid_columns):
-    """Returns `[batch, columns, rows]` costs, with free extra rows that take exactly the columns too many.
-
-    Whichever columns they take, the extra rows add the same cost, so the rest is the best rectangular assignment.
-    """
-    num_rows, num_columns = cost.shape[1:]
-    cost = ops.transpose(cost, (0, 2, 1))
-    if num_columns <= num_rows:
-        return cost
-    surplus = ops.sum(ops.cast(valid_columns, "int32"), axis=1) - num_rows
-    extra = ops.arange(num_columns - num_rows, dtype="int32")
-    usable = ops.expand_dims(extra < ops.expand_dims(surplus, 1), 1)
-    extra_cost = ops.where(usable, 0.0, float("inf")) + ops.zeros_like(cost[:, :, :1])
-    return ops.concatenate([cost, extra_cost], axis=2)
-
-
-def _uncontested(cost, valid_columns):
-    """Gives each row to the first column that likes it best of all; with equal duals these choices are optimal.
-
-    Returns:
-        The column of each row `[batch, rows]` int32 (-1 for none), the columns still to be assigned, first ones first
-        `[batch, columns]` int32, and how many those are `[batch]` int32.
-    """
-    _, num_columns, num_rows = cost.shape
-    column = ops.arange(num_columns, dtype="int32")
-    best_row = ops.cast(ops.argmin(cost, axis=2), "int32")
-    likes = ops.expand_dims(best_row, 2) == ops.arange(num_rows, dtype="int32")
-    likes = likes & ops.expand_dims(valid_columns, 2)
-    first = ops.min(ops.where(likes, ops.reshape(column, (1, -1, 1)), num_columns), axis=1)
-    owner = ops.where(first == num_columns, -1, first)
-    is_owner = ops.any(likes & (ops.expand_dims(owner, 1) == ops.reshape(column, (1, -1, 1))), axis=2)
-    left = valid_columns & ops.logical_not(is_owner)
-    pending = ops.cast(ops.argsort(ops.where(left, column, column + num_columns), axis=1), "int32")
-    return owner, pending, ops.sum(ops.cast(left, "int32"), axis=1)
-
-
 class _Search:
-    """Shortest augmenting paths over `cost` `[batch, columns, rows]`, all batch elements in step.
+    """Shortest augmenting paths: gives each seeker a place, where there are at least as many places as seekers.
 
-    Loop state, one entry per batch element: `dual` of each row, `owner` column of each row (-1 free); for the path that
-    is being searched `shortest` distance of each row, the row it was reached from (`previous`, -1 from the start) and
-    whether it is `closed`; the row and column where the search stands (`at_row`, `at_column`), the `offset` to add to
-    reduced costs there, and how many of the pending columns are done (`cursor`).
+    All batch elements walk in step, each on its own path. Loop state, one entry per batch element: how many seekers are
+    served (`num_served`); where the search stands (`seeker`, the `place` which that one owns, -1 at the start of a
+    path, and the `offset` of distances from there); `dual` price and `owner` (seeker, -1 for none) of each place; and
+    of the path that is being searched, the `distance` of each place, the place it was reached from (`previous`), its
+    position in the list of `open` places (-1 once it is settled), and the length of that list (`num_open`).
+
+    Args:
+        cost: `[batch, seekers, places]` finite float32. It stays float32: XLA spreads a gather from a table of more
+            than 512 KiB over threads, which costs far more than the gather.
+        seekers: `[batch, seekers]` bool, False for those that seek nothing.
+        places: `[batch, places]` bool, False for those that cannot be taken.
     """
 
-    def __init__(self, cost):
-        self.num_columns, self.num_rows = cost.shape[1:]
-        self.flat_cost = ops.reshape(cost, (-1, self.num_rows))
-        self.row = ops.expand_dims(ops.arange(self.num_rows, dtype="int32"), 0)
+    def __init__(self, cost, seekers, places):
+        self.num_seekers, self.num_places = cost.shape[1:]
+        self.flat_cost = ops.reshape(cost, (-1, self.num_places))
+        self.place = ops.expand_dims(ops.arange(self.num_places, dtype="int32"), 0)
         self.batch = ops.cumsum(ops.ones_like(cost[:, 0, 0], dtype="int32")) - 1
+        self.infinity = ops.full_like(cost[:, 0, :], float("inf"), dtype=_exact_float())
+        places = ops.cast(places, "int32")
+        # SciPy lists the places last to first, which decides between equal ones.
+        self.all_open = ops.where(places > 0, ops.sum(places, axis=1, keepdims=True) - ops.cumsum(places, axis=1), -1)
+        self.num_all_open = ops.sum(places, axis=1)
+        number = ops.arange(self.num_seekers, dtype="int32")
+        order = ops.argsort(ops.where(seekers, number, number + self.num_seekers), axis=1)
+        self.order = ops.reshape(ops.cast(order, "int32"), (-1,))
+        self.num_to_serve = ops.sum(ops.cast(seekers, "int32"), axis=1)
 
-    def run(self, owner, pending, num_pending):
-        """Assigns all pending columns; returns the final `owner`."""
-        zeros = ops.zeros_like(self.batch)
-        pending = ops.reshape(pending, (-1,))
+    def run(self):
+        """Serves all seekers; returns `[batch, places]` int32, the seeker of each place or -1."""
+        nothing = ops.zeros_like(self.batch)
+        none = ops.zeros_like(self.all_open) - 1
+        start = {
+            "num_served": nothing,
+            "seeker": self._next_seeker(nothing),
+            "place": nothing - 1,
+            "offset": ops.zeros_like(self.infinity[:, 0]),
+            "dual": ops.zeros_like(self.infinity),
+            "owner": none,
+            "distance": self.infinity,
+            "previous": none,
+            "open": self.all_open,
+            "num_open": self.num_all_open,
+        }
+        names = tuple(start)
 
-        def start_column(cursor):
-            last = ops.minimum(cursor, self.num_columns - 1)
-            return ops.take(pending, self.batch * self.num_columns + last, axis=0)
+        def unserved(*state):
+            return ops.any(state[0] < self.num_to_serve)
 
-        def unfinished(cursor, *_):
-            return ops.any(cursor < num_pending)
+        def step(*state):
+            after = self._step(**dict(zip(names, state, strict=True)))
+            return tuple(after[name] for name in names)
 
-        def step(cursor, at_column, at_row, offset, dual, owner, shortest, previous, closed):
-            reached, previous = self._relax(at_column, at_row, offset, dual, shortest, previous, closed)
-            distance, nearest, is_free = self._nearest(reached, owner, closed)
-            found = is_free & (cursor < num_pending)
-            done = ops.expand_dims(found, 1)
-            # Rows passed by the search become dearer, so that every assigned pair stays tight.
-            dual = ops.where(done & closed, dual + reached - ops.expand_dims(distance, 1), dual)
-            next_column = self._pick(owner, nearest)
-            owner = self._augment(ops.where(found, nearest, -1), start_column(cursor), previous, owner)
-            cursor = cursor + ops.cast(found, "int32")
-            closed = ops.logical_not(done) & (closed | (self.row == ops.expand_dims(nearest, 1)))
-            at_column = ops.where(found, start_column(cursor), ops.maximum(next_column, 0))
-            offset = distance - (self._cost_at(at_column, nearest) - self._pick(dual, nearest))
-            offset = ops.where(found, 0.0, offset)
-            at_row = ops.where(found, -1, nearest)
-            reached = ops.where(done, float("inf"), reached)
-            return cursor, at_column, at_row, offset, dual, owner, reached, previous, closed
+        end = ops.while_loop(unserved, step, tuple(start.values()))
+        return end[names.index("owner")]
 
-        dual = ops.zeros_like(owner, dtype="float32")
-        unreached = ops.full_like(dual, float("inf"))
-        start = (zeros, start_column(zeros), zeros - 1, ops.cast(zeros, "float32"), dual, owner, unreached)
-        start += (ops.zeros_like(owner), ops.zeros_like(owner, dtype="bool"))
-        return ops.while_loop(unfinished, step, start)[5]
+    def _step(self, *, num_served, seeker, place, offset, dual, owner, distance, previous, open, num_open):
+        """Settles the nearest open place of every batch element; a free one ends the path and serves its seeker."""
+        starts = ops.expand_dims(place < 0, 1)
+        open = ops.where(starts, self.all_open, open)
+        reached = self._relax(seeker, offset, dual, ops.where(starts, self.infinity, distance), open)
+        previous = ops.where(starts | (reached != distance), ops.expand_dims(place, 1), previous)
+        distance = reached
+        least, place, is_free = self._nearest(distance, owner, open)
+        found = is_free & (num_served < self.num_to_serve)
+        ends = ops.expand_dims(found, 1)
+        # Places passed on the way become dearer, so that every pair so far stays on a shortest path.
+        passed = ends & (open < 0) & (distance < float("inf"))
+        dual = ops.where(passed, dual + distance - ops.expand_dims(least, 1), dual)
+        next_seeker = self._pick(owner, place)
+        owner = self._augment(ops.where(found, place, -1), self._next_seeker(num_served), previous, owner)
+        num_served = num_served + ops.cast(found, "int32")
+        seeker = ops.where(found, self._next_seeker(num_served), ops.maximum(next_seeker, 0))
+        offset = ops.where(found, 0.0, least - self._cost_at(seeker, place) + self._pick(dual, place))
+        return {
+            "num_served": num_served,
+            "seeker": seeker,
+            "place": ops.where(found, -1, place),
+            "offset": offset,
+            "dual": dual,
+            "owner": owner,
+            "distance": distance,
+            "previous": previous,
+            "open": self._close(open, num_open, place),
+            "num_open": ops.where(found, self.num_all_open, num_open - 1),
+        }
 
-    def _relax(self, at_column, at_row, offset, dual, shortest, previous, closed):
-        """Lowers the distance of every open row that is nearer by way of `at_column`."""
-        cost = ops.take(self.flat_cost, self.batch * self.num_columns + at_column, axis=0)
-        distance = cost - dual + ops.expand_dims(offset, 1)
-        nearer = (distance < shortest) & ops.logical_not(closed)
-        return ops.where(nearer, distance, shortest), ops.where(nearer, ops.expand_dims(at_row, 1), previous)
+    def _relax(self, seeker, offset, dual, distance, open):
+        """Shortens the way to every open place that is nearer by way of `seeker`."""
+        cost = ops.cast(ops.take(self.flat_cost, self.batch * self.num_seekers + seeker, axis=0), _exact_float())
+        candidate = cost - dual + ops.expand_dims(offset, 1)
+        return ops.where((candidate < distance) & (open >= 0), candidate, distance)
 
-    def _nearest(self, shortest, owner, closed):
-        """Returns the least distance of an open row, that row (a free one among equals), and whether it is free."""
-        shortest = ops.where(closed, float("inf"), shortest)
-        distance = ops.min(shortest, axis=1)
-        rank = ops.where(owner < 0, self.row, self.row + self.num_rows)
-        best = ops.min(ops.where(shortest == ops.expand_dims(distance, 1), rank, 2 * self.num_rows), axis=1)
-        is_free = best < self.num_rows
-        return distance, ops.where(is_free, best, ops.minimum(best - self.num_rows, self.num_rows - 1)), is_free
+    def _nearest(self, distance, owner, open):
+        """Returns the least distance of an open place, that place, and whether it is free.
 
-    def _augment(self, row, start_column, previous, owner):
-        """Hands the columns along the found path one row on; `row` is where it ends, -1 for no path."""
+        Among equals, SciPy takes the free place last in its list, or else the first of all.
+        """
+        distance = ops.where(open < 0, self.infinity, distance)
+        least = ops.min(distance, axis=1)
+        rank = ops.where(owner < 0, self.num_places - 1 - open, self.num_places + open)
+        rank = rank * self.num_places + self.place
+        best = ops.min(ops.where(distance == ops.expand_dims(least, 1), rank, 2 * self.num_places**2), axis=1)
+        return least, best % self.num_places, best < self.num_places**2
 
-        def on_path(row, _):
-            return ops.any(row >= 0)
+    def _close(self, open, num_open, place):
+        """Takes `place` off the list of open ones; the last of the list moves to its position."""
+        position = ops.expand_dims(self._pick(open, place), 1)
+        last = ops.expand_dims(num_open - 1, 1)
+        open = ops.where(open == last, position, open)
+        return ops.where(self.place == ops.expand_dims(place, 1), -1, open)
 
-        def hand_on(row, owner):
-            before = self._pick(previous, ops.maximum(row, 0))
-            column = ops.where(before < 0, start_column, self._pick(owner, ops.maximum(before, 0)))
-            owner = ops.where(self.row == ops.expand_dims(row, 1), ops.expand_dims(column, 1), owner)
-            return ops.where(row < 0, -1, before), owner
+    def _augment(self, place, new_seeker, previous, owner):
+        """Moves every seeker on the path that ends in `place` (-1: no path) one place on, to let `new_seeker` in."""
 
-        return ops.while_loop(on_path, hand_on, (row, owner))[1]
+        def on_path(place, _):
+            return ops.any(place >= 0)
 
-    def _pick(self, values, row):
-        """`values[b, row[b]]` for every batch element."""
-        return ops.take(ops.reshape(values, (-1,)), self.batch * self.num_rows + row, axis=0)
+        def move(place, owner):
+            before = self._pick(previous, ops.maximum(place, 0))
+            seeker = ops.where(before < 0, new_seeker, self._pick(owner, ops.maximum(before, 0)))
+            owner = ops.where(self.place == ops.expand_dims(place, 1), ops.expand_dims(seeker, 1), owner)
+            return ops.where(place < 0, -1, before), owner
 
-    def _cost_at(self, column, row):
-        """`cost[b, column[b], row[b]]` for every batch element."""
-        index = (self.batch * self.num_columns + column) * self.num_rows + row
-        return ops.take(ops.reshape(self.flat_cost, (-1,)), index, axis=0)
+        return ops.while_loop(on_path, move, (place, owner))[1]
+
+    def _next_seeker(self, num_served):
+        index = ops.minimum(num_served, self.num_seekers - 1)
+        return ops.take(self.order, self.batch * self.num_seekers + index, axis=0)
+
+    def _pick(self, values, place):
+        """`values[b, place[b]]` for every batch element."""
+        return ops.take(ops.reshape(values, (-1,)), self.batch * self.num_places + place, axis=0)
+
+    def _cost_at(self, seeker, place):
+        """`cost[b, seeker[b], place[b]]` for every batch element."""
+        index = (self.batch * self.num_seekers + seeker) * self.num_places + place
+        return ops.cast(ops.take(ops.reshape(self.flat_cost, (-1,)), index, axis=0), _exact_float())

@@ -30,6 +30,7 @@ def maskformer_losses(
     *,
     normalizers: tuple[Any, Any] | None = None,
     all_reduce: Callable[[Any], Any] | None = None,
+    matched: tuple[Any, Any] | None = None,
 ) -> dict[str, Any]:
     """Returns every term of the objective, weighted; their sum is what is minimised.
 
@@ -41,6 +42,7 @@ def maskformer_losses(
         config: the weights of the terms.
         normalizers: what `loss_normalizers` gives for the global batch, where the caller has it already.
         all_reduce: sums a scalar over replicas, where there are several and `normalizers` is not given.
+        matched: what `match_layers` gives, where the caller has it already.
 
     Returns:
         Float32 scalars: `loss_ce`, `loss_mask`, `loss_dice` of the last layer, and `loss_ce_0` etc. of the others.
@@ -50,7 +52,7 @@ def maskformer_losses(
     if normalizers is None:
         normalizers = loss_normalizers(segment_classes, num_queries, config.background_cls_weight, all_reduce)
     num_masks, class_weight_sum = normalizers
-    queries, finite = match_layers(layers, segment_map, segment_classes, config)
+    queries, finite = matched or match_layers(layers, segment_map, segment_classes, config)
     losses = {}
     for index, (layer, query) in enumerate(zip(layers, queries, strict=True)):
         suffix = f"_{index}" if index < len(layers) - 1 else ""

@@ -6,8 +6,9 @@ import json
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from maskformer_model import losses
+from maskformer_model import losses, matcher
 
 TINY = ("tiny_resnet50_transformer_fpn", "tiny_swin_fpn")
 LARGE = ("resnet50_fpn", "resnet50_transformer_fpn", "swin_fpn")
@@ -45,12 +46,36 @@ def check_golden(folder):
     layers = [*outputs["aux_outputs"], outputs]
     found, finite = losses.match_layers(layers, segment_map, segment_classes)
     assert all(finite)
-    for expected, query in zip(matches, found, strict=True):
-        np.testing.assert_array_equal(np.asarray(query), expected)
+    all_equal = all(
+        matches_or_ties(layer, segment_map, segment_classes, np.asarray(query), expected)
+        for layer, query, expected in zip(layers, found, matches, strict=True)
+    )
     computed = losses.maskformer_losses(outputs, segment_map, segment_classes)
     assert computed.keys() == terms.keys()
     for name, expected in terms.items():
+        np.testing.assert_allclose(float(computed[name]), expected, rtol=1e-5 if all_equal else 1e-4, err_msg=name)
+    given = [tf.constant(match, tf.int32) for match in matches]
+    computed = losses.maskformer_losses(outputs, segment_map, segment_classes, matched=(given, finite))
+    for name, expected in terms.items():
         np.testing.assert_allclose(float(computed[name]), expected, rtol=1e-5, err_msg=name)
+
+
+def matches_or_ties(layer, segment_map, segment_classes, query, expected):
+    """True if equal; False if only targets changed places that look alike to the matcher; else an error.
+
+    Two targets of one class that are both too small to be seen at the size of the predicted masks cost the same to the
+    last bit, and then a rounding error anywhere else in the matrix decides between equally good assignments.
+    """
+    if (query == expected).all():
+        return True
+    height, width = layer["mask_logits"].shape[2:]
+    masks = np.asarray(matcher.downsampled_targets(segment_map, (height, width), segment_classes.shape[1]))
+    for image, target in zip(*np.nonzero(query != expected), strict=True):
+        alike = segment_classes[image] == segment_classes[image, target]
+        alike &= (masks[image] == masks[image, :, target : target + 1]).all(axis=0)
+        assert alike.sum() > 1
+        assert sorted(query[image, alike]) == sorted(expected[image, alike])
+    return False
 
 
 @pytest.mark.parametrize("name", TINY)
