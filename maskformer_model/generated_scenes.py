@@ -139,7 +139,10 @@ def _instances(ids: np.ndarray, segments: list[dict[str, Any]], image_id: int, f
     for segment in segments:
         if isthing[segment["category_id"]]:
             mask = ids == segment["id"]
-            shape = _run_lengths(mask) if segment["iscrowd"] or _has_hole(mask) else _polygons(mask)
+            outlines = _outlines(mask)
+            # A mask with a hole is no set of plain polygons: the hole's outline runs the other way round.
+            plain = not segment["iscrowd"] and all(_signed_area(outline) > 0 for outline in outlines)
+            shape = outlines if plain else _run_lengths(mask)
             entry = {key: segment[key] for key in ("category_id", "iscrowd", "area", "bbox")}
             annotations.append(
                 {"id": first_id + len(annotations), "image_id": image_id, "segmentation": shape, **entry}
@@ -158,15 +161,14 @@ def _run_lengths(mask: np.ndarray) -> dict[str, Any]:
     return {"size": list(mask.shape), "counts": counts}
 
 
-def _has_hole(mask: np.ndarray) -> bool:
-    """Whether background is enclosed: such a mask is no set of plain polygons."""
-    from scipy import ndimage
+def _signed_area(outline: list[float]) -> float:
+    """Area inside a flat x, y list; negative where it runs against the clock in the picture."""
+    x, y = np.array(outline[0::2]), np.array(outline[1::2])
+    return float(np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y) / 2)
 
-    return bool((ndimage.binary_fill_holes(mask) != mask).any())
 
-
-def _polygons(mask: np.ndarray) -> list[list[float]]:
-    """The outlines of the mask's parts along pixel edges, as COCO's flat x, y lists; the mask has no hole."""
+def _outlines(mask: np.ndarray) -> list[list[float]]:
+    """The outlines of the mask's parts and holes along pixel edges, as COCO's flat x, y lists."""
     # Directed edges with the mask on their right; each corner of the walk takes the sharpest right turn.
     padded = np.pad(mask, 1).astype(np.int8)
     edges: dict[tuple[int, int], list[tuple[int, int]]] = {}
@@ -180,10 +182,10 @@ def _polygons(mask: np.ndarray) -> list[list[float]]:
         for neighbour, start, end in sides:
             if not neighbour:
                 edges.setdefault(start, []).append(end)
-    polygons = []
+    outlines = []
     while edges:
-        polygons.append(_walk(edges))
-    return polygons
+        outlines.append(_walk(edges))
+    return outlines
 
 
 def _walk(edges: dict[tuple[int, int], list[tuple[int, int]]]) -> list[float]:
