@@ -205,6 +205,8 @@ class ParserConfig:
         scale_range: "lsj": smallest and largest size of the photo, in units of `output_size`.
         max_targets: Rows of the padded target list; more segments than this are dropped smallest first.
         keep_crowd: Train on crowd segments instead of leaving them void.
+        keep_emptied_targets: Panoptic: go on expecting segments that a crop has emptied (with an empty mask), as the
+            reference does for COCO.
     """
 
     augmentation: str = "none"
@@ -216,6 +218,7 @@ class ParserConfig:
     scale_range: tuple[float, float] = (0.1, 2.0)
     max_targets: int = 100
     keep_crowd: bool = False
+    keep_emptied_targets: bool = False
 
     def __post_init__(self):
         kinds = ("none", "flip", "detr", "lsj", "semantic")

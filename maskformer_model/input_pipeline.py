@@ -151,7 +151,7 @@ def _finish(
     example_seed = tf.stack([tf.constant(seed, tf.int64), position])
     image, segment_map = augmentation.augment(example["image"], example["segment_map"], parser, example_seed)
     segment_classes = example["segment_classes"]
-    if kind != PANOPTIC:
+    if kind != PANOPTIC or not parser.keep_emptied_targets:
         segment_map, segment_classes = segment_targets.drop_empty_targets(segment_map, segment_classes)
     valid_size_px = tf.shape(segment_map)
     if parser.augmentation in ("lsj", "semantic"):

@@ -66,6 +66,7 @@ def detr_data(global_batch_size: int, max_size_px: int = 1333) -> DataConfig:
             min_sizes_px=tuple(range(480, 801, 32)),
             max_size_px=max_size_px,
             crop_size_px=(384, 600),
+            keep_emptied_targets=True,
         ),
     )
 

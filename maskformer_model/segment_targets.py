@@ -89,7 +89,7 @@ def number_segments(ids: tf.Tensor, listed_ids: tf.Tensor, target_of_segment: tf
 def drop_empty_targets(segment_map: tf.Tensor, segment_classes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Leaves out targets without a pixel, as after a crop, and closes the gaps in the numbers.
 
-    Semantic and instance training do so; panoptic training keeps them with empty masks, as the reference does.
+    Panoptic training keeps them with empty masks where `parser.keep_emptied_targets` asks for it, as the reference.
 
     Args:
         segment_map: `[height, width]` uint8, 0 = void.

@@ -22,7 +22,8 @@ SIZE_PX = 96
 def experiment() -> ExperimentConfig:
     """See the module's docstring."""
     parser = ParserConfig(
-        augmentation="flip",
+        augmentation="lsj",
+        scale_range=(0.7, 1.5),
         output_size=(SIZE_PX, SIZE_PX),
         min_sizes_px=(SIZE_PX,),
         max_size_px=SIZE_PX,

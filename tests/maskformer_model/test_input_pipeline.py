@@ -161,7 +161,7 @@ def test_semantic_batches_join_a_class_and_instance_batches_leave_stuff_out(tmp_
     np.testing.assert_array_equal(batch["segment_classes"], [[6, 6, -1, -1]])
 
 
-def test_targets_that_a_crop_empties_stay_for_panoptic_and_go_for_semantic(tmp_path):
+def test_targets_that_a_crop_empties_stay_only_where_panoptic_asks_for_them(tmp_path):
     # 64 one-pixel segments of 64 classes; a crop of 4 x 4 keeps 16 of them.
     ids = np.arange(1, 65).reshape(8, 8)
     path = _write(tmp_path / "data", [_record(ids)])
@@ -172,11 +172,15 @@ def test_targets_that_a_crop_empties_stay_for_panoptic_and_go_for_semantic(tmp_p
         min_sizes_px=(8,),
         max_size_px=8,
         max_targets=64,
+        keep_emptied_targets=True,
     )
     (batch,) = _batches(path, parser, training=True, batch_size=1, take=1)
     assert (batch["segment_classes"] >= 0).sum() == 64
     assert len(np.unique(batch["segment_map"])) == 16
+    dropping = dataclasses.replace(parser, keep_emptied_targets=False)
+    (dropped,) = _batches(path, dropping, training=True, batch_size=1, take=1)
     (semantic,) = _batches(path, parser, training=True, batch_size=1, take=1, kind="semantic")
+    np.testing.assert_array_equal(dropped["segment_classes"], semantic["segment_classes"])
     assert (semantic["segment_classes"] >= 0).sum() == 16
     np.testing.assert_array_equal(np.unique(semantic["segment_map"]), np.arange(1, 17))
     # Both name the same classes at the same pixels.
