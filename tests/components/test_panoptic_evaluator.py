@@ -11,7 +11,7 @@ from tfx.components.evaluator import executor as tfx_evaluator
 from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
 from tfx.types import artifact_utils, channel_utils, standard_artifacts
 
-from components.coco_example_gen.kept_aside import KeptAside, Reason, write_kept_aside
+from components.coco_example_gen.kept_aside import KeptAside
 from components.panoptic_evaluator import evaluator_executor, prediction_files, predictor_executor
 from components.panoptic_evaluator.artifacts import PanopticPredictions
 from components.panoptic_evaluator.component import PanopticEvaluator, PanopticPredictor
@@ -21,7 +21,9 @@ from tests.components.brightness_model import CATEGORIES, save_model, scene, wri
 
 # Two of seven discs are dark: a model with threshold 50 sees them, one with 128 does not.
 SCENES = [scene(number, disc_level=100 if number in (3, 4) else 220) for number in range(1, 8)]
-KEPT_ASIDE = [KeptAside("train", name, "1", Reason.MISSING_PHOTO, "not found") for name in ("a.jpg", "b.jpg")]
+KEPT_ASIDE = [
+    KeptAside(split="train", image_id=image_id, file_name="", reason="missing_photo", detail="") for image_id in "12"
+]
 # Naming an image keeps TFX from packing itself for remote workers before every Beam step; a local runner ignores it.
 BEAM_ARGS = ["--runner=FnApiRunner", "--sdk_container_image=none"]
 
@@ -87,7 +89,7 @@ def _examples(directory: pathlib.Path, scenes) -> standard_artifacts.Examples:
 def node(tmp_path_factory):
     root = tmp_path_factory.mktemp("node")
     examples = _examples(root / "examples", SCENES)
-    write_kept_aside(KEPT_ASIDE, str(root / "examples" / "kept_aside.jsonl"))
+    (root / "examples" / "kept_aside.jsonl").write_text("".join(entry.to_json() + "\n" for entry in KEPT_ASIDE))
     return Node(root, examples)
 
 
