@@ -77,7 +77,7 @@ def read_annotations(files: CocoFiles, split: str, max_images: int = 0) -> Split
     refs = []
     for image in images:
         problem = _image_problem(image)
-        found = [] if problem else annotations.pop(image["id"], [])
+        found = annotations.pop(_id_of(image, "id"), [])
         if problem:
             keep_aside(image, "malformed_annotation", problem)
         elif not found:
@@ -128,9 +128,13 @@ def _file_name(image: Any) -> str:
 def _by_image_id(annotations: list[Any]) -> dict[Any, list[Any]]:
     by_id = defaultdict(list)
     for entry in annotations:
-        image_id = entry.get("image_id") if isinstance(entry, dict) else None
-        by_id[image_id if isinstance(image_id, int | str) else None].append(entry)
+        by_id[_id_of(entry, "image_id")].append(entry)
     return dict(by_id)
+
+
+def _id_of(entry: Any, key: str) -> int | str | None:
+    image_id = entry.get(key) if isinstance(entry, dict) else None
+    return image_id if isinstance(image_id, int | str) else None
 
 
 def _image_problem(image: Any) -> str:

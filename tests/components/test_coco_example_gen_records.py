@@ -1,0 +1,411 @@
+"""Reading COCO's panoptic layout: what is taken, each reason to keep a record aside, shards, hashes. No TFX here."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import pickle
+import shutil
+
+import apache_beam as beam
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from components.coco_example_gen.annotations import read_annotations
+from components.coco_example_gen.coco_files import CocoFiles
+from components.coco_example_gen.conversion_step import ConvertShards, convert_shard, plan_shards, read_report
+from components.coco_example_gen.kept_aside import BadRecordError, KeptAside, TooManyKeptAsideError, check_share
+from components.coco_example_gen.manifest import build_manifest, manifest_digest
+from components.coco_example_gen.options import IngestOptions
+from components.coco_example_gen.record_reader import check_photo, read_record
+from maskformer_model import examples, generated_scenes, panoptic_png
+
+SPLIT = "val2017"
+NUM_SCENES = 6
+
+
+@pytest.fixture(scope="module")
+def pristine_dir(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("scenes")
+    generated_scenes.write_data_set(directory, num_train=2, num_val=NUM_SCENES, size_px=48, seed=3)
+    return directory
+
+
+@pytest.fixture
+def data_dir(pristine_dir, tmp_path):
+    return shutil.copytree(pristine_dir, tmp_path / "data")
+
+
+class _Split:
+    """One split of a data set on disk, with the means to damage its first photo's record."""
+
+    def __init__(self, data_dir):
+        self.files = CocoFiles(str(data_dir), SPLIT)
+        self.document = json.loads((data_dir / "annotations" / f"panoptic_{SPLIT}.json").read_text())
+        self.image = min(self.document["images"], key=lambda image: image["file_name"])
+        [self.annotation] = [a for a in self.document["annotations"] if a["image_id"] == self.image["id"]]
+        self.photo = data_dir / SPLIT / self.image["file_name"]
+        self.png = data_dir / "annotations" / f"panoptic_{SPLIT}" / self.annotation["file_name"]
+
+    def save(self):
+        with open(self.files.annotation_file, "w") as file:
+            json.dump(self.document, file)
+
+    def paint(self, change):
+        ids = panoptic_png.decode_panoptic_png(self.png.read_bytes()).copy()
+        self.png.write_bytes(panoptic_png.encode_panoptic_png(change(ids)))
+
+    def read(self):
+        """Records by file name, and the reasons of those kept aside by file name."""
+        found = read_annotations(self.files, "eval")
+        records, reasons = {}, {entry.file_name: entry.reason for entry in found.kept_aside}
+        for ref in found.images:
+            try:
+                records[ref.file_name] = read_record(ref, self.files, found.categories)
+            except BadRecordError as error:
+                reasons[ref.file_name] = error.reason
+        return records, reasons
+
+
+def _painted_over(ids):
+    return np.where(ids == ids.max(), 0, ids)
+
+
+def _new_id(ids):
+    ids[0, 0] = 77
+    return ids
+
+
+def _jpeg(height_px, width_px, mode="RGB"):
+    buffer = io.BytesIO()
+    Image.new(mode, (width_px, height_px), 100 if mode == "L" else None).save(buffer, format="JPEG")
+    return buffer.getvalue()
+
+
+def _with_transparency(png_bytes):
+    buffer = io.BytesIO()
+    Image.open(io.BytesIO(png_bytes)).convert("RGBA").save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def _cut(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+
+
+DAMAGES = {
+    "missing_photo": lambda split: split.photo.unlink(),
+    "not_an_image": lambda split: split.photo.write_bytes(b"<html>404</html>"),
+    "damaged_photo": lambda split: _cut(split.photo),
+    "size_mismatch": lambda split: split.photo.write_bytes(_jpeg(8, 9)),
+    "missing_panoptic_png": lambda split: split.png.unlink(),
+    "damaged_panoptic_png": lambda split: _cut(split.png),
+    "segment_not_in_png": lambda split: split.paint(_painted_over),
+    "segment_not_in_json": lambda split: split.paint(_new_id),
+    "unknown_category": lambda split: split.annotation["segments_info"][0].update(category_id=4711),
+    "repeated_segment_id": lambda split: split.annotation["segments_info"].append(split.annotation["segments_info"][0]),
+    "bad_file_name": lambda split: split.annotation.update(file_name="../../outside.png"),
+    "missing_annotation": lambda split: split.document["annotations"].remove(split.annotation),
+    "repeated_annotation": lambda split: split.document["annotations"].append(split.annotation),
+    "malformed_annotation": lambda split: split.image.update(height="tall"),
+}
+
+
+@pytest.mark.parametrize("reason", DAMAGES)
+def test_a_damaged_record_is_kept_aside_with_its_reason_and_the_rest_goes_on(data_dir, reason):
+    split = _Split(data_dir)
+    DAMAGES[reason](split)
+    split.save()
+    records, reasons = split.read()
+    assert reasons == {split.image["file_name"]: reason}
+    assert len(records) == NUM_SCENES - 1
+
+
+@pytest.mark.parametrize(
+    ("reason", "damage"),
+    [
+        ("damaged_photo", lambda split: split.photo.write_bytes(b"\xff\xd8\xff\xe0")),
+        ("not_an_image", lambda split: split.photo.write_bytes(b"")),
+        ("damaged_panoptic_png", lambda split: split.png.write_bytes(_with_transparency(split.png.read_bytes()))),
+        ("size_mismatch", lambda split: split.paint(lambda ids: ids[1:])),
+        ("malformed_annotation", lambda split: split.annotation["segments_info"][0].pop("id")),
+        ("malformed_annotation", lambda split: split.annotation.update(segments_info=None)),
+    ],
+)
+def test_other_damages_of_the_same_kinds_are_recognised(data_dir, reason, damage):
+    split = _Split(data_dir)
+    damage(split)
+    split.save()
+    assert split.read()[1] == {split.image["file_name"]: reason}
+
+
+@pytest.mark.parametrize("name", ["../outside.jpg", "/etc/hostname", "a/../../outside.jpg", "..", "", ".", "a\\b.jpg"])
+def test_no_file_name_leads_out_of_the_data_folder(data_dir, name):
+    (data_dir / "outside.jpg").write_bytes(_jpeg(48, 48))
+    split = _Split(data_dir)
+    split.image["file_name"] = name
+    split.save()
+    assert split.read()[1] == {name: "bad_file_name"}
+
+
+def test_segments_of_a_photo_that_is_not_listed_are_kept_aside(data_dir):
+    split = _Split(data_dir)
+    split.document["images"].remove(split.image)
+    split.save()
+    records, reasons = split.read()
+    assert len(records) == NUM_SCENES - 1
+    assert reasons == {split.annotation["file_name"]: "unknown_image"}
+
+
+def test_a_record_holds_the_files_as_they_are_and_what_the_png_shows(data_dir):
+    split = _Split(data_dir)
+    # A map of 4 x 6: void in the first column, a grass segment, and a crate of 2 x 2 in the lower right corner.
+    segment_ids = np.full((4, 6), 70000, np.int32)
+    segment_ids[:, 0] = 0
+    segment_ids[2:, 4:] = 9
+    split.png.write_bytes(panoptic_png.encode_panoptic_png(segment_ids))
+    split.photo.write_bytes(_jpeg(4, 6, mode="L"))
+    split.image.update(height=4, width=6)
+    split.annotation["segments_info"] = [
+        {"id": 70000, "category_id": 100, "iscrowd": 0, "area": 1, "bbox": [0, 0, 1, 1]},
+        {"id": 9, "category_id": 3, "iscrowd": 1},
+    ]
+    split.save()
+    record = split.read()[0][split.image["file_name"]]
+    assert (record.image_encoded, record.panoptic_png) == (split.photo.read_bytes(), split.png.read_bytes())
+    assert (record.source_id, record.height_px, record.width_px) == (str(split.image["id"]), 4, 6)
+    assert record.image_format == "jpeg"
+    assert record.brightness == pytest.approx(100 / 255, abs=0.004)
+    assert record.captions
+    grass, crate = record.segments
+    assert (grass.id, grass.category_id, grass.class_index, grass.isthing, grass.iscrowd) == (
+        70000,
+        100,
+        2,
+        False,
+        False,
+    )
+    assert (grass.area_px, grass.bbox_px) == (16, (1, 0, 5, 4))
+    assert (crate.id, crate.class_index, crate.isthing, crate.iscrowd) == (9, 3, True, True)
+    assert (crate.area_px, crate.bbox_px) == (4, (4, 2, 2, 2))
+
+
+def test_a_photo_without_segments_is_a_record(data_dir):
+    split = _Split(data_dir)
+    split.paint(np.zeros_like)
+    split.annotation["segments_info"] = []
+    split.save()
+    records, reasons = split.read()
+    assert not reasons
+    assert records[split.image["file_name"]].segments == ()
+
+
+def test_captions_may_be_absent(data_dir):
+    split = _Split(data_dir)
+    os.remove(split.files.captions_file)
+    assert {record.captions for record in split.read()[0].values()} == {()}
+
+
+def test_the_first_photos_by_file_name_are_taken(data_dir):
+    split = _Split(data_dir)
+    split.document["images"].reverse()
+    split.save()
+    names = sorted(image["file_name"] for image in split.document["images"])
+    found = read_annotations(split.files, "eval", max_images=2)
+    assert [ref.file_name for ref in found.images] == names[:2]
+    assert not found.kept_aside  # The other photos' segments are there by intention.
+    assert len(read_annotations(split.files, "eval", max_images=0).images) == NUM_SCENES
+
+
+def test_a_photo_with_too_many_pixels_is_refused_by_its_header(data_dir, monkeypatch):
+    monkeypatch.setattr("components.coco_example_gen.record_reader.MAX_PHOTO_PIXELS", 71)
+    assert check_photo(_jpeg(7, 10), 7, 10)[0] == "jpeg"
+    with pytest.raises(BadRecordError, match="too_large.*8 x 9 px"):
+        check_photo(_jpeg(8, 9), 8, 9)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"images": [', "must be json"),
+        ("[]", r"must have the lists .* \['images', 'annotations', 'categories'\]"),
+        ('{"images": [], "annotations": []}', r"\['categories'\]"),
+    ],
+)
+def test_an_annotation_file_that_cannot_be_read_is_an_error_that_names_it(data_dir, content, message):
+    files = CocoFiles(str(data_dir), SPLIT)
+    with open(files.annotation_file, "w") as file:
+        file.write(content)
+    with pytest.raises(ValueError, match=message) as caught:
+        read_annotations(files, "eval")
+    assert files.annotation_file in str(caught.value)
+
+
+def test_a_wrong_data_folder_is_answered_with_what_was_expected_where(tmp_path, data_dir):
+    with pytest.raises(FileNotFoundError) as caught:
+        CocoFiles(str(tmp_path / "nowhere"), SPLIT).check()
+    for path in (SPLIT, f"annotations/panoptic_{SPLIT}.json", f"annotations/panoptic_{SPLIT}"):
+        assert f"{tmp_path}/nowhere/{path} (" in str(caught.value)
+    shutil.rmtree(data_dir / SPLIT)
+    with pytest.raises(FileNotFoundError, match=f"Not found: {data_dir / SPLIT} "):
+        CocoFiles(str(data_dir), SPLIT).check()
+
+
+def _kept_aside(number, reason="missing_photo"):
+    return KeptAside(split="eval", image_id=str(number), file_name=f"{number}.jpg", reason=reason, detail="gone")
+
+
+def test_the_share_that_is_borne_is_borne_and_one_more_is_not():
+    bad = [_kept_aside(1), _kept_aside(2, "unknown_category"), _kept_aside(3)]
+    check_share("eval", bad[:2], 40, 0.05, "/list")
+    check_share("eval", [], 1, 0.0, "/list")
+    with pytest.raises(TooManyKeptAsideError) as caught:
+        check_share("eval", bad, 40, 0.05, "/runs/list.jsonl")
+    message = str(caught.value)
+    for part in ("'eval'", "5.0%", "3 of 40", "2 missing_photo, 1 unknown_category", "/runs/list.jsonl"):
+        assert part in message
+
+
+def test_a_split_without_any_record_is_too_few():
+    with pytest.raises(TooManyKeptAsideError, match="2 of 2"):
+        check_share("eval", [_kept_aside(1), _kept_aside(2)], 2, 1.0, "/list")
+    with pytest.raises(TooManyKeptAsideError, match="0 of 0"):
+        check_share("eval", [], 0, 1.0, "/list")
+
+
+def test_a_bad_record_survives_the_way_between_worker_processes():
+    error = pickle.loads(pickle.dumps(BadRecordError("missing_photo", "gone")))
+    assert (error.reason, error.detail) == ("missing_photo", "gone")
+
+
+def _read_split(output_dir):
+    shards = sorted((output_dir / "Split-eval").iterdir())
+    records = [[examples.decode_record(r) for r in tf.data.TFRecordDataset(str(s)).as_numpy_iterator()] for s in shards]
+    return [shard.name for shard in shards], records
+
+
+def _output_dirs(tmp_path):
+    for name in ("out/Split-eval", "work"):
+        (tmp_path / name).mkdir(parents=True)
+    return tmp_path / "out", tmp_path / "work"
+
+
+def test_photos_are_dealt_out_to_shards_and_references_alone_travel(tmp_path, data_dir):
+    split = _Split(data_dir)
+    _cut(split.photo)
+    found = read_annotations(split.files, "eval")
+    plans = plan_shards("eval", split.files, found.images, 4)
+    # Two photos of 48 x 48 take about 3 kB each; what travels says where they are.
+    assert all(len(pickle.dumps(plan)) < 4000 for plan in plans)
+    output_dir, work_dir = _output_dirs(tmp_path)
+    with beam.Pipeline(argv=["--runner=FnApiRunner"]) as pipeline:
+        pipeline | ConvertShards(plans, found.categories, str(output_dir), str(work_dir))
+    names, shards = _read_split(output_dir)
+    assert names == [f"data_tfrecord-{index:05d}-of-00004" for index in range(4)]
+    places = [[found.images.index(ref) for ref in plan.images] for plan in plans]
+    assert places == [[0, 4], [1, 5], [2], [3]]
+    expected = [[found.images[place].file_name for place in shard if place] for shard in places]
+    assert [[record.filename for record in shard] for shard in shards] == expected
+    [entry] = [entry for plan in plans for entry in read_report(plan, str(work_dir))]
+    assert (entry.split, entry.file_name, entry.reason) == ("eval", split.image["file_name"], "damaged_photo")
+    assert not list(work_dir.glob("unfinished*"))
+
+
+@pytest.mark.parametrize(
+    ("num_images", "num_shards", "count"), [(0, 0, 1), (1, 9, 1), (256, 0, 1), (257, 0, 2), (9, 4, 4)]
+)
+def test_the_number_of_shards_follows_the_photos(num_images, num_shards, count):
+    plans = plan_shards("train", CocoFiles("/data", "train2017"), list(range(num_images)), num_shards)
+    assert len(plans) == count
+    assert sorted(image for plan in plans for image in plan.images) == list(range(num_images))
+
+
+def test_a_shard_appears_whole_or_not_at_all_and_a_retry_writes_it_again(tmp_path, data_dir, monkeypatch):
+    split = _Split(data_dir)
+    found = read_annotations(split.files, "eval")
+    [plan] = plan_shards("eval", split.files, found.images, 1)
+    output_dir, work_dir = _output_dirs(tmp_path)
+
+    def break_at_the_third(ref, files, categories, seen=[]):  # noqa: B006
+        seen.append(ref)
+        if len(seen) == 3:
+            raise OSError("the disk is gone")
+        return read_record(ref, files, categories)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("components.coco_example_gen.conversion_step.read_record", break_at_the_third)
+        with pytest.raises(OSError, match="the disk is gone"):
+            convert_shard(plan, found.categories, str(output_dir), str(work_dir))
+    assert not list((output_dir / "Split-eval").iterdir())
+    for _ in range(2):
+        convert_shard(plan, found.categories, str(output_dir), str(work_dir))
+        [name], [records] = _read_split(output_dir)
+        assert (name, len(records)) == ("data_tfrecord-00000-of-00001", NUM_SCENES)
+
+
+def test_the_manifest_knows_every_file_by_its_content(data_dir):
+    files = CocoFiles(str(data_dir), SPLIT)
+    manifest = build_manifest([files])
+    split = _Split(data_dir)
+    assert len(manifest) == 2 + 2 * NUM_SCENES  # Panoptic and captions json; photos and PNGs.
+    name = os.path.relpath(split.photo, data_dir)
+    assert manifest[name] == hashlib.sha256(split.photo.read_bytes()).hexdigest()
+
+
+def test_the_digest_is_a_function_of_the_content_alone(data_dir, tmp_path):
+    def digest(directory):
+        return manifest_digest(build_manifest([CocoFiles(str(directory), SPLIT)]))
+
+    before = digest(data_dir)
+    copy = shutil.copytree(data_dir, tmp_path / "copy", copy_function=shutil.copyfile)
+    assert digest(copy) == before
+    for path in (_Split(data_dir).photo, _Split(data_dir).png):
+        content, stat = path.read_bytes(), path.stat()
+        # One changed bit in the middle, under the same size and time.
+        path.write_bytes(content[:50] + bytes([content[50] ^ 1]) + content[51:])
+        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+        assert digest(data_dir) != before
+        path.write_bytes(content)
+        assert digest(data_dir) == before
+    path = _Split(data_dir).photo
+    path.rename(path.with_name("renamed.jpg"))
+    assert digest(data_dir) != before
+
+
+def test_options_say_which_folder_and_how_many_photos_a_split_takes():
+    options = IngestOptions(max_train_images=8, max_eval_images=5)
+    assert [options.folder(split) for split in ("train", "eval")] == ["train2017", "val2017"]
+    assert [options.max_images(split) for split in ("train", "eval")] == [8, 5]
+    overfit = IngestOptions(max_train_images=8, evaluate_on_train=True)
+    assert [overfit.folder(split) for split in ("train", "eval")] == ["train2017", "train2017"]
+    assert [overfit.max_images(split) for split in ("train", "eval")] == [8, 8]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("max_train_images", -1), ("max_eval_images", -1), ("num_shards", -1), ("max_kept_aside_share", 1.5)],
+)
+def test_options_that_break_their_rule_are_refused(name, value):
+    with pytest.raises(ValueError, match=f"`{name}` must .* Received: {value}"):
+        IngestOptions(**{name: value})
+
+
+def test_every_real_photo_of_the_validation_split_is_taken(shared_dir):
+    files = CocoFiles(str(shared_dir / "data" / "coco_panoptic"), SPLIT)
+    found = read_annotations(files, "eval")
+    assert len(found.images) == 60
+    assert found.categories.num_classes == 133
+    with open(files.annotation_file) as file:
+        annotations = {str(entry["image_id"]): entry for entry in json.load(file)["annotations"]}
+    for ref in found.images:
+        record = read_record(ref, files, found.categories)
+        written = examples.decode_record(examples.encode_example(record).SerializeToString())
+        assert written.image_encoded == record.image_encoded
+        expected = {
+            (s["id"], s["category_id"], s["area"], *s["bbox"]) for s in annotations[ref.image_id]["segments_info"]
+        }
+        assert {(s.id, s.category_id, s.area_px, *s.bbox_px) for s in written.segments} == expected
+        assert 0 < written.brightness < 1
