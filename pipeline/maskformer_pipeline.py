@@ -14,8 +14,8 @@ import hashlib
 import json
 import os
 import pathlib
+from typing import Any
 
-import tensorflow_data_validation as tfdv
 import tfx.components as tfx_components
 from tfx.dsl.components.common.resolver import Resolver
 from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import LatestBlessedModelStrategy
@@ -123,7 +123,10 @@ def _require_tfx_components() -> None:
         raise ImportError(f"TFX must be installed whole, but these of its components did not import: {missing}")
 
 
-def _statistics_options() -> tfdv.StatsOptions:
+def _statistics_options() -> Any:
+    # Not at the top: TFDV only imports after `tfx.components`, which stands in for a module that it misses.
+    import tensorflow_data_validation as tfdv
+
     # Scalars alone: statistics of encoded photos cost a gigabyte and say nothing.
     statistics = (*examples.INTEGER_STATISTICS, *examples.FLOAT_STATISTICS)
     names = ["image/height", "image/width", *(f"{examples.STATISTICS_PREFIX}{name}" for name in statistics)]
