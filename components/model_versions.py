@@ -14,6 +14,7 @@ import shutil
 
 _UNFINISHED_PREFIX = ".incoming-"
 _SAVED_MODEL_FILE = "saved_model.pb"
+_BLOCK_BYTES = 1 << 20
 
 
 def content_hash(model_dir: str | os.PathLike[str]) -> str:
@@ -29,7 +30,7 @@ def content_hash(model_dir: str | os.PathLike[str]) -> str:
     for path in sorted(path for path in root.rglob("*") if path.is_file()):
         digest.update(f"{path.relative_to(root).as_posix()}\0{path.stat().st_size}\0".encode())
         with path.open("rb") as file:
-            for block in iter(lambda file=file: file.read(1 << 20), b""):
+            while block := file.read(_BLOCK_BYTES):
                 digest.update(block)
     return digest.hexdigest()
 

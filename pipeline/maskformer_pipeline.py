@@ -39,6 +39,8 @@ from pipeline.config import PipelineConfig
 from pipeline.source_fingerprint import source_fingerprint
 
 SCHEMA_FILE = pathlib.Path(coco_example_gen.__file__).parent / "schema.pbtxt"
+# Sources that the Trainer need not watch: what they say reaches it as settings or as Examples.
+_SEEN_BY_VALUE = ("experiments", "recipes.py", "generated_scenes.py", "scene_drawing.py")
 _USED_TFX_COMPONENTS = ("Evaluator", "ExampleValidator", "FileBasedExampleGen", "Pusher", "StatisticsGen", "Trainer")
 
 
@@ -137,7 +139,9 @@ def _trainer(config: PipelineConfig, examples_channel: Channel) -> tfx_component
     """The Trainer. What it depends on beside the Examples is spelled out in `custom_config` for the cache to see."""
     experiment = config.experiment
     checkpoint = experiment.task.init_checkpoint
-    sources = [pathlib.Path(maskformer_model.__file__).parent, pathlib.Path(trainer_adapter.__file__)]
+    package = pathlib.Path(maskformer_model.__file__).parent
+    sources = [path for path in sorted(package.iterdir()) if path.name not in _SEEN_BY_VALUE and _holds_source(path)]
+    sources.append(pathlib.Path(trainer_adapter.__file__))
     return tfx_components.Trainer(
         run_fn=f"{trainer_adapter.__name__}.{trainer_adapter.run_fn.__name__}",
         examples=examples_channel,
@@ -149,6 +153,10 @@ def _trainer(config: PipelineConfig, examples_channel: Channel) -> tfx_component
             "source_sha256": source_fingerprint(sources),
         },
     )
+
+
+def _holds_source(path: pathlib.Path) -> bool:
+    return path.suffix == ".py" or (path / "__init__.py").is_file()
 
 
 def _file_sha256(path: str) -> str:

@@ -97,7 +97,7 @@ def config_from_args(args: argparse.Namespace) -> PipelineConfig:
     return PipelineConfig(
         root=root,
         data=DataConfig(
-            data_dir=os.path.abspath(args.data) if args.data else os.path.join(root, "data", "generated"),
+            data_dir=_absolute(args.data) if args.data else os.path.join(root, "data", "generated"),
             options=IngestOptions(
                 max_train_images=args.max_train_images,
                 max_eval_images=args.max_eval_images,
@@ -112,6 +112,11 @@ def config_from_args(args: argparse.Namespace) -> PipelineConfig:
         # Beam hands a runner with workers elsewhere this package; without it TFX packs itself anew for every node.
         beam_args=(*DEFAULT_BEAM_ARGS, f"--setup_file={PROJECT_DIR / 'setup.py'}"),
     )
+
+
+def _absolute(path: str) -> str:
+    """A local path from the root on, so that a run does not depend on where it was started; others as they are."""
+    return path if "://" in path else os.path.abspath(path)
 
 
 def generated_data_from_args(args: argparse.Namespace) -> generated_data.GeneratedDataConfig | None:
