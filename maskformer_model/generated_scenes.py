@@ -67,7 +67,10 @@ def _write_split(root: pathlib.Path, split: str, num_scenes: int, size_px: int, 
     png_folder = root / "annotations" / f"panoptic_{split}"
     for folder in (root / split, png_folder):
         folder.mkdir(parents=True, exist_ok=True)
-    images, panoptic, instances, captions = [], [], [], []
+    images: list[dict[str, Any]] = []
+    panoptic: list[dict[str, Any]] = []
+    instances: list[dict[str, Any]] = []
+    captions: list[dict[str, Any]] = []
     for index in range(num_scenes):
         generator = np.random.default_rng([seed, _SPLIT_STREAMS[split], index])
         scene = draw_scene(generator, *_size(index, size_px))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 from google.protobuf import json_format, struct_pb2
 from tfx.proto import example_gen_pb2
@@ -42,5 +43,5 @@ def unpack_options(custom_config: str) -> IngestOptions:
         raise ValueError(f"`custom_config` must hold the options of CocoExampleGen. Received: {custom_config}")
     values = json_format.MessageToDict(struct[_OPTIONS_KEY])
     # A Struct knows floating-point numbers only.
-    kinds = {field.name: type(field.default) for field in dataclasses.fields(IngestOptions)}
+    kinds: dict[str, Any] = {field.name: type(field.default) for field in dataclasses.fields(IngestOptions)}
     return IngestOptions(**{name: kinds[name](value) for name, value in values.items()})

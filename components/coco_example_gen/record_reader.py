@@ -98,7 +98,10 @@ def check_segments(ref: ImageRef, png: bytes, categories: CategoryTable) -> tupl
     # The size is in the header: a PNG that claims to be huge is refused before it is decoded.
     _check_size("the panoptic PNG", _read_png(panoptic_png_size, png), (ref.height_px, ref.width_px))
     ids, areas, boxes = segment_extents(_read_png(decode_panoptic_png, png))
-    extents = dict(zip(ids.tolist(), zip(areas.tolist(), boxes.tolist(), strict=True), strict=True))
+    extents: dict[int, tuple[int, list[int]]] = {
+        segment_id: (area_px, bbox_px)
+        for segment_id, area_px, bbox_px in zip(ids.tolist(), areas.tolist(), boxes.tolist(), strict=True)
+    }
     entries = _segments_by_id(ref.segments_info)
     if absent := sorted(entries.keys() - extents.keys()):
         raise BadRecordError("segment_not_in_png", f"no pixel of {ref.panoptic_name} has the ids {absent[:10]}")
