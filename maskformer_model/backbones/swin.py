@@ -217,8 +217,8 @@ class WindowAttention(keras.layers.Layer):
         """Makes the weights, which depend on no size."""
         self.qkv.build((None, self.dim))
         self.output_projection.build((None, self.dim))
-        self.relative_position_bias = self.add_weight(
-            name="relative_position_bias",
+        self.relative_position_bias_table = self.add_weight(
+            name="relative_position_bias_table",
             shape=((2 * self.window_size - 1) ** 2, self.num_heads),
             # The reference truncates at 100 standard deviations.
             initializer=keras.initializers.RandomNormal(stddev=0.02),
@@ -247,7 +247,7 @@ class WindowAttention(keras.layers.Layer):
     def _add_bias(self, logits, region_logits):
         patches = self.window_size**2
         # Gathered along the last axis: along the first, TensorFlow would make the gradient a sparse one.
-        table = ops.transpose(ops.cast(self.relative_position_bias, logits.dtype))
+        table = ops.transpose(ops.cast(self.relative_position_bias_table, logits.dtype))
         bias = ops.take(table, relative_position_index(self.window_size).reshape(-1), axis=1)
         bias = ops.reshape(bias, (self.num_heads, patches, patches))
         if region_logits is None:

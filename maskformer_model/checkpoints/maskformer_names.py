@@ -92,7 +92,7 @@ def _swin_block_weights(prefix: str, block: Any) -> list[Weight]:
     attention = block.attention
     return [
         *norm_weights_of(f"{prefix}.norm1", block.norm1),
-        Weight(f"{prefix}.attn.relative_position_bias_table", (attention.relative_position_bias,), TABLE),
+        Weight(f"{prefix}.attn.relative_position_bias_table", (attention.relative_position_bias_table,), TABLE),
         *weights_of(f"{prefix}.attn.qkv", attention.qkv, LINEAR),
         *weights_of(f"{prefix}.attn.proj", attention.output_projection, LINEAR),
         *norm_weights_of(f"{prefix}.norm2", block.norm2),

@@ -11,6 +11,7 @@ from maskformer_model.backbones.registry import build_backbone
 from maskformer_model.checkpoints.maskformer_names import backbone_weights
 from maskformer_model.checkpoints.weight_table import write_weights
 from maskformer_model.config import BackboneConfig
+from maskformer_model.optimizer import WITHOUT_DECAY
 
 TINY = BackboneConfig(
     type="swin", embed_dim=8, depths=(1, 1, 2, 1), num_heads=(1, 1, 2, 2), window_size=3, drop_path_rate=0.0
@@ -116,7 +117,7 @@ def test_weights_begin_as_the_reference_s_do():
     assert np.abs(kernel).max() <= 1 / 8  # 1 / sqrt(fan in).
     np.testing.assert_allclose(kernel.std(), 1 / 8 / np.sqrt(3), rtol=0.02)
     assert 0 < np.abs(np.asarray(block.linear1.bias)).max() <= 1 / 8
-    table = np.asarray(block.attention.relative_position_bias)
+    table = np.asarray(block.attention.relative_position_bias_table)
     assert table.shape == (169, 2)
     np.testing.assert_allclose(table.std(), 0.02, rtol=0.1)
 
@@ -134,6 +135,12 @@ def test_published_sizes_have_their_parameter_counts(embed_dim, depths, num_head
     )
     # As published for ImageNet (28.29 M, 49.61 M), less the classifier (0.769 M), plus norms at three more stages.
     assert round(backbone.count_params() / 1e6, 2) == millions
+
+
+def test_the_bias_tables_bear_the_name_that_the_optimizer_does_not_decay():
+    tables = [variable.path for variable in make_backbone().variables if variable.path.endswith(WITHOUT_DECAY[-1])]
+    assert WITHOUT_DECAY[-1] == "relative_position_bias_table"
+    assert len(tables) == sum(TINY.depths)
 
 
 def test_gradients_are_dense_and_reach_every_weight():
