@@ -122,6 +122,9 @@ class ModelConfig:
         num_decoder_layers: Layers of the transformer decoder.
         deep_supervision: Predict (and take a loss) after every decoder layer, not only the last.
         enforce_input_projection: Project the decoder's input even where its width already fits.
+        transformer_in_feature: What the decoder attends to (reference `TRANSFORMER_IN_FEATURE`): "auto" (the
+            encoder's output of "transformer_fpn", else "res5"), "transformer_encoder", "res2" to "res5", or
+            "pixel_embedding" (the mask features, stride 4: dear for large photos, sharp for small ones).
     """
 
     backbone: BackboneConfig = BackboneConfig()
@@ -140,6 +143,7 @@ class ModelConfig:
     num_decoder_layers: int = 6
     deep_supervision: bool = True
     enforce_input_projection: bool = False
+    transformer_in_feature: str = "auto"
 
     def __post_init__(self):
         for name in ("num_queries", "hidden_dim", "pixel_decoder_dim", "mask_dim", "num_heads", "num_decoder_layers"):
@@ -161,6 +165,24 @@ class ModelConfig:
             self.pixel_decoder_dim,
         )
         _require(0 <= self.dropout < 1, "`task.model.dropout` must be in [0, 1).", self.dropout)
+        features = ("auto", "transformer_encoder", "res2", "res3", "res4", "res5", "pixel_embedding")
+        _require(
+            self.transformer_in_feature in features,
+            f"`task.model.transformer_in_feature` must be one of {features}.",
+            self.transformer_in_feature,
+        )
+        _require(
+            self.transformer_in_feature != "transformer_encoder" or self.which_pixel_decoder == "transformer_fpn",
+            '`task.model.transformer_in_feature` "transformer_encoder" needs `which_pixel_decoder` "transformer_fpn".',
+            self.which_pixel_decoder,
+        )
+
+    @property
+    def decoder_input(self) -> str:
+        """`transformer_in_feature` with "auto" resolved."""
+        if self.transformer_in_feature != "auto":
+            return self.transformer_in_feature
+        return "transformer_encoder" if self.which_pixel_decoder == "transformer_fpn" else "res5"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

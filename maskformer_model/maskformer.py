@@ -42,9 +42,12 @@ class MaskFormer(keras.Model):
         self.predictor = TransformerPredictor(config, in_channels=self._decoder_channels(), name="predictor")
 
     def _decoder_channels(self) -> int:
-        if self.config.which_pixel_decoder == "transformer_fpn":
-            return self.config.pixel_decoder_dim
-        return self.backbone.output_channels["res5"]
+        source = self.config.decoder_input
+        of_pixel_decoder = {
+            "transformer_encoder": self.config.pixel_decoder_dim,
+            "pixel_embedding": self.config.mask_dim,
+        }
+        return of_pixel_decoder.get(source) or self.backbone.output_channels[source]
 
     def call(self, image, training=None):
         outputs = self.outputs_with_features(image, training=training)
@@ -54,8 +57,8 @@ class MaskFormer(keras.Model):
         """`call`, plus what lies between: `features` by stage, `encoder_features` (or None) and `mask_features`."""
         features = self.backbone(image, training=training)
         mask_features, encoded = self.pixel_decoder(features, training=training)
-        memory = features["res5"] if encoded is None else encoded
-        predictions = self.predictor(memory, mask_features, training=training)
+        sources = {**features, "transformer_encoder": encoded, "pixel_embedding": mask_features}
+        predictions = self.predictor(sources[self.config.decoder_input], mask_features, training=training)
         return {
             **predictions[-1],
             "aux_outputs": predictions[:-1],
