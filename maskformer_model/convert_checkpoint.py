@@ -15,7 +15,14 @@ from typing import Any
 from maskformer_model.config import ExperimentConfig, ModelConfig, to_dict
 
 # What a checkpoint cannot contradict, because arrays do not show it.
-_NOT_SHOWN = ("num_heads", "dropout", "deep_supervision", "pre_norm", "enforce_input_projection")
+_NOT_SHOWN = (
+    "num_heads",
+    "dropout",
+    "deep_supervision",
+    "pre_norm",
+    "enforce_input_projection",
+    "transformer_in_feature",
+)
 _BACKBONE_NOT_SHOWN = ("norm", "drop_path_rate", "res5_multi_grid")
 
 

@@ -39,11 +39,12 @@ def infer_model_config(
     backbone = _backbone_values(arrays)
     if base is None and backbone.get("stem_type") == "deeplab":
         backbone["res5_multi_grid"] = [1, 2, 4]
-    config = merge(base or ModelConfig(), settings)
-    return merge(config, {"backbone": backbone, **_head_values(arrays, config)})
+    # In one piece, because rules hold between the settings and what the arrays show.
+    values = {**settings, **_head_values(arrays), "backbone": {**backbone, **settings.get("backbone", {})}}
+    return merge(base or ModelConfig(), values)
 
 
-def _head_values(arrays: Arrays, config: ModelConfig) -> dict[str, Any]:
+def _head_values(arrays: Arrays) -> dict[str, Any]:
     num_queries, hidden_dim = _shape(arrays, f"{_PREDICTOR}.query_embed.weight")
     encoder_layers = _count(arrays, rf"{re.escape(_ENCODER)}\.layers\.(\d+)\.")
     detr_layers = _count(arrays, rf"{re.escape(_PREDICTOR)}\.transformer\.encoder\.layers\.(\d+)\.")

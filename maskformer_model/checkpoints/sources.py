@@ -168,5 +168,5 @@ def golden_settings(golden: Mapping[str, Any]) -> dict[str, Any]:
         "dropout": options["DROPOUT"],
         "pre_norm": options["PRE_NORM"],
         "deep_supervision": options["DEEP_SUPERVISION"],
-        "enforce_input_projection": options["ENFORCE_INPUT_PROJ"],
+        "transformer_in_feature": options["TRANSFORMER_IN_FEATURE"],
     }

@@ -111,6 +111,7 @@ def test_the_architecture_follows_from_the_arrays(golden_dir, name):
         fpn_encoder_layers=head["TRANSFORMER_ENC_LAYERS"] if name == RESNET else 6,
         num_decoder_layers=options["DEC_LAYERS"],
         enforce_input_projection=options["ENFORCE_INPUT_PROJ"],
+        transformer_in_feature=options["TRANSFORMER_IN_FEATURE"],
     )
     checkpoint = read_checkpoint(str(golden_dir / name))
     assert infer_model_config(checkpoint.arrays, checkpoint.settings) == expected
