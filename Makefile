@@ -6,6 +6,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+DATA ?= ../shared/data/coco_panoptic
 PYTEST_ARGS ?=
 # In no lock: a CPU build, where pip is set up to find one, weighs a tenth of the build with CUDA.
 TORCH ?= torch==2.13.0
@@ -18,7 +19,7 @@ COMPILE_LOCK := $(BIN)/uv pip compile --quiet --no-header --no-annotate --no-emi
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-slow check lint env env-pipeline env-parity lock clean clean-env
+.PHONY: help demo overfit test test-slow check lint env env-pipeline env-parity lock clean clean-env
 
 help:  ## List the targets.
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r target text; do \
@@ -26,6 +27,11 @@ help:  ## List the targets.
 
 demo: env-pipeline  ## Run the pipeline on generated scenes, or with ARGS="--data DIR ...".
 	$(BIN)/python pipeline/run_local.py $(ARGS)
+
+# DATA is a folder in COCO's panoptic layout; the first eight of its train photos are learnt by heart.
+overfit: env-pipeline  ## Prove the whole path: learn eight photos of DATA=DIR by heart and score them.
+	$(BIN)/python pipeline/run_local.py --data "$(DATA)" --experiment coco_overfit --max_train_images 8 --evaluate_on_train \
+		--root runs/overfit $(ARGS)
 
 test: env  ## Run all tests but the slow ones (at most 10 minutes on two cores).
 	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
@@ -73,7 +79,7 @@ $(VENV)/project.installed: setup.py $(VENV)/build.installed
 
 lock: env  ## Write the locks anew, keeping versions where they still fit (UPGRADE="--upgrade" takes the newest).
 	$(COMPILE_LOCK) $(UPGRADE) setup.py --extra pipeline --extra imagenet --extra jax requirements/dev.in -o requirements/dev.lock
-	$(COMPILE_LOCK) -c requirements/dev.lock setup.py --extra pipeline -o requirements/pipeline.lock
+	$(COMPILE_LOCK) -c requirements/dev.lock setup.py --extra pipeline --extra imagenet -o requirements/pipeline.lock
 	$(COMPILE_LOCK) -c requirements/dev.lock setup.py -o requirements/train.lock
 	$(COMPILE_LOCK) -c requirements/dev.lock requirements/build.in -o requirements/build.lock
 	$(COMPILE_LOCK) -c requirements/dev.lock requirements/parity.in -o requirements/parity.lock

