@@ -56,7 +56,7 @@ class Scene:
 
 
 def draw_scene(generator: np.random.Generator, height_px: int, width_px: int) -> Scene:
-    """Draws a scene of 2 or 3 kinds of stuff and 2 to 6 things; a small frame may hold fewer.
+    """Draws a scene of 2 or 3 kinds of stuff and 2 to 5 things; a small frame may hold fewer.
 
     Args:
         generator: the only source of chance.
@@ -74,7 +74,7 @@ def draw_scene(generator: np.random.Generator, height_px: int, width_px: int) ->
         _paint_void(canvas)
     if generator.random() < _CROWD_PROBABILITY:
         _paint_crowd(canvas)
-    for _ in range(generator.integers(2, 7)):
+    for _ in range(generator.integers(2, 6)):
         _paint_thing(canvas)
     return canvas.scene()
 
@@ -320,9 +320,9 @@ def _shading(name: str, u: np.ndarray, v: np.ndarray, right: np.ndarray, down: n
     if name == "ball":
         return 1.25 - 0.5 * np.hypot(right + 0.35, down + 0.35)
     if name == "crate":
-        return 1 + 0.16 * np.sign(np.sin(2.2 * np.pi * u))
+        return 1 + 0.22 * np.sign(np.sin(2.2 * np.pi * u))
     if name == "tent":
-        return 1 + 0.14 * np.sign(u)
+        return 1 + 0.28 * np.sign(u)
     return np.ones_like(u)
 
 
