@@ -21,12 +21,12 @@ def run_fn(fn_args: FnArgs) -> None:
     Raises:
         KeyError: if the experiment is absent.
     """
+    if EXPERIMENT_KEY not in (fn_args.custom_config or {}):
+        raise KeyError(f"`custom_config` must hold {EXPERIMENT_KEY!r}. Received: {fn_args.custom_config}")
     from maskformer_model import config as config_lib
     from maskformer_model import examples, export, train
     from maskformer_model.categories import CategoryTable
 
-    if EXPERIMENT_KEY not in (fn_args.custom_config or {}):
-        raise KeyError(f"`custom_config` must hold {EXPERIMENT_KEY!r}. Received: {fn_args.custom_config}")
     config = config_lib.from_dict(json.loads(fn_args.custom_config[EXPERIMENT_KEY]))
     categories = CategoryTable.load(examples.categories_path(fn_args.train_files[0]))
     result = train.train(
