@@ -9,7 +9,7 @@ import threading
 
 import psutil
 
-_INTERVAL_S = 0.1
+_INTERVAL_S = 0.25  # Looking takes 3 ms where 80 processes run: one percent of a core.
 _BYTES_PER_MB = 1e6
 
 
