@@ -10,10 +10,10 @@ the reference trains with it and untrained models do produce ties. What the cost
 
 from __future__ import annotations
 
-import functools
-
 import keras
 from keras import ops
+
+from maskformer_model.compilation import compiled
 
 LARGEST_COST = 1e30  # Costs beyond are treated as not finite: sums of them would overflow float32.
 
@@ -48,23 +48,12 @@ def linear_sum_assignment(cost, valid_columns):
         raise ValueError(f"Rows and columns of `cost` must be static. Received shape: {tuple(cost.shape)}")
     if 0 in tuple(cost.shape):
         return -ops.ones_like(valid_columns, dtype="int32")
-    return ops.stop_gradient(_compiled_solver(keras.backend.backend())(cost, valid_columns))
+    return ops.stop_gradient(compiled(_solve)(cost, valid_columns))
 
 
 def _exact_float():
     """The widest float of the backend: sums of a few float32 costs are exact in float64, as they are in SciPy."""
     return "float32" if keras.backend.backend() == "jax" else "float64"
-
-
-@functools.cache
-def _compiled_solver(backend):
-    """Returns `_solve`, compiled where the backend would otherwise run the loop one operation at a time."""
-    if backend != "tensorflow":
-        return _solve
-    import tensorflow as tf
-
-    # The one place that names a backend: an iteration costs 6 us in a TensorFlow graph and 0.3 us under XLA.
-    return tf.function(_solve, jit_compile=True, autograph=False)
 
 
 def _solve(cost, valid_columns):

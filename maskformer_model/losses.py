@@ -57,11 +57,12 @@ def maskformer_losses(
     for index, (layer, query) in enumerate(zip(layers, queries, strict=True)):
         suffix = f"_{index}" if index < len(layers) - 1 else ""
         class_sum = class_loss_sum(layer["class_logits"], query, segment_classes, config.background_cls_weight)
-        focal_sum, dice_sum = _mask_loss_sums(layer["mask_logits"], query, segment_map)
+        mask_logits = ops.cast(layer["mask_logits"], "float32")
+        mask_sums = mask_loss.matched_mask_loss_sums(mask_logits, segment_map, query)
         poison = ops.where(finite[index], 1.0, float("nan"))
         losses[f"loss_ce{suffix}"] = poison * config.class_weight * class_sum / class_weight_sum
-        losses[f"loss_mask{suffix}"] = poison * config.mask_weight * focal_sum / num_masks
-        losses[f"loss_dice{suffix}"] = poison * config.dice_weight * dice_sum / num_masks
+        losses[f"loss_mask{suffix}"] = poison * config.mask_weight * mask_sums[0] / num_masks
+        losses[f"loss_dice{suffix}"] = poison * config.dice_weight * mask_sums[1] / num_masks
     return losses
 
 
@@ -139,18 +140,3 @@ def class_loss_sum(class_logits, matched_query, segment_classes, background_cls_
     log_probs = ops.log_softmax(class_logits, axis=-1)
     loss = -ops.take_along_axis(log_probs, ops.expand_dims(target_class, 2), axis=2)[:, :, 0]
     return ops.sum(ops.where(is_matched, 1.0, background_cls_weight) * loss)
-
-
-def _mask_loss_sums(mask_logits, matched_query, segment_map):
-    """Returns the focal and dice losses of all matched masks, summed."""
-    batch, num_targets = ops.shape(matched_query)
-    shape = ops.shape(mask_logits)
-    image = ops.broadcast_to(ops.expand_dims(ops.arange(batch, dtype="int32"), 1), (batch, num_targets))
-    target = ops.where(matched_query >= 0, ops.arange(num_targets, dtype="int32"), -1)
-    rows = ops.reshape(image * shape[1] + ops.maximum(matched_query, 0), (-1,))
-    flat = ops.reshape(mask_logits, (shape[0] * shape[1], shape[2], shape[3]))
-    matched = ops.cast(ops.take(flat, rows, axis=0), "float32")
-    focal, dice = mask_loss.exact_mask_losses(
-        matched, segment_map, ops.reshape(image, (-1,)), ops.reshape(target, (-1,))
-    )
-    return ops.sum(focal), ops.sum(dice)

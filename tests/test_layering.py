@@ -32,9 +32,9 @@ WITH_TENSORFLOW = {
     "segment_targets",
     "train",
 }
-# Here a function may reach for TensorFlow, the module itself imports without it: XLA around the assignment, and the sum
-# of gradients over replicas.
-WITH_LATE_TENSORFLOW = {"assignment", "optimizer"}
+# Here a function may reach for TensorFlow, the module itself imports without it: XLA around the matcher and the mask
+# loss, and the sum of gradients over replicas.
+WITH_LATE_TENSORFLOW = {"compilation", "optimizer"}
 
 
 def imported_names(source: str, package: str, *, only_at_import: bool = False) -> Iterator[str]:
