@@ -14,7 +14,7 @@ from typing import Any
 
 from keras import ops
 
-from maskformer_model import inference, preprocessing
+from maskformer_model import inference, normalization, preprocessing
 
 Tensor = Any  # A tensor of the Keras backend in use.
 
@@ -53,7 +53,7 @@ def augmented_logits(
     class_logits, mask_logits = [], []
     for shortest_edge_px in shortest_edges_px:
         view_size_px = preprocessing.resized_size(height_px, width_px, shortest_edge_px, max_size_px)
-        view = preprocessing.normalize(preprocessing.resize_image(photo, view_size_px)[None])
+        view = normalization.normalize(preprocessing.resize_image(photo, view_size_px)[None])
         for is_flipped in (False, True) if flip else (False,):
             outputs = network(ops.flip(view, axis=2) if is_flipped else view)
             masks = inference.resize_logits(

@@ -18,7 +18,8 @@ from maskformer_model import inference
 from maskformer_model.categories import CategoryTable
 from maskformer_model.config import ExperimentConfig, to_dict
 from maskformer_model.maskformer import MaskFormer
-from maskformer_model.preprocessing import decode_image, normalize, resize_for_inference
+from maskformer_model.normalization import normalize
+from maskformer_model.preprocessing import decode_image, resize_for_inference
 
 EXTRA_ASSETS_FOLDER = "assets.extra"  # TensorFlow Serving's name for files that travel with a model.
 CATEGORIES_FILE = "categories.json"

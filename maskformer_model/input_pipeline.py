@@ -3,7 +3,7 @@
 A batch is a dict, documented at `make_dataset`; the masks of a photo travel as one map of small numbers. Everything
 random follows from `seed` and from the position of the example in the stream, so the same call gives the same batches
 on any number of threads. What a record holds is defined in `examples.py`, the random changes in `augmentation.py`;
-pixels are normalised inside the model's graph (`preprocessing.normalize`).
+pixels are normalised inside the model's graph (`normalization.normalize`).
 """
 
 from __future__ import annotations

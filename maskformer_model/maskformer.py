@@ -19,7 +19,7 @@ from maskformer_model.transformer import Decoder, Encoder, sine_position_embeddi
 class MaskFormer(keras.Model):
     """The whole network.
 
-    `call(image)`: `[batch, height, width, 3]` float, normalised (see `preprocessing.normalize`) -> dict with
+    `call(image)`: `[batch, height, width, 3]` float, normalised (see `normalization.normalize`) -> dict with
 
     - `class_logits`: `[batch, queries, classes + 1]`; the last class is "no object";
     - `mask_logits`: `[batch, queries, height / 4, width / 4]`, sizes rounded up;

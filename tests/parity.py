@@ -124,11 +124,11 @@ class _Run:
         import tensorflow as tf
 
         from maskformer_model import losses
-        from maskformer_model.preprocessing import normalize
+        from maskformer_model.normalization import normalize
 
         variables = [variable.value for variable in self.network.trainable_variables]
 
-        @tf.function
+        @tf.function(autograph=False)
         def compute():
             image, valid_size_px, segment_map, segment_classes = self.batch
             with tf.GradientTape() as tape:
@@ -146,7 +146,7 @@ class _Run:
                 "gradients": [tf.convert_to_tensor(gradient) for gradient in gradients],
             }
 
-        @tf.function
+        @tf.function(autograph=False)
         def apply(gradients):
             self.optimizer.apply(gradients, self.network.trainable_variables)
 

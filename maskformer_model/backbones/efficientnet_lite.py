@@ -16,7 +16,7 @@ from keras import ops
 from maskformer_model.config import BackboneConfig
 from maskformer_model.convolution import FrozenBatchNorm
 
-PIXEL_MEAN = (123.675, 116.28, 103.53)  # What `preprocessing.normalize` subtracts ...
+PIXEL_MEAN = (123.675, 116.28, 103.53)  # What `normalization.normalize` subtracts ...
 PIXEL_STD = (58.395, 57.12, 57.375)  # ... and divides by.
 _OWN_MEAN, _OWN_STD = 127.0, 128.0
 _STEM_CHANNELS = 32

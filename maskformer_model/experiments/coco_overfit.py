@@ -13,7 +13,7 @@ from maskformer_model.experiments import coco_small
 def experiment() -> ExperimentConfig:
     """See the module's docstring."""
     config = coco_small.experiment()
-    optimizer = dataclasses.replace(config.trainer.optimizer, drop_steps=(1600,))
-    trainer = dataclasses.replace(config.trainer, train_steps=2000, steps_per_loop=100, optimizer=optimizer)
+    optimizer = dataclasses.replace(config.trainer.optimizer, drop_steps=(800,))
+    trainer = dataclasses.replace(config.trainer, train_steps=1000, steps_per_loop=100, optimizer=optimizer)
     changes = {"task": {"train_data": {"parser": {"augmentation": "none", "max_targets": 16}}}}
     return merge(dataclasses.replace(config, trainer=trainer), changes)

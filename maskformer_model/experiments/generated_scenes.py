@@ -1,14 +1,17 @@
 """The embedded default: generated scenes, a model that two CPU cores train in minutes.
 
-The final architecture in small: a ResNet-18 of a quarter of the width with trained batch norm (there are no pretrained
-weights to freeze), one encoder layer, three decoder layers with deep supervision, the reference's losses.
+The final architecture in small: EfficientNet-Lite0 with its ImageNet weights, one encoder layer, three decoder layers
+with deep supervision. The decoder attends to the mask features, because a 96 px scene has only nine cells at stride 32,
+and classes weigh double, because shapes are harder to tell than to outline.
 """
 
+from maskformer_model.checkpoints.efficientnet_weights import PACKAGE
 from maskformer_model.config import (
     BackboneConfig,
     DataConfig,
     ExperimentConfig,
     InferenceConfig,
+    LossConfig,
     ModelConfig,
     OptimizerConfig,
     ParserConfig,
@@ -23,7 +26,7 @@ def experiment() -> ExperimentConfig:
     """See the module's docstring."""
     parser = ParserConfig(
         augmentation="lsj",
-        scale_range=(0.7, 1.5),
+        scale_range=(0.8, 1.5),
         output_size=(SIZE_PX, SIZE_PX),
         min_sizes_px=(SIZE_PX,),
         max_size_px=SIZE_PX,
@@ -32,9 +35,7 @@ def experiment() -> ExperimentConfig:
     return ExperimentConfig(
         task=TaskConfig(
             model=ModelConfig(
-                backbone=BackboneConfig(
-                    depth=18, stem_channels=16, res2_channels=16, bottleneck_channels=16, norm="batch"
-                ),
+                backbone=BackboneConfig(type="efficientnet_lite0"),
                 num_queries=20,
                 hidden_dim=64,
                 pixel_decoder_dim=64,
@@ -44,8 +45,10 @@ def experiment() -> ExperimentConfig:
                 dropout=0.0,
                 fpn_encoder_layers=1,
                 num_decoder_layers=3,
+                transformer_in_feature="pixel_embedding",
             ),
-            train_data=DataConfig(global_batch_size=16, cache=True, parser=parser),
+            losses=LossConfig(class_weight=2.0),
+            train_data=DataConfig(global_batch_size=8, cache=True, parser=parser),
             validation_data=DataConfig(global_batch_size=16, drop_remainder=False, parser=parser),
             inference=InferenceConfig(
                 object_mask_threshold=0.5,
@@ -54,16 +57,17 @@ def experiment() -> ExperimentConfig:
                 max_size_px=SIZE_PX,
                 size_divisibility=SIZE_PX,
             ),
+            init_checkpoint=PACKAGE,
         ),
         trainer=TrainerConfig(
-            train_steps=2400,
+            train_steps=1700,
             steps_per_loop=100,
             optimizer=OptimizerConfig(
-                learning_rate=1e-3,
-                backbone_multiplier=1.0,
+                learning_rate=7e-4,
+                backbone_multiplier=0.3,
                 clip_norm=1.0,
                 schedule="step",
-                drop_steps=(1900,),
+                drop_steps=(1400,),
                 warmup_steps=50,
                 warmup_factor=0.01,
                 ema_momentum=0.99,

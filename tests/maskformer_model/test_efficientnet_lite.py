@@ -5,7 +5,7 @@ import importlib.util
 import numpy as np
 import pytest
 
-from maskformer_model import preprocessing
+from maskformer_model import normalization
 from maskformer_model.backbones import efficientnet_lite
 from maskformer_model.backbones.registry import build_backbone
 from maskformer_model.checkpoints import efficientnet_weights
@@ -45,11 +45,11 @@ def test_frozen_batch_norm_has_nothing_to_train_but_batch_norm_has():
 
 
 def test_own_normalisation_is_the_inverse_of_the_shared_one():
-    assert efficientnet_lite.PIXEL_MEAN == preprocessing.PIXEL_MEAN_RGB
-    assert efficientnet_lite.PIXEL_STD == preprocessing.PIXEL_STD_RGB
+    assert efficientnet_lite.PIXEL_MEAN == normalization.PIXEL_MEAN_RGB
+    assert efficientnet_lite.PIXEL_STD == normalization.PIXEL_STD_RGB
     pixels = np.array([255, 127, 191], np.float32)
     np.testing.assert_allclose(
-        efficientnet_lite.to_own_normalization(preprocessing.normalize(pixels[None, None, None])[0, 0, 0]),
+        efficientnet_lite.to_own_normalization(normalization.normalize(pixels[None, None, None])[0, 0, 0]),
         [1, 0, 0.5],
         atol=1e-6,
     )
@@ -75,7 +75,7 @@ def test_features_equal_those_of_pytorch():
     expected = features_by_torch(torch, (pixels - 127) / 128)
     backbone = make_backbone()
     efficientnet_weights.load_imagenet_weights(backbone)
-    features = backbone(preprocessing.normalize(pixels))
+    features = backbone(normalization.normalize(pixels))
     for name, value in expected.items():
         np.testing.assert_allclose(features[name], value, atol=1e-4 * np.abs(value).max())
 
