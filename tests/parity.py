@@ -70,7 +70,7 @@ def compare_folder(folder: pathlib.Path) -> list[Row]:
     run.apply()  # The last step of the trajectory is taken as well.
     rows = [
         *_output_rows(first["outputs"], run.expected),
-        _assignment_row(first["queries"], run.expected),
+        _assignment_row(first["queries"], run.expected, run.batch),
         *_loss_rows(steps[0], run.golden["trajectory"][0]),
         _gradient_row(run, folder),
         _group_row(run),
@@ -218,21 +218,47 @@ def _output_rows(outputs: dict[str, Any], expected: dict[str, Any]) -> list[Row]
     return rows
 
 
-def _assignment_row(queries: list[Any], expected: dict[str, Any]) -> Row:
-    """How many targets have another query than the official matcher gives them, over all layers and images."""
+def _assignment_row(queries: list[Any], expected: dict[str, Any], batch: tuple[Any, ...]) -> Row:
+    """How many targets have another query than the official matcher gives them, over all layers and images.
+
+    Targets of one class whose masks are equal at the predictions' resolution (small ones are often all empty there)
+    cost the same for every query. Which of them takes which query, or none where queries are short, is decided by the
+    last bit of the official costs; they are compared as a set, and the note says how many pairs that concerns.
+    """
     import numpy as np
 
-    differing = total = 0
-    for layer, query in enumerate(np.asarray(query) for query in queries):
-        for image in range(len(query)):
+    _, _, segment_map, segment_classes = batch
+    size = expected["pred_masks"].shape[2:]
+    differing = swapped = total = 0
+    for layer, layer_queries in enumerate(np.asarray(query) for query in queries):
+        for image, query in enumerate(layer_queries):
             prefix = f"match.layer_{layer}.image_{image}"
-            wanted = np.full(query.shape[1], -1)
+            wanted = np.full(query.shape, -1)
             wanted[expected[f"{prefix}.target"]] = expected[f"{prefix}.query"]
-            differing += int((query[image] != wanted).sum())
+            found, ordered = query.copy(), wanted.copy()
+            for group in _interchangeable_targets(segment_map[image], segment_classes[image], size):
+                found[group], ordered[group] = np.sort(query[group]), np.sort(wanted[group])
+            differing += int((found != ordered).sum())
+            swapped += int((query != wanted).sum())
             total += int((wanted >= 0).sum())
     num_layers = sum(name.endswith("image_0.query") for name in expected)
     note = f"{total} pairs in {len(queries)} layers"
+    if swapped > differing:
+        note += f"; {swapped - differing} differ only among targets that cost the same for every query"
     return Row("assignments", differing if len(queries) == num_layers else float("nan"), 0, note)
+
+
+def _interchangeable_targets(segment_map: Any, segment_classes: Any, size: tuple[int, int]) -> list[list[int]]:
+    """Groups of targets that no cost can tell apart: one class, and one mask at the matcher's resolution."""
+    import numpy as np
+
+    rows, columns = (np.arange(out) * full // out for out, full in zip(size, segment_map.shape, strict=True))
+    nearest = segment_map[rows[:, None], columns[None]]
+    groups: dict[tuple[int, bytes], list[int]] = {}
+    for target, class_index in enumerate(segment_classes):
+        if class_index >= 0:
+            groups.setdefault((int(class_index), (nearest == target + 1).tobytes()), []).append(target)
+    return list(groups.values())
 
 
 def _loss_rows(terms: dict[str, float], expected: dict[str, float]) -> list[Row]:

@@ -81,15 +81,34 @@ def test_outputs_that_only_one_side_has_do_not_pass():
     }
 
 
-def test_assignments_are_counted_over_layers_and_images():
-    expected = {}
+def assignment_case(segment_map, classes, official):
+    """One image of 4x4 px, predicted at 2x2, whose official assignment is the same in both layers."""
+    expected = {"pred_masks": np.zeros((1, 5, 2, 2))}
     for layer in range(2):
-        expected |= {f"match.layer_{layer}.image_0.query": np.array([3, 1])}
-        expected |= {f"match.layer_{layer}.image_0.target": np.array([1, 0])}
-    right, wrong = np.array([[1, 3, -1]]), np.array([[1, 2, -1]])
-    assert parity._assignment_row([right, right], expected).difference == 0
-    assert parity._assignment_row([right, wrong], expected).difference == 1
-    assert not parity._assignment_row([right], expected).passed
+        matched = np.flatnonzero(np.array(official) >= 0)
+        expected[f"match.layer_{layer}.image_0.target"] = matched
+        expected[f"match.layer_{layer}.image_0.query"] = np.array(official)[matched]
+    return expected, (None, None, np.array([segment_map]), np.array([classes]))
+
+
+def test_assignments_are_counted_over_layers_and_images():
+    quadrants = np.kron([[1, 2], [3, 0]], np.ones((2, 2), int))
+    expected, batch = assignment_case(quadrants, [7, 7, 7, -1], [1, 3, 0, -1])
+    right, wrong = np.array([[1, 3, 0, -1]]), np.array([[3, 1, 0, -1]])
+    assert parity._assignment_row([right, right], expected, batch).difference == 0
+    assert parity._assignment_row([right, wrong], expected, batch).difference == 2
+    assert not parity._assignment_row([right], expected, batch).passed
+
+
+def test_only_targets_of_one_class_and_one_small_mask_may_swap_their_queries():
+    specks = np.zeros((4, 4), int)
+    specks[1, 1], specks[3, 1], specks[1, 3] = 1, 2, 3  # All between the pixels that the matcher samples.
+    expected, batch = assignment_case(specks, [7, 7, 8], [1, -1, 2])
+    row = parity._assignment_row([np.array([[-1, 1, 2]])] * 2, expected, batch)
+    assert row.passed
+    assert "4 differ only among targets that cost the same" in row.note
+    assert parity._assignment_row([np.array([[2, -1, 1]])] * 2, expected, batch).difference == 4
+    assert parity._assignment_row([np.array([[0, -1, 2]])] * 2, expected, batch).difference == 2  # One in each layer.
 
 
 def test_a_folder_that_lacks_a_file_is_named(tmp_path, capsys):
