@@ -72,6 +72,8 @@ def matched_mask_loss_sums(mask_logits, segment_map, matched_query):
 
     @ops.custom_gradient
     def sums(logits):
+        logits = ops.stop_gradient(logits)
+
         def gradient(*args, upstream=None):
             # TensorFlow and JAX pass what flows back by position, PyTorch by name.
             flow = args[0] if upstream is None else upstream
