@@ -1,0 +1,175 @@
+"""The network's shapes, sizes and options; that its numbers are the official ones is `test_parity`'s business."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from maskformer_model.config import BackboneConfig, ModelConfig
+from maskformer_model.convolution import ConvNorm
+from maskformer_model.maskformer import MaskFormer
+from maskformer_model.pixel_decoder import resize_nearest_like
+from maskformer_model.transformer import Attention, sine_position_embedding
+
+TINY = ModelConfig(
+    backbone=BackboneConfig(depth=18, stem_channels=8, res2_channels=8, bottleneck_channels=8),
+    num_classes=5,
+    num_queries=7,
+    hidden_dim=32,
+    pixel_decoder_dim=32,
+    mask_dim=32,
+    num_heads=4,
+    feedforward_dim=48,
+    fpn_encoder_layers=1,
+    num_decoder_layers=3,
+)
+IMAGE = np.random.default_rng(0).normal(size=(2, 64, 96, 3)).astype(np.float32)
+
+
+def network(**changes):
+    keras.utils.set_random_seed(0)
+    return MaskFormer(dataclasses.replace(TINY, **changes))
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    net = network()
+    return net, net(IMAGE)
+
+
+def test_every_layer_predicts_classes_and_masks_at_stride_4(tiny):
+    outputs = tiny[1]
+    assert [tuple(layer["class_logits"].shape) for layer in (outputs, *outputs["aux_outputs"])] == [(2, 7, 6)] * 3
+    assert [tuple(layer["mask_logits"].shape) for layer in (outputs, *outputs["aux_outputs"])] == [(2, 7, 16, 24)] * 3
+
+
+def test_a_graph_of_unknown_size_gives_the_eager_answer(tiny):
+    net, outputs = tiny
+    graph = tf.function(lambda image: net(image), input_signature=[tf.TensorSpec([None, None, None, 3])])
+    np.testing.assert_allclose(graph(IMAGE)["mask_logits"], outputs["mask_logits"], atol=1e-4)
+    odd = graph(IMAGE[:, :33, :47])
+    assert tuple(odd["mask_logits"].shape) == (2, 7, 9, 12)
+
+
+@pytest.mark.slow
+def test_xla_gives_the_eager_answer(tiny):
+    net, outputs = tiny
+    compiled = tf.function(lambda image: net(image), jit_compile=True)
+    np.testing.assert_allclose(compiled(IMAGE)["class_logits"], outputs["class_logits"], atol=1e-4)
+
+
+def test_an_image_s_answer_does_not_depend_on_its_neighbour(tiny):
+    net, outputs = tiny
+    np.testing.assert_allclose(net(IMAGE[:1])["mask_logits"], outputs["mask_logits"][:1], atol=1e-4)
+
+
+def test_saved_weights_give_the_same_answer(tiny, tmp_path):
+    net, outputs = tiny
+    net.save_weights(tmp_path / "w.weights.h5")
+    other = MaskFormer(TINY)
+    other(IMAGE)
+    other.load_weights(tmp_path / "w.weights.h5")
+    np.testing.assert_array_equal(other(IMAGE)["class_logits"], outputs["class_logits"])
+
+
+def parameters(net):
+    net(np.zeros((1, 64, 64, 3), np.float32))
+    return sum(int(np.prod(weight.shape)) for weight in net.trainable_weights)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"which_pixel_decoder": "fpn"},
+        {"fpn_encoder_layers": 2},
+        {"detr_encoder_layers": 1},
+        {"num_decoder_layers": 2},
+        {"num_queries": 8},
+        {"hidden_dim": 64},
+        {"mask_dim": 64},
+        {"feedforward_dim": 64},
+        {"enforce_input_projection": True},
+        {"pre_norm": True},
+        {"transformer_in_feature": "res4"},
+    ],
+    ids=str,
+)
+def test_an_option_that_shapes_the_network_changes_its_parameters(tiny, change):
+    assert parameters(network(**change)) != parameters(tiny[0])
+
+
+@pytest.mark.parametrize("change", [{"num_heads": 8}, {"transformer_in_feature": "pixel_embedding"}], ids=str)
+def test_an_option_without_parameters_changes_the_answer(tiny, change):
+    assert np.abs(network(**change)(IMAGE)["class_logits"] - tiny[1]["class_logits"]).max() > 1e-3
+
+
+def test_without_deep_supervision_the_final_answer_stays(tiny):
+    net = network(deep_supervision=False)
+    net(IMAGE)
+    net.set_weights(tiny[0].get_weights())
+    assert net(IMAGE)["aux_outputs"] == []
+    np.testing.assert_allclose(net(IMAGE)["mask_logits"], tiny[1]["mask_logits"], atol=1e-5)
+
+
+def test_dropout_acts_in_training_only(tiny):
+    net, outputs = tiny
+    assert np.abs(net(IMAGE, training=True)["class_logits"] - outputs["class_logits"]).max() > 1e-3
+    np.testing.assert_array_equal(net(IMAGE, training=False)["class_logits"], outputs["class_logits"])
+
+
+@pytest.mark.slow
+def test_the_published_r50_has_its_published_size():
+    net = MaskFormer(ModelConfig(num_classes=133))
+    assert parameters(net) == 45_012_038
+    assert sum(int(np.prod(weight.shape)) for weight in net.non_trainable_weights) == 106_240
+
+
+def test_a_network_without_classes_is_refused():
+    with pytest.raises(ValueError, match="num_classes"):
+        MaskFormer(ModelConfig())
+
+
+def test_positions_count_from_one_and_end_at_two_pi():
+    # Two rows of one column, four channels: y as (sin, cos) and x as (sin, cos).
+    embedding = np.asarray(sine_position_embedding(2, 1, 4))
+    expected = [[np.sin(np.pi), np.cos(np.pi), 0.0, 1.0], [0.0, 1.0, 0.0, 1.0]]
+    np.testing.assert_allclose(embedding, expected, atol=1e-5)
+
+
+def test_query_key_and_value_start_as_one_xavier_matrix():
+    attention = Attention(256, 8, 0.0)
+    attention(np.zeros((1, 2, 256)), np.zeros((1, 3, 256)), np.zeros((1, 3, 256)))
+    for projection in (attention.query, attention.key, attention.value):
+        kernel = projection.kernel.numpy()
+        assert 0.0760 < np.abs(kernel).max() <= np.sqrt(6 / 1024)
+        assert not projection.bias.numpy().any()
+
+
+def test_nearest_resizing_floors_as_pytorch_does():
+    column = np.arange(14, dtype=np.float32).reshape(1, 14, 1, 1)
+    resized = np.asarray(resize_nearest_like(column, np.zeros((1, 27, 1, 1))))[0, :, 0, 0]
+    np.testing.assert_array_equal(resized, [index * 14 // 27 for index in range(27)])
+
+
+def test_a_stride_2_convolution_pads_both_sides_alike():
+    layer = ConvNorm(1, 3, stride=2, kernel_initializer="ones")
+    row = np.arange(1, 5, dtype=np.float32).reshape(1, 1, 4, 1)
+    # Windows (0, 1, 2) and (2, 3, 4); "same" padding would take (1, 2, 3) and (3, 4, 0).
+    np.testing.assert_array_equal(np.asarray(layer(row))[0, 0, :, 0], [3.0, 9.0])
+
+
+def test_a_frozen_norm_scales_by_its_statistics_and_is_not_trained():
+    layer = ConvNorm(1, 1, norm="frozen_batch", kernel_initializer="ones")
+    layer(np.zeros((1, 1, 1, 1)))
+    for weight, value in zip(
+        (layer.norm.gamma, layer.norm.beta, layer.norm.moving_mean, layer.norm.moving_variance),
+        (3, 1, 2, 4),
+        strict=True,
+    ):
+        weight.assign([value])
+    # (6 - 2) / sqrt(4) * 3 + 1
+    assert float(np.asarray(layer(np.full((1, 1, 1, 1), 6.0)))[0, 0, 0, 0]) == pytest.approx(7.0, rel=1e-4)
+    assert len(layer.trainable_weights) == 1
