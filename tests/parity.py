@@ -325,20 +325,15 @@ def _change_row(run: _Run, folder: pathlib.Path) -> Row:
     import numpy as np
 
     gradients = np.load(folder / "gradients_step0.npz")
-    global_norm = np.linalg.norm([np.linalg.norm(gradients[name]) for name in gradients.files])
-    error = moved = 0.0
-    counted = total = 0
+    norms = {name: float(np.linalg.norm(gradients[name])) for name in gradients.files}
+    # Adam moves a parameter however small its gradient is: where that is rounding error alone, so is the move.
+    floor = GRADIENT_FLOOR * float(np.linalg.norm(list(norms.values())))
     after = np.load(folder / "weights_after.npz")
-    for weight in run.weights:
-        if weight.name not in after.files:
-            continue
-        # Adam moves every entry alike, however small its gradient: where that is rounding error, so is the move.
-        counts = np.abs(gradients[weight.name]) > GRADIENT_FLOOR * global_norm
-        error += float(np.square(weight.read() - after[weight.name], dtype=np.float64)[counts].sum())
-        moved += float(np.square(after[weight.name] - run.initial[weight.name], dtype=np.float64)[counts].sum())
-        counted, total = counted + int(counts.sum()), total + counts.size
-    note = f"change over {len(run.golden['trajectory'])} steps, {counted / total:.1%} of the values"
-    return Row("final weights", float(np.sqrt(error / moved)), CHANGE_BAR, note)
+    counted = [weight for weight in run.weights if norms.get(weight.name, 0.0) > floor]
+    error = [np.linalg.norm(weight.read() - after[weight.name]) for weight in counted]
+    moved = [np.linalg.norm(after[weight.name] - run.initial[weight.name]) for weight in counted]
+    note = f"change over {len(run.golden['trajectory'])} steps, {len(counted)} of {len(norms)} parameters"
+    return Row("final weights", float(np.linalg.norm(error) / np.linalg.norm(moved)), CHANGE_BAR, note)
 
 
 def _channels_first(value: Any) -> Any:
