@@ -88,7 +88,8 @@ class InvertedResidual(keras.layers.Layer):
         super().__init__(**kwargs)
         self._channels = (in_channels, in_channels * expansion, out_channels)
         self._adds_input = stride == 1 and in_channels == out_channels
-        self.expand_conv = self.expand_norm = None
+        self.expand_conv: keras.layers.Layer | None = None
+        self.expand_norm: keras.layers.Layer | None = None
         if expansion > 1:
             self.expand_conv = _convolution(in_channels * expansion, 1, 1, "expand_conv")
             self.expand_norm = _norm(norm, "expand_norm")
@@ -107,7 +108,7 @@ class InvertedResidual(keras.layers.Layer):
     def build(self, input_shape):
         """Makes the weights; heights and widths may be unknown."""
         in_channels, hidden_channels, out_channels = self._channels
-        if self.expand_conv is not None:
+        if self.expand_conv is not None and self.expand_norm is not None:
             self.expand_conv.build((None, None, None, in_channels))
             self.expand_norm.build((None, None, None, hidden_channels))
         self.depthwise_conv.build((None, None, None, hidden_channels))
@@ -118,7 +119,7 @@ class InvertedResidual(keras.layers.Layer):
     def call(self, features, training=None):
         """`[batch, height, width, in_channels]` -> `[batch, ceil(height / stride), ..., out_channels]`."""
         hidden = features
-        if self.expand_conv is not None:
+        if self.expand_conv is not None and self.expand_norm is not None:
             hidden = ops.relu6(self.expand_norm(self.expand_conv(hidden), training=training))
         hidden = ops.relu6(self.depthwise_norm(self.depthwise_conv(hidden), training=training))
         hidden = self.project_norm(self.project_conv(hidden), training=training)
@@ -142,8 +143,8 @@ class EfficientNetLite0(keras.layers.Layer):
         norm = config.norm
         self.stem_conv = _convolution(_STEM_CHANNELS, 3, 2, "stem_conv")
         self.stem_norm = _norm(norm, "stem_norm")
-        self.blocks = []
-        self._output_names = []
+        self.blocks: list[InvertedResidual] = []
+        self._output_names: list[str] = []
         channels = _STEM_CHANNELS
         for stage in _STAGES:
             for repeat in range(stage.repeats):

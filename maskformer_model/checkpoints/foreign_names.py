@@ -170,8 +170,8 @@ def _stack_parts(arrays: Arrays) -> dict[str, np.ndarray]:
     stacked = {name: array for name, array in arrays.items() if not _PART.match(name)}
     parts = {match[1] for match in map(_PART.match, arrays) if match}
     for name in parts:
-        pieces = [arrays.get(f"{name}#{part}") for part in range(3)]
-        if any(piece is None for piece in pieces):
+        pieces = [arrays[f"{name}#{part}"] for part in range(3) if f"{name}#{part}" in arrays]
+        if len(pieces) < 3:
             raise ValueError(f"A checkpoint must hold query, key and value of an attention. Missing for: `{name}`")
         stacked[name] = np.concatenate(pieces)
     return stacked
