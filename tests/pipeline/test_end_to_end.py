@@ -194,3 +194,13 @@ def test_a_setting_that_cannot_be_trained_fails_in_the_trainer_and_leaves_what_s
     assert (status, summary["failure"]["component"]) == (1, "Trainer")
     assert "`task.model.num_classes` must be 0" in summary["failure"]["reason"]
     assert versions(root) == before
+
+
+@pytest.mark.slow
+def test_metadata_that_cannot_be_read_fails_the_run_in_words(root, tmp_path):
+    shutil.copytree(root / "data", tmp_path / "data")
+    (tmp_path / "metadata.sqlite").write_text("not a database, " * 100)
+    status, summary = run(tmp_path)
+    assert (status, summary["state"]) == (1, "failed")
+    assert "database" in summary["failure"]["reason"]
+    assert "Traceback" not in summary["failure"]["reason"]
