@@ -7,6 +7,8 @@ their output to the transformer decoder as well.
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -34,7 +36,7 @@ class PixelDecoder(keras.layers.Layer):
                 config.pre_norm,
                 name="encoder",
             )
-        normed = {"norm": "group"}
+        normed: dict[str, Any] = {"norm": "group"}
         # Level k reads stage res{k + 1}; the coarsest level has no adapter, because nothing is added to it.
         self.adapters = [ConvNorm(dim, 1, name=f"adapter_{level}", **normed) for level in (1, 2, 3)]
         self.fusions = [ConvNorm(dim, 3, activation="relu", name=f"layer_{level}", **normed) for level in (1, 2, 3, 4)]

@@ -6,6 +6,8 @@ Depths 18 and 34 stack basic blocks, 50 and more stack bottlenecks. `stem_type="
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -59,7 +61,11 @@ class Stem(keras.layers.Layer):
 
     def __init__(self, config: BackboneConfig, **kwargs):
         super().__init__(**kwargs)
-        options = {"norm": config.norm, "activation": "relu", "kernel_initializer": msra_fan_out_normal()}
+        options: dict[str, Any] = {
+            "norm": config.norm,
+            "activation": "relu",
+            "kernel_initializer": msra_fan_out_normal(),
+        }
         channels = config.stem_channels
         if config.stem_type == "basic":
             self.convolutions = [ConvNorm(channels, 7, stride=2, name="conv1", **options)]
@@ -94,14 +100,14 @@ class ResidualBlock(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        options = {"norm": norm, "kernel_initializer": msra_fan_out_normal()}
+        options: dict[str, Any] = {"norm": norm, "kernel_initializer": msra_fan_out_normal()}
         if bottleneck_channels is None:
             self.convolutions = [
                 ConvNorm(out_channels, 3, stride=stride, dilation=dilation, activation="relu", name="conv1", **options),
                 ConvNorm(out_channels, 3, name="conv2", **options),
             ]
         else:
-            middle = {"stride": stride, "dilation": dilation, "activation": "relu"}
+            middle: dict[str, Any] = {"stride": stride, "dilation": dilation, "activation": "relu"}
             self.convolutions = [
                 ConvNorm(bottleneck_channels, 1, activation="relu", name="conv1", **options),
                 ConvNorm(bottleneck_channels, 3, name="conv2", **middle, **options),
