@@ -93,7 +93,7 @@ def parameters(net):
         {"feedforward_dim": 64},
         {"enforce_input_projection": True},
         {"pre_norm": True},
-        {"transformer_in_feature": "res4"},
+        {"transformer_in_feature": "res3"},
     ],
     ids=str,
 )
