@@ -22,6 +22,7 @@ def make_schedule(config: OptimizerConfig, train_steps: int) -> WarmupSchedule:
     )
 
 
+@keras.saving.register_keras_serializable(package="maskformer_model")
 class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
     """A constant, stepwise or polynomial rate behind a linear warm-up.
 

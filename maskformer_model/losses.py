@@ -11,13 +11,13 @@ its query was matched: whoever trains looks at the total and decides. The matche
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from keras import ops
 
-from maskformer_model import assignment, mask_loss, matcher
+from maskformer_model import assignment, mask_loss, matcher, point_loss
 from maskformer_model.config import LossConfig
+from maskformer_model.replicas import sum_over_replicas
 
 OFFICIAL_WEIGHTS = LossConfig()
 
@@ -28,9 +28,8 @@ def maskformer_losses(
     segment_classes,
     config: LossConfig = OFFICIAL_WEIGHTS,
     *,
-    normalizers: tuple[Any, Any] | None = None,
-    all_reduce: Callable[[Any], Any] | None = None,
     matched: tuple[Any, Any] | None = None,
+    seed_generator: Any = None,
 ) -> dict[str, Any]:
     """Returns every term of the objective, weighted; their sum is what is minimised.
 
@@ -40,25 +39,33 @@ def maskformer_losses(
         segment_map: `[batch, full_height, full_width]` integer, 0 for void, k for the k-th target.
         segment_classes: `[batch, targets]` int32 class index, -1 for padding.
         config: the weights of the terms.
-        normalizers: what `loss_normalizers` gives for the global batch, where the caller has it already.
-        all_reduce: sums a scalar over replicas, where there are several and `normalizers` is not given.
         matched: what `match_layers` gives, where the caller has it already.
+        seed_generator: a `keras.random.SeedGenerator`; needed for `mask_loss="points"` only.
 
     Returns:
-        Float32 scalars: `loss_ce`, `loss_mask`, `loss_dice` of the last layer, and `loss_ce_0` etc. of the others.
+        Float32 scalars: `loss_ce`, `loss_mask`, `loss_dice` of the last layer, and `loss_ce_0` etc. of the others. With
+        several replicas these are parts, which add up to the terms of the global batch.
+
+    Raises:
+        ValueError: if points are to be sampled without `seed_generator`.
     """
+    if config.mask_loss == "points" and seed_generator is None:
+        raise ValueError('`task.losses.mask_loss="points"` needs a `seed_generator`. Received: None')
     layers = [*outputs["aux_outputs"], {key: outputs[key] for key in ("class_logits", "mask_logits")}]
     num_queries = layers[0]["class_logits"].shape[1]
-    if normalizers is None:
-        normalizers = loss_normalizers(segment_classes, num_queries, config.background_cls_weight, all_reduce)
-    num_masks, class_weight_sum = normalizers
-    queries, finite = matched or match_layers(layers, segment_map, segment_classes, config)
+    num_masks, class_weight_sum = loss_normalizers(segment_classes, num_queries, config.background_cls_weight)
+    queries, finite = matched or match_layers(layers, segment_map, segment_classes, config, seed_generator)
     losses = {}
     for index, (layer, query) in enumerate(zip(layers, queries, strict=True)):
         suffix = f"_{index}" if index < len(layers) - 1 else ""
         class_sum = class_loss_sum(layer["class_logits"], query, segment_classes, config.background_cls_weight)
         mask_logits = ops.cast(layer["mask_logits"], "float32")
-        mask_sums = mask_loss.matched_mask_loss_sums(mask_logits, segment_map, query)
+        if config.mask_loss == "points":
+            mask_sums = point_loss.point_mask_loss_sums(
+                mask_logits, segment_map, query, config.num_points, seed_generator
+            )
+        else:
+            mask_sums = mask_loss.matched_mask_loss_sums(mask_logits, segment_map, query)
         poison = ops.where(finite[index], 1.0, float("nan"))
         losses[f"loss_ce{suffix}"] = poison * config.class_weight * class_sum / class_weight_sum
         losses[f"loss_mask{suffix}"] = poison * config.mask_weight * mask_sums[0] / num_masks
@@ -66,28 +73,27 @@ def maskformer_losses(
     return losses
 
 
-def loss_normalizers(segment_classes, num_queries, background_cls_weight=0.1, all_reduce=None):
-    """Counts what the losses are divided by; it follows from the targets alone.
+def loss_normalizers(segment_classes, num_queries, background_cls_weight=0.1):
+    """Counts over the global batch what the losses are divided by; it follows from the targets alone.
 
     Args:
         segment_classes: `[batch, targets]` int32, -1 for padding.
         num_queries: how many queries each image has.
         background_cls_weight: weight of a query without target.
-        all_reduce: sums a scalar over replicas; left out on a single one.
 
     Returns:
         Two float32 scalars: the number of targets, at least 1, and the sum of the class weights of all queries.
     """
     num_targets = ops.sum(ops.cast(segment_classes >= 0, "float32"), axis=1)
     num_matched = ops.minimum(num_targets, float(num_queries))
-    num_masks = ops.sum(num_targets)
-    class_weight_sum = ops.sum(num_matched + background_cls_weight * (num_queries - num_matched))
-    if all_reduce is not None:
-        num_masks, class_weight_sum = all_reduce(num_masks), all_reduce(class_weight_sum)
+    weights = num_matched + background_cls_weight * (num_queries - num_matched)
+    num_masks, class_weight_sum = sum_over_replicas([ops.sum(num_targets), ops.sum(weights)])
     return ops.maximum(num_masks, 1.0), class_weight_sum
 
 
-def match_layers(layers, segment_map, segment_classes, config: LossConfig = OFFICIAL_WEIGHTS):
+def match_layers(
+    layers, segment_map, segment_classes, config: LossConfig = OFFICIAL_WEIGHTS, seed_generator: Any = None
+):
     """Matches the predictions of every layer on their own, in one assignment.
 
     Args:
@@ -95,17 +101,17 @@ def match_layers(layers, segment_map, segment_classes, config: LossConfig = OFFI
         segment_map: `[batch, full_height, full_width]` integer.
         segment_classes: `[batch, targets]` int32, -1 for padding.
         config: the weights of the mask terms; a class probability of 1 always earns 1, as in the reference.
+        seed_generator: for points, as in `maskformer_losses`.
 
     Returns:
         A list of `[batch, targets]` int32, the query of each target or -1, and a list of bool scalars: whether all
         costs of the layer were finite.
     """
-    size = ops.shape(layers[0]["mask_logits"])[2:]
-    target_masks = matcher.downsampled_targets(segment_map, size, segment_classes.shape[1])
+    target_masks, compared = _matching_grid(layers[0], segment_map, segment_classes, config, seed_generator)
     costs = [
         matcher.matching_cost(
             layer["class_logits"],
-            layer["mask_logits"],
+            compared(layer["mask_logits"]),
             target_masks,
             segment_classes,
             mask_weight=config.mask_weight,
@@ -116,6 +122,19 @@ def match_layers(layers, segment_map, segment_classes, config: LossConfig = OFFI
     valid = ops.tile(segment_classes >= 0, (len(layers), 1))
     query = assignment.linear_sum_assignment(ops.concatenate(costs, axis=0), valid)
     return ops.split(query, len(layers), axis=0), [ops.all(ops.isfinite(cost)) for cost in costs]
+
+
+def _matching_grid(layer, segment_map, segment_classes, config, seed_generator):
+    """Returns the truth where the matcher looks, `[batch, pixels, targets]`, and what reads predicted masks there."""
+    num_targets = segment_classes.shape[1]
+    if config.mask_loss == "exact":
+        size = ops.shape(layer["mask_logits"])[2:]
+        return matcher.downsampled_targets(segment_map, size, num_targets), lambda mask_logits: mask_logits
+    points = point_loss.even_points(ops.shape(segment_map)[0], config.num_points, seed_generator)
+    target_masks = point_loss.sample_targets(segment_map, ops.expand_dims(points, 1), num_targets)
+    return ops.transpose(target_masks, (0, 2, 1)), lambda mask_logits: point_loss.sample_masks(
+        ops.cast(mask_logits, "float32"), points
+    )
 
 
 def class_loss_sum(class_logits, matched_query, segment_classes, background_cls_weight=0.1):

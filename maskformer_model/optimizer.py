@@ -7,12 +7,14 @@ and leaves the rest (state, averaging, loss scaling, distribution) to Keras.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import keras
 from keras import ops
 
 from maskformer_model.config import OptimizerConfig
+from maskformer_model.replicas import sum_over_replicas
 
 BACKBONE = "backbone"
 # Norms, embeddings and relative-position tables do not decay; biases do.
@@ -67,6 +69,8 @@ class AdamW(keras.optimizers.Optimizer):
         name: str = "adamw",
         **kwargs,
     ):
+        if not (0.0 < beta_1 < 1.0 and 0.0 < beta_2 < 1.0):
+            raise ValueError(f"`beta_1` and `beta_2` must lie between 0 and 1. Received: {beta_1} and {beta_2}")
         super().__init__(learning_rate=learning_rate, name=name, **kwargs)
         self.decay = decay
         self.beta_1 = beta_1
@@ -92,8 +96,9 @@ class AdamW(keras.optimizers.Optimizer):
         step = ops.cast(self.iterations + 1, variable.dtype)
         self.assign_add(first, (gradient - first) * (1.0 - self.beta_1))
         self.assign_add(second, (ops.square(gradient) - second) * (1.0 - self.beta_2))
-        first_correction = 1.0 - ops.power(ops.cast(self.beta_1, variable.dtype), step)
-        second_correction = 1.0 - ops.power(ops.cast(self.beta_2, variable.dtype), step)
+        # 1 - beta**step, without the loss of digits that float32 would suffer at beta 0.999 and step 1.
+        first_correction = -ops.expm1(step * math.log(self.beta_1))
+        second_correction = -ops.expm1(step * math.log(self.beta_2))
         denominator = ops.sqrt(second) / ops.sqrt(second_correction) + self.epsilon
         change = rate / first_correction * first / denominator
         if self._decays[index]:
@@ -101,23 +106,13 @@ class AdamW(keras.optimizers.Optimizer):
         self.assign_sub(variable, change)
 
     def _clip_gradients(self, grads):
-        grads = self._sum_over_replicas(grads)
+        grads = sum_over_replicas(list(grads))
         if not self.clip_norm:
             return grads
         norm = global_norm(grads)
         # As torch.nn.utils.clip_grad_norm_: the norm is enlarged by 1e-6, and a short gradient stays as it is.
         scale = ops.minimum(self.clip_norm / (norm + 1e-6), 1.0)
         return [gradient if gradient is None else gradient * ops.cast(scale, gradient.dtype) for gradient in grads]
-
-    def _sum_over_replicas(self, grads):
-        if keras.backend.backend() != "tensorflow":
-            return grads
-        import tensorflow as tf
-
-        replica = tf.distribute.get_replica_context()
-        if replica is None or replica.num_replicas_in_sync == 1:
-            return grads
-        return replica.all_reduce(tf.distribute.ReduceOp.SUM, list(grads))
 
     def _all_reduce_sum_gradients(self, grads_and_vars):
         return grads_and_vars  # Already summed, before clipping.

@@ -31,6 +31,7 @@ class MaskFormerTraining(keras.Model):
         super().__init__(**kwargs)
         self.network = network
         self.loss_config = losses
+        self.seed_generator = keras.random.SeedGenerator() if losses.mask_loss == "points" else None
         names = [*SHOWN_LOSSES]
         if network.config.deep_supervision:
             layers = range(network.config.num_decoder_layers - 1)
@@ -41,7 +42,9 @@ class MaskFormerTraining(keras.Model):
         return self.network(normalize(x["image"], x["valid_size_px"]), training=training)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        losses = maskformer_losses(y_pred, y["segment_map"], y["segment_classes"], self.loss_config)
+        losses = maskformer_losses(
+            y_pred, y["segment_map"], y["segment_classes"], self.loss_config, seed_generator=self.seed_generator
+        )
         for mean in self.loss_means:
             mean.update_state(losses[mean.name])
         return sum(losses.values())

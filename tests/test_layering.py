@@ -33,8 +33,8 @@ WITH_TENSORFLOW = {
     "train",
 }
 # Here a function may reach for TensorFlow, the module itself imports without it: XLA around the matcher and the mask
-# loss, and the sum of gradients over replicas.
-WITH_LATE_TENSORFLOW = {"compilation", "optimizer"}
+# loss, and sums over replicas.
+WITH_LATE_TENSORFLOW = {"compilation", "replicas"}
 
 
 def imported_names(source: str, package: str, *, only_at_import: bool = False) -> Iterator[str]:
