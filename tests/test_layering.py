@@ -15,9 +15,9 @@ PACKAGES = ("maskformer_model", "components", "pipeline")
 
 # What a package may not import, wherever in the file.
 FORBIDDEN = {
-    "maskformer_model": {"apache_beam", "components", "kfp", "ml_metadata", "pipeline", "tests", "tfx"},
-    "components": {"pipeline", "tests"},
-    "pipeline": {"tests"},
+    "maskformer_model": {"apache_beam", "benchmarks", "components", "kfp", "ml_metadata", "pipeline", "tests", "tfx"},
+    "components": {"benchmarks", "pipeline", "tests"},
+    "pipeline": {"benchmarks", "tests"},
 }
 
 # Modules of maskformer_model at TensorFlow's boundary: files, tf.data, training and export. All others are numpy and
