@@ -1,11 +1,14 @@
-"""What every test shares: a quiet environment, set before TensorFlow is imported, and the folder of shared data."""
+"""What every test shares: a quiet environment, set before TensorFlow is imported, shared data, and a browser."""
 
 from __future__ import annotations
 
 import os
 import pathlib
+from collections.abc import Iterator
 
 import pytest
+
+from tests.browser import MISSING, Browser, find_program
 
 # TensorFlow, Keras and gRPC read these once, when they are imported.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -37,3 +40,16 @@ def shared_dir() -> pathlib.Path:
             pytest.fail(message)
         pytest.skip(message)
     return directory
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory) -> Iterator[Browser]:
+    """Headless Chromium. Skips where it is not installed; on a build server (`CI` is set) that is an error."""
+    program = find_program()
+    if program is None:
+        if os.environ.get("CI"):
+            pytest.fail(MISSING)
+        pytest.skip(MISSING)
+    chromium = Browser(program, tmp_path_factory.mktemp("chromium"))
+    yield chromium
+    chromium.close()
