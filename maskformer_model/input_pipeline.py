@@ -12,6 +12,7 @@ import dataclasses
 import functools
 from collections.abc import Sequence
 
+import numpy as np
 import tensorflow as tf
 
 from maskformer_model import augmentation, preprocessing, segment_targets
@@ -24,6 +25,7 @@ PADDING_CLASS = -1
 PADDING_PIXEL = 128
 
 _NUM_OPEN_FILES = 16
+_EPOCH_SEED_STEP = 1_000_003
 
 
 def make_dataset(
@@ -34,11 +36,13 @@ def make_dataset(
     seed: int = 0,
     kind: str = PANOPTIC,
     max_targets: int | None = None,
+    start_example: int = 0,
 ) -> tf.data.Dataset:
     """Reads batches from record files that `examples.encode_example` filled.
 
-    For training the files and records are shuffled anew each epoch and repeated without end; a second iterator over
-    the same data set goes on with further epochs. For evaluation they come once, in the order of the files, resized
+    For training the files and records are shuffled anew each epoch and repeated without end; the order of an epoch
+    follows from `seed` and the epoch's number alone, so a run that starts again at `start_example` sees what it would
+    have seen. For evaluation they come once, in the order of the files, resized
     as `parser.augmentation` "none" does. Without `drop_remainder` the last batch of an evaluation may be smaller.
 
     Args:
@@ -48,6 +52,8 @@ def make_dataset(
         seed: of all that is random.
         kind: "panoptic", "instance" or "semantic": what a target is, see `segment_targets.choose_targets`.
         max_targets: further limit on `parser.max_targets`, for a model with fewer queries.
+        start_example: training: how many examples of the stream were used before. Whole epochs are not read again, of
+            the last one the records are read and not decoded.
 
     Returns:
         Data set of dicts, with `parser.output_size` as height and width, or the batch's largest where that is 0; and
@@ -59,19 +65,22 @@ def make_dataset(
             image_id: `[batch]` string.
 
     Raises:
-        ValueError: if no file matches, or photos resized for evaluation would not fit into `parser.output_size`.
+        ValueError: if no file matches, all are empty, or photos resized for evaluation would not fit into
+            `parser.output_size`.
         tf.errors.InvalidArgumentError: while reading, if a record is damaged.
     """
     parser = _effective_parser(data_config.parser, training, max_targets)
-    data = _read_records(_matching_files(file_patterns), seed if training else None)
     load = functools.partial(load_example, parser=parser, kind=kind)
-    if data_config.cache:
-        data = data.map(load, tf.data.AUTOTUNE).cache()
+    files = _matching_files(file_patterns)
+    records = _in_file_order(files)
+    _require_a_record(records, files)
     if training:
-        data = data.shuffle(data_config.shuffle_buffer_size, seed=seed, reshuffle_each_iteration=True).repeat()
-    if not data_config.cache:
-        data = data.map(load, tf.data.AUTOTUNE)
-    data = data.enumerate().map(functools.partial(_finish, parser=parser, kind=kind, seed=seed), tf.data.AUTOTUNE)
+        data = _training_stream(files, data_config, load, seed, start_example)
+    else:
+        data = records.map(load, tf.data.AUTOTUNE)
+        data = data.cache() if data_config.cache else data
+    finish = functools.partial(_finish, parser=parser, kind=kind, seed=seed)
+    data = data.enumerate(start_example).map(finish, tf.data.AUTOTUNE)
     data = _padded_batches(data, data_config, parser).prefetch(tf.data.AUTOTUNE)
     return data.with_options(_options())
 
@@ -132,13 +141,41 @@ def _matching_files(file_patterns: str | Sequence[str]) -> list[str]:
     return files
 
 
-def _read_records(files: list[str], shuffle_seed: int | None) -> tf.data.Dataset:
-    compression = "GZIP" if all(file.endswith(".gz") for file in files) else ""
-    if shuffle_seed is None:
-        return tf.data.TFRecordDataset(files, compression)
+def _compression(files: list[str]) -> str:
+    return "GZIP" if all(file.endswith(".gz") for file in files) else ""
+
+
+def _require_a_record(records: tf.data.Dataset, files: list[str]) -> None:
+    if next(iter(records), None) is None:
+        raise ValueError(f"`file_patterns` must match files that hold at least one record. Received: {files}")
+
+
+def _training_stream(files: list[str], data_config: DataConfig, load, seed: int, start_example: int) -> tf.data.Dataset:
+    """Loaded examples of epoch after epoch, from `start_example` on."""
+    cached = _in_file_order(files).map(load, tf.data.AUTOTUNE).cache() if data_config.cache else None
+
+    def read_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
+        # Not `reshuffle_each_iteration`: it counts epochs from the iterator's start, wherever a run starts.
+        epoch_seed = seed + epoch * _EPOCH_SEED_STEP
+        data = _in_shuffled_file_order(files, epoch_seed) if cached is None else cached
+        return data.shuffle(data_config.shuffle_buffer_size, seed=epoch_seed)
+
+    first_epoch, num_skipped = 0, 0
+    if start_example:
+        num_examples = int(_in_file_order(files).reduce(np.int64(0), lambda count, _: count + 1))
+        first_epoch, num_skipped = divmod(start_example, num_examples)
+    data = tf.data.Dataset.range(first_epoch, tf.int64.max).flat_map(read_epoch).skip(num_skipped)
+    return data.map(load, tf.data.AUTOTUNE) if cached is None else data
+
+
+def _in_file_order(files: list[str]) -> tf.data.Dataset:
+    return tf.data.TFRecordDataset(files, _compression(files))
+
+
+def _in_shuffled_file_order(files: list[str], seed: tf.Tensor) -> tf.data.Dataset:
     data = tf.data.Dataset.from_tensor_slices(files)
-    return data.shuffle(len(files), seed=shuffle_seed, reshuffle_each_iteration=True).interleave(
-        functools.partial(tf.data.TFRecordDataset, compression_type=compression),
+    return data.shuffle(len(files), seed=seed).interleave(
+        functools.partial(tf.data.TFRecordDataset, compression_type=_compression(files)),
         cycle_length=_NUM_OPEN_FILES,
         num_parallel_calls=tf.data.AUTOTUNE,
         deterministic=True,

@@ -235,6 +235,23 @@ def test_the_seed_decides_order_and_augmentation(numbered_files, cache):
     assert _ids(first) != _ids(other)
 
 
+@pytest.mark.parametrize("cache", [False, True])
+@pytest.mark.parametrize("start_example", [2, 12, 30])
+def test_a_later_start_gives_what_the_first_run_would_have_seen(numbered_files, cache, start_example):
+    parser = dataclasses.replace(PARSER, augmentation="flip")
+    options = {"parser": parser, "training": True, "cache": cache, "buffer": 5, "seed": 3}
+    whole = _batches(numbered_files, take=20, **options)
+    rest = _batches(numbered_files, take=5, start_example=start_example, **options)
+    for expected, batch in zip(whole[start_example // 2 :], rest, strict=False):
+        assert batch["image_id"].tolist() == expected["image_id"].tolist()
+        assert np.array_equal(batch["image"], expected["image"])
+
+
+def test_files_without_a_record_are_named(tmp_path):
+    with pytest.raises(ValueError, match=r"at least one record.*empty\.tfrecord"):
+        _batches(_write(tmp_path / "empty.tfrecord", []), training=True)
+
+
 def test_a_record_is_flipped_in_some_epochs_and_not_in_others(numbered_files):
     is_flipped = {}
     for batch in _flipping(numbered_files, cache=True, take=12):
