@@ -7,15 +7,11 @@ matches is decided in `segment_matching`; intervals, slices and gates are left t
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from maskformer_model import panoptic_png
 from maskformer_model.categories import CategoryTable
 from maskformer_model.segment_matching import Segment, SegmentMatches, classes_of, match_segments
 
@@ -205,49 +201,6 @@ def segments_from_coco(segments_info: Sequence[Mapping[str, Any]], categories: C
         )
         for info in segments_info
     ]
-
-
-def count_coco_files(
-    truth_json: str | os.PathLike[str],
-    predicted_json: str | os.PathLike[str],
-    truth_dir: str | os.PathLike[str] | None = None,
-    predicted_dir: str | os.PathLike[str] | None = None,
-) -> tuple[PanopticCounts, CategoryTable]:
-    """Counts all images of two COCO panoptic data sets; the truth's file lists the categories and the images.
-
-    Args:
-        truth_json: COCO panoptic json of the truth.
-        predicted_json: COCO panoptic json of the predictions.
-        truth_dir: Its PNGs; by default the folder named like the json without its ending.
-        predicted_dir: Likewise for the predictions.
-
-    Raises:
-        ValueError: if an image has no prediction, or where `count_image` refuses one.
-        FileNotFoundError: if a PNG is missing.
-    """
-    truth = json.loads(pathlib.Path(truth_json).read_text(encoding="utf-8"))
-    predicted = json.loads(pathlib.Path(predicted_json).read_text(encoding="utf-8"))
-    categories = CategoryTable.from_coco(truth["categories"])
-    predicted_of_image = {annotation["image_id"]: annotation for annotation in predicted["annotations"]}
-    truth_dir = pathlib.Path(truth_dir or os.path.splitext(truth_json)[0])
-    predicted_dir = pathlib.Path(predicted_dir or os.path.splitext(predicted_json)[0])
-    counts = PanopticCounts.zeros(categories.num_classes)
-    for annotation in truth["annotations"]:
-        image_id = annotation["image_id"]
-        if image_id not in predicted_of_image:
-            raise ValueError(f"Every image of the truth needs a prediction. Received none for image id {image_id}")
-        counts += count_image(
-            *_read_coco_map(annotation, truth_dir, categories),
-            *_read_coco_map(predicted_of_image[image_id], predicted_dir, categories),
-            num_classes=categories.num_classes,
-            image_name=annotation["file_name"],
-        )
-    return counts, categories
-
-
-def _read_coco_map(annotation, folder: pathlib.Path, categories: CategoryTable) -> tuple[np.ndarray, list[Segment]]:
-    png_bytes = (folder / annotation["file_name"]).read_bytes()
-    return panoptic_png.decode_panoptic_png(png_bytes), segments_from_coco(annotation["segments_info"], categories)
 
 
 def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:

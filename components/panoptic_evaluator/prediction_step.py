@@ -49,9 +49,7 @@ def count_prediction(record: examples.ExampleRecord, result: PanopticResult, num
             segments disagree.
     """
     where = f"{record.filename} (id {record.source_id})"
-    if not all(math.isfinite(segment.score) for segment in result.segments):
-        scores = [segment.score for segment in result.segments]
-        raise ValueError(f"Image {where}: scores of a prediction must be finite. Received: {scores}")
+    require_finite_scores(result, where)
     truth = [Segment(segment.id, segment.class_index, segment.iscrowd, segment.area_px) for segment in record.segments]
     predicted = [Segment(segment.id, segment.class_index) for segment in result.segments]
     counts = count_image(
@@ -72,6 +70,17 @@ def count_prediction(record: examples.ExampleRecord, result: PanopticResult, num
         segments=result.segments,
         counts=tuple(counts_per_class(counts)),
     )
+
+
+def require_finite_scores(result: PanopticResult, where: str) -> None:
+    """Refuses a prediction with NaN or infinite scores: what it ranks first would be chance.
+
+    Raises:
+        ValueError: if there is one, naming the image as `where`.
+    """
+    scores = [segment.score for segment in result.segments]
+    if not all(map(math.isfinite, scores)):
+        raise ValueError(f"Image {where}: scores of a prediction must be finite. Received: {scores}")
 
 
 def predict_records(
