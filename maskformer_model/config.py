@@ -56,6 +56,9 @@ class BackboneConfig:
         res2_channels: ResNet: output channels of the first stage; doubled by each later one.
         bottleneck_channels: ResNet: width of the first stage's 3x3 convolutions; doubled by each later one.
         res5_multi_grid: ResNet: dilation of each block of the last stage.
+        stage_blocks: ResNet: blocks of each stage; empty: those of `depth`, which then only names the kind of block.
+        stage_channels: ResNet: output channels of each stage, whose bottlenecks keep the first stage's ratio; empty:
+            `res2_channels`, doubled by each later stage.
         norm: ResNet and EfficientNet: "frozen_batch" (the reference), "batch" or "group" (from scratch).
         embed_dim: Swin.
         depths: Swin: blocks per stage.
@@ -72,6 +75,8 @@ class BackboneConfig:
     res2_channels: int = 256
     bottleneck_channels: int = 64
     res5_multi_grid: tuple[int, ...] = (1, 1, 1)
+    stage_blocks: tuple[int, ...] = ()
+    stage_channels: tuple[int, ...] = ()
     norm: str = "frozen_batch"
     embed_dim: int = 96
     depths: tuple[int, ...] = (2, 2, 6, 2)
@@ -86,6 +91,13 @@ class BackboneConfig:
         _require(
             self.depth in RESNET_BLOCKS, f"`task.model.backbone.depth` must be one of {[*RESNET_BLOCKS]}.", self.depth
         )
+        for name in ("stage_blocks", "stage_channels"):
+            values = getattr(self, name)
+            _require(
+                not values or (len(values) == 4 and min(values) > 0),
+                f"`task.model.backbone.{name}` must be empty or name four positive numbers.",
+                values,
+            )
         norms = ("frozen_batch", "batch", "group")
         _require(self.norm in norms, f"`task.model.backbone.norm` must be one of {norms}.", self.norm)
         stems = ("basic", "deeplab")

@@ -7,6 +7,8 @@ here, so that a step neither stores nor scales a full-size map for them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import keras
 from keras import ops
 
@@ -139,6 +141,13 @@ class ConvNorm(keras.layers.Layer):
             inputs = ops.pad(inputs, [[0, 0], [margin, margin], [margin, margin], [0, 0]])
             padding = "valid"
         return ops.conv(inputs, kernel, strides=self.stride, padding=padding, dilation_rate=self.dilation)
+
+
+def build_chain(layers: Sequence[ConvNorm], input_shape) -> None:
+    """Makes the weights of convolutions that follow each other; `input_shape` is the first one's."""
+    for layer in layers:
+        layer.build(input_shape)
+        input_shape = (*input_shape[:-1], layer.filters)
 
 
 def _is_batch_norm(layer: keras.layers.Layer) -> bool:

@@ -49,6 +49,13 @@ class MaskFormer(keras.Model):
         }
         return of_pixel_decoder.get(source) or self.backbone.output_channels[source]
 
+    def build(self, image_shape=None):
+        """Makes the weights, which depend on no size; the first call does so too."""
+        self.backbone.build((None, None, None, 3))
+        features = {name: (None, None, None, width) for name, width in self.backbone.output_channels.items()}
+        self.pixel_decoder.build(features)
+        self.predictor.build((None, None, None, self._decoder_channels()))
+
     def call(self, image, training=None):
         outputs = self.outputs_with_features(image, training=training)
         return {name: outputs[name] for name in ("class_logits", "mask_logits", "aux_outputs")}
@@ -90,6 +97,17 @@ class TransformerPredictor(keras.layers.Layer):
             _torch_linear(dim, dim, activation="relu", name="mask_head_1"),
             _torch_linear(config.mask_dim, dim, name="mask_head_2"),
         ]
+
+    def build(self, feature_shape):
+        """Makes the weights; `feature_shape` is that of what the decoder attends to."""
+        if self.input_projection is not None:
+            self.input_projection.build(feature_shape)
+        tokens = (None, None, self.dim)
+        if self.encoder is not None:
+            self.encoder.build(tokens)
+        self.decoder.build(tokens)
+        for layer in (self.class_head, *self.mask_head):
+            layer.build(tokens)
 
     def call(self, feature, mask_features, training=None):
         if self.input_projection is not None:

@@ -42,6 +42,20 @@ class PixelDecoder(keras.layers.Layer):
         self.fusions = [ConvNorm(dim, 3, activation="relu", name=f"layer_{level}", **normed) for level in (1, 2, 3, 4)]
         self.mask_features = ConvNorm(config.mask_dim, 3, use_bias=True, name="mask_features")
 
+    def build(self, features_shape):
+        """Makes the weights; `features_shape` maps "res2" to "res5" to shapes whose channels are known."""
+        top, own = features_shape["res5"], (None, None, None, self.dim)
+        if self.uses_encoder:
+            self.input_projection.build(top)
+            self.encoder.build((None, None, self.dim))
+            top = own
+        for level, adapter in enumerate(self.adapters, start=1):
+            adapter.build(features_shape[f"res{level + 1}"])
+        for fusion in self.fusions[:3]:
+            fusion.build(own)
+        self.fusions[3].build(top)
+        self.mask_features.build(own)
+
     def call(self, features, training=None):
         top, encoded = features["res5"], None
         if self.uses_encoder:

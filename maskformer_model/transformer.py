@@ -73,6 +73,11 @@ class Attention(keras.layers.Layer):
         self.output_projection = keras.layers.Dense(dim, name="output")
         self.dropout = keras.layers.Dropout(dropout, name="dropout")
 
+    def build(self, query_shape):
+        """Makes the weights; queries, keys and values have the same width."""
+        for layer in (self.query, self.key, self.value, self.output_projection):
+            layer.build((None, None, self.dim))
+
     def call(self, query, key, value, training=None):
         query = self._split_heads(self.query(query) * (self.dim // self.num_heads) ** -0.5)
         key = self._split_heads(self.key(key))
@@ -100,6 +105,11 @@ class FeedForward(keras.layers.Layer):
         self.linear2 = keras.layers.Dense(dim, bias_initializer=torch_default_uniform(hidden_dim), name="linear2")
         self.dropout = keras.layers.Dropout(dropout, name="dropout")
 
+    def build(self, input_shape):
+        """Makes the weights."""
+        self.linear1.build(input_shape)
+        self.linear2.build((*input_shape[:-1], self.linear1.units))
+
     def call(self, tokens, training=None):
         return self.linear2(self.dropout(self.linear1(tokens), training=training))
 
@@ -117,6 +127,11 @@ class EncoderLayer(keras.layers.Layer):
         self.norm1 = keras.layers.LayerNormalization(epsilon=LAYER_NORM_EPSILON, name="norm1")
         self.norm2 = keras.layers.LayerNormalization(epsilon=LAYER_NORM_EPSILON, name="norm2")
         self.dropout = keras.layers.Dropout(dropout, name="dropout")
+
+    def build(self, tokens_shape):
+        """Makes the weights."""
+        for layer in (self.self_attention, self.feed_forward, self.norm1, self.norm2):
+            layer.build(tokens_shape)
 
     def call(self, tokens, position, training=None):
         def attend(normed):
@@ -147,6 +162,12 @@ class DecoderLayer(keras.layers.Layer):
         ]
         self.norm1, self.norm2, self.norm3 = norms
         self.dropout = keras.layers.Dropout(dropout, name="dropout")
+
+    def build(self, queries_shape):
+        """Makes the weights; queries and memory have the same width."""
+        sublayers = (self.self_attention, self.cross_attention, self.feed_forward)
+        for layer in (*sublayers, self.norm1, self.norm2, self.norm3):
+            layer.build(queries_shape)
 
     def call(self, queries, query_position, memory, memory_position, training=None):
         def attend_to_queries(normed):
@@ -183,6 +204,11 @@ class Encoder(keras.layers.Layer):
         ]
         self.norm = keras.layers.LayerNormalization(epsilon=LAYER_NORM_EPSILON, name="norm") if pre_norm else None
 
+    def build(self, tokens_shape):
+        """Makes the weights."""
+        for layer in (*self.encoder_layers, *filter(None, [self.norm])):
+            layer.build(tokens_shape)
+
     def call(self, tokens, position, training=None):
         for layer in self.encoder_layers:
             tokens = layer(tokens, position, training=training)
@@ -216,13 +242,15 @@ class Decoder(keras.layers.Layer):
         ]
         self.norm = keras.layers.LayerNormalization(epsilon=LAYER_NORM_EPSILON, name="norm")
 
-    def build(self, memory_shape, *args):
+    def build(self, memory_shape):
+        """Makes the weights."""
         self.query_embedding = self.add_weight(
             name="query_embedding",
             shape=(self.num_queries, self.dim),
             initializer=keras.initializers.RandomNormal(stddev=1.0),
         )
-        self.built = True
+        for layer in (*self.decoder_layers, self.norm):
+            layer.build((None, self.num_queries, self.dim))
 
     def call(self, memory, memory_position, training=None):
         query_position = ops.cast(ops.expand_dims(self.query_embedding, 0), memory.dtype)

@@ -12,7 +12,7 @@ import keras
 from keras import ops
 
 from maskformer_model.config import RESNET_BLOCKS, BackboneConfig
-from maskformer_model.convolution import ConvNorm, msra_fan_out_normal
+from maskformer_model.convolution import ConvNorm, build_chain, msra_fan_out_normal
 
 
 class ResNet(keras.layers.Layer):
@@ -26,9 +26,10 @@ class ResNet(keras.layers.Layer):
         super().__init__(**kwargs)
         self.stem = Stem(config, name="stem")
         self.output_channels: dict[str, int] = {}
-        for stage, num_blocks in enumerate(RESNET_BLOCKS[config.depth]):
+        for stage, num_blocks in enumerate(config.stage_blocks or RESNET_BLOCKS[config.depth]):
             name = f"res{stage + 2}"
-            self.output_channels[name] = config.res2_channels * 2**stage
+            channels = config.stage_channels[stage] if config.stage_channels else config.res2_channels * 2**stage
+            self.output_channels[name] = channels
             in_channels = config.stem_channels if stage == 0 else self.output_channels[f"res{stage + 1}"]
             blocks = []
             for block in range(num_blocks):
@@ -36,7 +37,11 @@ class ResNet(keras.layers.Layer):
                 blocks.append(
                     ResidualBlock(
                         self.output_channels[name],
-                        bottleneck_channels=config.bottleneck_channels * 2**stage if config.depth >= 50 else None,
+                        bottleneck_channels=(
+                            channels * config.bottleneck_channels // config.res2_channels
+                            if config.depth >= 50
+                            else None
+                        ),
                         stride=2 if stage > 0 and block == 0 else 1,
                         dilation=grid[block % len(grid)],
                         project_shortcut=block == 0 and (stage > 0 or in_channels != self.output_channels[name]),
@@ -46,10 +51,19 @@ class ResNet(keras.layers.Layer):
                 )
             setattr(self, name, blocks)
 
+    def build(self, input_shape):
+        """Makes the weights; heights and widths may be unknown."""
+        self.stem.build((None, None, None, 3))
+        channels = self.stem.channels
+        for name in self.output_channels:
+            for block in getattr(self, name):
+                block.build((None, None, None, channels))
+                channels = self.output_channels[name]
+
     def call(self, image, training=None):
         features = {}
         hidden = self.stem(image, training=training)
-        for name in ("res2", "res3", "res4", "res5"):
+        for name in self.output_channels:
             for block in getattr(self, name):
                 hidden = block(hidden, training=training)
             features[name] = hidden
@@ -66,7 +80,7 @@ class Stem(keras.layers.Layer):
             "activation": "relu",
             "kernel_initializer": msra_fan_out_normal(),
         }
-        channels = config.stem_channels
+        self.channels = channels = config.stem_channels
         if config.stem_type == "basic":
             self.convolutions = [ConvNorm(channels, 7, stride=2, name="conv1", **options)]
         else:
@@ -75,6 +89,10 @@ class Stem(keras.layers.Layer):
                 ConvNorm(channels // 2, 3, name="conv2", **options),
                 ConvNorm(channels, 3, name="conv3", **options),
             ]
+
+    def build(self, input_shape):
+        """Makes the weights; heights and widths may be unknown."""
+        build_chain(self.convolutions, input_shape)
 
     def call(self, image, training=None):
         hidden = image
@@ -116,6 +134,12 @@ class ResidualBlock(keras.layers.Layer):
         self.shortcut = (
             ConvNorm(out_channels, 1, stride=stride, name="shortcut", **options) if project_shortcut else None
         )
+
+    def build(self, input_shape):
+        """Makes the weights; heights and widths may be unknown."""
+        build_chain(self.convolutions, input_shape)
+        if self.shortcut is not None:
+            self.shortcut.build(input_shape)
 
     def call(self, inputs, training=None):
         hidden = inputs

@@ -80,22 +80,20 @@ def _backbone_values(arrays: Arrays) -> dict[str, Any]:
 def _resnet_values(arrays: Arrays) -> dict[str, Any]:
     blocks = tuple(_count(arrays, rf"backbone\.res{stage}\.(\d+)\.") for stage in (2, 3, 4, 5))
     is_basic = "backbone.res2.0.conv3.weight" not in arrays
-    depths = [
-        depth for depth, known in RESNET_BLOCKS.items() if known == blocks and (depth in _BASIC_DEPTHS) == is_basic
-    ]
-    if not depths:
-        raise ValueError(
-            f"A ResNet must have the blocks of one of the depths {[*RESNET_BLOCKS]}. Received blocks: {blocks}, "
-            f"{'basic' if is_basic else 'bottleneck'}"
-        )
+    known: dict[tuple[int, ...], int] = {
+        stages: depth for depth, stages in RESNET_BLOCKS.items() if (depth in _BASIC_DEPTHS) == is_basic
+    }
     is_deeplab = "backbone.stem.conv2.weight" in arrays
     last_conv = "conv2" if is_basic else "conv3"
+    channels = [_shape(arrays, f"backbone.res{stage}.0.{last_conv}.weight")[0] for stage in (2, 3, 4, 5)]
     return {
         "type": "resnet",
-        "depth": depths[0],
+        "depth": known.get(blocks, 18 if is_basic else 50),
+        "stage_blocks": [] if blocks in known else blocks,
+        "stage_channels": [] if channels == [channels[0] * 2**stage for stage in range(4)] else channels,
         "stem_type": "deeplab" if is_deeplab else "basic",
         "stem_channels": _shape(arrays, f"backbone.stem.conv{3 if is_deeplab else 1}.weight")[0],
-        "res2_channels": _shape(arrays, f"backbone.res2.0.{last_conv}.weight")[0],
+        "res2_channels": channels[0],
         "bottleneck_channels": _shape(arrays, "backbone.res2.0.conv1.weight")[0],
     }
 

@@ -83,12 +83,10 @@ def load_official_backbone(backbone: Any, arrays: Mapping[str, np.ndarray]) -> N
 
 def build_network(config: ModelConfig) -> Any:
     """A `MaskFormer` whose weights exist, with random values."""
-    from keras import ops
-
     from maskformer_model.maskformer import MaskFormer
 
     network = MaskFormer(config)
-    network(ops.zeros((1, 64, 64, 3)))
+    network.build()
     return network
 
 

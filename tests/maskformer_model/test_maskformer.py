@@ -69,17 +69,18 @@ def test_saved_weights_give_the_same_answer(tiny, tmp_path):
     net, outputs = tiny
     net.save_weights(tmp_path / "w.weights.h5")
     other = MaskFormer(TINY)
-    other(IMAGE)
+    other.build()
     other.load_weights(tmp_path / "w.weights.h5")
     np.testing.assert_array_equal(other(IMAGE)["class_logits"], outputs["class_logits"])
 
 
-def parameters(net):
-    net(np.zeros((1, 64, 64, 3), np.float32))
+def parameters(**changes):
+    with keras.StatelessScope(initialize_variables=False):  # Shapes are enough to count.
+        net = network(**changes)
+        net.build()
     return sum(int(np.prod(weight.shape)) for weight in net.trainable_weights)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [
@@ -97,8 +98,8 @@ def parameters(net):
     ],
     ids=str,
 )
-def test_an_option_that_shapes_the_network_changes_its_parameters(tiny, change):
-    assert parameters(network(**change)) != parameters(tiny[0])
+def test_an_option_that_shapes_the_network_changes_its_parameters(change):
+    assert parameters(**change) != parameters()
 
 
 @pytest.mark.parametrize("change", [{"num_heads": 8}, {"transformer_in_feature": "pixel_embedding"}], ids=str)
@@ -108,7 +109,7 @@ def test_an_option_without_parameters_changes_the_answer(tiny, change):
 
 def test_without_deep_supervision_the_final_answer_stays(tiny):
     net = network(deep_supervision=False)
-    net(IMAGE)
+    net.build()
     net.set_weights(tiny[0].get_weights())
     assert net(IMAGE)["aux_outputs"] == []
     np.testing.assert_allclose(net(IMAGE)["mask_logits"], tiny[1]["mask_logits"], atol=1e-5)
@@ -118,13 +119,6 @@ def test_dropout_acts_in_training_only(tiny):
     net, outputs = tiny
     assert np.abs(net(IMAGE, training=True)["class_logits"] - outputs["class_logits"]).max() > 1e-3
     np.testing.assert_array_equal(net(IMAGE, training=False)["class_logits"], outputs["class_logits"])
-
-
-@pytest.mark.slow
-def test_the_published_r50_has_its_published_size():
-    net = MaskFormer(ModelConfig(num_classes=133))
-    assert parameters(net) == 45_012_038
-    assert sum(int(np.prod(weight.shape)) for weight in net.non_trainable_weights) == 106_240
 
 
 def test_a_network_without_classes_is_refused():

@@ -12,9 +12,9 @@ transformers = pytest.importorskip("transformers", reason="the extra `parity` br
 STAGES = ["stage1", "stage2", "stage3", "stage4"]
 
 
-def resnet_config(layer_type, depths):
+def resnet_config(layer_type, depths, widths=(8, 16, 32, 64)):
     return transformers.ResNetConfig(
-        embedding_size=8, hidden_sizes=[8, 16, 32, 64], depths=depths, layer_type=layer_type, out_features=STAGES
+        embedding_size=8, hidden_sizes=list(widths), depths=depths, layer_type=layer_type, out_features=STAGES
     )
 
 
@@ -51,6 +51,7 @@ def random_model(backbone_config):
     "make_backbone",
     [
         pytest.param(lambda: resnet_config("bottleneck", [3, 4, 6, 3]), id="ResNet-50"),
+        pytest.param(lambda: resnet_config("bottleneck", [1, 2, 1, 1], (8, 16, 24, 40)), id="ResNet of other widths"),
         pytest.param(lambda: resnet_config("basic", [2, 2, 2, 2]), id="ResNet-18"),
         pytest.param(swin_config, id="Swin"),
     ],
