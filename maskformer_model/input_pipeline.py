@@ -155,6 +155,8 @@ def _training_stream(files: list[str], data_config: DataConfig, load, seed: int,
     cached = _in_file_order(files).map(load, tf.data.AUTOTUNE).cache() if data_config.cache else None
 
     def read_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
+        # In this function's graph alone: a seed that the process has set has no say in the order (and one of 0 fails).
+        tf.compat.v1.set_random_seed(None)
         # Not `reshuffle_each_iteration`: it counts epochs from the iterator's start, wherever a run starts.
         epoch_seed = seed + epoch * _EPOCH_SEED_STEP
         data = _in_shuffled_file_order(files, epoch_seed) if cached is None else cached

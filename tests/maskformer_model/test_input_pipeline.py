@@ -247,6 +247,13 @@ def test_a_later_start_gives_what_the_first_run_would_have_seen(numbered_files, 
         assert np.array_equal(batch["image"], expected["image"])
 
 
+@pytest.mark.parametrize("process_seed", [0, 7])
+def test_the_order_does_not_depend_on_the_seed_of_the_process(numbered_files, process_seed):
+    expected = _ids(_flipping(numbered_files))
+    tf.random.set_seed(process_seed)
+    assert _ids(_flipping(numbered_files)) == expected
+
+
 def test_files_without_a_record_are_named(tmp_path):
     with pytest.raises(ValueError, match=r"at least one record.*empty\.tfrecord"):
         _batches(_write(tmp_path / "empty.tfrecord", []), training=True)
