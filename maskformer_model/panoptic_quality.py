@@ -17,7 +17,10 @@ from maskformer_model.segment_matching import Segment, SegmentMatches, classes_o
 
 # IoUs are summed in units of 2^-36 (1.5e-11). Such sums are exact in float64 up to 131,072 matches of a class, so the
 # result is bitwise the same in whatever order and in whatever shards the images are added.
-_IOU_UNITS = 2.0**36
+IOU_UNITS = 2.0**36
+
+SIZES = ("small", "medium", "large")
+_SIZE_BOUNDS_PX = (32**2, 96**2)  # The first size from which a segment is medium, and large.
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -136,13 +139,41 @@ def count_matches(
         if wrong.size:
             raise ValueError(f"`{name}` must have class indices in 0..{num_classes - 1}. Received: {wrong.tolist()}")
     matched_classes = truth_classes[matches.truth_index]
-    iou_in_units = np.rint(matches.iou * _IOU_UNITS)
+    iou_in_units = np.rint(matches.iou * IOU_UNITS)
     return PanopticCounts(
-        np.bincount(matched_classes, iou_in_units, num_classes).astype(np.float64) / _IOU_UNITS,
+        np.bincount(matched_classes, iou_in_units, num_classes).astype(np.float64) / IOU_UNITS,
         np.bincount(matched_classes, minlength=num_classes),
         np.bincount(predicted_classes[matches.false_positive], minlength=num_classes),
         np.bincount(truth_classes[matches.false_negative], minlength=num_classes),
     )
+
+
+def count_by_size(
+    matches: SegmentMatches,
+    truth_segments: Sequence[Segment],
+    predicted_segments: Sequence[Segment],
+    num_classes: int,
+) -> dict[str, PanopticCounts]:
+    """`count_matches`, apart for small, medium and large segments (COCO's bounds, 32 x 32 and 96 x 96 px).
+
+    A match and a missed segment go by the pixels of the true segment, a false positive by those of the predicted one,
+    so the three add up to the counts of all segments.
+    """
+    truth_sizes = np.digitize(matches.intersections[1:].sum(axis=1), _SIZE_BOUNDS_PX)
+    predicted_sizes = np.digitize(matches.intersections[:, 1:].sum(axis=0), _SIZE_BOUNDS_PX)
+    counts = {}
+    for size, name in enumerate(SIZES):
+        chosen = truth_sizes[matches.truth_index] == size
+        part = dataclasses.replace(
+            matches,
+            truth_index=matches.truth_index[chosen],
+            predicted_index=matches.predicted_index[chosen],
+            iou=matches.iou[chosen],
+            false_negative=matches.false_negative & (truth_sizes == size),
+            false_positive=matches.false_positive & (predicted_sizes == size),
+        )
+        counts[name] = count_matches(part, truth_segments, predicted_segments, num_classes)
+    return counts
 
 
 def count_image(

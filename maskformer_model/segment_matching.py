@@ -18,6 +18,8 @@ import numpy as np
 
 from maskformer_model import panoptic_png
 
+_BOUNDARY_SHARE = 0.02
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Segment:
@@ -64,6 +66,7 @@ def match_segments(
     predicted_segments: Sequence[Segment],
     *,
     image_name: str = "",
+    boundary_px: int | None = None,
 ) -> SegmentMatches:
     """Matches the segments of one image by the official rules.
 
@@ -74,12 +77,21 @@ def match_segments(
         predicted_ids: `[height, width]` integer segment ids, 0 = void.
         predicted_segments: Exactly the segments of `predicted_ids`.
         image_name: What error messages call the image.
+        boundary_px: If given, the IoU of a pair is the smaller one of its IoU and the IoU of its two boundaries, each
+            that many pixels wide (Boundary PQ, arXiv:2103.16562); see `boundary_map`.
 
     Raises:
         ValueError: if the maps differ in shape, an id repeats or is not positive, a map holds an id that is not
             listed, a predicted segment has no pixel, or a stated area is so small that a union would be empty.
     """
-    intersections = _intersections(truth_ids, truth_segments, predicted_ids, predicted_segments, image_name)
+    intersections = shared_pixels(truth_ids, truth_segments, predicted_ids, predicted_segments, image_name=image_name)
+    boundary_intersections = None
+    if boundary_px is not None:
+        # What is predicted on true void is left out of boundaries as it is left out of areas.
+        predicted_boundaries = np.where(truth_ids == 0, 0, boundary_map(predicted_ids, boundary_px))
+        boundary_intersections = shared_pixels(
+            boundary_map(truth_ids, boundary_px), truth_segments, predicted_boundaries, predicted_segments
+        )
     predicted_areas = intersections[:, 1:].sum(axis=0)
     if not predicted_areas.all():
         missing = [s.id for s, area in zip(predicted_segments, predicted_areas, strict=True) if not area]
@@ -93,6 +105,10 @@ def match_segments(
         intersections, _truth_areas(truth_segments, intersections), predicted_areas,
         (truth_classes[:, None] == predicted_classes) & ~iscrowd[:, None], image_name,
     )  # fmt: skip
+    if boundary_intersections is not None:
+        iou = np.minimum(iou, _boundary_iou(boundary_intersections, truth_index, predicted_index))
+        matched = iou > 0.5
+        truth_index, predicted_index, iou = truth_index[matched], predicted_index[matched], iou[matched]
     false_negative = ~iscrowd
     false_negative[truth_index] = False
     false_positive = 2 * _excused_pixels(intersections, truth_classes, iscrowd, predicted_classes) <= predicted_areas
@@ -116,8 +132,58 @@ def _where(image_name: str) -> str:
     return f"Image {image_name}: " if image_name else ""
 
 
-def _intersections(truth_ids, truth_segments, predicted_ids, predicted_segments, image_name) -> np.ndarray:
-    """`[1 + truths, 1 + predictions]` shared pixels, void first."""
+def default_boundary_px(height_px: int, width_px: int) -> int:
+    """Width of a boundary: 2 % of the photo's diagonal, at least 1 px, as arXiv:2103.16562 takes it for COCO."""
+    return max(1, round(_BOUNDARY_SHARE * float(np.hypot(height_px, width_px))))
+
+
+def boundary_map(segment_ids: np.ndarray, boundary_px: int) -> np.ndarray:
+    """Keeps the ids near an edge of their segment and makes the rest void.
+
+    A pixel is inside, and goes, when all pixels at most `boundary_px` away in x and in y have its id; what is beyond
+    the photo has no id, so its frame is an edge. This is the mask less its erosion by a square.
+
+    Args:
+        segment_ids: `[height, width]` integers, 0 = void.
+        boundary_px: 1 or more.
+    """
+    inside_row = _distance_to_change(segment_ids, axis=1) >= boundary_px
+    # What is not inside its row gets a number of its own there, so that no column of equal numbers crosses it.
+    numbers = np.where(inside_row, segment_ids, -1)
+    is_inside = inside_row & (_distance_to_change(numbers, axis=0) >= boundary_px)
+    return np.where(is_inside, panoptic_png.VOID_SEGMENT_ID, segment_ids)
+
+
+def _distance_to_change(values: np.ndarray, axis: int) -> np.ndarray:
+    """`[height, width]`: how many more equal pixels there are along an axis, to the side where there are fewer."""
+    values = np.moveaxis(values, axis, -1)
+    positions = np.arange(values.shape[-1])
+    changes = np.ones(values.shape, dtype=bool)
+    changes[..., 1:] = values[..., 1:] != values[..., :-1]
+    first = np.maximum.accumulate(np.where(changes, positions, 0), axis=-1)
+    ends = np.ones(values.shape, dtype=bool)
+    ends[..., :-1] = changes[..., 1:]
+    last = np.minimum.accumulate(np.where(ends, positions, positions[-1:])[..., ::-1], axis=-1)[..., ::-1]
+    return np.moveaxis(np.minimum(positions - first, last - positions), -1, axis)
+
+
+def _boundary_iou(intersections: np.ndarray, truth_index: np.ndarray, predicted_index: np.ndarray) -> np.ndarray:
+    """IoU of the boundaries of pairs; row and column 0 of the `intersections` are void and insides."""
+    shared = intersections[1 + truth_index, 1 + predicted_index]
+    of_truth = intersections[1:].sum(axis=1)[truth_index]
+    of_prediction = intersections[:, 1:].sum(axis=0)[predicted_index]
+    return shared / (of_truth + of_prediction - shared)
+
+
+def shared_pixels(
+    truth_ids: np.ndarray,
+    truth_segments: Sequence[Segment],
+    predicted_ids: np.ndarray,
+    predicted_segments: Sequence[Segment],
+    *,
+    image_name: str = "",
+) -> np.ndarray:
+    """`[1 + truths, 1 + predictions]` int64 shared pixels, void first; arguments and errors as `match_segments`."""
     truth_ids, predicted_ids = np.asarray(truth_ids), np.asarray(predicted_ids)
     if truth_ids.shape != predicted_ids.shape or truth_ids.ndim != 2:
         raise ValueError(

@@ -11,11 +11,12 @@ from hypothesis.extra import numpy as hnp
 from maskformer_model.categories import CategoryTable
 from maskformer_model.panoptic_quality import (
     PanopticCounts,
+    count_by_size,
     count_image,
     panoptic_quality,
     segments_from_coco,
 )
-from maskformer_model.segment_matching import Segment, match_segments
+from maskformer_model.segment_matching import Segment, boundary_map, default_boundary_px, match_segments
 
 NUM_CLASSES = 3
 
@@ -301,3 +302,63 @@ def test_segments_from_coco_take_what_predictions_leave_out_as_none():
     table = CategoryTable.from_coco([{"id": 20, "name": "sky"}, {"id": 10, "name": "cat"}])
     infos = [{"id": 3, "category_id": 20}, {"id": 4, "category_id": 10, "iscrowd": 1, "area": 7}]
     assert segments_from_coco(infos, table) == [Segment(3, 0), Segment(4, 1, iscrowd=True, area=7)]
+
+
+def test_sizes_go_by_the_true_segment_and_for_false_positives_by_the_predicted_one():
+    # True: 1,000 px (small), 5,000 (medium), 10,000 (large). Predicted: the first found, the others are one large miss.
+    truth = row((1, 1000), (2, 5000), (3, 10000))
+    predicted = row((1, 1000), (9, 15000))
+    truth_segments = [Segment(1, 0), Segment(2, 0), Segment(3, 1)]
+    predicted_segments = [Segment(1, 0), Segment(9, 0)]
+    matches = match_segments(truth, truth_segments, predicted, predicted_segments)
+    counts = count_by_size(matches, truth_segments, predicted_segments, NUM_CLASSES)
+    assert list(counts) == ["small", "medium", "large"]
+    assert [as_tuple(counts[size], 0) for size in counts] == [(1.0, 1, 0, 0), (0.0, 0, 0, 1), (0.0, 0, 1, 0)]
+    assert [as_tuple(counts[size], 1) for size in counts] == [(0.0, 0, 0, 0), (0.0, 0, 0, 0), (0.0, 0, 0, 1)]
+
+
+def square(size_px: int, left: int, top: int, side_px: int) -> np.ndarray:
+    ids = np.zeros((size_px, size_px), np.int32)
+    ids[top : top + side_px, left : left + side_px] = 1
+    return ids
+
+
+def test_a_boundary_is_the_mask_less_its_erosion_and_the_frame_is_an_edge():
+    assert boundary_map(np.ones((5, 6), np.int32), 1).tolist() == [
+        [1, 1, 1, 1, 1, 1],
+        [1, 0, 0, 0, 0, 1],
+        [1, 0, 0, 0, 0, 1],
+        [1, 0, 0, 0, 0, 1],
+        [1, 1, 1, 1, 1, 1],
+    ]
+    assert boundary_map(square(9, 2, 2, 5), 2).sum() == 25 - 1
+    # Two segments side by side: what separates them is an edge of both.
+    assert boundary_map(np.repeat([[3, 3, 3, 4, 4, 4]], 6, axis=0), 1)[2].tolist() == [3, 0, 3, 4, 0, 4]
+
+
+@settings(max_examples=50, deadline=None)
+@given(hnp.arrays(np.int32, (9, 8), elements=st.integers(0, 2)), st.integers(1, 3))
+def test_a_boundary_holds_the_pixels_with_another_id_within_reach(ids, reach_px):
+    padded = np.pad(ids, reach_px, constant_values=-1)
+    for y, x in np.ndindex(ids.shape):
+        window = padded[y : y + 2 * reach_px + 1, x : x + 2 * reach_px + 1]
+        inside = (window == ids[y, x]).all()
+        assert boundary_map(ids, reach_px)[y, x] == (0 if inside else ids[y, x])
+
+
+def test_the_boundary_variant_takes_the_smaller_of_two_ious():
+    # A square of 10 x 10 and the same moved by 1: they share 90 of 110 px, and the upper and lower sides of their
+    # boundaries (36 px each) 9 px each.
+    ids, moved = square(20, 5, 5, 10), square(20, 6, 5, 10)
+    truth, segments = np.where(ids, 1, 2), [Segment(1, 0), Segment(2, 1)]
+    assert match_segments(truth, segments, moved, segments[:1]).iou.tolist() == [90 / 110]
+    assert match_segments(truth, segments, moved, segments[:1], boundary_px=1).truth_index.size == 0
+    assert 18 / (36 + 36 - 18) < 0.5
+    # Boundaries of 4 px leave out 2 x 2 px of each, half of them the other's, too: 84 shared of 96 + 96 - 84.
+    bounded = match_segments(truth, segments, moved, segments[:1], boundary_px=4)
+    assert bounded.iou.tolist() == [84 / (96 + 96 - 84)]
+
+
+def test_the_width_of_a_boundary_is_2_percent_of_the_diagonal():
+    assert default_boundary_px(300, 400) == 10
+    assert default_boundary_px(10, 10) == 1
