@@ -19,6 +19,7 @@ TensorFlow graph, `decode_record` reads in plain Python. Finding and checking th
 | image/segment/isthing, iscrowd   | int64 lists  | 0 or 1                                                   |
 | image/segment/area               | int64 list   | px                                                       |
 | image/segment/bbox               | int64 list   | x, y, width, height of each segment in px, one by one    |
+| image/channel_sum, ..._square_sum | int64 lists | of red, green and blue: sum of values 0..255, of squares |
 | image/statistics/...             | int64, float | scalars for statistics: see `statistics_of`              |
 """
 
@@ -27,9 +28,11 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import posixpath
+from collections.abc import Sequence
 
 import tensorflow as tf
 
+_CHANNEL_KEYS = ("image/channel_sum", "image/channel_square_sum")
 SEGMENT_KEYS = ("id", "category_id", "class_index", "isthing", "iscrowd", "area")
 INTEGER_STATISTICS = ("num_segments", "num_things", "num_crowds")
 FLOAT_STATISTICS = ("void_fraction", "crowd_fraction", "thing_fraction", "aspect_ratio", "brightness")
@@ -87,6 +90,8 @@ class ExampleRecord:
         segments: the segments of the PNG.
         brightness: mean of the photo's luma, in 0..1; stored as float32.
         captions: what people said the photo shows; may be empty.
+        channel_sums: of all red, green and blue values 0..255; empty where nobody has added them up.
+        channel_square_sums: likewise of their squares.
     """
 
     source_id: str
@@ -99,6 +104,8 @@ class ExampleRecord:
     segments: tuple[SegmentRecord, ...]
     brightness: float
     captions: tuple[str, ...] = ()
+    channel_sums: tuple[int, ...] = ()
+    channel_square_sums: tuple[int, ...] = ()
 
 
 def statistics_of(record: ExampleRecord) -> dict[str, float]:
@@ -143,6 +150,8 @@ def encode_example(record: ExampleRecord) -> tf.train.Example:
         "image/segment/iscrowd": _int64_feature([int(s.iscrowd) for s in segments]),
         "image/segment/area": _int64_feature([s.area_px for s in segments]),
         "image/segment/bbox": _int64_feature([edge for s in segments for edge in s.bbox_px]),
+        "image/channel_sum": _int64_feature(record.channel_sums),
+        "image/channel_square_sum": _int64_feature(record.channel_square_sums),
     }
     statistics = statistics_of(record)
     for name in INTEGER_STATISTICS:
@@ -172,7 +181,7 @@ def parse_example(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
     spec = {key: tf.io.FixedLenFeature([], tf.string) for key in _BYTES_KEYS}
     spec |= {key: tf.io.FixedLenFeature([], tf.int64) for key in ("image/height", "image/width")}
     spec |= {f"image/segment/{name}": int64_list for name in SEGMENT_KEYS}
-    spec["image/segment/bbox"] = int64_list
+    spec |= dict.fromkeys(("image/segment/bbox", *_CHANNEL_KEYS), int64_list)
     spec |= {STATISTICS_PREFIX + name: tf.io.FixedLenFeature([], tf.int64) for name in INTEGER_STATISTICS}
     spec |= {STATISTICS_PREFIX + name: tf.io.FixedLenFeature([], tf.float32) for name in FLOAT_STATISTICS}
     spec["image/caption"] = tf.io.FixedLenSequenceFeature([], tf.string, allow_missing=True)
@@ -207,6 +216,8 @@ def decode_record(serialized: bytes) -> ExampleRecord:
         segments=_segments_from(feature),
         brightness=feature[STATISTICS_PREFIX + "brightness"].float_list.value[0],
         captions=tuple(value.decode() for value in feature["image/caption"].bytes_list.value),
+        channel_sums=tuple(feature["image/channel_sum"].int64_list.value),
+        channel_square_sums=tuple(feature["image/channel_square_sum"].int64_list.value),
     )
 
 
@@ -255,7 +266,7 @@ def _bytes_feature(values: list[bytes]) -> tf.train.Feature:
     return tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
 
 
-def _int64_feature(values: list[int]) -> tf.train.Feature:
+def _int64_feature(values: Sequence[int]) -> tf.train.Feature:
     return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
 
 

@@ -1,6 +1,6 @@
-"""Whether a data folder has COCO's panoptic layout, answered before anything heavy is imported.
+"""Whether a data folder has a layout that can be read, answered before anything heavy is imported.
 
-`coco_example_gen.coco_files` checks the same again through TensorFlow's file systems where the data is read; folders of
+`coco_example_gen.data_files` checks the same again through TensorFlow's file systems where the data is read; folders of
 object stores are left to it.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 
+from components.coco_example_gen.layouts import UnknownLayoutError, find_sources
 from components.coco_example_gen.options import SPLITS, IngestOptions
 
 
@@ -20,25 +21,21 @@ def check_data_dir(data_dir: str, options: IngestOptions) -> None:
 
     Args:
         data_dir: Local, or of an object store, which is not looked at.
-        options: Say which splits are read.
+        options: Say which splits are read. With spans only the folder itself is looked at.
 
     Raises:
         DataFolderError: if some are missing, naming each, where it was expected, and what is there instead.
     """
     if "://" in data_dir:
         return
-    expected: dict[str, str] = {}
-    for name in sorted({options.folder(split) for split in SPLITS}):
-        expected[os.path.join(data_dir, name)] = "folder of the photos"
-        expected[os.path.join(data_dir, "annotations", f"panoptic_{name}.json")] = "categories and segments"
-        expected[os.path.join(data_dir, "annotations", f"panoptic_{name}")] = "folder of the panoptic PNGs"
-    missing = [f"  {path}  ({meaning})" for path, meaning in expected.items() if not os.path.exists(path)]
-    if missing:
-        raise DataFolderError(
-            "`--data` must name a folder in COCO's panoptic layout. Not found:\n"
-            + "\n".join(missing)
-            + f"\n{_what_is_there(data_dir)}"
-        )
+    if options.span_pattern:
+        if not os.path.isdir(data_dir):
+            raise DataFolderError(f"`--data` must name the folder of the spans. {_what_is_there(data_dir)}")
+        return
+    try:
+        find_sources(data_dir, [options.folder(split) for split in SPLITS], os.path.exists, options.layout)
+    except UnknownLayoutError as error:
+        raise DataFolderError(f"`--data`: {error}\n{_what_is_there(data_dir)}") from error
 
 
 def _what_is_there(data_dir: str) -> str:

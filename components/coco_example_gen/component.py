@@ -1,4 +1,4 @@
-"""CocoExampleGen: a data set in COCO's panoptic layout in, Examples with the splits train and eval out.
+"""CocoExampleGen: a data set in a published layout in, Examples with the splits train and eval out.
 
 The typed contract; the work is in `executor`, what decides whether there is any in `driver`.
 """
@@ -6,23 +6,24 @@ The typed contract; the work is in `executor`, what decides whether there is any
 from __future__ import annotations
 
 import hashlib
+import os
 import pathlib
+from typing import Any
 
 from tfx.components.example_gen.component import FileBasedExampleGen
 from tfx.dsl.components.base import executor_spec
-from tfx.proto import example_gen_pb2
+from tfx.proto import example_gen_pb2, range_config_pb2
 
 import maskformer_model
 from components.coco_example_gen import driver, executor
-from components.coco_example_gen.coco_files import CocoFiles
-from components.coco_example_gen.custom_config import pack_options
+from components.coco_example_gen.custom_config import ANY_ENTRY, pack_options
 from components.coco_example_gen.options import SPLITS, IngestOptions
 
 _MODEL_SOURCES = ("categories.py", "examples.py", "panoptic_png.py", "preprocessing.py")
 
 
 class CocoExampleGen(FileBasedExampleGen):
-    """Reads photos, panoptic PNGs and json files; output `examples`.
+    """Reads photos and their annotations; output `examples`.
 
     The artifact holds `Split-train` and `Split-eval` (TFRecord files of the Examples that `maskformer_model.examples`
     defines), `categories.json`, and `kept_aside.jsonl` with the records that could not be taken.
@@ -35,39 +36,31 @@ class CocoExampleGen(FileBasedExampleGen):
         self,
         input_base: str,
         *,
-        max_train_images: int = 0,
-        max_eval_images: int = 0,
-        evaluate_on_train: bool = False,
-        max_kept_aside_share: float = IngestOptions.max_kept_aside_share,
-        num_shards: int = 0,
+        range_config: range_config_pb2.RangeConfig | None = None,
+        **options: Any,
     ):
         """Makes the node.
 
         Args:
-            input_base: the data folder.
-            max_train_images: see `IngestOptions`, as the others.
-            max_eval_images: first so many photos of val2017.
-            evaluate_on_train: eval split = train split.
-            max_kept_aside_share: 0..1.
-            num_shards: record files per split.
+            input_base: the data folder, or the folder of all spans.
+            range_config: which span is read where the options have a `span_pattern`; by default the newest.
+            options: those of `IngestOptions`, by name.
 
         Raises:
+            TypeError: if there is no option of a name.
             ValueError: if an option breaks its rule.
         """
-        options = IngestOptions(
-            max_train_images=max_train_images,
-            max_eval_images=max_eval_images,
-            evaluate_on_train=evaluate_on_train,
-            max_kept_aside_share=max_kept_aside_share,
-            num_shards=num_shards,
-        )
-        patterns = {split: CocoFiles(input_base, options.folder(split)).annotation_name for split in SPLITS}
+        ingest_options = IngestOptions(**options)
+        # What the splits are made of follows from the layout and is found where the data is; the pattern only says in
+        # which folder that is, once TFX's driver has put in the span.
+        pattern = os.path.join(ingest_options.span_pattern, ANY_ENTRY)
         super().__init__(
             input_base=input_base,
             input_config=example_gen_pb2.Input(
-                splits=[example_gen_pb2.Input.Split(name=split, pattern=patterns[split]) for split in SPLITS]
+                splits=[example_gen_pb2.Input.Split(name=split, pattern=pattern) for split in SPLITS]
             ),
-            custom_config=pack_options(options, source_sha256()),
+            custom_config=pack_options(ingest_options, source_sha256()),
+            range_config=range_config,
             # The writer is ours: TFRecord files without gzip, under which photos do not shrink.
             output_file_format=example_gen_pb2.FILE_FORMAT_UNSPECIFIED,
         )
@@ -76,5 +69,5 @@ class CocoExampleGen(FileBasedExampleGen):
 def source_sha256() -> str:
     """SHA-256, hexadecimal, of the code that makes Examples, so that the cache notices when it has changed."""
     model_dir = pathlib.Path(maskformer_model.__file__).parent
-    paths = [*sorted(pathlib.Path(__file__).parent.glob("*.py")), *(model_dir / name for name in _MODEL_SOURCES)]
+    paths = [*sorted(pathlib.Path(__file__).parent.glob("*.[pj]*")), *(model_dir / name for name in _MODEL_SOURCES)]
     return hashlib.sha256(b"\0".join(path.read_bytes() for path in paths)).hexdigest()

@@ -1,16 +1,23 @@
-"""IngestOptions in the form in which TFX carries them: a Struct inside ExampleGen's `custom_config`."""
+"""What CocoExampleGen's node, driver and executor tell each other through TFX's parameters.
+
+IngestOptions travel as a Struct inside ExampleGen's `custom_config`, the folder of the span in the splits' pattern.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import os
+from collections.abc import Mapping
 from typing import Any
 
 from google.protobuf import json_format, struct_pb2
 from tfx.proto import example_gen_pb2
+from tfx.types import standard_component_specs
 from tfx.utils import proto_utils
 
 from components.coco_example_gen.options import IngestOptions
 
+ANY_ENTRY = "*"  # What a split's pattern ends in, after the folder of the data set.
 _OPTIONS_KEY, _SOURCE_KEY = "options", "source_sha256"
 
 
@@ -45,3 +52,12 @@ def unpack_options(custom_config: str) -> IngestOptions:
     # A Struct knows floating-point numbers only.
     kinds: dict[str, Any] = {field.name: type(field.default) for field in dataclasses.fields(IngestOptions)}
     return IngestOptions(**{name: kinds[name](value) for name, value in values.items()})
+
+
+def data_dir_of(exec_properties: Mapping[str, Any]) -> str:
+    """The folder of the data set: of the span that TFX's driver has chosen, if there are spans."""
+    input_config = example_gen_pb2.Input()
+    proto_utils.json_to_proto(exec_properties[standard_component_specs.INPUT_CONFIG_KEY], input_config)
+    folder = os.path.dirname(input_config.splits[0].pattern)
+    input_base = exec_properties[standard_component_specs.INPUT_BASE_KEY]
+    return os.path.join(input_base, folder) if folder else input_base

@@ -11,10 +11,9 @@ from tfx.components.example_gen import driver, utils
 from tfx.orchestration import data_types
 from tfx.types import standard_component_specs
 
-from components.coco_example_gen.coco_files import CocoFiles
-from components.coco_example_gen.custom_config import unpack_options
-from components.coco_example_gen.manifest import build_manifest, manifest_digest
-from components.coco_example_gen.options import SPLITS
+from components.coco_example_gen.custom_config import data_dir_of, unpack_options
+from components.coco_example_gen.data_files import sources_of
+from components.coco_example_gen.manifest import input_digest
 
 
 class Driver(driver.FileBasedDriver):
@@ -29,13 +28,14 @@ class Driver(driver.FileBasedDriver):
         """See FileBasedDriver.
 
         Raises:
-            FileNotFoundError: if the data folder has not the layout that it must have.
+            FileNotFoundError: if the data folder has no layout that can be read.
+            ValueError: if there is no span.
         """
-        data_dir = exec_properties[standard_component_specs.INPUT_BASE_KEY]
         options = unpack_options(exec_properties[standard_component_specs.CUSTOM_CONFIG_KEY])
-        sources = {options.folder(split): CocoFiles(data_dir, options.folder(split)) for split in SPLITS}
-        for files in sources.values():
-            files.check()
+        if not options.span_pattern:
+            # Before TFX looks for files, whose answer for a wrong folder says less.
+            sources_of(data_dir_of(exec_properties), options)
         resolved = super().resolve_exec_properties(exec_properties, pipeline_info, component_info)
-        digest = manifest_digest(build_manifest(sources.values()))
+        data_dir = data_dir_of(resolved)
+        digest = input_digest(data_dir, sources_of(data_dir, options).values())
         return resolved | {utils.FINGERPRINT_PROPERTY_NAME: f"content_sha256:{digest}"}

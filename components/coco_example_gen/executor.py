@@ -6,6 +6,7 @@ references alone move. Of that executor the contract is kept: splits, file names
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -19,12 +20,12 @@ from tfx.dsl.components.base import base_beam_executor
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, standard_component_specs
 
-from components.coco_example_gen.annotations import SplitAnnotations, read_annotations
-from components.coco_example_gen.coco_files import CocoFiles
-from components.coco_example_gen.conversion_step import ConvertShards, ShardPlan, plan_shards, read_report
-from components.coco_example_gen.custom_config import unpack_options
+from components.coco_example_gen.conversion_step import ConvertShards, read_report
+from components.coco_example_gen.custom_config import data_dir_of, unpack_options
+from components.coco_example_gen.data_files import sources_of
 from components.coco_example_gen.kept_aside import KeptAside, TooManyKeptAsideError, check_share
 from components.coco_example_gen.options import SPLITS, IngestOptions
+from components.coco_example_gen.reference_files import SplitPlan, SplitRequest, plan_split
 from maskformer_model.categories import CategoryTable
 from maskformer_model.examples import CATEGORIES_FILE, KEPT_ASIDE_FILE
 
@@ -45,33 +46,33 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         Args:
             input_dict: not used.
             output_dict: `examples`.
-            exec_properties: `input_base`, the data folder; `custom_config`, an IngestOptions.
+            exec_properties: `input_base` and `input_config`, where the data is; `custom_config`, an IngestOptions.
 
         Raises:
-            FileNotFoundError: if the data folder has not the layout that it must have.
+            FileNotFoundError: if the data folder has no layout that can be read.
             ValueError: if an annotation file is not usable, or the splits' categories differ.
             TooManyKeptAsideError: if more records are bad than `max_kept_aside_share` bears.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
         [artifact] = output_dict[standard_component_specs.EXAMPLES_KEY]
         options = unpack_options(exec_properties[standard_component_specs.CUSTOM_CONFIG_KEY])
-        data_dir = exec_properties[standard_component_specs.INPUT_BASE_KEY]
+        sources = sources_of(data_dir_of(exec_properties), options)
         artifact.split_names = artifact_utils.encode_split_names(list(SPLITS))
         examples_utils.set_payload_format(artifact, example_gen_pb2.PayloadFormat.FORMAT_TF_EXAMPLE)
         # No file format is set: TFX's only name for TFRecord files says gzip, and its readers go by the file's name.
 
-        annotations = _read_splits(data_dir, options)
-        categories = common_categories(annotations)
-        plans = _plan(data_dir, options, annotations)
         work_dir = os.path.join(artifact.uri, _WORK_FOLDER)
         for folder in (work_dir, *(os.path.join(artifact.uri, f"Split-{split}") for split in SPLITS)):
             tf.io.gfile.makedirs(folder)
+        plans = {split: plan_split(_request(split, options), source, work_dir) for split, source in sources.items()}
+        categories = common_categories(plans)
+        shards = [shard for plan in plans.values() for shard in plan.shards]
         with self._make_beam_pipeline() as pipeline:
-            pipeline | "ConvertShards" >> ConvertShards(plans, categories, artifact.uri, work_dir)
+            pipeline | "ConvertShards" >> ConvertShards(shards, categories, artifact.uri, work_dir)
 
-        kept_aside = [entry for split in SPLITS for entry in annotations[split].kept_aside]
-        kept_aside += [entry for plan in plans for entry in read_report(plan, work_dir)]
-        num_records = {split: len(found.images) + len(found.kept_aside) for split, found in annotations.items()}
+        kept_aside = [entry for plan in plans.values() for entry in plan.kept_aside]
+        kept_aside += [entry for shard in shards for entry in read_report(shard, work_dir)]
+        num_records = {split: plan.num_records for split, plan in plans.items()}
         _judge_kept_aside(kept_aside, num_records, options.max_kept_aside_share, artifact.uri)
         _write_text(os.path.join(artifact.uri, KEPT_ASIDE_FILE), _as_lines(kept_aside))
         _write_text(os.path.join(artifact.uri, CATEGORIES_FILE), json.dumps(categories.to_coco(), indent=1))
@@ -79,13 +80,13 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         logging.info("Of the records %s, %d were kept aside.", num_records, len(kept_aside))
 
 
-def common_categories(annotations: Mapping[str, SplitAnnotations]) -> CategoryTable:
+def common_categories(plans: Mapping[str, SplitPlan]) -> CategoryTable:
     """The categories of all splits.
 
     Raises:
         ValueError: if they differ between splits: one class index would mean two things.
     """
-    tables = {split: found.categories for split, found in annotations.items()}
+    tables = {split: plan.categories for split, plan in plans.items()}
     first, *others = tables.values()
     if any(other != first for other in others):
         counts = {split: table.num_classes for split, table in tables.items()}
@@ -96,21 +97,13 @@ def common_categories(annotations: Mapping[str, SplitAnnotations]) -> CategoryTa
     return first
 
 
-def _read_splits(data_dir: str, options: IngestOptions) -> dict[str, SplitAnnotations]:
-    annotations = {}
-    for split in SPLITS:
-        files = CocoFiles(data_dir, options.folder(split))
-        files.check()
-        annotations[split] = read_annotations(files, split, options.max_images(split))
-    return annotations
-
-
-def _plan(data_dir: str, options: IngestOptions, annotations: Mapping[str, SplitAnnotations]) -> list[ShardPlan]:
-    plans = []
-    for split, found in annotations.items():
-        files = CocoFiles(data_dir, options.folder(split))
-        plans += plan_shards(split, files, found.images, options.num_shards)
-    return plans
+def _request(split: str, options: IngestOptions) -> SplitRequest:
+    return SplitRequest(
+        split=split,
+        max_images=options.max_images(split),
+        num_shards=options.num_shards,
+        takes=functools.partial(options.takes, split),
+    )
 
 
 def _judge_kept_aside(

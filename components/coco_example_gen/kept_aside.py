@@ -1,23 +1,38 @@
 """Records that are kept aside: named reasons, one json line per record, and the share that stops an ingestion.
 
-| reason                | meaning                                                                       |
-|-----------------------|-------------------------------------------------------------------------------|
-| malformed_annotation  | an entry of the json lacks something, or it has the wrong type                 |
-| missing_annotation    | a photo of the json has no segments                                            |
-| repeated_annotation   | a photo of the json has segments twice                                         |
-| unknown_image         | segments of a photo that the json does not list                                |
-| bad_file_name         | a file name that is absolute or leaves the data folder: it is not opened       |
-| missing_photo         | no such file                                                                   |
-| not_an_image          | the photo is neither JPEG nor PNG                                              |
-| too_large             | more pixels than are decoded                                                   |
-| size_mismatch         | photo or panoptic PNG are not as large as the json says                        |
-| damaged_photo         | cut off or otherwise impossible to decode                                      |
-| missing_panoptic_png  | no such file                                                                   |
-| damaged_panoptic_png  | cut off, or of a form that cannot carry segment ids                            |
-| segment_not_in_png    | the json lists an id that no pixel has                                         |
-| segment_not_in_json   | pixels have an id that the json does not list                                  |
-| repeated_segment_id   | the json lists an id twice for one photo                                       |
-| unknown_category      | a segment is of a category that the data set does not have                     |
+| reason                  | meaning                                                                    |
+|-------------------------|----------------------------------------------------------------------------|
+| malformed_annotation    | an entry of the json lacks something, or it has the wrong type             |
+| missing_annotation      | a photo of the json has no segments                                        |
+| repeated_annotation     | a photo of the json has segments twice                                     |
+| repeated_image_id       | an earlier photo of the json has the same id                               |
+| unknown_image           | segments of a photo that the json does not list                            |
+| bad_file_name           | a file name that is absolute or leaves the data folder: it is not opened   |
+| missing_photo           | no such file                                                               |
+| ambiguous_photo         | more than one of the photos' folders has it                                |
+| not_an_image            | the photo is neither JPEG nor PNG                                          |
+| too_large               | more pixels than are decoded                                               |
+| size_mismatch           | photo, panoptic PNG or label PNG are not as large as they should be        |
+| exif_rotated            | the json has the size of the photo as viewers turn it, not as it is stored |
+| damaged_photo           | cut off or otherwise impossible to decode                                  |
+| missing_panoptic_png    | no such file                                                               |
+| damaged_panoptic_png    | cut off or otherwise impossible to decode                                  |
+| unsuitable_panoptic_png | not an 8-bit RGB PNG, which alone carries segment ids                      |
+| segment_not_in_png      | the json lists an id that no pixel has, such as a segment without area     |
+| segment_not_in_json     | pixels have an id that the json does not list                              |
+| repeated_segment_id     | the json lists an id twice for one photo                                   |
+| unknown_category        | a segment is of a category that the data set does not have                 |
+| missing_label_png       | no such file                                                               |
+| damaged_label_png       | cut off or otherwise impossible to decode                                  |
+| unsuitable_label_png    | a label PNG that is not grayscale or palette                               |
+| unknown_label           | a label PNG has a number that the data set gives no meaning                |
+| empty_polygon           | an object has no polygon, or one without points                            |
+| malformed_polygon       | fewer than three points, half a point, or no numbers                       |
+| polygon_outside_image   | an object's polygons lie outside of the photo                              |
+| rle_size_mismatch       | run lengths of another size, or that do not add up to it                   |
+| empty_segment           | an object covers no pixel                                                  |
+| hidden_segment          | other objects cover all of an object                                       |
+| too_many_segments       | more than 255, where 8-bit masks are asked for                             |
 """
 
 from __future__ import annotations

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+
+from components.coco_example_gen.layouts import LAYOUT_NAMES, TRAIN, VAL
 
 TRAIN_SPLIT, EVAL_SPLIT = "train", "eval"
 SPLITS = (TRAIN_SPLIT, EVAL_SPLIT)
-_TRAIN_FOLDER, _VAL_FOLDER = "train2017", "val2017"
+AUTO_LAYOUT = "auto"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -20,9 +23,14 @@ class IngestOptions:
         evaluate_on_train: the eval split holds the photos of the train split: shows that a model can overfit them.
         max_kept_aside_share: the ingestion fails where a larger share of a split's records, 0..1, is kept aside.
         num_shards: record files per split, at most one per photo; 0 chooses one per 256 photos.
+        layout: how the data set's files are laid out, see `layouts`; "auto" looks.
+        eval_share: 0 takes the data set's own validation photos; a share in 0..1 takes that share of its train photos
+            instead, chosen by a hash of the image id, so that a photo stays on its side when others come or go.
+        span_pattern: where below the data folder the newest data is, such as "span-{SPAN}", "span-{SPAN}/v{VERSION}"
+            or "{YYYY}-{MM}-{DD}"; empty: the data folder holds the data itself.
 
     Raises:
-        ValueError: if a number is negative or a share is not in 0..1.
+        ValueError: if a number is negative, a share is not in 0..1, or the options contradict each other.
     """
 
     max_train_images: int = 0
@@ -30,21 +38,33 @@ class IngestOptions:
     evaluate_on_train: bool = False
     max_kept_aside_share: float = 0.05
     num_shards: int = 0
+    layout: str = AUTO_LAYOUT
+    eval_share: float = 0.0
+    span_pattern: str = ""
 
     def __post_init__(self):
         for name in ("max_train_images", "max_eval_images", "num_shards"):
             if getattr(self, name) < 0:
                 raise ValueError(f"`{name}` must not be negative. Received: {getattr(self, name)}")
-        if not 0 <= self.max_kept_aside_share <= 1:
-            raise ValueError(f"`max_kept_aside_share` must be in 0..1. Received: {self.max_kept_aside_share}")
+        for name in ("max_kept_aside_share", "eval_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"`{name}` must be in 0..1. Received: {getattr(self, name)}")
+        if self.layout not in (AUTO_LAYOUT, *LAYOUT_NAMES):
+            raise ValueError(
+                f"`layout` must be {AUTO_LAYOUT!r} or one of {list(LAYOUT_NAMES)}. Received: {self.layout!r}"
+            )
+        if self.eval_share and self.evaluate_on_train:
+            raise ValueError(
+                f"`eval_share` must be 0 where `evaluate_on_train` says what is evaluated. Received: {self.eval_share}"
+            )
 
     def folder(self, split: str) -> str:
-        """The data set's folder that a split is made of.
+        """Which split of the data set, "train" or "val", a split of the Examples is made of.
 
         Raises:
             ValueError: if there is no such split.
         """
-        return _TRAIN_FOLDER if self._is_made_of_train(split) else _VAL_FOLDER
+        return TRAIN if self._is_made_of_train(split) else VAL
 
     def max_images(self, split: str) -> int:
         """The first so many photos of its folder that a split is made of; 0 takes all.
@@ -52,9 +72,18 @@ class IngestOptions:
         Raises:
             ValueError: if there is no such split.
         """
-        return self.max_train_images if self._is_made_of_train(split) else self.max_eval_images
+        is_eval_photos = split == EVAL_SPLIT and not self.evaluate_on_train
+        self._is_made_of_train(split)
+        return self.max_eval_images if is_eval_photos else self.max_train_images
+
+    def takes(self, split: str, image_id: str) -> bool:
+        """Whether a photo of the split's folder belongs to the split."""
+        if not self.eval_share:
+            return True
+        bucket = int.from_bytes(hashlib.sha256(image_id.encode()).digest()[:8], "big") / 2**64
+        return (bucket < self.eval_share) == (split == EVAL_SPLIT)
 
     def _is_made_of_train(self, split: str) -> bool:
         if split not in SPLITS:
             raise ValueError(f"`split` must be one of {SPLITS}. Received: {split!r}")
-        return split == TRAIN_SPLIT or self.evaluate_on_train
+        return split == TRAIN_SPLIT or self.evaluate_on_train or self.eval_share > 0

@@ -15,13 +15,14 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from components.coco_example_gen.annotations import read_annotations
-from components.coco_example_gen.coco_files import CocoFiles
-from components.coco_example_gen.conversion_step import ConvertShards, convert_shard, plan_shards, read_report
+from components.coco_example_gen.conversion_step import ConvertShards, convert_shard, read_report
 from components.coco_example_gen.kept_aside import BadRecordError, KeptAside, TooManyKeptAsideError, check_share
-from components.coco_example_gen.manifest import build_manifest, manifest_digest
+from components.coco_example_gen.layouts import find_sources
+from components.coco_example_gen.manifest import build_manifest, input_digest
 from components.coco_example_gen.options import IngestOptions
-from components.coco_example_gen.record_reader import check_photo, read_record
+from components.coco_example_gen.photo_check import check_photo
+from components.coco_example_gen.record_reader import read_record, read_record_and_ids
+from components.coco_example_gen.reference_files import SplitRequest, num_shards, plan_split, read_references
 from maskformer_model import examples, generated_scenes, panoptic_png
 
 SPLIT = "val2017"
@@ -44,7 +45,8 @@ class _Split:
     """One split of a data set on disk, with the means to damage its first photo's record."""
 
     def __init__(self, data_dir):
-        self.files = CocoFiles(str(data_dir), SPLIT)
+        self.source = find_sources(str(data_dir), ["val"], os.path.exists)["val"]
+        self.work_dir = data_dir.with_name("work")
         self.document = json.loads((data_dir / "annotations" / f"panoptic_{SPLIT}.json").read_text())
         self.image = min(self.document["images"], key=lambda image: image["file_name"])
         [self.annotation] = [a for a in self.document["annotations"] if a["image_id"] == self.image["id"]]
@@ -52,20 +54,28 @@ class _Split:
         self.png = data_dir / "annotations" / f"panoptic_{SPLIT}" / self.annotation["file_name"]
 
     def save(self):
-        with open(self.files.annotation_file, "w") as file:
+        with open(self.source.panoptic_file, "w") as file:
             json.dump(self.document, file)
 
     def paint(self, change):
         ids = panoptic_png.decode_panoptic_png(self.png.read_bytes()).copy()
         self.png.write_bytes(panoptic_png.encode_panoptic_png(change(ids)))
 
+    def plan(self, **request):
+        """The plan of the split, in one shard unless told otherwise."""
+        self.work_dir.mkdir(exist_ok=True)
+        return plan_split(SplitRequest(**{"split": "eval", "num_shards": 1} | request), self.source, str(self.work_dir))
+
     def read(self):
         """Records by file name, and the reasons of those kept aside by file name."""
-        found = read_annotations(self.files, "eval")
-        records, reasons = {}, {entry.file_name: entry.reason for entry in found.kept_aside}
-        for ref in found.images:
+        plan = self.plan()
+        records, reasons = {}, {entry.file_name: entry.reason for entry in plan.kept_aside}
+        for ref in read_references(plan.shards[0]):
+            if isinstance(ref, KeptAside):
+                reasons[ref.file_name] = ref.reason
+                continue
             try:
-                records[ref.file_name] = read_record(ref, self.files, found.categories)
+                records[ref.file_name] = read_record(ref, self.source, plan.categories)
             except BadRecordError as error:
                 reasons[ref.file_name] = error.reason
         return records, reasons
@@ -129,7 +139,7 @@ def test_a_damaged_record_is_kept_aside_with_its_reason_and_the_rest_goes_on(dat
     [
         ("damaged_photo", lambda split: split.photo.write_bytes(b"\xff\xd8\xff\xe0")),
         ("not_an_image", lambda split: split.photo.write_bytes(b"")),
-        ("damaged_panoptic_png", lambda split: split.png.write_bytes(_with_transparency(split.png.read_bytes()))),
+        ("unsuitable_panoptic_png", lambda split: split.png.write_bytes(_with_transparency(split.png.read_bytes()))),
         ("size_mismatch", lambda split: split.paint(lambda ids: ids[1:])),
         ("malformed_annotation", lambda split: split.annotation["segments_info"][0].pop("id")),
         ("malformed_annotation", lambda split: split.annotation.update(segments_info=None)),
@@ -205,7 +215,7 @@ def test_a_photo_without_segments_is_a_record(data_dir):
 
 def test_captions_may_be_absent(data_dir):
     split = _Split(data_dir)
-    os.remove(split.files.captions_file)
+    os.remove(split.source.caption_file)
     assert {record.captions for record in split.read()[0].values()} == {()}
 
 
@@ -214,44 +224,39 @@ def test_the_first_photos_by_file_name_are_taken(data_dir):
     split.document["images"].reverse()
     split.save()
     names = sorted(image["file_name"] for image in split.document["images"])
-    found = read_annotations(split.files, "eval", max_images=2)
-    assert [ref.file_name for ref in found.images] == names[:2]
-    assert not found.kept_aside  # The other photos' segments are there by intention.
-    assert len(read_annotations(split.files, "eval", max_images=0).images) == NUM_SCENES
+    plan = split.plan(max_images=2)
+    assert [ref.file_name for ref in read_references(plan.shards[0])] == names[:2]
+    assert not plan.kept_aside  # The other photos' segments are there by intention.
+    assert split.plan(max_images=0).num_records == NUM_SCENES
 
 
-def test_a_photo_with_too_many_pixels_is_refused_by_its_header(data_dir, monkeypatch):
-    monkeypatch.setattr("components.coco_example_gen.record_reader.MAX_PHOTO_PIXELS", 71)
-    assert check_photo(_jpeg(7, 10), 7, 10)[0] == "jpeg"
+def test_a_photo_with_too_many_pixels_is_refused_by_its_header(monkeypatch):
+    monkeypatch.setattr("components.coco_example_gen.photo_check.MAX_PHOTO_PIXELS", 71)
+    assert check_photo(_jpeg(7, 10), (7, 10)).image_format == "jpeg"
     with pytest.raises(BadRecordError, match="too_large.*8 x 9 px"):
-        check_photo(_jpeg(8, 9), 8, 9)
+        check_photo(_jpeg(8, 9), (8, 9))
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('{"images": [', "must be json"),
-        ("[]", r"must have the lists .* \['images', 'annotations', 'categories'\]"),
-        ('{"images": [], "annotations": []}', r"\['categories'\]"),
+        ('{"categories": [', "must be whole json.*after 0 entries"),
+        (
+            '{"categories": [{"id": 1, "name": "a"}], "images": [{"id": 1}, {"id"',
+            "ends or breaks after 1 entries",
+        ),
+        ("<html>", "must be whole json"),
+        ("[]", "must have the list `categories`"),
+        ('{"categories": [{"id": 1, "name": "a"}], "annotations": []}', "must have the list `images`"),
     ],
 )
 def test_an_annotation_file_that_cannot_be_read_is_an_error_that_names_it(data_dir, content, message):
-    files = CocoFiles(str(data_dir), SPLIT)
-    with open(files.annotation_file, "w") as file:
+    split = _Split(data_dir)
+    with open(split.source.panoptic_file, "w") as file:
         file.write(content)
     with pytest.raises(ValueError, match=message) as caught:
-        read_annotations(files, "eval")
-    assert files.annotation_file in str(caught.value)
-
-
-def test_a_wrong_data_folder_is_answered_with_what_was_expected_where(tmp_path, data_dir):
-    with pytest.raises(FileNotFoundError) as caught:
-        CocoFiles(str(tmp_path / "nowhere"), SPLIT).check()
-    for path in (SPLIT, f"annotations/panoptic_{SPLIT}.json", f"annotations/panoptic_{SPLIT}"):
-        assert f"{tmp_path}/nowhere/{path} (" in str(caught.value)
-    shutil.rmtree(data_dir / SPLIT)
-    with pytest.raises(FileNotFoundError, match=f"Not found: {data_dir / SPLIT} "):
-        CocoFiles(str(data_dir), SPLIT).check()
+        split.read()
+    assert split.source.panoptic_file in str(caught.value)
 
 
 def _kept_aside(number, reason="missing_photo"):
@@ -289,67 +294,61 @@ def _read_split(output_dir):
 
 def _output_dirs(tmp_path):
     for name in ("out/Split-eval", "work"):
-        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name).mkdir(parents=True, exist_ok=True)
     return tmp_path / "out", tmp_path / "work"
 
 
 def test_photos_are_dealt_out_to_shards_and_references_alone_travel(tmp_path, data_dir):
     split = _Split(data_dir)
     _cut(split.photo)
-    found = read_annotations(split.files, "eval")
-    plans = plan_shards("eval", split.files, found.images, 4)
+    plan = split.plan(num_shards=4)
+    plans = plan.shards
     # Two photos of 48 x 48 take about 3 kB each; what travels says where they are.
-    assert all(len(pickle.dumps(plan)) < 4000 for plan in plans)
+    assert all(len(pickle.dumps(shard)) < 1500 for shard in plans)
     output_dir, work_dir = _output_dirs(tmp_path)
     with beam.Pipeline(argv=["--runner=FnApiRunner"]) as pipeline:
-        pipeline | ConvertShards(plans, found.categories, str(output_dir), str(work_dir))
+        pipeline | ConvertShards(plans, plan.categories, str(output_dir), str(work_dir))
     names, shards = _read_split(output_dir)
     assert names == [f"data_tfrecord-{index:05d}-of-00004" for index in range(4)]
-    places = [[found.images.index(ref) for ref in plan.images] for plan in plans]
-    assert places == [[0, 4], [1, 5], [2], [3]]
-    expected = [[found.images[place].file_name for place in shard if place] for shard in places]
+    photos = sorted(image["file_name"] for image in split.document["images"])
+    expected = [[photos[place] for place in places if place] for places in ([0, 4], [1, 5], [2], [3])]
     assert [[record.filename for record in shard] for shard in shards] == expected
-    [entry] = [entry for plan in plans for entry in read_report(plan, str(work_dir))]
+    [entry] = [entry for shard in plans for entry in read_report(shard, str(work_dir))]
     assert (entry.split, entry.file_name, entry.reason) == ("eval", split.image["file_name"], "damaged_photo")
     assert not list(work_dir.glob("unfinished*"))
 
 
-@pytest.mark.parametrize(
-    ("num_images", "num_shards", "count"), [(0, 0, 1), (1, 9, 1), (256, 0, 1), (257, 0, 2), (9, 4, 4)]
-)
-def test_the_number_of_shards_follows_the_photos(num_images, num_shards, count):
-    plans = plan_shards("train", CocoFiles("/data", "train2017"), list(range(num_images)), num_shards)
-    assert len(plans) == count
-    assert sorted(image for plan in plans for image in plan.images) == list(range(num_images))
+@pytest.mark.parametrize(("num_images", "wanted", "count"), [(0, 0, 1), (1, 9, 1), (256, 0, 1), (257, 0, 2), (9, 4, 4)])
+def test_the_number_of_shards_follows_the_photos(num_images, wanted, count):
+    assert num_shards(num_images, wanted) == count
 
 
 def test_a_shard_appears_whole_or_not_at_all_and_a_retry_writes_it_again(tmp_path, data_dir, monkeypatch):
     split = _Split(data_dir)
-    found = read_annotations(split.files, "eval")
-    [plan] = plan_shards("eval", split.files, found.images, 1)
+    split_plan = split.plan()
+    [plan] = split_plan.shards
     output_dir, work_dir = _output_dirs(tmp_path)
 
-    def break_at_the_third(ref, files, categories, seen=[]):  # noqa: B006
+    def break_at_the_third(ref, source, categories, seen=[]):  # noqa: B006
         seen.append(ref)
         if len(seen) == 3:
             raise OSError("the disk is gone")
-        return read_record(ref, files, categories)
+        return read_record_and_ids(ref, source, categories)
 
     with monkeypatch.context() as patch:
-        patch.setattr("components.coco_example_gen.conversion_step.read_record", break_at_the_third)
+        patch.setattr("components.coco_example_gen.conversion_step.read_record_and_ids", break_at_the_third)
         with pytest.raises(OSError, match="the disk is gone"):
-            convert_shard(plan, found.categories, str(output_dir), str(work_dir))
+            convert_shard(plan, split_plan.categories, str(output_dir), str(work_dir))
     assert not list((output_dir / "Split-eval").iterdir())
     for _ in range(2):
-        convert_shard(plan, found.categories, str(output_dir), str(work_dir))
+        convert_shard(plan, split_plan.categories, str(output_dir), str(work_dir))
         [name], [records] = _read_split(output_dir)
         assert (name, len(records)) == ("data_tfrecord-00000-of-00001", NUM_SCENES)
 
 
 def test_the_manifest_knows_every_file_by_its_content(data_dir):
-    files = CocoFiles(str(data_dir), SPLIT)
-    manifest = build_manifest([files])
     split = _Split(data_dir)
+    manifest = build_manifest(str(data_dir), [split.source])
     assert len(manifest) == 2 + 2 * NUM_SCENES  # Panoptic and captions json; photos and PNGs.
     name = os.path.relpath(split.photo, data_dir)
     assert manifest[name] == hashlib.sha256(split.photo.read_bytes()).hexdigest()
@@ -357,7 +356,7 @@ def test_the_manifest_knows_every_file_by_its_content(data_dir):
 
 def test_the_digest_is_a_function_of_the_content_alone(data_dir, tmp_path):
     def digest(directory):
-        return manifest_digest(build_manifest([CocoFiles(str(directory), SPLIT)]))
+        return input_digest(str(directory), find_sources(str(directory), ["val"], os.path.exists).values())
 
     before = digest(data_dir)
     copy = shutil.copytree(data_dir, tmp_path / "copy", copy_function=shutil.copyfile)
@@ -377,10 +376,10 @@ def test_the_digest_is_a_function_of_the_content_alone(data_dir, tmp_path):
 
 def test_options_say_which_folder_and_how_many_photos_a_split_takes():
     options = IngestOptions(max_train_images=8, max_eval_images=5)
-    assert [options.folder(split) for split in ("train", "eval")] == ["train2017", "val2017"]
+    assert [options.folder(split) for split in ("train", "eval")] == ["train", "val"]
     assert [options.max_images(split) for split in ("train", "eval")] == [8, 5]
     overfit = IngestOptions(max_train_images=8, evaluate_on_train=True)
-    assert [overfit.folder(split) for split in ("train", "eval")] == ["train2017", "train2017"]
+    assert [overfit.folder(split) for split in ("train", "eval")] == ["train", "train"]
     assert [overfit.max_images(split) for split in ("train", "eval")] == [8, 8]
 
 
@@ -393,15 +392,15 @@ def test_options_that_break_their_rule_are_refused(name, value):
         IngestOptions(**{name: value})
 
 
-def test_every_real_photo_of_the_validation_split_is_taken(shared_dir):
-    files = CocoFiles(str(shared_dir / "data" / "coco_panoptic"), SPLIT)
-    found = read_annotations(files, "eval")
-    assert len(found.images) == 60
-    assert found.categories.num_classes == 133
-    with open(files.annotation_file) as file:
+def test_every_real_photo_of_the_validation_split_is_taken(shared_dir, tmp_path):
+    source = find_sources(str(shared_dir / "data" / "coco_panoptic"), ["val"], os.path.exists)["val"]
+    plan = plan_split(SplitRequest(split="eval", num_shards=1), source, str(tmp_path))
+    assert plan.num_records == 60
+    assert plan.categories.num_classes == 133
+    with open(source.panoptic_file) as file:
         annotations = {str(entry["image_id"]): entry for entry in json.load(file)["annotations"]}
-    for ref in found.images:
-        record = read_record(ref, files, found.categories)
+    for ref in read_references(plan.shards[0]):
+        record = read_record(ref, source, plan.categories)
         written = examples.decode_record(examples.encode_example(record).SerializeToString())
         assert written.image_encoded == record.image_encoded
         expected = {

@@ -1,0 +1,138 @@
+"""One conversion without TFX: plan, convert in Beam, judge what was kept aside, and only then let the files appear."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections import Counter
+from collections.abc import Mapping
+
+import apache_beam as beam
+import tensorflow as tf
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from components.coco_example_gen.categories_file import object_names
+from components.coco_example_gen.conversion_step import ConvertShards, read_report
+from components.coco_example_gen.kept_aside import KeptAside, check_share
+from components.coco_example_gen.reference_files import SplitPlan, SplitRequest, plan_split
+from components.coco_example_gen.split_source import PANOPTIC, SplitSource
+from components.coco_example_gen.tf_record_encoder import MaskOptions, TfRecordEncoder
+from maskformer_model import mask_keys
+from maskformer_model.examples import CATEGORIES_FILE, KEPT_ASIDE_FILE
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ConversionJob:
+    """What to convert.
+
+    Attributes:
+        source: where the files are.
+        output_prefix: path that the record files' names begin with.
+        num_shards: record files.
+        masks: further keys.
+        max_kept_aside_share: the job fails where a larger share of the records is bad, 0..1.
+        beam_args: where Beam runs.
+    """
+
+    source: SplitSource
+    output_prefix: str
+    num_shards: int
+    masks: MaskOptions = MaskOptions()
+    max_kept_aside_share: float = 0.05
+    beam_args: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Converted:
+    """What a conversion has written.
+
+    Attributes:
+        pattern: glob of the record files.
+        num_written: Examples in them.
+        kept_aside: records per reason.
+        kept_aside_file: where they are listed.
+    """
+
+    pattern: str
+    num_written: int
+    kept_aside: Mapping[str, int]
+    kept_aside_file: str
+
+    def describe_kept_aside(self) -> str:
+        """For people."""
+        counts = ", ".join(f"{count} {reason}" for reason, count in self.kept_aside.items())
+        return f"{counts} (listed in {self.kept_aside_file})" if counts else "none"
+
+
+def convert(job: ConversionJob) -> Converted:
+    """Runs the job.
+
+    Raises:
+        FileNotFoundError: if a file that must be there is missing.
+        TooManyKeptAsideError: if more records are bad than the job was told to bear. The list of them is left behind.
+        ValueError: if an annotation file is not whole, the categories do not fit the masks that are asked for, or
+            record files of another number of shards are there already.
+    """
+    if missing := job.source.missing(tf.io.gfile.exists):
+        raise FileNotFoundError("Not found: " + ", ".join(f"{path} ({what})" for path, what in missing.items()))
+    _refuse_other_shards(job)
+    name = os.path.basename(job.output_prefix)
+    # Beside the output, so that finished files are renamed and not copied.
+    work_dir = f"{job.output_prefix}.unfinished"
+    if tf.io.gfile.exists(work_dir):
+        tf.io.gfile.rmtree(work_dir)  # What a job that was killed has left.
+    tf.io.gfile.makedirs(work_dir)
+    request = SplitRequest(
+        split=name,
+        num_shards=job.num_shards,
+        keep_order=True,
+        allow_empty_shards=True,
+        shard_path=lambda index, count: f"{name}-{index:05d}-of-{count:05d}.tfrecord",
+    )
+    plan = plan_split(request, job.source, work_dir)
+    has_panoptic = job.source.truth == PANOPTIC
+    if has_panoptic:
+        mask_keys.check_categories(plan.categories)
+    encode = TfRecordEncoder(job.masks, object_names(job.source), has_panoptic)
+    with beam.Pipeline(options=PipelineOptions(list(job.beam_args))) as pipeline:
+        pipeline | "ConvertShards" >> ConvertShards(plan.shards, plan.categories, work_dir, work_dir, encode)
+    return _publish(job, plan, work_dir)
+
+
+def _publish(job: ConversionJob, plan: SplitPlan, work_dir: str) -> Converted:
+    kept_aside = [*plan.kept_aside, *(entry for shard in plan.shards for entry in read_report(shard, work_dir))]
+    kept_aside_file = f"{job.output_prefix}.{KEPT_ASIDE_FILE}"
+    _write_text(kept_aside_file, "".join(f"{entry.to_json()}\n" for entry in kept_aside))
+    split = os.path.basename(job.output_prefix)
+    check_share(split, kept_aside, plan.num_records, job.max_kept_aside_share, kept_aside_file)
+    folder = os.path.dirname(job.output_prefix)
+    _write_text(os.path.join(folder, CATEGORIES_FILE), json.dumps(plan.categories.to_coco(), indent=1))
+    for shard in plan.shards:
+        tf.io.gfile.rename(os.path.join(work_dir, shard.path), os.path.join(folder, shard.path), overwrite=True)
+    tf.io.gfile.rmtree(work_dir)
+    return Converted(
+        pattern=f"{job.output_prefix}-*-of-{len(plan.shards):05d}.tfrecord",
+        num_written=plan.num_records - len(kept_aside),
+        kept_aside=_count(kept_aside),
+        kept_aside_file=kept_aside_file,
+    )
+
+
+def _refuse_other_shards(job: ConversionJob) -> None:
+    ours = f"-of-{job.num_shards:05d}.tfrecord"
+    others = [path for path in tf.io.gfile.glob(f"{job.output_prefix}-*-of-*.tfrecord") if not path.endswith(ours)]
+    if others:
+        raise ValueError(
+            "`output_file_prefix` must not name record files of another number of shards: a reader would take both. "
+            f"Found: {sorted(others)[:3]}"
+        )
+
+
+def _count(kept_aside: list[KeptAside]) -> dict[str, int]:
+    return dict(Counter(entry.reason for entry in kept_aside).most_common())
+
+
+def _write_text(path: str, text: str) -> None:
+    with tf.io.gfile.GFile(path, "w") as file:
+        file.write(text)

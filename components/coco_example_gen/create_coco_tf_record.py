@@ -1,0 +1,144 @@
+"""COCO's json files and photos -> TFRecord files, by the flags of tf-maskformer's converter.
+
+    python -m components.coco_example_gen.create_coco_tf_record --image_dir=train2017 \\
+        --object_annotations_file=annotations/instances_train2017.json \\
+        --panoptic_annotations_file=annotations/panoptic_train2017.json \\
+        --panoptic_masks_dir=annotations/panoptic_train2017 --output_file_prefix=/tmp/train --num_shards=100
+
+It writes PREFIX-00000-of-00100.tfrecord and so on with the Examples of `maskformer_model.examples` and, where flags ask
+for them, those of `maskformer_model.mask_keys`; beside them `categories.json` and PREFIX.kept_aside.jsonl. The record
+files appear together, when all are whole. Arguments after `--` are Beam's: they choose where it runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from components.coco_example_gen.options import IngestOptions
+from components.coco_example_gen.split_source import INSTANCES, NO_TRUTH, PANOPTIC, SplitSource
+
+EXIT_FAILED, EXIT_USAGE = 1, 2
+
+
+def parse_args(argv: Sequence[str]) -> argparse.Namespace:
+    """Reads the flags; what comes after `--` is in `beam_args`."""
+    argv = list(argv)
+    split = argv.index("--") if "--" in argv else len(argv)
+    parser = argparse.ArgumentParser(
+        prog="create_coco_tf_record", description=__doc__.split("\n")[0], epilog="Arguments after -- are Beam's."
+    )
+    add = parser.add_argument
+    add("--image_dir", action="append", required=True, metavar="DIR", help="folder of photos; may be given repeatedly")
+    add("--image_info_file", default="", metavar="JSON", help="the photos; default: those of the other jsons")
+    add("--object_annotations_file", default="", metavar="JSON", help="boxes and masks of objects")
+    add("--caption_annotations_file", default="", metavar="JSON", help="captions")
+    add("--panoptic_annotations_file", default="", metavar="JSON", help="panoptic segments")
+    add("--panoptic_masks_dir", default="", metavar="DIR", help="folder of the panoptic PNGs")
+    _add_switch(parser, "include_masks", "write each object's mask as a PNG")
+    _add_switch(parser, "include_panoptic_masks", "write category, instance and contiguous masks as PNGs")
+    _add_switch(parser, "panoptic_skip_crowd", "leave crowd segments out: their pixels become void")
+    add("--output_file_prefix", default="/tmp/train", metavar="PREFIX", help="default: %(default)s")
+    add("--num_shards", type=int, default=32, metavar="N", help="record files (default: %(default)s)")
+    add("--num_processes", type=int, metavar="N", help="worker processes; 0: none (default: one per core)")
+    share = IngestOptions.max_kept_aside_share
+    share_help = "fail when a larger share of the records is bad, 0..1 (default: %(default)s)"
+    add("--max_kept_aside_share", type=float, default=share, metavar="SHARE", help=share_help)
+    args = parser.parse_args(argv[:split])
+    args.beam_args = argv[split + 1 :]
+    if problem := _problem(args):
+        parser.error(problem)
+    return args
+
+
+def source_from_args(args: argparse.Namespace) -> SplitSource:
+    """Where the files are that the flags name."""
+    objects, captions, panoptic = (
+        args.object_annotations_file,
+        args.caption_annotations_file,
+        args.panoptic_annotations_file,
+    )
+    return SplitSource(
+        layout="flags",
+        truth=PANOPTIC if panoptic else INSTANCES if objects else NO_TRUTH,
+        photo_dirs=tuple(args.image_dir),
+        image_file=args.image_info_file or objects or captions or panoptic,
+        panoptic_file=panoptic,
+        panoptic_dir=args.panoptic_masks_dir,
+        object_file=objects,
+        caption_file=captions,
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The program; returns its exit status."""
+    args = parse_args(sys.argv[1:] if argv is None else argv)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from components.coco_example_gen.conversion_job import ConversionJob, convert
+    from components.coco_example_gen.kept_aside import TooManyKeptAsideError
+    from components.coco_example_gen.tf_record_encoder import MaskOptions
+
+    job = ConversionJob(
+        source=source_from_args(args),
+        output_prefix=args.output_file_prefix,
+        num_shards=args.num_shards,
+        masks=MaskOptions(
+            include_masks=args.include_masks,
+            include_panoptic_masks=args.include_panoptic_masks,
+            panoptic_skip_crowd=args.panoptic_skip_crowd,
+        ),
+        max_kept_aside_share=args.max_kept_aside_share,
+        beam_args=tuple(args.beam_args) or beam_args_for(args.num_processes),
+    )
+    try:
+        written = convert(job)
+    except (FileNotFoundError, TooManyKeptAsideError, ValueError) as error:
+        print(f"create_coco_tf_record: {error}", file=sys.stderr)
+        return EXIT_FAILED
+    print(f"Wrote {written.num_written} Examples to {written.pattern}; kept aside: {written.describe_kept_aside()}")
+    return 0
+
+
+def beam_args_for(num_processes: int | None) -> tuple[str, ...]:
+    """Beam's arguments for so many worker processes on this machine."""
+    count = len(os.sched_getaffinity(0)) if num_processes is None else num_processes
+    if count <= 1:
+        return ("--runner=FnApiRunner", "--direct_num_workers=1")
+    return ("--runner=FnApiRunner", "--direct_running_mode=multi_processing", f"--direct_num_workers={count}")
+
+
+def _add_switch(parser: argparse.ArgumentParser, name: str, meaning: str) -> None:
+    """`--name`, `--name=True`, `--name=false` and `--noname`, as Abseil's flags have it."""
+    parser.add_argument(f"--{name}", nargs="?", const=True, default=False, type=_truth_value, help=meaning)
+    parser.add_argument(f"--no{name}", dest=name, action="store_false", help=argparse.SUPPRESS)
+
+
+def _truth_value(text: str) -> bool:
+    values = {"true": True, "t": True, "1": True, "yes": True, "false": False, "f": False, "0": False, "no": False}
+    try:
+        return values[text.lower()]
+    except KeyError:
+        raise argparse.ArgumentTypeError(f"must be true or false. Received: {text!r}") from None
+
+
+def _problem(args: argparse.Namespace) -> str:
+    jsons = (args.image_info_file, args.object_annotations_file, args.caption_annotations_file)
+    if not any((*jsons, args.panoptic_annotations_file)):
+        return "one of the json files must be given."
+    if bool(args.panoptic_annotations_file) != bool(args.panoptic_masks_dir):
+        return "--panoptic_annotations_file and --panoptic_masks_dir must be given together."
+    if args.include_masks and not args.object_annotations_file:
+        return "--include_masks needs --object_annotations_file."
+    if args.include_panoptic_masks and not args.panoptic_annotations_file:
+        return "--include_panoptic_masks needs --panoptic_annotations_file."
+    if args.num_shards < 1 or (args.num_processes or 0) < 0:
+        return "--num_shards must be positive and --num_processes not negative."
+    if not 0 <= args.max_kept_aside_share <= 1:
+        return "--max_kept_aside_share must be in 0..1."
+    return ""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

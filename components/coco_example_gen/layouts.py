@@ -1,0 +1,168 @@
+"""The published layouts of COCO, ADE20K, Cityscapes and Mapillary Vistas, and which of them a data folder has.
+
+A layout is a row of `_LAYOUTS`: a SplitSource whose paths are templates. Nothing heavy is imported, and whether a file
+exists is asked through the caller's function, so that a wrong folder is answered at once and object stores work too.
+A data set that was published in several forms has several rows; panoptic PNGs are preferred to labels, and Vistas 2.0
+to 1.2, because they say more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from components.coco_example_gen.split_source import INSTANCES, LABELS, PANOPTIC, SplitSource
+
+TRAIN, VAL = "train", "val"
+_AUTO = "auto"
+
+# How each data set calls its splits.
+_NAMES = {
+    "coco": {TRAIN: {"split": "train2017"}, VAL: {"split": "val2017"}},
+    "ade20k": {
+        TRAIN: {"split": "training", "short": "train"},
+        VAL: {"split": "validation", "short": "val"},
+    },
+    "cityscapes": {TRAIN: {"split": "train"}, VAL: {"split": "val"}},
+    "vistas": {TRAIN: {"split": "training"}, VAL: {"split": "validation"}},
+}
+
+
+def _coco_panoptic(panoptic_dir: str) -> SplitSource:
+    return SplitSource(
+        layout="coco_panoptic",
+        truth=PANOPTIC,
+        photo_dirs=("{split}",),
+        image_file="annotations/panoptic_{split}.json",
+        panoptic_file="annotations/panoptic_{split}.json",
+        panoptic_dir=panoptic_dir,
+        caption_file="annotations/captions_{split}.json",
+    )
+
+
+def _vistas_panoptic(layout: str, folder: str, year: int) -> SplitSource:
+    json_file = f"{{split}}/{folder}panoptic/panoptic_{year}.json"
+    return SplitSource(
+        layout=layout,
+        truth=PANOPTIC,
+        photo_dirs=("{split}/images",),
+        image_file=json_file,
+        panoptic_file=json_file,
+        panoptic_dir=f"{{split}}/{folder}panoptic",
+    )
+
+
+def _vistas_labels(layout: str, folder: str, config_file: str) -> SplitSource:
+    return SplitSource(
+        layout=layout,
+        truth=LABELS,
+        photo_dirs=("{split}/images",),
+        label_dir=f"{{split}}/{folder}instances",
+        label_code="vistas",
+        category_file=config_file,
+    )
+
+
+_LAYOUTS: tuple[SplitSource, ...] = (
+    _coco_panoptic("annotations/panoptic_{split}"),
+    _coco_panoptic("panoptic_{split}"),  # Where panopticapi's and detectron2's users unpack the PNGs.
+    SplitSource(
+        layout="cityscapes_panoptic",
+        truth=PANOPTIC,
+        photo_dirs=("leftImg8bit/{split}",),
+        image_file="gtFine/cityscapes_panoptic_{split}.json",
+        panoptic_file="gtFine/cityscapes_panoptic_{split}.json",
+        panoptic_dir="gtFine/cityscapes_panoptic_{split}",
+        photo_name_rule="cityscapes",
+    ),
+    SplitSource(
+        layout="ade20k_panoptic",
+        truth=PANOPTIC,
+        photo_dirs=("images/{split}",),
+        image_file="ade20k_panoptic_{short}.json",
+        panoptic_file="ade20k_panoptic_{short}.json",
+        panoptic_dir="ade20k_panoptic_{short}",
+    ),
+    _vistas_panoptic("vistas_v2.0_panoptic", "v2.0/", 2020),
+    _vistas_panoptic("vistas_v1.2_panoptic", "", 2018),
+    _vistas_panoptic("vistas_v1.2_panoptic", "v1.2/", 2018),  # As packed with 2.0.
+    SplitSource(
+        layout="cityscapes",
+        truth=LABELS,
+        photo_dirs=("leftImg8bit/{split}",),
+        photo_suffix="_leftImg8bit.png",
+        label_dir="gtFine/{split}",
+        label_suffix="_gtFine_instanceIds.png",
+        label_code="cityscapes",
+        category_file="package:cityscapes_labels.json",
+    ),
+    SplitSource(
+        layout="ade20k",
+        truth=LABELS,
+        photo_dirs=("images/{split}",),
+        label_dir="annotations/{split}",
+        label_code="ade20k",
+        category_file="objectInfo150.txt",
+    ),
+    _vistas_labels("vistas_v2.0", "v2.0/", "config_v2.0.json"),
+    _vistas_labels("vistas_v1.2", "", "config.json"),
+    _vistas_labels("vistas_v1.2", "v1.2/", "config_v1.2.json"),
+    SplitSource(
+        layout="coco_instances",
+        truth=INSTANCES,
+        photo_dirs=("{split}",),
+        image_file="annotations/instances_{split}.json",
+        object_file="annotations/instances_{split}.json",
+        caption_file="annotations/captions_{split}.json",
+    ),
+)
+LAYOUT_NAMES = tuple(dict.fromkeys(source.layout for source in _LAYOUTS))
+
+
+class UnknownLayoutError(FileNotFoundError):
+    """The data folder has none of the layouts that can be read; the message says what was expected where."""
+
+
+def find_sources(
+    data_dir: str, splits: Sequence[str], exists: Callable[[str], bool], layout: str = _AUTO
+) -> dict[str, SplitSource]:
+    """Finds the files of a data set.
+
+    Args:
+        data_dir: its folder.
+        splits: those of "train" and "val" that will be read; their files must be there.
+        exists: whether there is a file or folder of a path.
+        layout: a name of `LAYOUT_NAMES`, or "auto".
+
+    Returns:
+        By split: where its files are.
+
+    Raises:
+        UnknownLayoutError: if something is missing, naming each file or folder and where it was expected.
+    """
+    attempts: list[tuple[str, dict[str, str], float]] = []
+    for template in _LAYOUTS:
+        if layout not in (_AUTO, template.layout):
+            continue
+        names = _NAMES[template.layout.split("_")[0]]
+        sources = {split: template.with_names(data_dir, names[split]) for split in splits}
+        missing = [source.missing(exists) for source in sources.values()]
+        if not any(missing):
+            return sources
+        num_expected = sum(len(source.expected()) for source in sources.values())
+        attempts.append((template.layout, _merged(missing), sum(map(len, missing)) / num_expected))
+    raise UnknownLayoutError(_explanation(data_dir, layout, attempts))
+
+
+def _merged(mappings: Iterable[Mapping[str, str]]) -> dict[str, str]:
+    return {key: value for mapping in mappings for key, value in mapping.items()}
+
+
+def _explanation(data_dir: str, layout: str, attempts: Sequence[tuple[str, Mapping[str, str], float]]) -> str:
+    # A folder that is nearly of some layout is told what that one lacks, not what all the others would have been.
+    best = min(share for _, _, share in attempts)
+    lines = [f"The data folder {data_dir} must have a layout that can be read (`layout`: {layout}). Not found:"]
+    for name, missing, share in attempts:
+        if share == best:
+            lines.append(f" as {name}:")
+            lines += [f"  {path}  ({meaning})" for path, meaning in missing.items()]
+    return "\n".join(lines)

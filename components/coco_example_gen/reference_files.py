@@ -1,0 +1,265 @@
+"""Annotation files of any length -> small files of references, one or more per shard, that a worker reads whole.
+
+The annotation files are read as streams, once for the names of the photos and once for what is said of them; of a photo
+only its name and shard stay in memory (about 300 bytes). What is said goes into files beside the unfinished artifact,
+so a worker needs the memory of one shard, however large the data set is, and no annotation crosses Beam's shuffle.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import json
+import math
+import os
+import posixpath
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from components.coco_example_gen.categories_file import read_categories
+from components.coco_example_gen.data_files import walk_files
+from components.coco_example_gen.json_stream import stream_list
+from components.coco_example_gen.kept_aside import BadRecordError, KeptAside
+from components.coco_example_gen.references import ImageRef, id_of, image_problem, make_ref
+from components.coco_example_gen.split_source import SplitSource
+from maskformer_model.categories import CategoryTable
+
+_IMAGES_PER_SHARD = 256  # About 50 MB of COCO photos: small enough to retry, large enough to read in one go.
+_BUFFERED_CHARACTERS = 1 << 26
+_IMAGE_KEYS, _PLACE = ("id", "file_name", "height", "width"), "place"
+_IMAGE, _PANOPTIC, _OBJECT, _CAPTION = "image", "panoptic", "object", "caption"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ShardPlan:
+    """One record file to write.
+
+    Attributes:
+        split: of the Examples.
+        index: of the shard among those of the split.
+        num_shards: of the split.
+        path: the record file, relative to the output's folder.
+        num_images: how many photos it is made of.
+        reference_files: where `read_references` finds them.
+        source: where the photos are.
+    """
+
+    split: str
+    index: int
+    num_shards: int
+    path: str
+    num_images: int
+    reference_files: tuple[str, ...]
+    source: SplitSource
+
+    @property
+    def report_name(self) -> str:
+        """File name for what was kept aside."""
+        return f"{self.split}-{self.index:05d}.jsonl"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SplitPlan:
+    """What is to be done for one split.
+
+    Attributes:
+        categories: of the data set.
+        shards: to be written.
+        kept_aside: entries of the annotation files that no reference could be made of.
+        num_records: all records, those kept aside among them.
+    """
+
+    categories: CategoryTable
+    shards: tuple[ShardPlan, ...]
+    kept_aside: tuple[KeptAside, ...]
+    num_records: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SplitRequest:
+    """Which photos of a source become which record files.
+
+    Attributes:
+        split: name for shards and for the records that are kept aside.
+        max_images: the first so many by file name; 0 takes all.
+        num_shards: how many record files; 0 chooses.
+        takes: whether a photo, by its id, belongs to the split.
+        keep_order: photos stay in the json's order instead of that of their file names.
+        allow_empty_shards: `num_shards` is kept even where there are fewer photos.
+        shard_path: record file of a shard, from its number and the number of shards.
+    """
+
+    split: str
+    max_images: int = 0
+    num_shards: int = 0
+    takes: Callable[[str], bool] = lambda image_id: True
+    keep_order: bool = False
+    allow_empty_shards: bool = False
+    shard_path: Callable[[int, int], str] | None = None
+
+    def path(self, index: int, num_shards: int) -> str:
+        """The record file of a shard: by default as TFX names them."""
+        if self.shard_path:
+            return self.shard_path(index, num_shards)
+        return os.path.join(f"Split-{self.split}", f"data_tfrecord-{index:05d}-of-{num_shards:05d}")
+
+
+def plan_split(request: SplitRequest, source: SplitSource, work_dir: str) -> SplitPlan:
+    """Reads the annotation files of a split, and writes the references of each shard to `work_dir`.
+
+    Photos are dealt out to shards like cards, so that every shard is a fair sample.
+
+    Args:
+        request: what to take.
+        source: where it is.
+        work_dir: a folder, which must exist.
+
+    Raises:
+        FileNotFoundError: if an annotation file is missing.
+        ValueError: if one is not whole json or lacks a list, or the categories are not usable.
+    """
+    categories = read_categories(source)
+    kept_aside: list[KeptAside] = []
+    names, others = _list_photos(request, source, kept_aside)
+    count = num_shards(len(names), request.num_shards, request.allow_empty_shards)
+    place_of = {image_id: place for place, image_id in enumerate(names)}
+    writer = _ReferenceWriter(work_dir, request.split, count)
+    written: set[str] = set()
+    for image in _images(source):
+        image_id = id_of(image, "id")
+        # The first of two photos with one id is taken; `_list_photos` has kept the other aside.
+        if image_id in place_of and image_id not in written and not image_problem(image):
+            written.add(image_id)
+            place = place_of[image_id]
+            writer.write(
+                place % count, _IMAGE, image_id, {_PLACE: place} | {key: image.get(key) for key in _IMAGE_KEYS}
+            )
+    for kind, path in _annotation_files(source):
+        for entry in stream_list(path, "annotations"):
+            image_id = id_of(entry, "image_id")
+            if image_id in place_of:
+                writer.write(place_of[image_id] % count, kind, image_id, entry)
+            elif image_id not in others and kind in (_PANOPTIC, _OBJECT):
+                detail = f"no photo of the json has the id {image_id!r}"
+                kept_aside.append(_keep_aside(request.split, entry, "unknown_image", detail, "image_id"))
+    files = writer.close()
+    shards = tuple(
+        ShardPlan(
+            split=request.split,
+            index=index,
+            num_shards=count,
+            path=request.path(index, count),
+            num_images=len(range(index, len(names), count)),
+            reference_files=files[index],
+            source=source,
+        )
+        for index in range(count)
+    )
+    return SplitPlan(
+        categories=categories,
+        shards=shards,
+        kept_aside=tuple(kept_aside),
+        num_records=len(names) + len(kept_aside),
+    )
+
+
+def num_shards(num_images: int, wanted: int, allow_empty: bool = False) -> int:
+    """How many record files: `wanted`, or one per 256 photos; at least one, and none is empty unless allowed."""
+    wanted = wanted or math.ceil(num_images / _IMAGES_PER_SHARD)
+    return max(1, wanted if allow_empty else min(wanted, num_images))
+
+
+def read_references(plan: ShardPlan) -> Iterator[ImageRef | KeptAside]:
+    """The references of a shard, in the order of its photos, with those that could not be made kept aside."""
+    found: dict[str, dict[str, list[Any]]] = {}
+    for path in plan.reference_files:
+        with tf.io.gfile.GFile(path, "rb") as file:
+            for line in file.read().splitlines():
+                kind, image_id, entry = json.loads(line)
+                kinds = found.setdefault(image_id, collections.defaultdict(list))
+                kinds[kind].append(entry)
+    for kinds in sorted(found.values(), key=lambda kinds: kinds[_IMAGE][0][_PLACE]):
+        [image] = kinds[_IMAGE]
+        try:
+            yield make_ref(image, kinds[_PANOPTIC], kinds[_OBJECT], kinds[_CAPTION], plan.source)
+        except BadRecordError as error:
+            yield _keep_aside(plan.split, image, error.reason, error.detail)
+
+
+def _list_photos(request: SplitRequest, source: SplitSource, kept_aside: list[KeptAside]) -> tuple[list[str], set[str]]:
+    """The ids of the photos to take, in their order, and those of photos that are left out by intention or fault."""
+    photos: list[tuple[str, str]] = []
+    seen: set[str] = set()
+    for image in _images(source):
+        problem, image_id = image_problem(image), id_of(image, "id")
+        if image_id is not None and not request.takes(image_id):
+            seen.add(image_id)
+        elif problem:
+            kept_aside.append(_keep_aside(request.split, image, "malformed_annotation", problem))
+            seen.update([] if image_id is None else [image_id])
+        elif image_id in seen:
+            detail = "an earlier photo of the json has the same `id`"
+            kept_aside.append(_keep_aside(request.split, image, "repeated_image_id", detail))
+        else:
+            seen.add(str(image_id))
+            photos.append((image["file_name"], str(image_id)))
+    if not request.keep_order:
+        photos.sort()
+    taken = [image_id for _, image_id in photos[: request.max_images or None]]
+    return taken, seen.difference(taken)
+
+
+def _images(source: SplitSource) -> Iterator[Any]:
+    """The photos of a source as entries of a json's `images`."""
+    if source.image_file:
+        yield from stream_list(source.image_file, "images")
+        return
+    for path in walk_files(source.photo_dirs):
+        if path.endswith(source.photo_suffix):
+            name = posixpath.relpath(path, source.photo_dirs[0])
+            yield {"id": posixpath.basename(name).removesuffix(source.photo_suffix), "file_name": name}
+
+
+def _annotation_files(source: SplitSource) -> list[tuple[str, str]]:
+    files = [(_PANOPTIC, source.panoptic_file), (_OBJECT, source.object_file), (_CAPTION, source.caption_file)]
+    return [(kind, path) for kind, path in files if path and (kind != _CAPTION or tf.io.gfile.exists(path))]
+
+
+def _keep_aside(split: str, entry: Any, reason: str, detail: str, id_key: str = "id") -> KeptAside:
+    values: Mapping[str, Any] = entry if isinstance(entry, Mapping) else {}
+    image_id, file_name = (str(values.get(key, "")) for key in (id_key, "file_name"))
+    return KeptAside(split=split, image_id=image_id, file_name=file_name, reason=reason, detail=detail)
+
+
+class _ReferenceWriter:
+    """Collects lines by shard and writes them out whenever they have grown large; no file is ever appended to."""
+
+    def __init__(self, work_dir: str, split: str, count: int):
+        self._prefix = os.path.join(work_dir, f"references-{split}")
+        self._lines: list[list[str]] = [[] for _ in range(count)]
+        self._files: list[list[str]] = [[] for _ in range(count)]
+        self._num_characters = 0
+
+    def write(self, shard: int, kind: str, image_id: str, entry: Any) -> None:
+        line = json.dumps((kind, image_id, entry))
+        self._lines[shard].append(line)
+        self._num_characters += len(line)
+        if self._num_characters > _BUFFERED_CHARACTERS:
+            self._flush()
+
+    def close(self) -> list[tuple[str, ...]]:
+        """Writes what is left; by shard: its files."""
+        self._flush()
+        return [tuple(files) for files in self._files]
+
+    def _flush(self) -> None:
+        for shard, lines in enumerate(self._lines):
+            if lines:
+                path = f"{self._prefix}-{shard:05d}-{len(self._files[shard]):03d}.jsonl"
+                with tf.io.gfile.GFile(path, "w") as file:
+                    file.write("\n".join(lines))
+                self._files[shard].append(path)
+                lines.clear()
+        self._num_characters = 0

@@ -1,0 +1,96 @@
+"""Where the files of one split are: plain paths, whatever data set and layout they come from.
+
+`layouts` makes one from a data folder, `create_coco_tf_record` from flags; everything after that reads this value. The
+data set's annotations say what is true of a photo in one of three ways (`truth`):
+
+| truth     | read from                                                                        | segments            |
+|-----------|----------------------------------------------------------------------------------|---------------------|
+| panoptic  | `panoptic_file` and the PNGs of `panoptic_dir`                                   | things and stuff    |
+| instances | the polygons and run lengths of `object_file`                                    | things              |
+| labels    | label PNGs of `label_dir`, coded as `label_code` says; categories: `category_file` | depends on the code |
+| none      | nothing: photos without segments                                                 | none                |
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+
+PACKAGE_PREFIX = "package:"  # Of a path to a file that comes with this package instead of the data set.
+PANOPTIC, INSTANCES, LABELS, NO_TRUTH = "panoptic", "instances", "labels", "none"
+
+# What a field's path is, for people; these must exist where they are given. Captions and objects may be absent.
+_MEANINGS = {
+    "panoptic_file": "categories and segments",
+    "panoptic_dir": "folder of the panoptic PNGs",
+    "label_dir": "folder of the label PNGs",
+    "category_file": "categories",
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SplitSource:
+    """The files of one split. Paths are absolute or of an object store; "" where there is no such file.
+
+    Attributes:
+        layout: its name, for messages.
+        truth: "panoptic", "instances", "labels" or "none": the module's table.
+        photo_dirs: folders of the photos; a photo must be in exactly one of them.
+        image_file: a json whose `images` are the split's photos; "": every photo of the folder is one.
+        panoptic_file: json of the panoptic segments.
+        panoptic_dir: folder of the panoptic PNGs.
+        object_file: COCO's instances json.
+        caption_file: COCO's captions json.
+        label_dir: folder of the label PNGs.
+        label_code: how a label PNG is read, see `label_png`.
+        category_file: what the labels mean.
+        photo_suffix: of the photos' file names where the folder is listed, and what a label PNG's name replaces.
+        label_suffix: of the label PNGs' file names.
+        photo_name_rule: "" takes the json's `file_name`; "cityscapes" finds the photo that Cityscapes' json means.
+    """
+
+    layout: str
+    truth: str
+    photo_dirs: tuple[str, ...]
+    image_file: str = ""
+    panoptic_file: str = ""
+    panoptic_dir: str = ""
+    object_file: str = ""
+    caption_file: str = ""
+    label_dir: str = ""
+    label_code: str = ""
+    category_file: str = ""
+    photo_suffix: str = ".jpg"
+    label_suffix: str = ".png"
+    photo_name_rule: str = ""
+
+    def expected(self) -> dict[str, str]:
+        """What must be there: by path, what it is. Files of this package are not among it."""
+        paths = dict.fromkeys(self.photo_dirs, "folder of the photos")
+        paths |= {getattr(self, name): meaning for name, meaning in _MEANINGS.items() if getattr(self, name)}
+        if self.truth == INSTANCES:
+            paths[self.object_file] = "categories, boxes and masks"
+        return {path: meaning for path, meaning in paths.items() if not path.startswith(PACKAGE_PREFIX)}
+
+    def missing(self, exists: Callable[[str], bool]) -> dict[str, str]:
+        """What of `expected` is not there."""
+        return {path: meaning for path, meaning in self.expected().items() if not exists(path)}
+
+    def input_paths(self) -> tuple[list[str], list[str]]:
+        """The single files and the folders that are read; some of the files may be absent."""
+        names = ("image_file", "panoptic_file", "object_file", "caption_file", "category_file")
+        files = dict.fromkeys(getattr(self, name) for name in names if getattr(self, name))
+        folders = [folder for folder in (*self.photo_dirs, self.panoptic_dir, self.label_dir) if folder]
+        return list(files), folders
+
+    def with_names(self, root: str, names: Mapping[str, str]) -> SplitSource:
+        """Fills in a layout's template: `{split}` and the like become `names`, paths begin at `root`."""
+
+        def path(template: str) -> str:
+            return f"{root.rstrip('/')}/{template.format_map(names)}" if template else ""
+
+        fields = ("image_file", "panoptic_file", "panoptic_dir", "object_file", "caption_file", "label_dir")
+        filled = {name: path(getattr(self, name)) for name in fields}
+        if not self.category_file.startswith(PACKAGE_PREFIX):
+            filled["category_file"] = path(self.category_file)
+        return dataclasses.replace(self, photo_dirs=tuple(map(path, self.photo_dirs)), **filled)
