@@ -28,7 +28,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import posixpath
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 
 import tensorflow as tf
 
@@ -41,6 +42,7 @@ STATISTICS_PREFIX = "image/statistics/"
 CATEGORIES_FILE = "categories.json"
 KEPT_ASIDE_FILE = "kept_aside.jsonl"
 _SPLIT_FOLDER_PREFIX = "Split-"
+_SHARD = re.compile(r"(?P<start>.*)-(?P<index>\d{5})-of-(?P<count>\d{5})(?:\.[a-z.]+)?")
 
 _BYTES_KEYS = (
     "image/encoded",
@@ -236,6 +238,29 @@ def categories_path(file_pattern: str) -> str:
 def kept_aside_path(file_pattern: str) -> str:
     """Where the list of records that were kept aside is, beside `categories_path(file_pattern)`."""
     return posixpath.join(_records_root(file_pattern), KEPT_ASIDE_FILE)
+
+
+def check_shards(paths: Iterable[str]) -> None:
+    """Whether record files that are numbered `-00000-of-00004` are all there, each set once.
+
+    A set of which some are missing is what a copy or a job leaves that was stopped; two sets with one beginning hold
+    the same records twice.
+
+    Raises:
+        ValueError: if not.
+    """
+    sets: dict[str, dict[int, set[int]]] = {}
+    for path in paths:
+        if found := _SHARD.fullmatch(path):
+            sets.setdefault(found["start"], {}).setdefault(int(found["count"]), set()).add(int(found["index"]))
+    for start, by_count in sets.items():
+        if len(by_count) > 1:
+            raise ValueError(
+                f"Record files must be of one set. Received several at {start}: of {sorted(by_count)} files"
+            )
+        [(count, indices)] = by_count.items()
+        if missing := sorted(set(range(count)) - indices):
+            raise ValueError(f"Record files must be complete. Missing of the {count} at {start}: {missing[:10]}")
 
 
 def _records_root(file_pattern: str) -> str:

@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from maskformer_model import augmentation, preprocessing, segment_targets
 from maskformer_model.config import PANOPTIC, DataConfig, ParserConfig
-from maskformer_model.examples import parse_example
+from maskformer_model.examples import check_shards, parse_example
 
 PADDING_CLASS = -1
 # Padding that the network sees (crops of "lsj" and "semantic" smaller than the batch) is grey, as in the reference;
@@ -25,6 +25,7 @@ PADDING_CLASS = -1
 PADDING_PIXEL = 128
 
 _NUM_OPEN_FILES = 16
+_GLOB_CHARACTERS = frozenset("*?[")
 _EPOCH_SEED_STEP = 1_000_003
 
 
@@ -138,6 +139,9 @@ def _matching_files(file_patterns: str | Sequence[str]) -> list[str]:
     files = sorted({file for pattern in patterns for file in tf.io.gfile.glob(pattern)})
     if not files:
         raise ValueError(f"`file_patterns` must match at least one record file. Received: {patterns}")
+    # A file that is named is wanted for itself; of a glob a whole set is expected.
+    named = {pattern for pattern in patterns if not _GLOB_CHARACTERS.intersection(pattern)}
+    check_shards(file for file in files if file not in named)
     return files
 
 

@@ -105,3 +105,18 @@ def test_an_example_of_something_else_is_refused_with_the_missing_keys():
 def test_categories_are_found_from_the_file_pattern(pattern, path):
     assert examples.categories_path(pattern) == path
     assert examples.kept_aside_path(pattern) == path.replace("categories.json", "kept_aside.jsonl")
+
+
+def _shards(start, count, indices):
+    return [f"{start}-{index:05d}-of-{count:05d}.tfrecord" for index in indices]
+
+
+def test_a_whole_set_of_shards_and_files_without_numbers_are_taken():
+    examples.check_shards([*_shards("/a/train", 2, (0, 1)), *_shards("/a/val", 1, (0,)), "/a/other.tfrecord"])
+
+
+def test_half_a_set_of_shards_and_two_sets_of_one_name_are_refused():
+    with pytest.raises(ValueError, match=r"Missing of the 4 at /a/train: \[1, 3\]"):
+        examples.check_shards(_shards("/a/train", 4, (0, 2)))
+    with pytest.raises(ValueError, match=r"several at /a/train: of \[1, 2\] files"):
+        examples.check_shards([*_shards("/a/train", 2, (0, 1)), *_shards("/a/train", 1, (0,))])
