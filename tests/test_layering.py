@@ -27,6 +27,7 @@ WITH_TENSORFLOW = {
     "examples",
     "export",
     "input_pipeline",
+    "mask_keys",
     "predict",
     "preprocessing",
     "segment_targets",
