@@ -14,6 +14,7 @@ TRAINING = [
     "pycocotools>=2.0.10",
     "pyyaml>=6",
     "safetensors>=0.7",
+    "tensorboard>=2.20",
     "tensorflow>=2.21,<2.22",
     "tqdm>=4.66",
 ]

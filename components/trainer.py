@@ -1,4 +1,4 @@
-"""The Trainer's `run_fn`: TFX's arguments in, `maskformer_model.train` and `.export` called, no more."""
+"""The Trainer's `run_fn`: TFX's arguments in, `maskformer_model.training` and `.export` called, no more."""
 
 from __future__ import annotations
 
@@ -24,15 +24,16 @@ def run_fn(fn_args: FnArgs) -> None:
     if EXPERIMENT_KEY not in (fn_args.custom_config or {}):
         raise KeyError(f"`custom_config` must hold {EXPERIMENT_KEY!r}. Received: {fn_args.custom_config}")
     from maskformer_model import config as config_lib
-    from maskformer_model import examples, export, train
+    from maskformer_model import examples, export, training
     from maskformer_model.categories import CategoryTable
 
     config = config_lib.from_dict(json.loads(fn_args.custom_config[EXPERIMENT_KEY]))
     categories = CategoryTable.load(examples.categories_path(fn_args.train_files[0]))
-    result = train.train(
+    result = training.train(
         config,
         train_files=fn_args.train_files,
         categories=categories,
         model_dir=fn_args.model_run_dir,
+        eval_files=fn_args.eval_files,
     )
     export.export_saved_model(result.network, categories, result.config, fn_args.serving_model_dir, result.history)

@@ -16,6 +16,18 @@ PANOPTIC, INSTANCE, SEMANTIC = "panoptic", "instance", "semantic"
 RESNET_BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 
 
+# Names of tf-maskformer's settings that mean one of ours.
+SEED_NAMES = {
+    "task.model.hidden_size": "task.model.hidden_dim",
+    "task.model.backbone.resnet.model_id": "task.model.backbone.depth",
+    "task.losses.cost_class": "task.losses.class_weight",
+    "task.losses.cost_dice": "task.losses.dice_weight",
+    "task.losses.cost_focal": "task.losses.mask_weight",
+    "task.losses.l2_weight_decay": "trainer.optimizer.weight_decay",
+    "trainer.summary_interval": "trainer.steps_per_loop",
+}
+
+
 def _require(condition: bool, rule: str, received: Any) -> None:
     if not condition:
         raise ValueError(f"{rule} Received: {received}")
@@ -23,11 +35,21 @@ def _require(condition: bool, rule: str, received: Any) -> None:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RuntimeConfig:
-    """Where and in which precision a job runs."""
+    """Where and in which precision a job runs.
+
+    Attributes:
+        distribution_strategy: "one_device", "mirrored" (all accelerators of a machine), "multi_worker_mirrored"
+            (machines named in `TF_CONFIG`), "tpu", or "auto": what the environment offers.
+        mixed_precision_dtype: What layers compute in; weights, losses and the matcher stay float32. "float16" scales
+            the loss dynamically.
+        seed: Of weights, dropout, augmentation and the order of examples.
+        deterministic: Two runs of one config on one machine give the same bits (a few percent slower).
+    """
 
     distribution_strategy: str = "auto"
     mixed_precision_dtype: str = "float32"
     seed: int = 0
+    deterministic: bool = False
 
     def __post_init__(self):
         strategies = ("auto", "one_device", "mirrored", "multi_worker_mirrored", "tpu")
@@ -345,7 +367,20 @@ class InferenceConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TaskConfig:
-    """What is learned, from what."""
+    """What is learned, from what.
+
+    Attributes:
+        kind: "panoptic", "instance" or "semantic".
+        model: The network.
+        losses: Their weights.
+        train_data: What is learned from.
+        validation_data: What is scored.
+        inference: How logits become segments.
+        init_checkpoint: Weights to start from; see `checkpoints.initialize`.
+        init_checkpoint_modules: "backbone" or "all". Where "all" meets another number of classes, the class head starts
+            anew and everything else is taken over.
+        freeze_backbone: Keep the backbone's weights as they are.
+    """
 
     kind: str = PANOPTIC
     model: ModelConfig = ModelConfig()
@@ -355,6 +390,7 @@ class TaskConfig:
     inference: InferenceConfig = InferenceConfig()
     init_checkpoint: str = ""
     init_checkpoint_modules: str = "backbone"
+    freeze_backbone: bool = False
 
     def __post_init__(self):
         kinds = (PANOPTIC, INSTANCE, SEMANTIC)
@@ -410,23 +446,45 @@ class OptimizerConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainerConfig:
-    """How long and with which optimizer.
+    """How long, with which optimizer, and what is written down on the way.
 
     Attributes:
         train_steps: Optimizer steps in all.
-        steps_per_loop: Steps of one "epoch": how often curves are written.
+        steps_per_loop: Steps between two rows of the curves (history file and TensorBoard).
+        checkpoint_interval: Steps between two checkpoints; 0: only at the end.
+        validation_interval: Steps between two evaluations of the validation data; 0: none.
+        max_to_keep: Checkpoints that are kept, beside the best one.
+        accumulation_steps: Parts in which a replica's batch goes through the network, one after the other, before one
+            update: the same update with less memory.
+        max_skipped_steps: A step whose gradient is not finite changes nothing; after so many in a row the job stops.
+        steps_per_execution: Steps that run on the device before Python is asked again.
         optimizer: See `OptimizerConfig`.
         jit_compile: Compile the whole step with XLA (accelerators); the matcher is compiled in any case.
     """
 
     train_steps: int = 554_400
     steps_per_loop: int = 1000
+    checkpoint_interval: int = 5000
+    validation_interval: int = 0
+    max_to_keep: int = 3
+    accumulation_steps: int = 1
+    max_skipped_steps: int = 10
+    steps_per_execution: int = 1
     optimizer: OptimizerConfig = OptimizerConfig()
     jit_compile: bool = False
 
     def __post_init__(self):
-        _require(self.train_steps > 0, "`trainer.train_steps` must be positive.", self.train_steps)
-        _require(self.steps_per_loop > 0, "`trainer.steps_per_loop` must be positive.", self.steps_per_loop)
+        positive = ("train_steps", "steps_per_loop", "max_to_keep", "accumulation_steps", "max_skipped_steps")
+        for name in (*positive, "steps_per_execution"):
+            _require(getattr(self, name) > 0, f"`trainer.{name}` must be positive.", getattr(self, name))
+        for name in ("checkpoint_interval", "validation_interval"):
+            _require(getattr(self, name) >= 0, f"`trainer.{name}` must not be negative.", getattr(self, name))
+        for name in ("train_steps", "steps_per_loop", "checkpoint_interval", "validation_interval"):
+            _require(
+                getattr(self, name) % self.steps_per_execution == 0,
+                f"`trainer.steps_per_execution` ({self.steps_per_execution}) must divide `trainer.{name}`.",
+                getattr(self, name),
+            )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -482,7 +540,8 @@ def override(config: ExperimentConfig, overrides: str) -> ExperimentConfig:
 
     Args:
         config: The value to start from; it is not changed.
-        overrides: Comma-separated settings, as `--params_override` takes them; may be empty.
+        overrides: Comma-separated settings, as `--params_override` takes them, by our names or those of `SEED_NAMES`;
+            may be empty.
 
     Raises:
         KeyError: if a setting is unknown.
@@ -495,8 +554,9 @@ def override(config: ExperimentConfig, overrides: str) -> ExperimentConfig:
         key, separator, text = piece.partition("=")
         if not separator:
             raise ValueError(f"An override must look like `task.model.num_queries=50`. Received: {piece!r}")
+        key = key.strip()
         group = nested
-        *parents, leaf = key.strip().split(".")
+        *parents, leaf = SEED_NAMES.get(key, key).split(".")
         for parent in parents:
             group = group.setdefault(parent, {})
         group[leaf] = yaml.safe_load(text) if text.strip() else ""

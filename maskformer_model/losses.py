@@ -29,6 +29,7 @@ def maskformer_losses(
     config: LossConfig = OFFICIAL_WEIGHTS,
     *,
     matched: tuple[Any, Any] | None = None,
+    normalizers: tuple[Any, Any] | None = None,
     seed_generator: Any = None,
 ) -> dict[str, Any]:
     """Returns every term of the objective, weighted; their sum is what is minimised.
@@ -40,6 +41,7 @@ def maskformer_losses(
         segment_classes: `[batch, targets]` int32 class index, -1 for padding.
         config: the weights of the terms.
         matched: what `match_layers` gives, where the caller has it already.
+        normalizers: what `loss_normalizers` gives, where this is one part of a batch that was counted as a whole.
         seed_generator: a `keras.random.SeedGenerator`; needed for `mask_loss="points"` only.
 
     Returns:
@@ -53,7 +55,9 @@ def maskformer_losses(
         raise ValueError('`task.losses.mask_loss="points"` needs a `seed_generator`. Received: None')
     layers = [*outputs["aux_outputs"], {key: outputs[key] for key in ("class_logits", "mask_logits")}]
     num_queries = layers[0]["class_logits"].shape[1]
-    num_masks, class_weight_sum = loss_normalizers(segment_classes, num_queries, config.background_cls_weight)
+    if normalizers is None:
+        normalizers = loss_normalizers(segment_classes, num_queries, config.background_cls_weight)
+    num_masks, class_weight_sum = normalizers
     queries, finite = matched or match_layers(layers, segment_map, segment_classes, config, seed_generator)
     losses = {}
     for index, (layer, query) in enumerate(zip(layers, queries, strict=True)):

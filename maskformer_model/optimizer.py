@@ -1,8 +1,9 @@
 """AdamW by PyTorch's formula, with the reference's groups and clip (MaskFormer `train_net.py`).
 
 Keras's own AdamW does not correct the bias inside its epsilon term, knows one learning rate only, and clips before the
-gradients of the replicas are summed; each of the three changes the trajectory. This subclass changes those three things
-and leaves the rest (state, averaging, loss scaling, distribution) to Keras.
+gradients of the replicas are summed; each of the three changes the trajectory. Its loss scaling decides for each
+replica alone whether a gradient is finite, and branches, which replicas that wait for each other cannot. This subclass
+changes those things and leaves the rest (state, averaging, distribution) to Keras.
 """
 
 from __future__ import annotations
@@ -17,22 +18,26 @@ from maskformer_model.config import OptimizerConfig
 from maskformer_model.replicas import sum_over_replicas
 
 BACKBONE = "backbone"
+INITIAL_LOSS_SCALE = 2.0**15
+LOSS_SCALE_GROWTH_STEPS = 2000
 # Norms, embeddings and relative-position tables do not decay; biases do.
 WITHOUT_DECAY = ("gamma", "beta", "query_embedding", "relative_position_bias_table")
 
 
-def make_optimizer(config: OptimizerConfig, learning_rate: Any) -> AdamW:
+def make_optimizer(config: OptimizerConfig, learning_rate: Any, *, scales_loss: bool = False) -> AdamW:
     """The optimizer that the config describes.
 
     Args:
         config: Rates, decay, clip and averaging.
         learning_rate: A float or a schedule.
+        scales_loss: As of `AdamW`.
     """
     return AdamW(
         learning_rate,
         decay=config.weight_decay,
         backbone_multiplier=config.backbone_multiplier,
         clip_norm=config.clip_norm,
+        scales_loss=scales_loss,
         use_ema=config.ema_momentum > 0,
         ema_momentum=config.ema_momentum or 0.99,
     )
@@ -46,6 +51,9 @@ class AdamW(keras.optimizers.Optimizer):
     is in `WITHOUT_DECAY` does not decay. Where replicas train together, their gradients are summed first and the norm
     of the sum is clipped, so that the update does not depend on how a batch is cut.
 
+    A step whose gradient is not finite is skipped: it counts as a step, and weights and moments stay as they are.
+    `gradient_norm` (before clipping), `skipped_steps` and `skipped_in_row` are variables that tell.
+
     Args:
         learning_rate: A float or a schedule.
         decay: Decoupled weight decay, times the learning rate of the variable.
@@ -54,6 +62,8 @@ class AdamW(keras.optimizers.Optimizer):
         epsilon: Added to the bias-corrected root of the second moment.
         backbone_multiplier: At least 0.
         clip_norm: Largest global norm of all gradients together; 0: no clipping.
+        scales_loss: Multiply the loss by `loss_scale`, so that float16 gradients do not vanish: halved by each skipped
+            step, doubled after `LOSS_SCALE_GROWTH_STEPS` good ones in a row.
     """
 
     def __init__(
@@ -66,6 +76,7 @@ class AdamW(keras.optimizers.Optimizer):
         epsilon: float = 1e-8,
         backbone_multiplier: float = 1.0,
         clip_norm: float = 0.0,
+        scales_loss: bool = False,
         name: str = "adamw",
         **kwargs,
     ):
@@ -78,6 +89,7 @@ class AdamW(keras.optimizers.Optimizer):
         self.epsilon = epsilon
         self.backbone_multiplier = backbone_multiplier
         self.clip_norm = clip_norm
+        self.scales_loss = scales_loss
 
     def build(self, variables):
         if self.built:
@@ -87,15 +99,36 @@ class AdamW(keras.optimizers.Optimizer):
         parts = [variable.path.split("/") for variable in variables]
         self._multipliers = [self.backbone_multiplier if BACKBONE in path[:-1] else 1.0 for path in parts]
         self._decays = [0.0 if path[-1] in WITHOUT_DECAY else self.decay for path in parts]
+        self.gradient_norm = self._add_scalar("gradient_norm", 0.0)
+        self.skipped_steps = self._add_scalar("skipped_steps", 0, "int32")
+        self.skipped_in_row = self._add_scalar("skipped_in_row", 0, "int32")
+        # 1 where the present step's gradient is finite, else 0: read where each weight is updated.
+        self._is_applied = self._add_scalar("is_applied", 1.0)
+        self.loss_scale = self._add_scalar("loss_scale", INITIAL_LOSS_SCALE if self.scales_loss else 1.0)
+        self._steps_at_scale = self._add_scalar("steps_at_scale", 0, "int32")
+
+    def _add_scalar(self, name: str, value: float, dtype: str = "float32"):
+        return self.add_variable(
+            shape=(),
+            initializer=keras.initializers.Constant(value),
+            dtype=dtype,
+            # Every replica computes the same value, from gradients that were summed.
+            aggregation="only_first_replica",
+            name=name,
+        )
+
+    def scale_loss(self, loss):
+        return loss * ops.cast(self.loss_scale, loss.dtype) if self.scales_loss else loss
 
     def update_step(self, gradient, variable, learning_rate):
         index = self._get_variable_index(variable)
+        applied = ops.cast(self._is_applied, variable.dtype)
         first, second = self._first_moments[index], self._second_moments[index]
         gradient = ops.cast(gradient, variable.dtype)
         rate = ops.cast(learning_rate, variable.dtype) * self._multipliers[index]
         step = ops.cast(self.iterations + 1, variable.dtype)
-        self.assign_add(first, (gradient - first) * (1.0 - self.beta_1))
-        self.assign_add(second, (ops.square(gradient) - second) * (1.0 - self.beta_2))
+        self.assign_add(first, (gradient - first) * (applied * (1.0 - self.beta_1)))
+        self.assign_add(second, (ops.square(gradient) - second) * (applied * (1.0 - self.beta_2)))
         # 1 - beta**step, without the loss of digits that float32 would suffer at beta 0.999 and step 1.
         first_correction = -ops.expm1(step * math.log(self.beta_1))
         second_correction = -ops.expm1(step * math.log(self.beta_2))
@@ -103,22 +136,42 @@ class AdamW(keras.optimizers.Optimizer):
         change = rate / first_correction * first / denominator
         if self._decays[index]:
             change = change + rate * self._decays[index] * variable
-        self.assign_sub(variable, change)
+        self.assign_sub(variable, applied * change)
 
     def _clip_gradients(self, grads):
         grads = sum_over_replicas(list(grads))
-        if not self.clip_norm:
-            return grads
-        norm = global_norm(grads)
+        unscale = 1.0 / self.loss_scale if self.scales_loss else ops.ones(())
+        norm = global_norm(grads) * unscale
+        is_finite = ops.isfinite(norm)
+        self._note(norm, is_finite)
         # As torch.nn.utils.clip_grad_norm_: the norm is enlarged by 1e-6, and a short gradient stays as it is.
-        scale = ops.minimum(self.clip_norm / (norm + 1e-6), 1.0)
-        return [gradient if gradient is None else gradient * ops.cast(scale, gradient.dtype) for gradient in grads]
+        clip = ops.minimum(self.clip_norm / (norm + 1e-6), 1.0) if self.clip_norm else ops.ones(())
+        factor = clip * unscale
+        return [
+            gradient
+            if gradient is None
+            else ops.where(is_finite, gradient * ops.cast(factor, gradient.dtype), ops.zeros_like(gradient))
+            for gradient in grads
+        ]
+
+    def _note(self, norm, is_finite):
+        skipped = ops.cast(ops.logical_not(is_finite), "int32")
+        self._is_applied.assign(ops.cast(is_finite, "float32"))
+        self.gradient_norm.assign(norm)
+        self.skipped_steps.assign(self.skipped_steps + skipped)
+        self.skipped_in_row.assign((self.skipped_in_row + 1) * skipped)
+        if self.scales_loss:
+            steps = (self._steps_at_scale + 1) * (1 - skipped)
+            grows = steps >= LOSS_SCALE_GROWTH_STEPS
+            factor = ops.where(is_finite, ops.where(grows, 2.0, 1.0), 0.5)
+            self.loss_scale.assign(ops.maximum(self.loss_scale * factor, 1.0))
+            self._steps_at_scale.assign(ops.where(grows, 0, steps))
 
     def _all_reduce_sum_gradients(self, grads_and_vars):
         return grads_and_vars  # Already summed, before clipping.
 
     def get_config(self):
-        names = ("decay", "beta_1", "beta_2", "epsilon", "backbone_multiplier", "clip_norm")
+        names = ("decay", "beta_1", "beta_2", "epsilon", "backbone_multiplier", "clip_norm", "scales_loss")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 

@@ -1,206 +1,197 @@
-"""Trains an experiment: config and Examples in, a trained network and its curves out.
+"""Trains and evaluates an experiment from the command line, with the flags and override names of tf-maskformer.
 
-The only training code path: the command line and the TFX Trainer both call `train`.
+    python -m maskformer_model.train --experiment maskformer_coco_panoptic --mode train_and_eval --model_dir DIR \\
+        --params_override "task.train_data.input_path=RECORDS/train*,task.validation_data.input_path=RECORDS/val*"
+
+`--mode train` goes on where an earlier run in `--model_dir` stopped. `eval` scores the weights of `--model_dir`, or
+those that `task.init_checkpoint` names, and prints PQ. `train_and_eval` scores every `trainer.validation_interval`
+steps and at the end. `continuous_eval` waits for checkpoints of a job that trains elsewhere and scores each.
+
+Where no input path is set, the folder in the environment variable TFRECORDS_DIR is read: `train*` and `val*`.
 """
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import json
-import math
+import logging
 import os
-import time
-from typing import Any
+import pathlib
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
-import keras
+if TYPE_CHECKING:
+    from maskformer_model.config import ExperimentConfig
 
-from maskformer_model import input_pipeline
-from maskformer_model.categories import CategoryTable
-from maskformer_model.config import ExperimentConfig
-from maskformer_model.learning_rate import make_schedule
-from maskformer_model.maskformer import MaskFormer
-from maskformer_model.optimizer import make_optimizer
-from maskformer_model.training_model import SHOWN_LOSSES, MaskFormerTraining
-
-HISTORY_FILE = "training_history.json"
-WEIGHTS_FILE = "model.weights.h5"
+TRAIN, EVAL, TRAIN_AND_EVAL, CONTINUOUS_EVAL = "train", "eval", "train_and_eval", "continuous_eval"
+RECORDS_VARIABLE = "TFRECORDS_DIR"
+EVALUATION_FILE = "evaluation.json"
+STOPPED_EXIT_CODE = 143  # What a shell reports of a process that SIGTERM ended.
 
 
-@dataclasses.dataclass(frozen=True)
-class TrainingResult:
-    """What `train` leaves.
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command; returns its exit code."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.getLogger("absl").setLevel(logging.WARNING)
+    try:
+        config = read_config(options, os.environ)
+        return _run(config, options)
+    except (KeyError, ValueError, FileNotFoundError, FloatingPointError, RuntimeError) as error:
+        if type(error).__name__ == "TrainingInterruptedError":
+            print(error, file=sys.stderr)
+            return STOPPED_EXIT_CODE
+        if options.traceback:
+            raise
+        print(f"{type(error).__name__}: {error.args[0] if error.args else error}", file=sys.stderr)
+        return 1
 
-    Attributes:
-        network: The trained network (averaged weights where the experiment keeps an average).
-        config: The experiment as it was trained: `task.model.num_classes` is filled in.
-        history: One dict per loop of `steps_per_loop` steps: `step`, `seconds` since the start, `learning_rate`, and
-            the mean of every loss term over the loop.
-    """
 
-    network: MaskFormer
-    config: ExperimentConfig
-    history: list[dict[str, float]]
+def _parser() -> argparse.ArgumentParser:
+    summary, _, details = (__doc__ or "").partition("\n\n")
+    parser = argparse.ArgumentParser(
+        prog="python -m maskformer_model.train",
+        description=summary,
+        epilog=details,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--experiment", default="maskformer_coco_panoptic", help="a file of maskformer_model/experiments"
+    )
+    parser.add_argument("--mode", choices=[TRAIN, EVAL, TRAIN_AND_EVAL, CONTINUOUS_EVAL], required=True)
+    parser.add_argument("--model_dir", required=True, help="checkpoints, curves, TensorBoard files, weights")
+    parser.add_argument("--tpu", default="", help='name or address of a TPU; "local" on a TPU VM')
+    parser.add_argument("--config_file", type=pathlib.Path, help="yaml with settings, over the experiment's")
+    parser.add_argument("--params_override", default="", help="a.b=c,... over both")
+    parser.add_argument(
+        "--categories", help="COCO json with `categories`; by default the categories.json of the records"
+    )
+    parser.add_argument(
+        "--timeout_s", type=float, default=3600.0, help="continuous_eval: stop after so long without news"
+    )
+    parser.add_argument("--traceback", action="store_true", help="show where in the program an error arose")
+    return parser
 
 
-def train(
-    config: ExperimentConfig,
-    *,
-    train_files: list[str],
-    categories: CategoryTable,
-    model_dir: str,
-    progress: bool = True,
-) -> TrainingResult:
-    """Trains from the Examples in `train_files`.
-
-    Args:
-        config: The experiment.
-        train_files: Patterns of TFRecord files.
-        categories: Of the data set; gives the number of classes where the config leaves it open.
-        model_dir: Where weights and curves are written.
-        progress: Show a progress bar.
+def read_config(options: argparse.Namespace, environment: Mapping[str, str]) -> ExperimentConfig:
+    """The experiment with the yaml file, the overrides and the folder of records applied, in this order.
 
     Raises:
-        ValueError: if the config's number of classes is not the data set's.
-        FloatingPointError: if the loss stops being finite.
+        KeyError: if the experiment or a setting is unknown.
+        ValueError: if a value does not fit, or a needed input path is missing.
     """
-    keras.utils.set_random_seed(config.runtime.seed)
-    config = with_num_classes(config, categories.num_classes)
-    network = MaskFormer(config.task.model)
-    model = MaskFormerTraining(network, config.task.losses)
-    data = input_pipeline.make_dataset(
-        train_files,
-        config.task.train_data,
-        training=True,
-        seed=config.runtime.seed,
-        kind=config.task.kind,
-        max_targets=config.task.model.num_queries,
-    ).map(to_fit_inputs)
-    _build(model, data)
-    if config.task.init_checkpoint:
-        from maskformer_model.checkpoints.initialize import initialize
+    from maskformer_model import config as config_lib
+    from maskformer_model import experiments
 
-        initialize(network, config.task.init_checkpoint, config.task.init_checkpoint_modules)
-    history = _fit(model, data, config, progress)
-    os.makedirs(model_dir, exist_ok=True)
-    network.save_weights(os.path.join(model_dir, WEIGHTS_FILE))
-    with open(os.path.join(model_dir, HISTORY_FILE), "w", encoding="utf-8") as file:
-        json.dump(history, file)
-    return TrainingResult(network=network, config=config, history=history)
+    config = experiments.get(options.experiment)
+    if options.config_file:
+        import yaml
 
-
-def with_num_classes(config: ExperimentConfig, num_classes: int) -> ExperimentConfig:
-    """The config for a data set of `num_classes` classes.
-
-    Raises:
-        ValueError: if the config was made for another number.
-    """
-    stated = config.task.model.num_classes
-    if stated not in (0, num_classes):
-        raise ValueError(
-            f"`task.model.num_classes` must be 0 (take it from the data) or the data set's {num_classes}. "
-            f"Received: {stated}"
-        )
-    model = dataclasses.replace(config.task.model, num_classes=num_classes)
-    return dataclasses.replace(config, task=dataclasses.replace(config.task, model=model))
-
-
-def to_fit_inputs(batch: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Splits a batch of `input_pipeline` into what the model sees and what the losses see."""
-    x = {name: batch[name] for name in ("image", "valid_size_px")}
-    y = {name: batch[name] for name in ("segment_map", "segment_classes")}
-    return x, y
-
-
-def _build(model: MaskFormerTraining, data) -> None:
-    image, valid_size_px = data.element_spec[0]["image"], data.element_spec[0]["valid_size_px"]
-    height, width = (size or 64 for size in image.shape[1:3])
-    model(
-        {
-            "image": keras.ops.zeros((1, height, width, 3), dtype=image.dtype.name),
-            "valid_size_px": keras.ops.full((1, 2), min(height, width), dtype=valid_size_px.dtype.name),
-        }
-    )
-
-
-def _fit(model: MaskFormerTraining, data, config: ExperimentConfig, progress: bool) -> list[dict[str, float]]:
-    trainer = config.trainer
-    schedule = make_schedule(trainer.optimizer, trainer.train_steps)
-    model.compile(optimizer=make_optimizer(trainer.optimizer, schedule), jit_compile=trainer.jit_compile)
-    steps_per_loop = min(trainer.steps_per_loop, trainer.train_steps)
-    curves = Curves(schedule)
-    callbacks = [curves, StopAt(trainer.train_steps)]
-    if progress:
-        callbacks.append(ProgressBar(trainer.train_steps))
-    model.fit(
-        data,
-        epochs=math.ceil(trainer.train_steps / steps_per_loop),
-        steps_per_epoch=steps_per_loop,
-        callbacks=callbacks,
-        shuffle=False,
-        verbose=0,
-    )
-    return curves.history
-
-
-class Curves(keras.callbacks.Callback):
-    """Collects the mean losses of every loop and stops a run whose loss is not finite."""
-
-    def __init__(self, schedule):
-        super().__init__()
-        self.schedule = schedule
-        self.history: list[dict[str, float]] = []
-
-    def on_train_begin(self, logs=None):
-        self.start_seconds = time.monotonic()
-
-    def on_epoch_end(self, epoch, logs=None):
-        step = int(self.model.optimizer.iterations)
-        entry = {name: float(value) for name, value in (logs or {}).items()}
-        if not math.isfinite(entry["loss"]):
-            raise FloatingPointError(
-                f"The training loss stopped being finite by step {step}: {entry}. "
-                "Lower `trainer.optimizer.learning_rate` or `trainer.optimizer.clip_norm`."
+        config = config_lib.merge(config, yaml.safe_load(options.config_file.read_text(encoding="utf-8")) or {})
+    config = config_lib.override(config, options.params_override)
+    needed = {"train_data": options.mode in (TRAIN, TRAIN_AND_EVAL), "validation_data": options.mode != TRAIN}
+    for name, pattern in (("train_data", "train*"), ("validation_data", "val*")):
+        path, folder = getattr(config.task, name).input_path, environment.get(RECORDS_VARIABLE, "")
+        if not path and folder:
+            path = os.path.join(folder, pattern)
+        if needed[name] and not path:
+            raise ValueError(
+                f"`task.{name}.input_path` or the environment variable {RECORDS_VARIABLE} must say where the records "
+                "are. Received: neither"
             )
-        self.history.append(
-            {
-                "step": step,
-                "seconds": round(time.monotonic() - self.start_seconds, 3),
-                "learning_rate": float(self.schedule(step)),
-                **entry,
-            }
+        config = config_lib.merge(config, {"task": {name: {"input_path": path}}})
+    return config
+
+
+def _run(config: ExperimentConfig, options: argparse.Namespace) -> int:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from maskformer_model import distribution, training
+    from maskformer_model.categories import CategoryTable
+    from maskformer_model.examples import categories_path
+
+    records = config.task.train_data.input_path or config.task.validation_data.input_path
+    categories = CategoryTable.load(options.categories or categories_path(records))
+    config = training.with_num_classes(config, categories.num_classes)
+    strategy = distribution.make_strategy(config.runtime.distribution_strategy, options.tpu)
+    if options.mode == EVAL:
+        return _evaluate(config, categories, options.model_dir)
+    if options.mode == CONTINUOUS_EVAL:
+        return _evaluate_continuously(config, categories, options.model_dir, options.timeout_s)
+    config = _with_validation(config, options.mode)
+    print(f"Curves and pictures: tensorboard --logdir {options.model_dir}", file=sys.stderr)
+    result = training.train(
+        config,
+        train_files=[config.task.train_data.input_path],
+        eval_files=[config.task.validation_data.input_path] if options.mode == TRAIN_AND_EVAL else None,
+        categories=categories,
+        model_dir=options.model_dir,
+        strategy=strategy,
+    )
+    scored = [row for row in result.history if "pq" in row]
+    if options.mode == TRAIN_AND_EVAL and scored:
+        _report(options.model_dir, int(scored[-1]["step"]), scored[-1])
+    return 0
+
+
+def _with_validation(config: ExperimentConfig, mode: str) -> ExperimentConfig:
+    interval = 0 if mode == TRAIN else config.trainer.validation_interval or config.trainer.train_steps
+    return dataclasses.replace(config, trainer=dataclasses.replace(config.trainer, validation_interval=interval))
+
+
+def _evaluate(config: ExperimentConfig, categories: Any, model_dir: str) -> int:
+    """Scores `task.init_checkpoint`, or the finished weights of the folder, or its newest checkpoint."""
+    from maskformer_model.checkpoints.initialize import build_network, initialize
+
+    source = config.task.init_checkpoint or model_dir
+    if config.task.init_checkpoint and config.task.init_checkpoint_modules != "all":
+        raise ValueError(
+            "`--mode eval` of a checkpoint needs `task.init_checkpoint_modules=all`. "
+            f"Received: {config.task.init_checkpoint_modules}"
         )
+    network = build_network(config.task.model)
+    initialize(network, source, "all")
+    _report(model_dir, None, _score(network, config, categories))
+    return 0
 
 
-class StopAt(keras.callbacks.Callback):
-    """Ends training at a step that is not a multiple of the loop's steps."""
+def _evaluate_continuously(config: ExperimentConfig, categories: Any, model_dir: str, timeout_s: float) -> int:
+    import tensorflow as tf
 
-    def __init__(self, train_steps: int):
-        super().__init__()
-        self.steps_left = train_steps
+    from maskformer_model.checkpoints.initialize import build_network
+    from maskformer_model.training_checkpoints import read_network_values
 
-    def on_train_batch_end(self, batch, logs=None):
-        self.steps_left -= 1
-        if self.steps_left == 0:
-            self.model.stop_training = True
+    network = build_network(config.task.model)
+    for path in tf.train.checkpoints_iterator(model_dir, timeout=timeout_s):
+        for variable, value in zip(network.variables, read_network_values(path), strict=True):
+            variable.assign(value)
+        step = int(path.rpartition("-")[2])
+        _report(model_dir, step, _score(network, config, categories))
+        if step >= config.trainer.train_steps:
+            break
+    return 0
 
 
-class ProgressBar(keras.callbacks.Callback):
-    """One bar over the whole run: step, losses, steps per second, time left."""
+def _score(network: Any, config: ExperimentConfig, categories: Any) -> dict[str, float]:
+    from maskformer_model.evaluation import Evaluator, quality_fields
 
-    def __init__(self, train_steps: int):
-        super().__init__()
-        self.train_steps = train_steps
+    evaluator = Evaluator(network, categories, config, [config.task.validation_data.input_path])
+    return quality_fields(evaluator.evaluate())
 
-    def on_train_begin(self, logs=None):
-        from tqdm import tqdm
 
-        self.bar = tqdm(total=self.train_steps, unit="step", dynamic_ncols=True, mininterval=1.0)
+def _report(model_dir: str, step: int | None, fields: Mapping[str, float]) -> None:
+    """Prints PQ and its parts, and writes them beside the model."""
+    import tensorflow as tf
 
-    def on_train_batch_end(self, batch, logs=None):
-        if self.bar.update():
-            logs = logs or {}
-            shown = {name: f"{float(logs[name]):.3f}" for name in ("loss", *SHOWN_LOSSES) if name in logs}
-            self.bar.set_postfix(shown, refresh=False)
+    scores = {name: fields[name] for name in ("pq", "sq", "rq", "pq_things", "pq_stuff")}
+    where = "" if step is None else f"step {step}: "
+    print(where + ", ".join(f"{name.upper()} {value:.4f}" for name, value in scores.items()), flush=True)
+    tf.io.gfile.makedirs(model_dir)
+    name = EVALUATION_FILE if step is None else f"evaluation-{step}.json"
+    with tf.io.gfile.GFile(os.path.join(model_dir, name), "w") as file:
+        json.dump({"step": step, **scores}, file, indent=1)
 
-    def on_train_end(self, logs=None):
-        self.bar.close()
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,15 +1,18 @@
 """What Keras's `fit` trains: preprocessing, network and losses in one `keras.Model`.
 
-The training loop, mixed precision, callbacks and distribution are Keras's own; this class only says what goes in and
-what the loss is.
+The training loop, mixed precision, callbacks and distribution are Keras's own; this class says what goes in, what the
+loss is and, on TensorFlow, what one step is: losses counted over the whole global batch, in parts where memory is
+short, so that neither replicas nor parts change the update.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 
 from maskformer_model.config import LossConfig
-from maskformer_model.losses import maskformer_losses
+from maskformer_model.losses import loss_normalizers, maskformer_losses
 from maskformer_model.maskformer import MaskFormer
 from maskformer_model.normalization import normalize
 
@@ -25,12 +28,23 @@ class MaskFormerTraining(keras.Model):
     Args:
         network: The model that is trained, and exported afterwards.
         losses: Weights of the losses.
+        accumulation_steps: Parts in which a replica's batch goes through the network before one update; must divide
+            that batch. On TensorFlow only.
+
+    Raises:
+        ValueError: if parts are asked for on another backend.
     """
 
-    def __init__(self, network: MaskFormer, losses: LossConfig, **kwargs):
+    def __init__(self, network: MaskFormer, losses: LossConfig, *, accumulation_steps: int = 1, **kwargs):
         super().__init__(**kwargs)
+        if accumulation_steps > 1 and keras.backend.backend() != "tensorflow":
+            raise ValueError(
+                "`trainer.accumulation_steps` above 1 needs Keras's TensorFlow backend. "
+                f"Received: {accumulation_steps} on {keras.backend.backend()}"
+            )
         self.network = network
         self.loss_config = losses
+        self.accumulation_steps = accumulation_steps
         self.seed_generator = keras.random.SeedGenerator() if losses.mask_loss == "points" else None
         names = [*SHOWN_LOSSES]
         if network.config.deep_supervision:
@@ -42,9 +56,90 @@ class MaskFormerTraining(keras.Model):
         return self.network(normalize(x["image"], x["valid_size_px"]), training=training)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        losses = maskformer_losses(
-            y_pred, y["segment_map"], y["segment_classes"], self.loss_config, seed_generator=self.seed_generator
-        )
+        losses = self._loss_terms(y, y_pred)
         for mean in self.loss_means:
             mean.update_state(losses[mean.name])
         return sum(losses.values())
+
+    def _loss_terms(self, y, y_pred, normalizers=None) -> dict[str, Any]:
+        return maskformer_losses(
+            y_pred,
+            y["segment_map"],
+            y["segment_classes"],
+            self.loss_config,
+            normalizers=normalizers,
+            seed_generator=self.seed_generator,
+        )
+
+    if keras.backend.backend() == "tensorflow":
+
+        def train_step(self, data):
+            """One update from `(x, y)`; returns the loss of the global batch, `[1]` for the strategies that ask so."""
+            x, y = data
+            losses, gradients = self._losses_and_gradients(x, y)
+            self.optimizer.apply(gradients, self.trainable_variables)
+            return {"loss": keras.ops.reshape(self._note(losses), (1,))}
+
+        def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+            # Built before `fit`; Keras's own way fails where several workers train (it takes a mean over bytes).
+            pass
+
+    def _losses_and_gradients(self, x, y) -> tuple[dict[str, Any], list[Any]]:
+        import tensorflow as tf
+
+        normalizers = loss_normalizers(
+            y["segment_classes"], self.network.config.num_queries, self.loss_config.background_cls_weight
+        )
+        if self.accumulation_steps == 1:
+            return self._part(x, y, normalizers)
+        parts = tf.nest.map_structure(self._cut, (x, y))
+
+        def add_part(index, losses, gradients):
+            part = tf.nest.map_structure(lambda tensor: tensor[index], parts)
+            more_losses, more_gradients = self._part(part[0], part[1], normalizers)
+            losses, gradients = tf.nest.map_structure(tf.add, (losses, gradients), (more_losses, more_gradients))
+            return index + 1, losses, gradients
+
+        losses = {mean.name: tf.zeros(()) for mean in self.loss_means}
+        gradients = [tf.zeros(variable.shape, variable.dtype) for variable in self.trainable_variables]
+        # One after the other: that is what saves the memory.
+        _, losses, gradients = tf.while_loop(
+            lambda index, *_: index < self.accumulation_steps,
+            add_part,
+            (0, losses, gradients),
+            parallel_iterations=1,
+            maximum_iterations=self.accumulation_steps,
+        )
+        return losses, gradients
+
+    def _cut(self, tensor):
+        batch = tensor.shape[0]
+        if batch is None or batch % self.accumulation_steps:
+            raise ValueError(
+                f"`trainer.accumulation_steps` ({self.accumulation_steps}) must divide each replica's batch, which "
+                f"needs `drop_remainder`. Received a batch of {batch}"
+            )
+        return keras.ops.reshape(tensor, (self.accumulation_steps, batch // self.accumulation_steps, *tensor.shape[1:]))
+
+    def _part(self, x, y, normalizers) -> tuple[dict[str, Any], list[Any]]:
+        import tensorflow as tf
+
+        variables = [variable.value for variable in self.trainable_variables]
+        with tf.GradientTape() as tape:
+            losses = self._loss_terms(y, self(x, training=True), normalizers)
+            scaled = self.optimizer.scale_loss(sum(losses.values()))
+        return losses, tape.gradient(scaled, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+
+    def _note(self, losses: dict[str, Any]):
+        """Adds a step's terms to the means, unless they are not finite; returns their sum over the global batch."""
+        import tensorflow as tf
+
+        # A replica's terms are parts of the global batch's; a mean over replicas times their number is the sum.
+        num_replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        total = sum(losses.values())
+        weight = tf.where(tf.math.is_finite(total), 1.0, 0.0)
+        for mean in self.loss_means:
+            value = tf.where(weight > 0, losses[mean.name] * num_replicas, 0.0)
+            mean.update_state(value, sample_weight=weight)
+        self._loss_tracker.update_state(tf.where(weight > 0, total * num_replicas, 0.0), sample_weight=weight)
+        return total * num_replicas

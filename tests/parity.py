@@ -116,7 +116,7 @@ class _Run:
         self.optimizer = make_optimizer(self.optimizer_config, solver["base_lr"])
         self.optimizer.build(self.network.trainable_variables)
         height_px, width_px = self.expected["padded_images"].shape[2:]
-        self.batch = _read_batch(folder, height_px, width_px)
+        self.batch = read_batch(folder, height_px, width_px)
         self.first_gradients: dict[str, Any] = {}
         self._compile()
 
@@ -177,7 +177,7 @@ class _Run:
         }
 
 
-def _read_batch(folder: pathlib.Path, height_px: int, width_px: int) -> tuple[Any, Any, Any, Any]:
+def read_batch(folder: pathlib.Path, height_px: int, width_px: int) -> tuple[Any, Any, Any, Any]:
     """Padded images, their sizes, and the targets as one map of 1-based target numbers with class indices."""
     import numpy as np
 

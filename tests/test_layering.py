@@ -31,11 +31,16 @@ WITH_TENSORFLOW = {
     "predict",
     "preprocessing",
     "segment_targets",
+    "evaluation",
+    "tensorboard",
     "train",
+    "training",
+    "training_callbacks",
+    "training_checkpoints",
 }
 # Here a function may reach for TensorFlow, the module itself imports without it: XLA around the matcher and the mask
-# loss, and sums over replicas.
-WITH_LATE_TENSORFLOW = {"compilation", "replicas"}
+# loss, sums over replicas, and TensorFlow's training step.
+WITH_LATE_TENSORFLOW = {"compilation", "distribution", "replicas", "training_model"}
 
 
 def imported_names(source: str, package: str, *, only_at_import: bool = False) -> Iterator[str]:

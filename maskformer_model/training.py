@@ -1,0 +1,258 @@
+"""Trains an experiment: config and Examples in, a trained network and its curves out.
+
+The only training code path: the command line (`train.py`) and the TFX Trainer both call `train`. Keras's `fit` runs
+the loop; everything at intervals (curves, checkpoints, evaluation) is in `training_callbacks.py`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+
+from maskformer_model import distribution, input_pipeline
+from maskformer_model.categories import CategoryTable
+from maskformer_model.checkpoints.initialize import EXPERIMENT_FILE, WEIGHTS_FILE, initialize
+from maskformer_model.config import DataConfig, ExperimentConfig, from_dict, to_dict
+from maskformer_model.learning_rate import make_schedule
+from maskformer_model.maskformer import MaskFormer
+from maskformer_model.optimizer import make_optimizer
+from maskformer_model.training_model import MaskFormerTraining
+
+HISTORY_FILE = "training_history.json"
+CATEGORIES_FILE = "categories.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingResult:
+    """What `train` leaves.
+
+    Attributes:
+        network: The trained network, in float32 (averaged weights where the experiment keeps an average).
+        config: The experiment as it was trained: `task.model.num_classes` is filled in.
+        history: One dict per row of the curves: `step`, `seconds` since the start, `learning_rate`, the mean of every
+            loss term since the row before, `gradient_norm`, and where it was evaluated `pq` and its parts.
+    """
+
+    network: MaskFormer
+    config: ExperimentConfig
+    history: list[dict[str, float]]
+
+
+def train(
+    config: ExperimentConfig,
+    *,
+    train_files: list[str],
+    categories: CategoryTable,
+    model_dir: str,
+    eval_files: list[str] | None = None,
+    strategy: Any = None,
+    progress: bool = True,
+) -> TrainingResult:
+    """Trains from the Examples in `train_files`; goes on where an earlier run in `model_dir` stopped.
+
+    Args:
+        config: The experiment.
+        train_files: Patterns of TFRecord files.
+        categories: Of the data set; gives the number of classes where the config leaves it open.
+        model_dir: Where checkpoints, weights, curves and TensorBoard's files are written.
+        eval_files: Scored every `trainer.validation_interval` steps.
+        strategy: A `tf.distribute.Strategy`; None: one device.
+        progress: Show a progress bar.
+
+    Raises:
+        FloatingPointError: if the gradient was not finite `trainer.max_skipped_steps` times in a row; it names the
+            images of the last step.
+        ValueError: if the config's number of classes is not the data set's, a file set is empty, or `model_dir` holds
+            a run of another network.
+    """
+    from maskformer_model.training_callbacks import Intervals, ProgressBar
+
+    keras.utils.set_random_seed(config.runtime.seed)
+    if config.runtime.deterministic:
+        import tensorflow as tf
+
+        tf.config.experimental.enable_op_determinism()
+    config = with_num_classes(config, categories.num_classes)
+    _check_intervals(config, eval_files)
+    _note_run(config, categories, model_dir, writes=strategy is None or distribution.is_chief(strategy))
+    with dtype_policy(config.runtime.mixed_precision_dtype), _scope(strategy):
+        model = build_for_training(config)
+        intervals = Intervals(model, config, categories, model_dir, train_files, eval_files, strategy)
+        start_step = intervals.restore()
+        if start_step < config.trainer.train_steps:
+            bars = [ProgressBar(config, start_step)] if progress and intervals.is_chief else []
+            _fit(model, config, train_files, start_step, [*bars, intervals])
+        else:
+            model.optimizer.finalize_variable_values(model.trainable_variables)
+    network = in_float32(model.network)
+    if intervals.is_chief:
+        network.save_weights(os.path.join(model_dir, WEIGHTS_FILE))
+    return TrainingResult(network=network, config=config, history=intervals.history)
+
+
+def with_num_classes(config: ExperimentConfig, num_classes: int) -> ExperimentConfig:
+    """The config for a data set of `num_classes` classes.
+
+    Raises:
+        ValueError: if the config was made for another number.
+    """
+    stated = config.task.model.num_classes
+    if stated not in (0, num_classes):
+        raise ValueError(
+            f"`task.model.num_classes` must be 0 (take it from the data) or the data set's {num_classes}. "
+            f"Received: {stated}"
+        )
+    model = dataclasses.replace(config.task.model, num_classes=num_classes)
+    return dataclasses.replace(config, task=dataclasses.replace(config.task, model=model))
+
+
+def build_for_training(config: ExperimentConfig) -> MaskFormerTraining:
+    """The compiled model with its starting weights; `config` names the number of classes."""
+    network = MaskFormer(config.task.model)
+    model = MaskFormerTraining(network, config.task.losses, accumulation_steps=config.trainer.accumulation_steps)
+    _build(model, config.task.train_data)
+    if config.task.init_checkpoint:
+        initialize(network, config.task.init_checkpoint, config.task.init_checkpoint_modules, remakes_class_head=True)
+    if config.task.freeze_backbone:
+        network.backbone.trainable = False
+    trainer = config.trainer
+    optimizer = make_optimizer(
+        trainer.optimizer,
+        make_schedule(trainer.optimizer, trainer.train_steps),
+        scales_loss=config.runtime.mixed_precision_dtype.endswith("float16")
+        and "bfloat16" not in config.runtime.mixed_precision_dtype,
+    )
+    optimizer.build(model.trainable_variables)
+    model.compile(
+        optimizer=optimizer,
+        jit_compile=trainer.jit_compile,
+        steps_per_execution=trainer.steps_per_execution,
+        auto_scale_loss=False,  # The optimizer scales it, the same on one replica and on many.
+    )
+    return model
+
+
+def training_data(config: ExperimentConfig, train_files: list[str], start_step: int = 0) -> Any:
+    """The batches of `train`, from a step on: `(x, y)` of `MaskFormerTraining`."""
+    return _batches(config, train_files, start_step).map(to_fit_inputs)
+
+
+def image_ids_of_step(config: ExperimentConfig, train_files: list[str], step: int) -> list[str]:
+    """The images that made up the batch of a step, counted from 0."""
+    batch = next(iter(_batches(config, train_files, step)))
+    return [image_id.decode() for image_id in batch["image_id"].numpy()]
+
+
+def _batches(config: ExperimentConfig, train_files: list[str], start_step: int) -> Any:
+    return input_pipeline.make_dataset(
+        train_files,
+        config.task.train_data,
+        training=True,
+        seed=config.runtime.seed,
+        kind=config.task.kind,
+        max_targets=config.task.model.num_queries,
+        start_example=start_step * config.task.train_data.global_batch_size,
+    )
+
+
+def to_fit_inputs(batch: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Splits a batch of `input_pipeline` into what the model sees and what the losses see."""
+    x = {name: batch[name] for name in ("image", "valid_size_px")}
+    y = {name: batch[name] for name in ("segment_map", "segment_classes")}
+    return x, y
+
+
+def write_history(model_dir: str, history: list[dict[str, float]]) -> None:
+    """Writes the curves; a reader sees the old file or the new one, whole."""
+    import tensorflow as tf
+
+    path = os.path.join(model_dir, HISTORY_FILE)
+    with tf.io.gfile.GFile(f"{path}.part", "w") as file:
+        json.dump(history, file, indent=1)
+    tf.io.gfile.rename(f"{path}.part", path, overwrite=True)
+
+
+def in_float32(network: MaskFormer) -> MaskFormer:
+    """The network itself, or a copy that computes in float32 where it was trained in less."""
+    if network.compute_dtype == "float32":
+        return network
+    with dtype_policy("float32"):
+        copy = MaskFormer(network.config)
+        copy(keras.ops.zeros((1, 64, 64, 3)))
+    copy.set_weights(network.get_weights())
+    return copy
+
+
+@contextlib.contextmanager
+def dtype_policy(dtype: str) -> Iterator[None]:
+    """Layers made inside compute in `runtime.mixed_precision_dtype`; weights are float32."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(dtype if dtype == "float32" or dtype.startswith("mixed_") else f"mixed_{dtype}")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _scope(strategy: Any) -> Any:
+    return contextlib.nullcontext() if strategy is None else strategy.scope()
+
+
+def _check_intervals(config: ExperimentConfig, eval_files: list[str] | None) -> None:
+    if config.trainer.validation_interval and not eval_files:
+        raise ValueError(
+            "`trainer.validation_interval` needs an evaluation split (`task.validation_data.input_path`). "
+            f"Received: {config.trainer.validation_interval} and {eval_files}"
+        )
+
+
+def _note_run(config: ExperimentConfig, categories: CategoryTable, model_dir: str, *, writes: bool) -> None:
+    """Writes the experiment beside its checkpoints; refuses a folder whose run trains another network."""
+    import tensorflow as tf
+
+    path = os.path.join(model_dir, EXPERIMENT_FILE)
+    tf.io.gfile.makedirs(model_dir)
+    if tf.io.gfile.exists(path):
+        with tf.io.gfile.GFile(path) as file:
+            earlier = from_dict(json.load(file))
+        if earlier.task.model != config.task.model:
+            raise ValueError(
+                f"`model_dir` {model_dir} holds a run of another network; choose another folder. "
+                f"Received: {config.task.model}, there: {earlier.task.model}"
+            )
+    if not writes:
+        return
+    with tf.io.gfile.GFile(path, "w") as file:
+        json.dump(to_dict(config), file, indent=1)
+    with tf.io.gfile.GFile(os.path.join(model_dir, CATEGORIES_FILE), "w") as file:
+        json.dump(categories.to_coco(), file, indent=1)
+
+
+def _build(model: MaskFormerTraining, data_config: DataConfig) -> None:
+    height, width = (size or 64 for size in data_config.parser.output_size)
+    model(
+        {
+            "image": keras.ops.zeros((1, height, width, 3), dtype="uint8"),
+            "valid_size_px": keras.ops.full((1, 2), min(height, width), dtype="int32"),
+        }
+    )
+
+
+def _fit(
+    model: MaskFormerTraining, config: ExperimentConfig, train_files: list[str], start_step: int, callbacks: list[Any]
+) -> None:
+    # One Keras epoch: what happens at intervals counts steps, so a run can start anywhere.
+    model.fit(
+        training_data(config, train_files, start_step),
+        epochs=1,
+        steps_per_epoch=config.trainer.train_steps - start_step,
+        callbacks=callbacks,
+        shuffle=False,
+        verbose=0,
+    )

@@ -1,0 +1,152 @@
+"""Checkpoints of a running training: everything that the next step depends on, kept so that a kill costs little.
+
+TensorFlow's own format: written beside its final name and then renamed, every tensor under a checksum. What is saved:
+weights, optimizer (moments, averages, step), states of random generators, means of the curves. The order of examples
+follows from the step and the seed (`input_pipeline.make_dataset`). Finished weights are in another file, see
+`training.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import tempfile
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+# `network_00002` is the third of `MaskFormer.variables`, `average_00002` its average, where there is one.
+NETWORK, AVERAGE, TRAINING = "network_", "average_", "training_"
+# What TensorFlow raises for files that are missing, cut short or changed; its reader translates some and not others.
+_DAMAGE = (tf.errors.DataLossError, tf.errors.OutOfRangeError, tf.errors.NotFoundError, IndexError, RuntimeError)
+PREFIX = "ckpt"
+BEST_FOLDER = "best_ckpt"
+BEST_FILE = "best.json"
+
+
+def latest_checkpoint(model_dir: str) -> str:
+    """The newest checkpoint of a folder.
+
+    Raises:
+        FileNotFoundError: if there is none.
+    """
+    path = tf.train.latest_checkpoint(model_dir)
+    if path is None:
+        raise FileNotFoundError(f"A `model_dir` must hold a checkpoint `{PREFIX}-<step>`. Received: {model_dir}")
+    return path
+
+
+def read_network_values(path: str) -> list[np.ndarray]:
+    """The values of `MaskFormer.variables` in a checkpoint: of the average of the weights, where it keeps one."""
+    reader = tf.train.load_checkpoint(path)
+    keys = {name.partition("/")[0]: name for name in sorted(reader.get_variable_to_shape_map())}
+    positions = [name.removeprefix(NETWORK) for name in keys if name.startswith(NETWORK)]
+    return [reader.get_tensor(keys.get(AVERAGE + position, keys[NETWORK + position])) for position in positions]
+
+
+def _named_variables(model: Any) -> dict[str, Any]:
+    """All state of a training, named by position: Keras's names count how many layers a process has made before."""
+    optimizer = model.optimizer
+    named = {f"{NETWORK}{index:05d}": variable for index, variable in enumerate(model.network.variables)}
+    if optimizer.use_ema:
+        place = {id(variable): name.removeprefix(NETWORK) for name, variable in named.items()}
+        averages = optimizer._model_variables_moving_average
+        named |= {
+            AVERAGE + place[id(variable)]: average
+            for variable, average in zip(model.trainable_variables, averages, strict=True)
+        }
+    seen = {id(variable) for variable in named.values()}
+    rest = [variable for variable in [*model.variables, *optimizer.variables] if id(variable) not in seen]
+    return named | {f"{TRAINING}{index:05d}": variable for index, variable in enumerate(rest)}
+
+
+class TrainingCheckpoints:
+    """The checkpoints of one `model_dir`.
+
+    Args:
+        model: Built and compiled `MaskFormerTraining`, its optimizer built.
+        model_dir: Any file system that TensorFlow writes to.
+        max_to_keep: Older ones are deleted; the best one is kept apart.
+        is_writer: Whether this process's files stay. All processes of a job call `save` at the same steps, because
+            the replicas' means are summed then; what the others write is thrown away.
+    """
+
+    def __init__(self, model: Any, model_dir: str, max_to_keep: int, *, is_writer: bool = True):
+        state = {name: variable.value for name, variable in _named_variables(model).items()}
+        self._model_dir = model_dir
+        self._is_writer = is_writer
+        self._thrown_away = None if is_writer else tempfile.TemporaryDirectory()
+        self._checkpoint = tf.train.Checkpoint(**state)
+        self._manager = tf.train.CheckpointManager(
+            self._checkpoint,
+            self._thrown_away.name if self._thrown_away else model_dir,
+            max_to_keep,
+            checkpoint_name=PREFIX,
+        )
+
+    def save(self, step: int) -> None:
+        """Writes `ckpt-<step>`."""
+        self._manager.save(checkpoint_number=step)
+
+    def keep_if_best(self, step: int, pq: float) -> bool:
+        """Keeps a copy of this step's checkpoint if no earlier step had so high a PQ; returns whether it did."""
+        best = self._best()
+        if not self._is_writer or pq <= best["pq"]:
+            return False
+        folder = os.path.join(self._model_dir, BEST_FOLDER)
+        tf.io.gfile.makedirs(folder)
+        for path in tf.io.gfile.glob(os.path.join(self._model_dir, f"{PREFIX}-{step}.*")):
+            tf.io.gfile.copy(path, os.path.join(folder, os.path.basename(path)), overwrite=True)
+        # Named last: until then the one before is the best.
+        with tf.io.gfile.GFile(os.path.join(folder, f"{BEST_FILE}.part"), "w") as file:
+            json.dump({"step": step, "pq": pq}, file)
+        tf.io.gfile.rename(os.path.join(folder, f"{BEST_FILE}.part"), os.path.join(folder, BEST_FILE), overwrite=True)
+        for path in tf.io.gfile.glob(os.path.join(folder, f"{PREFIX}-{best['step']}.*")):
+            tf.io.gfile.remove(path)
+        return True
+
+    def _best(self) -> dict[str, Any]:
+        path = os.path.join(self._model_dir, BEST_FOLDER, BEST_FILE)
+        if not tf.io.gfile.exists(path):
+            return {"step": None, "pq": -1.0}
+        with tf.io.gfile.GFile(path) as file:
+            return json.load(file)
+
+    def restore_latest(self) -> str | None:
+        """Takes over the newest whole checkpoint and returns its path; None where there is none.
+
+        A damaged one is named in the log, and the one before it is taken.
+
+        Raises:
+            ValueError: if a checkpoint is of another architecture.
+        """
+        state = tf.train.get_checkpoint_state(self._model_dir)
+        for path in reversed(state.all_model_checkpoint_paths if state else []):
+            if self.restores(path):
+                return path
+        return None
+
+    def restore_best(self) -> str | None:
+        """Takes over the best checkpoint and returns its path; None where there is none."""
+        path = os.path.join(self._model_dir, BEST_FOLDER, f"{PREFIX}-{self._best()['step']}")
+        return path if tf.io.gfile.exists(f"{path}.index") and self.restores(path) else None
+
+    def restores(self, path: str) -> bool:
+        """Takes over the checkpoint of that path; False, and a line in the log, where it is damaged.
+
+        Raises:
+            ValueError: if it is of another architecture.
+        """
+        try:
+            self._checkpoint.restore(path).assert_consumed()
+        except _DAMAGE as error:
+            logging.warning("The checkpoint %s is damaged and is passed over: %s", path, error)
+            return False
+        except (AssertionError, ValueError, tf.errors.InvalidArgumentError) as error:
+            raise ValueError(
+                f"The checkpoint {path} is of another architecture or optimizer than this experiment. Choose another "
+                f"`model_dir`, or the settings in its experiment.json. Received: {str(error).splitlines()[0]}"
+            ) from error
+        return True

@@ -1,0 +1,177 @@
+"""`training.train`: what a run leaves, how it goes on, and what it refuses."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from maskformer_model import config as config_lib
+from maskformer_model import training
+from maskformer_model.checkpoints.initialize import build_network, initialize
+from maskformer_model.training_callbacks import SKIPPED_FILE
+from maskformer_model.training_checkpoints import TrainingCheckpoints
+from tests.maskformer_model import tiny_run
+
+NOTED = "trainer.validation_interval=3,trainer.checkpoint_interval=2,trainer.optimizer.ema_momentum=0.9"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("records")
+    return folder, tiny_run.write_records(folder)
+
+
+def train(data, model_dir, overrides="", **options):
+    folder, categories = data
+    return training.train(
+        tiny_run.experiment(overrides),
+        train_files=[str(folder / "train.tfrecord")],
+        eval_files=[str(folder / "val.tfrecord")],
+        categories=categories,
+        model_dir=str(model_dir),
+        progress=False,
+        **options,
+    )
+
+
+@pytest.fixture(scope="module")
+def run(data, tmp_path_factory):
+    model_dir = tmp_path_factory.mktemp("run")
+    return model_dir, train(data, model_dir, NOTED)
+
+
+def test_curves_have_every_loss_term_and_the_score_at_its_intervals(run):
+    history = run[1].history
+    assert [row["step"] for row in history] == [2, 3, 4, 6]
+    terms = {f"loss_{name}{layer}" for name in ("ce", "mask", "dice") for layer in ("", "_0")}
+    for row in (history[0], history[2], history[3]):
+        assert row["loss"] == pytest.approx(sum(row[term] for term in terms), rel=1e-5)
+        assert row["gradient_norm"] > 0
+        assert row["update_ratio"] >= 0
+    assert [("pq" in row) for row in history] == [False, True, False, True]
+    assert [row["learning_rate_backbone"] / row["learning_rate"] for row in history[:3]] == pytest.approx([0.1] * 3)
+    assert json.loads((run[0] / training.HISTORY_FILE).read_text()) == history
+
+
+def test_tensorboard_has_losses_by_layer_scores_and_annotated_photos(run):
+    tags = set()
+    for path in run[0].glob("*/events.out.*"):
+        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+            event = tf.compat.v1.Event.FromString(record)
+            tags |= {(path.parent.name, value.tag) for value in event.summary.value}
+    assert {("train", "losses/loss_ce/layer_0"), ("train", "losses/loss_dice/last_layer")} <= tags
+    assert {("train", "learning_rate_backbone"), ("train", "update_ratio"), ("train", "gradient_norm")} <= tags
+    assert ("validation", "quality/pq_things") in tags
+    assert any(folder == "validation" and tag.startswith("truth and prediction/") for folder, tag in tags)
+
+
+def test_the_last_checkpoints_and_the_best_one_are_kept(run):
+    names = {path.name for path in run[0].glob("ckpt-*.index")}
+    assert names == {"ckpt-3.index", "ckpt-4.index", "ckpt-6.index"}
+    best = json.loads((run[0] / "best_ckpt" / "best.json").read_text())
+    assert best["pq"] == max(row["pq"] for row in run[1].history if "pq" in row)
+    assert (run[0] / "best_ckpt" / f"ckpt-{best['step']}.index").exists()
+
+
+def test_a_finished_run_is_not_trained_again(data, run):
+    again = train(data, run[0], NOTED)
+    assert again.history == run[1].history
+    for ours, before in zip(again.network.get_weights(), run[1].network.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, before)
+
+
+def test_a_checkpoint_that_is_cut_short_is_passed_over(data, run, tmp_path, caplog):
+    folder = tmp_path / "run"
+    shutil.copytree(run[0], folder)
+    whole = folder / "ckpt-6.data-00000-of-00001"
+    whole.write_bytes(whole.read_bytes()[:-100_000])
+    model = training.build_for_training(training.with_num_classes(tiny_run.experiment(NOTED), data[1].num_classes))
+    with caplog.at_level(logging.WARNING):
+        assert TrainingCheckpoints(model, str(folder), 3).restore_latest() == str(folder / "ckpt-4")
+    assert "ckpt-6 is damaged" in caplog.text
+    assert int(model.optimizer.iterations) == 4
+
+
+def test_a_folder_of_another_network_is_refused(data, run):
+    with pytest.raises(ValueError, match="another network"):
+        train(data, run[0], f"{NOTED},task.model.num_queries=9")
+
+
+def test_an_evaluation_without_data_is_refused_before_the_first_step(data, tmp_path):
+    with pytest.raises(ValueError, match=r"validation_interval.*input_path"):
+        training.train(
+            tiny_run.experiment("trainer.validation_interval=1"),
+            train_files=[str(data[0] / "train.tfrecord")],
+            categories=data[1],
+            model_dir=str(tmp_path),
+        )
+
+
+def test_another_number_of_classes_starts_the_class_head_anew_and_keeps_the_rest(run, caplog):
+    config = dataclasses.replace(run[1].config.task.model, num_classes=3)
+    network, trained = build_network(config), run[1].network
+    with caplog.at_level(logging.WARNING):
+        initialize(network, str(run[0]), "all", remakes_class_head=True)
+    assert f"knows {trained.config.num_classes} classes and the data 3" in caplog.text
+    assert network.predictor.class_head.kernel.shape[-1] == 4
+    for name in ("backbone", "pixel_decoder"):
+        for ours, theirs in zip(getattr(network, name).weights, getattr(trained, name).weights, strict=True):
+            np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
+    with pytest.raises(ValueError, match="architecture of the network"):
+        initialize(build_network(config), str(run[0]), "all")
+
+
+def test_a_run_that_has_not_finished_can_be_started_from(run, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(run[0], folder)
+    (folder / training.WEIGHTS_FILE).unlink()
+    network = build_network(run[1].config.task.model)
+    initialize(network, str(folder), "all")
+    # The checkpoint keeps the average of the weights, which is what a finished run exports.
+    for ours, theirs in zip(network.get_weights(), run[1].network.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.slow
+def test_steps_without_a_finite_gradient_change_nothing_and_end_the_run_with_their_images(data, tmp_path):
+    with pytest.raises(FloatingPointError, match="2 times in a row, by step 2"):
+        train(data, tmp_path, "task.losses.mask_weight=3e38,trainer.max_skipped_steps=2,trainer.steps_per_loop=1")
+    rows = [json.loads(line) for line in (tmp_path / SKIPPED_FILE).read_text().splitlines()]
+    config = training.with_num_classes(tiny_run.experiment(), data[1].num_classes)
+    files = [str(data[0] / "train.tfrecord")]
+    assert [row["image_ids"] for row in rows] == [training.image_ids_of_step(config, files, step) for step in (0, 1)]
+    assert len(set(rows[0]["image_ids"])) == 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["bfloat16", "mixed_float16"])
+def test_half_precision_learns_and_leaves_a_float32_network(data, run, tmp_path, dtype):
+    config = f"{NOTED},runtime.mixed_precision_dtype={dtype},task.freeze_backbone=true"
+    result = train(data, tmp_path, config)
+    assert result.network.compute_dtype == "float32"
+    assert {weight.dtype for weight in result.network.weights} == {"float32"}
+    assert result.history[0]["loss"] == pytest.approx(run[1].history[0]["loss"], rel=0.1)
+    assert result.history[-1]["skipped_steps"] == 0
+    start = training.build_for_training(training.with_num_classes(tiny_run.experiment(), data[1].num_classes))
+    moved = [
+        [np.any(after.numpy() != before.numpy()) for after, before in zip(ours.weights, theirs.weights, strict=True)]
+        for ours, theirs in (
+            (result.network.backbone, start.network.backbone),
+            (result.network.pixel_decoder, start.network.pixel_decoder),
+        )
+    ]
+    assert not any(moved[0])
+    assert all(moved[1])
+
+
+def test_settings_that_cannot_work_are_refused():
+    with pytest.raises(ValueError, match="steps_per_execution"):
+        config_lib.override(config_lib.ExperimentConfig(), "trainer.steps_per_execution=3")
+    with pytest.raises(ValueError, match="accumulation_steps"):
+        config_lib.override(config_lib.ExperimentConfig(), "trainer.accumulation_steps=0")
