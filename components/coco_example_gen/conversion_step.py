@@ -6,10 +6,14 @@ written elsewhere until then: a retried step overwrites, and a reader never sees
 
 from __future__ import annotations
 
+import collections
+import concurrent.futures
+import functools
 import json
 import os
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
 
 import apache_beam as beam
 import numpy as np
@@ -21,6 +25,10 @@ from components.coco_example_gen.reference_files import ShardPlan, read_referenc
 from components.coco_example_gen.references import ImageRef
 from maskformer_model.categories import CategoryTable
 from maskformer_model.examples import ExampleRecord, encode_example
+
+_READING_THREADS = 4
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
 
 # Makes the Example of a record; gets the reference and the segment ids too, for further keys.
 Encoder = Callable[[ExampleRecord, ImageRef, np.ndarray], tf.train.Example]
@@ -46,17 +54,11 @@ def convert_shard(
     kept_aside = []
     unfinished = os.path.join(work_dir, f"unfinished-{uuid.uuid4().hex}")
     with tf.io.TFRecordWriter(unfinished) as writer:
-        for ref in read_references(plan):
-            if isinstance(ref, KeptAside):
-                kept_aside.append(ref)
-                continue
-            try:
-                record, segment_ids = read_record_and_ids(ref, plan.source, categories)
-                example = encode(record, ref, segment_ids)
-            except BadRecordError as error:
-                kept_aside.append(_kept_aside(plan.split, ref, error))
-                continue
-            writer.write(example.SerializeToString(deterministic=True))
+        for found in _in_threads(functools.partial(_convert, plan, categories, encode), read_references(plan)):
+            if isinstance(found, KeptAside):
+                kept_aside.append(found)
+            else:
+                writer.write(found)
     unfinished_report = f"{unfinished}.jsonl"
     with tf.io.gfile.GFile(unfinished_report, "w") as report:
         report.write("".join(f"{entry.to_json()}\n" for entry in kept_aside))
@@ -99,7 +101,31 @@ class ConvertShards(beam.PTransform):
         )
 
 
-def _kept_aside(split: str, ref: ImageRef, error: BadRecordError) -> KeptAside:
-    return KeptAside(
-        split=split, image_id=ref.image_id, file_name=ref.file_name, reason=error.reason, detail=error.detail
-    )
+def _convert(
+    plan: ShardPlan, categories: CategoryTable, encode: Encoder, ref: ImageRef | KeptAside
+) -> bytes | KeptAside:
+    """One photo's serialized Example, or why there is none."""
+    if isinstance(ref, KeptAside):
+        return ref
+    try:
+        record, segment_ids = read_record_and_ids(ref, plan.source, categories)
+        return encode(record, ref, segment_ids).SerializeToString(deterministic=True)
+    except BadRecordError as error:
+        return KeptAside(
+            split=plan.split, image_id=ref.image_id, file_name=ref.file_name, reason=error.reason, detail=error.detail
+        )
+
+
+def _in_threads(function: Callable[[_In], _Out], values: Iterable[_In]) -> Iterator[_Out]:
+    """`map` in a few threads, results in order; never more than a few values and results are held.
+
+    Decoders run outside of Python's lock, and a file of an object store is long to come.
+    """
+    with concurrent.futures.ThreadPoolExecutor(_READING_THREADS) as pool:
+        pending: collections.deque[concurrent.futures.Future[_Out]] = collections.deque()
+        for value in values:
+            pending.append(pool.submit(function, value))
+            if len(pending) > 2 * _READING_THREADS:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
