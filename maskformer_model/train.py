@@ -1,13 +1,14 @@
 """Trains and evaluates an experiment from the command line, with the flags and override names of tf-maskformer.
 
     python -m maskformer_model.train --experiment maskformer_coco_panoptic --mode train_and_eval --model_dir DIR \\
-        --params_override "task.train_data.input_path=RECORDS/train*,task.validation_data.input_path=RECORDS/val*"
+        --params_override "task.train_data.input_path=DIR/train-*,task.validation_data.input_path=DIR/val-*"
 
 `--mode train` goes on where an earlier run in `--model_dir` stopped. `eval` scores the weights of `--model_dir`, or
 those that `task.init_checkpoint` names, and prints PQ. `train_and_eval` scores every `trainer.validation_interval`
 steps and at the end. `continuous_eval` waits for checkpoints of a job that trains elsewhere and scores each.
 
-Where no input path is set, the folder in the environment variable TFRECORDS_DIR is read: `train*` and `val*`.
+Where no input path is set, the folder in the environment variable TFRECORDS_DIR is read: `train*.tfrecord*` and
+`val*.tfrecord*`.
 """
 
 from __future__ import annotations
@@ -92,7 +93,7 @@ def read_config(options: argparse.Namespace, environment: Mapping[str, str]) -> 
         config = config_lib.merge(config, yaml.safe_load(options.config_file.read_text(encoding="utf-8")) or {})
     config = config_lib.override(config, options.params_override)
     needed = {"train_data": options.mode in (TRAIN, TRAIN_AND_EVAL), "validation_data": options.mode != TRAIN}
-    for name, pattern in (("train_data", "train*"), ("validation_data", "val*")):
+    for name, pattern in (("train_data", "train*.tfrecord*"), ("validation_data", "val*.tfrecord*")):
         path, folder = getattr(config.task, name).input_path, environment.get(RECORDS_VARIABLE, "")
         if not path and folder:
             path = os.path.join(folder, pattern)

@@ -1,6 +1,6 @@
 # Sourced by the scripts beside it: checks the environment variables of tf-maskformer and turns them into overrides.
 #
-#   TFRECORDS_DIR      folder with train*, val* and categories.json (`create_coco_tf_record` writes all three)
+#   TFRECORDS_DIR      folder with train*.tfrecord, val*.tfrecord and categories.json, as `create_coco_tf_record` writes
 #   MODEL_DIR          where the run is kept
 #   TRAIN_BATCH_SIZE   training: images per step, over all devices
 #   EVAL_BATCH_SIZE    kept for the commands of tf-maskformer; photos are scored one by one, each at its own size

@@ -52,7 +52,7 @@ def initialize(network: Any, source: str, modules: str = "backbone", *, remakes_
     elif model_garden.is_tensorflow_checkpoint(source):
         if modules == "all":
             raise ValueError(
-                f"Of a Model Garden checkpoint only the backbone is read; `modules` must be 'backbone'. Received: {source}"
+                f"A Model Garden checkpoint gives a backbone; `modules` must be 'backbone'. Received: 'all' of {source}"
             )
         load_official_backbone(network.backbone, model_garden.read_model_garden_resnet(source))
     elif modules == "all":

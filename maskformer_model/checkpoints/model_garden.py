@@ -45,7 +45,8 @@ def read_model_garden_resnet(source: str) -> dict[str, np.ndarray]:
     reader = tf.train.load_checkpoint(source)
     names = [name for name in reader.get_variable_to_shape_map() if "OPTIMIZER_SLOT" not in name]
     for prefix in _BACKBONE_PREFIXES:
-        found = {match.groups(): name for name in names if name.startswith(prefix) and (match := _KEY.match(name))}
+        of_prefix = [name for name in names if name.startswith(prefix)]
+        found = {(m[1], m[2], m[3]): name for name in of_prefix if (m := _KEY.match(name))}
         if found:
             return _official(found, reader)
     raise ValueError(
