@@ -203,20 +203,25 @@ def panoptic_quality(counts: PanopticCounts, isthing: np.ndarray) -> PanopticQua
     isthing = np.asarray(isthing, dtype=bool)
     if isthing.shape != (counts.num_classes,):
         raise ValueError(f"`isthing` must be [{counts.num_classes}], one per counted class. Received: {isthing.shape}")
-    matches = counts.true_positives
-    segments = matches + 0.5 * counts.false_positives + 0.5 * counts.false_negatives
-    seen = segments > 0
-    per_class = QualityPerClass(
-        pq=_ratio(counts.iou_sum, segments),
-        sq=_ratio(counts.iou_sum, matches),
-        rq=_ratio(matches, segments),
-        seen=seen,
-    )
+    per_class = quality_per_class(counts.iou_sum, counts.true_positives, counts.false_positives, counts.false_negatives)
     return PanopticQuality(
-        all=_mean(per_class, seen),
-        things=_mean(per_class, seen & isthing),
-        stuff=_mean(per_class, seen & ~isthing),
+        all=_mean(per_class, per_class.seen),
+        things=_mean(per_class, per_class.seen & isthing),
+        stuff=_mean(per_class, per_class.seen & ~isthing),
         per_class=per_class,
+    )
+
+
+def quality_per_class(
+    iou_sum: np.ndarray, true_positives: np.ndarray, false_positives: np.ndarray, false_negatives: np.ndarray
+) -> QualityPerClass:
+    """PQ, SQ and RQ of each class on its own; the arguments, and so the results, may have axes before `[classes]`."""
+    segments = true_positives + 0.5 * false_positives + 0.5 * false_negatives
+    return QualityPerClass(
+        pq=_ratio(iou_sum, segments),
+        sq=_ratio(iou_sum, true_positives),
+        rq=_ratio(true_positives, segments),
+        seen=segments > 0,
     )
 
 
@@ -235,7 +240,7 @@ def segments_from_coco(segments_info: Sequence[Mapping[str, Any]], categories: C
 
 
 def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    return np.divide(numerator, denominator, out=np.zeros(len(numerator)), where=denominator > 0)
+    return np.divide(numerator, denominator, out=np.zeros(np.shape(numerator)), where=denominator > 0)
 
 
 def _mean(per_class: QualityPerClass, chosen: np.ndarray) -> QualityMean:

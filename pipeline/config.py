@@ -10,6 +10,8 @@ import dataclasses
 import os
 
 from components.coco_example_gen.options import IngestOptions
+from components.panoptic_evaluator.analysis_config import AnalysisConfig
+from components.panoptic_evaluator.gate_rules import NOT_WORSE, POINT, Rule
 from maskformer_model.config import ExperimentConfig
 
 BLOCK, WARN = "block", "warn"
@@ -54,17 +56,28 @@ class GateConfig:
     Attributes:
         pq_floor: Smallest PQ that passes, 0..1; 0 lets every model pass.
         allowed_pq_drop: How far PQ may be below the last blessed model's on the same photos, 0..1.
+        significance: "not_worse" asks for confidence that PQ is not below by more; for "point" its value decides.
+        rules: Further rules, as `components.panoptic_evaluator.gate_rules` reads them.
 
     Raises:
-        ValueError: if a value is outside 0..1.
+        ValueError: if a value breaks its rule.
     """
 
     pq_floor: float = 0.0
     allowed_pq_drop: float = 0.0
+    significance: str = NOT_WORSE
+    rules: tuple[str, ...] = ()
 
     def __post_init__(self):
         for name in ("pq_floor", "allowed_pq_drop"):
             _require(0 <= getattr(self, name) <= 1, f"`{name}` must be in 0..1.", getattr(self, name))
+        _require(
+            self.significance in (NOT_WORSE, POINT),
+            f"`significance` must be {NOT_WORSE!r} or {POINT!r}.",
+            repr(self.significance),
+        )
+        for rule in self.rules:
+            Rule.parse(rule)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -77,6 +90,7 @@ class PipelineConfig:
         experiment_name: What the experiment is called in reports.
         experiment: What is trained; overrides are already in it.
         gate: See `GateConfig`.
+        analysis: Slices, class groups and intervals of the evaluation.
         beam_args: Of every Beam step. Beam's default runner downloads a program, so another one is named.
         name: Of the pipeline: results are reused, and models compared, among runs of one name and root.
     """
@@ -86,6 +100,7 @@ class PipelineConfig:
     experiment_name: str
     experiment: ExperimentConfig
     gate: GateConfig = GateConfig()
+    analysis: AnalysisConfig = AnalysisConfig()
     beam_args: tuple[str, ...] = DEFAULT_BEAM_ARGS
     name: str = "maskformer"
 

@@ -88,6 +88,9 @@ def create_pipeline(config: PipelineConfig) -> Pipeline:
         baseline_predictions=baseline_predictor.outputs["predictions"],
         pq_floor=config.gate.pq_floor,
         allowed_drop=config.gate.allowed_pq_drop,
+        significance=config.gate.significance,
+        rules=config.gate.rules,
+        analysis=config.analysis,
     )
     pusher = Pusher(
         model=trainer.outputs["model"],

@@ -24,6 +24,8 @@ if not __package__:
     sys.path[0] = str(PROJECT_DIR)
 
 from components.coco_example_gen.options import IngestOptions  # noqa: E402
+from components.panoptic_evaluator.analysis_config import AnalysisConfig  # noqa: E402
+from components.panoptic_evaluator.gate_rules import NOT_WORSE, POINT  # noqa: E402
 from pipeline import console, generated_data, summary  # noqa: E402
 from pipeline.config import BLOCK, DEFAULT_BEAM_ARGS, WARN, DataConfig, GateConfig, PipelineConfig  # noqa: E402
 from pipeline.data_folder import DataFolderError, check_data_dir  # noqa: E402
@@ -53,6 +55,7 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     add("--experiment", metavar="NAME", help=experiment_help)
     add("--params_override", metavar="K=V,...", default="", help="settings, such as trainer.train_steps=100")
     _add_gate_flags(parser.add_argument_group("gate"))
+    _add_evaluation_flags(parser.add_argument_group("evaluation"))
     _add_data_flags(parser.add_argument_group("data"))
     return parser.parse_args(argv)
 
@@ -62,6 +65,20 @@ def _add_gate_flags(group: argparse._ArgumentGroup) -> None:
     _add_number(
         group, "--allowed_pq_drop", GateConfig.allowed_pq_drop, "how far below the last blessed model's PQ, 0..1"
     )
+
+    significance_help = "what must not be below: PQ with confidence, or its value (default: %(default)s)"
+    group.add_argument(
+        "--significance", choices=(NOT_WORSE, POINT), default=GateConfig.significance, help=significance_help
+    )
+    rule_help = "a further rule, such as 'pq[class=person] >= baseline - 0.02'; may be repeated"
+    group.add_argument("--gate_rule", metavar="RULE", action="append", default=[], help=rule_help)
+
+
+def _add_evaluation_flags(group: argparse._ArgumentGroup) -> None:
+    slice_help = "feature of the Examples to slice by, such as image/statistics/brightness; may be repeated"
+    group.add_argument("--slice", metavar="FEATURE", action="append", default=[], help=slice_help)
+    group_help = "classes with a PQ of their own, such as pets=cat,dog; may be repeated"
+    group.add_argument("--class_group", metavar="NAME=CLASS,...", action="append", default=[], help=group_help)
 
 
 def _add_data_flags(group: argparse._ArgumentGroup) -> None:
@@ -108,10 +125,31 @@ def config_from_args(args: argparse.Namespace) -> PipelineConfig:
         ),
         experiment_name=experiment,
         experiment=experiment_config.override(experiments.get(experiment), args.params_override),
-        gate=GateConfig(pq_floor=args.pq_floor, allowed_pq_drop=args.allowed_pq_drop),
+        gate=GateConfig(
+            pq_floor=args.pq_floor,
+            allowed_pq_drop=args.allowed_pq_drop,
+            significance=args.significance,
+            rules=tuple(args.gate_rule),
+        ),
+        analysis=AnalysisConfig(slices=tuple(args.slice), class_groups=class_groups_from_args(args.class_group)),
         # Beam hands a runner with workers elsewhere this package; without it TFX packs itself anew for every node.
         beam_args=(*DEFAULT_BEAM_ARGS, f"--setup_file={PROJECT_DIR / 'setup.py'}"),
     )
+
+
+def class_groups_from_args(texts: Sequence[str]) -> dict[str, list[str]]:
+    """Reads `NAME=CLASS,...` of each group.
+
+    Raises:
+        ValueError: if a text is none, or a name comes twice.
+    """
+    groups: dict[str, list[str]] = {}
+    for text in texts:
+        name, _, classes = text.partition("=")
+        if not name or not classes or name in groups:
+            raise ValueError(f"`--class_group` must be NAME=CLASS,... with each name once. Received: {text!r}")
+        groups[name] = classes.split(",")
+    return groups
 
 
 def _absolute(path: str) -> str:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+from collections.abc import Sequence
+
 from tfx import types
 from tfx.dsl.components.base import base_beam_component, executor_spec
 from tfx.types import standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
 from components.panoptic_evaluator import evaluator_executor, predictor_executor
+from components.panoptic_evaluator.analysis_config import AnalysisConfig
 from components.panoptic_evaluator.artifacts import PanopticPredictions
+from components.panoptic_evaluator.gate_rules import NOT_WORSE
 
 
 class PanopticPredictorSpec(ComponentSpec):
@@ -87,6 +93,9 @@ class PanopticEvaluatorSpec(ComponentSpec):
     PARAMETERS = {
         evaluator_executor.PQ_FLOOR_KEY: ExecutionParameter(type=float),
         evaluator_executor.ALLOWED_DROP_KEY: ExecutionParameter(type=float),
+        evaluator_executor.SIGNIFICANCE_KEY: ExecutionParameter(type=str),
+        evaluator_executor.RULES_KEY: ExecutionParameter(type=str),
+        evaluator_executor.ANALYSIS_KEY: ExecutionParameter(type=str),
         evaluator_executor.GALLERY_IMAGES_KEY: ExecutionParameter(type=int),
     }
     INPUTS = {
@@ -105,7 +114,8 @@ class PanopticEvaluatorSpec(ComponentSpec):
 class PanopticEvaluator(base_beam_component.BaseBeamComponent):
     """Sums the counts of stored predictions to PQ, judges it, and writes report and blessing.
 
-    Outputs are `evaluation` (metrics.json, gate.json, report.html) and `blessing`, as TFX's own Evaluator has them.
+    Outputs are `evaluation` (metrics.json, gate.json, report.html, TFMA's files) and `blessing`, as TFX's own Evaluator
+    has them.
     """
 
     SPEC_CLASS = PanopticEvaluatorSpec
@@ -121,6 +131,9 @@ class PanopticEvaluator(base_beam_component.BaseBeamComponent):
         baseline_predictions: types.BaseChannel | None = None,
         pq_floor: float = 0.0,
         allowed_drop: float = 0.0,
+        significance: str = NOT_WORSE,
+        rules: Sequence[str] = (),
+        analysis: AnalysisConfig = AnalysisConfig(),
         gallery_images: int = 6,
     ):
         """Connects the node.
@@ -133,7 +146,10 @@ class PanopticEvaluator(base_beam_component.BaseBeamComponent):
             baseline_predictions: its predictions on the same examples, or why there are none.
             pq_floor: smallest PQ that is blessed, 0..1.
             allowed_drop: how far PQ may be below the baseline's, 0..1.
-            gallery_images: most images in each of the report's two galleries.
+            significance: "not_worse" asks for confidence that PQ is not below by more; for "point" its value decides.
+            rules: further rules, see `gate_rules`.
+            analysis: slices, class groups and intervals.
+            gallery_images: most images in each of the report's galleries.
         """
         super().__init__(
             spec=PanopticEvaluatorSpec(
@@ -144,6 +160,9 @@ class PanopticEvaluator(base_beam_component.BaseBeamComponent):
                 baseline_predictions=baseline_predictions,
                 pq_floor=pq_floor,
                 allowed_drop=allowed_drop,
+                significance=significance,
+                rules=json.dumps(list(rules)),
+                analysis=json.dumps(dataclasses.asdict(analysis)),
                 gallery_images=gallery_images,
                 evaluation=types.Channel(type=standard_artifacts.ModelEvaluation),
                 blessing=types.Channel(type=standard_artifacts.ModelBlessing),

@@ -12,6 +12,7 @@ import json
 import os
 from typing import Any
 
+import apache_beam as beam
 import tensorflow as tf
 from absl import logging
 from tfx import types
@@ -20,7 +21,9 @@ from tfx.components.evaluator import executor as tfx_evaluator
 from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
-from components.panoptic_evaluator import prediction_files, serving_model
+from components.panoptic_evaluator import prediction_files, serving_model, tfma_metric
+from components.panoptic_evaluator.analysis import Analysis, analyze, slice_labels
+from components.panoptic_evaluator.analysis_config import AnalysisConfig
 from components.panoptic_evaluator.gate import GateConfig, NoBaseline, Outcome, judge
 from components.panoptic_evaluator.metric_step import EvaluatePredictions
 from components.panoptic_evaluator.metrics import (
@@ -44,11 +47,17 @@ EVALUATION_KEY = "evaluation"
 BLESSING_KEY = "blessing"
 PQ_FLOOR_KEY = "pq_floor"
 ALLOWED_DROP_KEY = "allowed_drop"
+SIGNIFICANCE_KEY = "significance"
+RULES_KEY = "rules"
+ANALYSIS_KEY = "analysis"
 GALLERY_IMAGES_KEY = "gallery_images"
 
 METRICS_FILE = "metrics.json"
 GATE_FILE = "gate.json"
 REPORT_FILE = "report.html"
+
+TRAIN_SPLIT = "train"
+FINGERPRINT_PROPERTY = "input_fingerprint"  # TFX's name for it.
 
 _OUTCOME_OF_STATUS = {
     prediction_files.NO_BASELINE: Outcome.FIRST_MODEL,
@@ -70,15 +79,22 @@ class Executor(tfx_evaluator.Executor):
 
         Args:
             input_dict: `examples`, `model`, `predictions`; optionally `baseline_model` and `baseline_predictions`.
-            output_dict: `evaluation` gets `metrics.json`, `gate.json`, `report.html` and the counts they come from,
-                `blessing` TFX's standard properties and file.
-            exec_properties: `pq_floor` and `allowed_drop` of the gate; `gallery_images` per gallery of the report.
+            output_dict: `evaluation` gets `metrics.json`, `gate.json`, `report.html`, TFMA's files and the counts they
+                all come from, `blessing` TFX's standard properties and file.
+            exec_properties: `pq_floor`, `allowed_drop`, `significance` and `rules` (a json list) of the gate;
+                `analysis` (a json object, see `AnalysisConfig`); `gallery_images` per gallery of the report.
 
         Raises:
-            ValueError: if a threshold is outside 0..1, the predictions are of another model, an image was counted
+            ValueError: if a threshold breaks its rule, the predictions are of another model, an image was counted
                 twice, or candidate and baseline were evaluated on different images.
         """
-        gate_config = GateConfig(pq_floor=exec_properties[PQ_FLOOR_KEY], allowed_drop=exec_properties[ALLOWED_DROP_KEY])
+        gate_config = GateConfig(
+            pq_floor=exec_properties[PQ_FLOOR_KEY],
+            allowed_drop=exec_properties[ALLOWED_DROP_KEY],
+            significance=exec_properties[SIGNIFICANCE_KEY],
+            rules=tuple(json.loads(exec_properties[RULES_KEY])),
+        )
+        analysis_config = AnalysisConfig.from_json(exec_properties[ANALYSIS_KEY])
         model = artifact_utils.get_single_instance(input_dict[MODEL_KEY])
         output_dir = artifact_utils.get_single_uri(output_dict[EVALUATION_KEY])
         tf.io.gfile.makedirs(output_dir)
@@ -88,20 +104,28 @@ class Executor(tfx_evaluator.Executor):
         categories = serving_model.load_categories(examples.categories_path(os.path.join(split_dir, "*")))
 
         candidate = self._evaluate(predictions_dir, output_dir, "", categories)
-        baseline, comparison = self._evaluate_baseline(input_dict, output_dir, candidate)
-        verdict = judge(candidate.quality.all.pq, len(candidate.images), comparison, gate_config)
+        baseline, no_baseline = self._evaluate_baseline(input_dict, output_dir, candidate)
+        analysis = analyze(candidate, baseline, analysis_config)
+        verdict = judge(analysis, no_baseline, gate_config)
+        self._write_for_tfma(candidate, baseline, analysis, analysis_config, gate_config, output_dir)
         logging.info("PQ %.4f: %s", candidate.quality.all.pq, verdict)
 
         report = assemble_report(
             candidate,
             baseline,
+            analysis,
             verdict,
             split_dir=split_dir,
+            train_dir=_other_split_dir(input_dict[EXAMPLES_KEY], TRAIN_SPLIT),
             predictions_dir=predictions_dir,
+            baseline_predictions_dir=(
+                artifact_utils.get_single_uri(input_dict[BASELINE_PREDICTIONS_KEY]) if baseline is not None else None
+            ),
             model_dir=path_utils.serving_model_path(model.uri),
+            lineage=_lineage(input_dict, model),
             gallery_images=exec_properties[GALLERY_IMAGES_KEY],
         )
-        _write_json(os.path.join(output_dir, METRICS_FILE), metrics_document(candidate, baseline))
+        _write_json(os.path.join(output_dir, METRICS_FILE), metrics_document(candidate, baseline, analysis))
         _write_json(
             os.path.join(output_dir, GATE_FILE), verdict.to_json() | {"thresholds": dataclasses.asdict(gate_config)}
         )
@@ -111,8 +135,8 @@ class Executor(tfx_evaluator.Executor):
 
     def _evaluate_baseline(
         self, input_dict: dict[str, list[types.Artifact]], output_dir: str, candidate: Evaluation
-    ) -> tuple[Evaluation | None, float | NoBaseline]:
-        """The baseline's evaluation, if there is one to compare with, and what the gate needs to know about it."""
+    ) -> tuple[Evaluation | None, NoBaseline | None]:
+        """The baseline's evaluation, or why there is none to compare with."""
         if not input_dict.get(BASELINE_PREDICTIONS_KEY):
             return None, NoBaseline(outcome=Outcome.FIRST_MODEL)
         predictions_dir = artifact_utils.get_single_uri(input_dict[BASELINE_PREDICTIONS_KEY])
@@ -121,7 +145,38 @@ class Executor(tfx_evaluator.Executor):
             return None, NoBaseline(outcome=_OUTCOME_OF_STATUS[summary.status], detail=summary.reason)
         baseline = self._evaluate(predictions_dir, output_dir, "baseline_", candidate.categories)
         require_same_images(candidate, baseline)
-        return baseline, baseline.quality.all.pq
+        return baseline, None
+
+    def _write_for_tfma(
+        self,
+        candidate: Evaluation,
+        baseline: Evaluation | None,
+        analysis: Analysis,
+        config: AnalysisConfig,
+        gate_config: GateConfig,
+        output_dir: str,
+    ) -> None:
+        """Has TFMA add the images up again, for its readers and its viewer."""
+        labels = slice_labels(candidate, config.slices)
+        names = {feature: feature.rsplit("/", 1)[-1] for feature in labels}
+        of_candidate = candidate.vectors(analysis.layout)
+        of_baseline = baseline.vectors(analysis.layout) if baseline is not None else [None] * len(of_candidate)
+        images = [
+            tfma_metric.extracts_of(*vectors, {names[f]: labels[f][number].partition("=")[2] for f in labels})
+            for number, vectors in enumerate(zip(of_candidate, of_baseline, strict=True))
+        ]
+        tfma_config = tfma_metric.eval_config(
+            analysis.layout,
+            names.values(),
+            pq_floor=gate_config.pq_floor,
+            allowed_drop=gate_config.allowed_drop if baseline is not None else None,
+        )
+        with self._make_beam_pipeline() as pipeline:
+            (
+                pipeline
+                | "ListImages" >> beam.Create(images, reshuffle=False)
+                | "AnalyzeForTfma" >> tfma_metric.Analyze(tfma_config, output_dir)
+            )
 
     def _evaluate(self, predictions_dir: str, output_dir: str, prefix: str, categories: CategoryTable) -> Evaluation:
         shards = prediction_files.list_shards(predictions_dir)
@@ -145,6 +200,25 @@ def _require_candidate(summary: PredictionSummary, model_uri: str) -> Prediction
             f"{summary.model_uri}"
         )
     return summary
+
+
+def _other_split_dir(examples_artifacts: list[types.Artifact], split: str) -> str | None:
+    """The folder of a split, None where the examples lack it."""
+    artifact = artifact_utils.get_single_instance(examples_artifacts)
+    if split not in artifact_utils.decode_split_names(artifact.split_names):
+        return None
+    return artifact_utils.get_split_uri(examples_artifacts, split)
+
+
+def _lineage(input_dict: dict[str, list[types.Artifact]], model: types.Artifact) -> list[tuple[str, str]]:
+    """Where model and data come from, with their ids in ML Metadata."""
+    data = artifact_utils.get_single_instance(input_dict[EXAMPLES_KEY])
+    facts = [("Model", f"{model.uri} (artifact {model.id})"), ("Examples", f"{data.uri} (artifact {data.id})")]
+    if data.has_custom_property(FINGERPRINT_PROPERTY):
+        facts.append(("Data fingerprint", data.get_string_custom_property(FINGERPRINT_PROPERTY)))
+    for baseline in input_dict.get(BASELINE_MODEL_KEY) or []:
+        facts.append(("Last blessed model", f"{baseline.uri} (artifact {baseline.id})"))
+    return facts
 
 
 def _bless(

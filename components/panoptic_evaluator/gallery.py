@@ -1,8 +1,7 @@
 """The report's pictures: which images it shows, and each of them as photo, truth and prediction.
 
-Pictures are drawn at the size they are shown in, re-encoded as JPEG and embedded as text, so the report stays one file
-of a few megabytes. What the prediction missed or added is marked. Reading the chosen records is left to
-`report_sources`, the page around them to `report`.
+Pictures are re-encoded as JPEG and embedded as text, so the report stays one file of some megabytes. What the
+prediction missed or added is marked. Reading the chosen records is left to `report_sources`, the page to `report`.
 """
 
 from __future__ import annotations
@@ -20,14 +19,14 @@ from PIL import Image
 from components.panoptic_evaluator.metrics import ImageScore
 from maskformer_model import panoptic_png
 from maskformer_model.categories import CategoryTable
-from maskformer_model.segment_matching import Segment, match_segments
+from maskformer_model.segment_matching import Segment, SegmentMatches, match_segments
 from maskformer_model.visualization import DrawnSegment, MatchState, draw_panoptic
 
 if TYPE_CHECKING:  # Both import TensorFlow.
     from components.panoptic_evaluator.prediction_files import Prediction
     from maskformer_model.examples import ExampleRecord
 
-MAX_SIDE_PX = 480
+MIN_SIDE_PX, MAX_SIDE_PX = 480, 960
 _JPEG_QUALITY = 82
 
 
@@ -49,6 +48,27 @@ class ClassTally:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class SegmentFinding:
+    """What the evaluation says about one segment.
+
+    Attributes:
+        name: of its class.
+        color: of its class, as `#rrggbb`.
+        result: "found", "missed", "crowd, not counted", "false" or "excused by void or crowd".
+        iou: with its partner, where it is found.
+        score: of the predicted segment, if there is one.
+        area_px: its pixels; of the true segment where it is found.
+    """
+
+    name: str
+    color: str
+    result: str
+    area_px: int
+    iou: float | None = None
+    score: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class GalleryImage:
     """One image as the report shows it.
 
@@ -60,6 +80,9 @@ class GalleryImage:
         truth: the photo with the true segments over it, likewise.
         prediction: the photo with the predicted segments over it, likewise.
         classes: the classes in truth or prediction, in class order.
+        segments: every true segment, then the predicted ones that are nobody's.
+        baseline: the baseline's prediction as `prediction`, where it is shown.
+        change: PQ of this image less the baseline's, where both are known.
     """
 
     score: ImageScore
@@ -69,6 +92,9 @@ class GalleryImage:
     truth: str
     prediction: str
     classes: tuple[ClassTally, ...]
+    segments: tuple[SegmentFinding, ...] = ()
+    baseline: str | None = None
+    change: float | None = None
 
 
 def choose_images(images: Sequence[ImageScore], count: int) -> tuple[list[ImageScore], list[ImageScore]]:
@@ -87,8 +113,34 @@ def choose_images(images: Sequence[ImageScore], count: int) -> tuple[list[ImageS
     return scored[:num_best], scored[len(scored) - num_worst :][::-1]
 
 
+def choose_random(images: Sequence[ImageScore], count: int) -> list[ImageScore]:
+    """Images that no score chose: always the same ones, in the order of `images`."""
+    generator = np.random.default_rng(len(images))
+    chosen = generator.choice(len(images), min(count, len(images)), replace=False)
+    return [images[index] for index in sorted(chosen.tolist())]
+
+
+def choose_most_changed(
+    candidate: Sequence[ImageScore], baseline: Sequence[ImageScore], count: int
+) -> list[tuple[ImageScore, float]]:
+    """Images whose PQ moved most against the baseline, either way, with the change; those that did not are left out."""
+    before = {image.source_id: image.pq for image in baseline}
+    changes = []
+    for image in candidate:
+        former = before.get(image.source_id)
+        if image.pq is not None and former is not None and image.pq != former:
+            changes.append((image, image.pq - former))
+    return sorted(changes, key=lambda pair: -abs(pair[1]))[:count]
+
+
 def gallery_image(
-    score: ImageScore, record: ExampleRecord, prediction: Prediction, categories: CategoryTable
+    score: ImageScore,
+    record: ExampleRecord,
+    prediction: Prediction,
+    categories: CategoryTable,
+    *,
+    baseline: Prediction | None = None,
+    change: float | None = None,
 ) -> GalleryImage:
     """Draws one image.
 
@@ -97,33 +149,45 @@ def gallery_image(
         record: its photo and truth.
         prediction: what the model made of it.
         categories: names and colours.
+        baseline: what the baseline made of it, to be shown besides.
+        change: of this image's PQ against the baseline.
     """
     photo = Image.open(io.BytesIO(record.image_encoded)).convert("RGB")
     size = shown_size(*photo.size)
     pixels = np.asarray(photo.resize(size, Image.Resampling.LANCZOS))
-    maps = [panoptic_png.decode_panoptic_png(png) for png in (record.panoptic_png, prediction.panoptic_png)]
-    sides = []
-    for ids, segments in zip(maps, _drawn_segments(record, prediction, *maps), strict=True):
+    true_ids = panoptic_png.decode_panoptic_png(record.panoptic_png)
+
+    def draw(ids: np.ndarray, segments: Sequence[DrawnSegment]) -> str:
         shown_ids = np.asarray(Image.fromarray(ids).resize(size, Image.Resampling.NEAREST))
-        sides.append(draw_panoptic(pixels, shown_ids, segments, categories))
+        return _data_address(draw_panoptic(pixels, shown_ids, segments, categories))
+
+    truth, predicted, predicted_ids, matches = _match(record, prediction, true_ids)
+    drawn_truth, drawn_prediction = _drawn_segments(truth, prediction, matches)
+    of_baseline = None
+    if baseline is not None:
+        former_truth, _, former_ids, former_matches = _match(record, baseline, true_ids)
+        of_baseline = draw(former_ids, _drawn_segments(former_truth, baseline, former_matches)[1])
     return GalleryImage(
         score=score,
         width_px=size[0],
         height_px=size[1],
         photo=_data_address(pixels),
-        truth=_data_address(sides[0]),
-        prediction=_data_address(sides[1]),
+        truth=draw(true_ids, drawn_truth),
+        prediction=draw(predicted_ids, drawn_prediction),
         classes=_tally(record, prediction, categories),
+        segments=_findings(truth, prediction, matches, categories),
+        baseline=of_baseline,
+        change=change,
     )
 
 
 def shown_size(width_px: int, height_px: int) -> tuple[int, int]:
-    """Width and height a photo is shown in: its longer side is at most `MAX_SIDE_PX`.
+    """Width and height of a photo's pictures: its own, but for a longer side of `MAX_SIDE_PX` at most.
 
     A small photo is enlarged a whole number of times, so that every pixel of its outlines stays visible.
     """
     longest = max(width_px, height_px)
-    scale = MAX_SIDE_PX / longest if longest > MAX_SIDE_PX else MAX_SIDE_PX // longest
+    scale = MAX_SIDE_PX / longest if longest > MAX_SIDE_PX else max(1, MIN_SIDE_PX // longest)
     return max(1, round(width_px * scale)), max(1, round(height_px * scale))
 
 
@@ -132,13 +196,20 @@ def css_color(categories: CategoryTable, class_index: int) -> str:
     return "#{:02x}{:02x}{:02x}".format(*categories.categories[class_index].color)
 
 
-def _drawn_segments(
-    record: ExampleRecord, prediction: Prediction, true_ids: np.ndarray, predicted_ids: np.ndarray
-) -> tuple[list[DrawnSegment], list[DrawnSegment]]:
-    """The segments of both sides, with what the evaluation says about each."""
+def _match(
+    record: ExampleRecord, prediction: Prediction, true_ids: np.ndarray
+) -> tuple[list[Segment], list[Segment], np.ndarray, SegmentMatches]:
     truth = [Segment(s.id, s.class_index, s.iscrowd, s.area_px) for s in record.segments]
     predicted = [Segment(s.id, s.class_index) for s in prediction.segments]
+    predicted_ids = panoptic_png.decode_panoptic_png(prediction.panoptic_png)
     matches = match_segments(true_ids, truth, predicted_ids, predicted, image_name=record.filename)
+    return truth, predicted, predicted_ids, matches
+
+
+def _drawn_segments(
+    truth: Sequence[Segment], prediction: Prediction, matches: SegmentMatches
+) -> tuple[list[DrawnSegment], list[DrawnSegment]]:
+    """The segments of both sides, with what the evaluation says about each."""
     missed = [
         MatchState.CROWD if segment.iscrowd else MatchState.MISSED if is_missed else MatchState.PLAIN
         for segment, is_missed in zip(truth, matches.false_negative, strict=True)
@@ -151,6 +222,38 @@ def _drawn_segments(
             for s, state in zip(prediction.segments, extra, strict=True)
         ],
     )
+
+
+def _findings(
+    truth: Sequence[Segment], prediction: Prediction, matches: SegmentMatches, categories: CategoryTable
+) -> tuple[SegmentFinding, ...]:
+    true_areas = matches.intersections[1:].sum(axis=1).tolist()
+    predicted_areas = matches.intersections[:, 1:].sum(axis=0).tolist()
+    partner = {
+        int(t): (int(p), float(iou))
+        for t, p, iou in zip(matches.truth_index, matches.predicted_index, matches.iou, strict=True)
+    }
+
+    def finding(class_index: int, result: str, area_px: int, **more: float) -> SegmentFinding:
+        name, color = categories.names[class_index], css_color(categories, class_index)
+        return SegmentFinding(name=name, color=color, result=result, area_px=int(area_px), **more)
+
+    findings = []
+    for index, segment in enumerate(truth):
+        if index in partner:
+            predicted, iou = partner[index]
+            score = prediction.segments[predicted].score
+            findings.append(finding(segment.class_index, "found", true_areas[index], iou=iou, score=score))
+        else:
+            result = "crowd, not counted" if segment.iscrowd else "missed"
+            findings.append(finding(segment.class_index, result, true_areas[index]))
+    matched = {predicted for predicted, _ in partner.values()}
+    for index, predicted_segment in enumerate(prediction.segments):
+        if index not in matched:
+            result = "false" if matches.false_positive[index] else "excused by void or crowd"
+            area_px = predicted_areas[index]
+            findings.append(finding(predicted_segment.class_index, result, area_px, score=predicted_segment.score))
+    return tuple(findings)
 
 
 def _data_address(pixels: np.ndarray) -> str:

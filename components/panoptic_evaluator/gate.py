@@ -1,8 +1,9 @@
 """The gate: whether a model may be pushed, with every reason as data and in words.
 
-Two rules decide: PQ reaches an absolute floor, and PQ is not below the last blessed model's on the same images by more
-than an allowed drop. Where there is nothing to compare with (first model, other classes, the same model again) the
-outcome says so and the floor alone decides. Where PQ comes from is left to the metric step.
+Always judged: PQ reaches an absolute floor, and PQ is not below the last blessed model's on the same images by more
+than an allowed drop, with confidence or by its value. Rules of the user come on top (`gate_rules`). Where there is
+nothing to compare with (first model, other classes, the same model again) the outcome says so and floors alone decide.
+Whatever is not known does not pass. Where scores come from is left to `analysis`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,13 @@ from __future__ import annotations
 import dataclasses
 import enum
 import math
+from collections.abc import Iterator
 from typing import Any
+
+from components.panoptic_evaluator.analysis import ALL_IMAGES, Analysis, Slice
+from components.panoptic_evaluator.bootstrap import Interval
+from components.panoptic_evaluator.gate_rules import EVERY, NOT_WORSE, POINT, Rule
+from maskformer_model.average_precision import NAMES as AP_NAMES
 
 
 class Outcome(enum.Enum):
@@ -19,8 +26,9 @@ class Outcome(enum.Enum):
     FIRST_MODEL = "first_model"
     SAME_MODEL = "same_model"
     OTHER_CATEGORIES = "other_categories"
-    NOT_BELOW_BASELINE = "not_below_baseline"
-    BELOW_BASELINE = "below_baseline"
+    BETTER = "better"
+    NOT_DIFFERENT = "not_different"
+    WORSE = "worse"
     NO_IMAGES = "no_images"
 
 
@@ -31,18 +39,27 @@ class GateConfig:
     Attributes:
         pq_floor: smallest PQ that passes, 0..1; 0 lets every model pass.
         allowed_drop: how far PQ may be below the last blessed model's, 0..1.
+        significance: "not_worse" asks for confidence that PQ is not below by more than `allowed_drop`; for "point" the
+            value alone decides.
+        rules: further rules, see `gate_rules`.
 
     Raises:
-        ValueError: if a threshold is outside 0..1.
+        ValueError: if a value breaks its rule.
     """
 
     pq_floor: float = 0.0
     allowed_drop: float = 0.0
+    significance: str = NOT_WORSE
+    rules: tuple[str, ...] = ()
 
     def __post_init__(self):
-        for name, value in dataclasses.asdict(self).items():
-            if not 0.0 <= value <= 1.0:
-                raise ValueError(f"`{name}` must be in 0..1. Received: {value}")
+        for name in ("pq_floor", "allowed_drop"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ValueError(f"`{name}` must be in 0..1. Received: {getattr(self, name)}")
+        if self.significance not in (NOT_WORSE, POINT):
+            raise ValueError(f"`significance` must be {NOT_WORSE!r} or {POINT!r}. Received: {self.significance!r}")
+        for rule in self.rules:
+            Rule.parse(rule)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -50,7 +67,7 @@ class Reason:
     """One rule and what it found.
 
     Attributes:
-        rule: `evaluated`, `pq_floor` or `allowed_drop`.
+        rule: `evaluated`, `pq_floor`, `allowed_drop`, or the text of a rule of the user.
         passed: True, False, or None where the rule does not apply.
         words: the finding as a sentence.
         value: the number that was judged, where there is one.
@@ -99,27 +116,47 @@ class NoBaseline:
     detail: str = ""
 
 
-def judge(pq: float, num_images: int, baseline: float | NoBaseline, config: GateConfig) -> Verdict:
+def judge(analysis: Analysis, no_baseline: NoBaseline | None, config: GateConfig) -> Verdict:
     """Applies the rules.
 
     Args:
-        pq: the candidate's PQ over all classes, 0..1. NaN never passes.
-        num_images: number of images it was computed from; without any the model is never blessed.
-        baseline: PQ of the model that was blessed last on the same images, or why there is none.
+        analysis: scores of the candidate and, where it was compared, their changes.
+        no_baseline: why it was not compared; None if it was.
         config: the thresholds.
+
+    Raises:
+        ValueError: if a rule names an unknown score, class or group, or the analysis was not compared but should be.
     """
-    if num_images == 0:
+    if analysis.compared != (no_baseline is None):
+        raise ValueError(f"Either the analysis has a baseline or `no_baseline` says why not. Received: {no_baseline}")
+    rules = [Rule.parse(text) for text in config.rules]
+    for rule in rules:
+        _check_names(rule, analysis)
+    if analysis.all_images.num_images == 0:
         words = "The evaluated split has no images, so nothing is known about this model."
         return Verdict(
             blessed=False, outcome=Outcome.NO_IMAGES, reasons=(Reason(rule="evaluated", passed=False, words=words),)
         )
-    if isinstance(baseline, NoBaseline):
-        outcome, comparison = baseline.outcome, _explain_absence(baseline)
+    scores, changes = analysis.all_images.result.scores, analysis.all_images.result.changes
+    pq = scores.get("pq", Interval(value=math.nan))
+    reasons = [_check_floor(pq.value, config.pq_floor)]
+    if no_baseline is not None:
+        outcome = no_baseline.outcome
+        reasons.append(_explain_absence(no_baseline))
     else:
-        comparison = _check_drop(pq, baseline, config.allowed_drop)
-        outcome = Outcome.NOT_BELOW_BASELINE if comparison.passed else Outcome.BELOW_BASELINE
-    reasons = (_check_floor(pq, config.pq_floor), comparison)
-    return Verdict(blessed=all(reason.passed is not False for reason in reasons), outcome=outcome, reasons=reasons)
+        change = changes.get("pq", Interval(value=math.nan))
+        outcome = _outcome(change)
+        reasons.append(_check_drop(pq, change, config, analysis.confidence))
+    for rule in rules:
+        reasons.extend(_apply(rule, analysis, no_baseline))
+    blessed = all(reason.passed is not False for reason in reasons)
+    return Verdict(blessed=blessed, outcome=outcome, reasons=tuple(reasons))
+
+
+def _outcome(change: Interval) -> Outcome:
+    if change.low is None or change.high is None or change.low <= 0 <= change.high:
+        return Outcome.NOT_DIFFERENT
+    return Outcome.BETTER if change.low > 0 else Outcome.WORSE
 
 
 def _check_floor(pq: float, floor: float) -> Reason:
@@ -143,14 +180,91 @@ def _explain_absence(baseline: NoBaseline) -> Reason:
     return Reason(rule="allowed_drop", passed=None, words=sentences[baseline.outcome])
 
 
-def _check_drop(pq: float, baseline_pq: float, allowed_drop: float) -> Reason:
-    bound = baseline_pq - allowed_drop
-    passed = pq >= bound
-    change = pq - baseline_pq
-    moved = "no change" if change == 0 else f"{abs(change):.4f} {'more' if change > 0 else 'less'}"
-    words = f"PQ {pq:.4f} against {baseline_pq:.4f} of the model that was blessed last, on the same images: {moved}"
-    words += "." if passed and change >= 0 else f", where a drop of {allowed_drop:.4f} is allowed."
-    return Reason(rule="allowed_drop", passed=passed, words=words, value=pq, bound=bound)
+def _check_drop(pq: Interval, change: Interval, config: GateConfig, confidence: float) -> Reason:
+    bound, sure = -config.allowed_drop, config.significance == NOT_WORSE
+    judged = change.lower_bound if sure else change.value
+    passed = judged is not None and judged >= bound
+    moved = "no change" if change.value == 0 else f"{abs(change.value):.4f} {'more' if change.value > 0 else 'less'}"
+    words = (
+        f"PQ {pq.value:.4f} against {pq.value - change.value:.4f} of the model that was blessed last, on the same "
+        f"images: {moved}"
+    )
+    allowed = f"a drop of {config.allowed_drop:.4f} is allowed"
+    if not sure:
+        words += "." if passed and change.value >= 0 else f", where {allowed}."
+    elif judged is None:
+        words += f". Too few images to say with {confidence:.0%} confidence that it is not worse."
+    else:
+        surely = f"With {confidence:.0%} confidence the change is at least {_signed(judged)}"
+        words += f". {surely}, where {allowed}." if passed else f". {surely} and no more can be said, where {allowed}."
+    return Reason(rule="allowed_drop", passed=passed, words=words, value=judged, bound=bound)
+
+
+def _check_names(rule: Rule, analysis: Analysis) -> None:
+    layout = analysis.layout
+    known = (*layout.names, *(AP_NAMES if not rule.slice_name else ()))
+    if rule.metric not in known:
+        raise ValueError(f"A gate rule must name one of {list(known)}. Received: {rule.text!r}")
+    if rule.class_name and rule.class_name != EVERY and rule.class_name not in layout.categories.names:
+        raise ValueError(f"A gate rule must name a class of the data set. Received: {rule.text!r}")
+    attributes = sorted({part.name.partition("=")[0] for part in analysis.slices[1:]})
+    attribute = rule.slice_name.partition("=")[0]
+    if rule.slice_name and analysis.all_images.num_images and not attributes:
+        raise ValueError(f"A gate rule about slices needs an attribute to slice by. Received: {rule.text!r}")
+    if rule.slice_name not in ("", EVERY) and attributes and attribute not in attributes:
+        raise ValueError(f"A gate rule must name a slice by one of {attributes}. Received: {rule.text!r}")
+
+
+def _apply(rule: Rule, analysis: Analysis, no_baseline: NoBaseline | None) -> Iterator[Reason]:
+    """What a rule finds: one reason, or one per slice or class that it speaks of."""
+    if rule.allowed_loss is not None and no_baseline is not None:
+        words = f"`{rule.text}` does not apply, for there is no comparable model."
+        yield Reason(rule=rule.text, passed=None, words=words)
+        return
+    found = False
+    for part in analysis.slices if rule.slice_name else analysis.slices[:1]:
+        if rule.slice_name and rule.slice_name != part.name and not (rule.slice_name == EVERY and part.name):
+            continue
+        for where, interval in _judged_intervals(rule, part, analysis):
+            found = True
+            yield _judge_interval(rule, f"{rule.metric}{where}", interval, analysis.confidence)
+    if not found and EVERY not in (rule.class_name, rule.slice_name):
+        yield Reason(
+            rule=rule.text, passed=False, words=f"`{rule.text}`: nothing to judge was seen, so nothing is known."
+        )
+
+
+def _judged_intervals(rule: Rule, part: Slice, analysis: Analysis) -> Iterator[tuple[str, Interval]]:
+    result = part.result
+    where = f" in {part.name}" if part.name != ALL_IMAGES else ""
+    if not rule.class_name:
+        chosen = (result.scores if rule.floor is not None else result.changes).get(rule.metric)
+        if chosen is not None:
+            yield where, chosen
+        return
+    per_class = result.per_class if rule.floor is not None else result.per_class_changes
+    for name, interval in zip(analysis.layout.categories.names, per_class, strict=True):
+        if interval is not None and rule.class_name in (EVERY, name):
+            yield f" of {name}{where}", interval
+
+
+def _judge_interval(rule: Rule, what: str, interval: Interval, confidence: float) -> Reason:
+    judged = interval.lower_bound if rule.surely else interval.value
+    bound = rule.floor if rule.floor is not None else -(rule.allowed_loss or 0.0)
+    passed = judged is not None and judged >= bound
+    if judged is None:
+        words = f"{what}: too few images for a statement with {confidence:.0%} confidence."
+    else:
+        sure = f"is with {confidence:.0%} confidence at least" if rule.surely else "is"
+        number = f"{judged:.4f}" if rule.floor is not None else _signed(judged)
+        subject = what if rule.floor is not None else f"The change of {what}"
+        limit = f"a floor of {bound:.4f}" if rule.floor is not None else f"an allowed loss of {-bound:.4f}"
+        words = f"{subject} {sure} {number}, with {limit}."
+    return Reason(rule=rule.text, passed=passed, words=words, value=judged, bound=bound)
+
+
+def _signed(change: float) -> str:
+    return f"{change:+.4f}".replace("-", "−")
 
 
 def _is_number(value: float | None) -> bool:

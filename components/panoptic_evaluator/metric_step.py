@@ -1,13 +1,13 @@
-"""Sum the counts of stored predictions over images and reduce them to PQ; no model and no pixel is needed.
+"""Sum the counts of stored predictions over images; no model and no pixel is needed.
 
-Besides the sum, a row per image is written for rankings, with the image's own counts. Where the sums and rows go next
-is left to `metrics`.
+Besides the sums, a row per image is written for rankings, slices and resamples, with the image's own counts. Where the
+sums and rows go next is left to `metrics`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -15,8 +15,12 @@ import numpy as np
 
 from components.panoptic_evaluator import counts as counts_lib
 from components.panoptic_evaluator import prediction_files
+from components.panoptic_evaluator.image_measures import ImageMeasures
 from components.panoptic_evaluator.prediction_files import Prediction
 from maskformer_model import panoptic_quality
+
+# What is summed under a key: (kind, ...) -> numbers.
+KeyedCounts = tuple[tuple[str | int, ...], tuple[float, ...]]
 
 
 def image_row(prediction: Prediction, isthing: np.ndarray) -> dict[str, Any]:
@@ -27,8 +31,8 @@ def image_row(prediction: Prediction, isthing: np.ndarray) -> dict[str, Any]:
         isthing: `[classes]` bool.
 
     Returns:
-        `source_id`, `filename`, `height_px`, `width_px`, `statistics`, `counts` (rows per class) and `pq`: the PQ of
-        this image alone, None where neither truth nor prediction has a segment that counts.
+        `source_id`, `filename`, `height_px`, `width_px`, `statistics`, `attributes`, `measures` (every count) and `pq`:
+        the PQ of this image alone, None where neither truth nor prediction has a segment that counts.
     """
     counts = counts_lib.to_panoptic_counts(prediction.counts, len(isthing))
     quality = panoptic_quality.panoptic_quality(counts, isthing).all
@@ -38,29 +42,49 @@ def image_row(prediction: Prediction, isthing: np.ndarray) -> dict[str, Any]:
         "height_px": prediction.height_px,
         "width_px": prediction.width_px,
         "statistics": prediction.statistics,
+        "attributes": prediction.attributes,
         "pq": quality.pq if quality.num_classes else None,
-        "counts": counts_lib.to_json_rows(prediction.counts),
+        "measures": prediction.measures.to_json(),
     }
 
 
-class PanopticQuality(beam.PTransform):
-    """`(class_index, SegmentCounts)` of every image -> one list of `(class_index, SegmentCounts)`, in class order.
+def keyed_counts(measures: ImageMeasures) -> Iterator[KeyedCounts]:
+    """The counts of one image that add up, each under what it is summed by."""
+    for variant, rows in measures.panoptic.items():
+        for class_index, counts in rows:
+            yield ("panoptic", variant, class_index), tuple(counts)
+    for kind, triples in (("pixels", measures.pixels), ("confusion", measures.confusion)):
+        for true, predicted, count in triples:
+            yield (kind, true, predicted), (count,)
 
-    PQ is a function of these sums and never a mean over images; `panoptic_quality.panoptic_quality` computes it.
+
+def sum_numbers(terms: Iterable[tuple[float, ...]]) -> tuple[float, ...]:
+    """Adds tuples number by number."""
+    total: tuple[float, ...] = ()
+    for term in terms:
+        total = tuple(map(sum, zip(total, term, strict=True))) if total else tuple(term)
+    return total
+
+
+class SumCounts(beam.PTransform):
+    """`ImageMeasures` of every image -> one list of keys with the sums of their counts, in order.
+
+    PQ and every other score are functions of these sums and never means over images; `scores` computes them.
     """
 
-    def expand(self, counts):
+    def expand(self, measures):
         """Connects the steps."""
         return (
-            counts
-            | "SumOverImages" >> beam.CombinePerKey(counts_lib.sum_counts)
-            | "GatherClasses" >> beam.combiners.ToList()
-            | "InClassOrder" >> beam.Map(sorted)
+            measures
+            | "CountsOfImage" >> beam.FlatMap(keyed_counts)
+            | "SumOverImages" >> beam.CombinePerKey(sum_numbers)
+            | "GatherKeys" >> beam.combiners.ToList()
+            | "InOrder" >> beam.Map(sorted)
         )
 
 
 class EvaluatePredictions(beam.PTransform):
-    """The shards of stored predictions -> `<prefix>counts.json` (sums per class) and `<prefix>images.jsonl` (rows)."""
+    """The shards of stored predictions -> `<prefix>counts.json` (sums by key) and `<prefix>images.jsonl` (rows)."""
 
     def __init__(self, shards: Sequence[str], output_prefix: str, isthing: np.ndarray):
         super().__init__()
@@ -79,9 +103,9 @@ class EvaluatePredictions(beam.PTransform):
         )
         sums = (
             predictions
-            | "CountsOfImages" >> beam.FlatMap(lambda prediction: prediction.counts)
-            | "PanopticQuality" >> PanopticQuality()
-            | "SumsToJson" >> beam.Map(lambda rows: json.dumps(counts_lib.to_json_rows(rows)))
+            | "MeasuresOfImage" >> beam.Map(lambda prediction: prediction.measures)
+            | "SumCounts" >> SumCounts()
+            | "SumsToJson" >> beam.Map(json.dumps)
             | "WriteSums" >> beam.io.WriteToText(f"{self._prefix}counts.json", num_shards=1, shard_name_template="")
         )
         rows = (

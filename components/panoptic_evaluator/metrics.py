@@ -1,7 +1,7 @@
 """What the evaluator knows about one set of predictions, and the `metrics.json` made of it.
 
-PQ, SQ and RQ are fractions everywhere. The numbers come from the files that `metric_step` wrote; the gate and the
-report read them from here.
+Scores are fractions everywhere. The numbers come from the files that `metric_step` wrote; the gate and the report read
+them from here.
 """
 
 from __future__ import annotations
@@ -10,11 +10,21 @@ import dataclasses
 import json
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from components.panoptic_evaluator import counts as counts_lib
+from components.panoptic_evaluator.image_measures import ALL, ImageMeasures
+from components.panoptic_evaluator.scores import CountLayout
+from maskformer_model import semantic_quality
+from maskformer_model.average_precision import average_precision
 from maskformer_model.categories import CategoryTable
 from maskformer_model.panoptic_quality import PanopticCounts, PanopticQuality, QualityMean, panoptic_quality
+
+if TYPE_CHECKING:
+    from components.panoptic_evaluator.analysis import Analysis
+    from components.panoptic_evaluator.prediction_files import Prediction
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,6 +41,7 @@ class ImageScore:
         true_positives: matched segments of all classes.
         false_positives: predicted segments without a match.
         false_negatives: true segments without a match.
+        attributes: what the image can be sliced by, by the name of the Example's feature.
     """
 
     source_id: str
@@ -42,23 +53,41 @@ class ImageScore:
     true_positives: int
     false_positives: int
     false_negatives: int
+    attributes: dict[str, str | int | float] = dataclasses.field(default_factory=dict)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Evaluation:
     """One set of predictions, evaluated.
 
     Attributes:
         categories: the classes.
-        counts: sums over all images.
+        counts: PQ's counts, summed over all images.
         quality: PQ, SQ and RQ of these sums.
         images: one score per image, ordered by id.
+        measures: the counts of every image, in the same order.
+        pixel_confusion: `[classes, classes + 1]` int64, summed over all images; see `semantic_quality`.
+        segment_confusion: segments by (true class, predicted class), -1 for nothing; see `segment_confusion`.
     """
 
     categories: CategoryTable
     counts: PanopticCounts
     quality: PanopticQuality
     images: tuple[ImageScore, ...]
+    measures: tuple[ImageMeasures, ...]
+    pixel_confusion: np.ndarray
+    segment_confusion: dict[tuple[int, int], int]
+
+    def vectors(self, layout: CountLayout) -> np.ndarray:
+        """`[images, size]` counts of every image, in the order of `images`."""
+        rows = [layout.vector(measures) for measures in self.measures]
+        return np.stack(rows) if rows else np.zeros((0, layout.size))
+
+    def average_precision(self) -> dict[str, Any]:
+        """AP of all images; see `average_precision.average_precision`."""
+        return average_precision(
+            [measures.instances for measures in self.measures], np.flatnonzero(self.categories.isthing).tolist()
+        )
 
 
 def evaluation_from_files(categories: CategoryTable, counts_json: str, image_lines: Iterable[str]) -> Evaluation:
@@ -72,19 +101,26 @@ def evaluation_from_files(categories: CategoryTable, counts_json: str, image_lin
     Raises:
         ValueError: if an image was counted twice.
     """
-    counts = counts_lib.to_panoptic_counts(counts_lib.from_json_rows(json.loads(counts_json)), categories.num_classes)
-    images = sorted(
-        (_image_score(json.loads(line)) for line in image_lines),
-        key=lambda image: (len(image.source_id), image.source_id),
-    )
-    repeated = [name for name, times in Counter(image.source_id for image in images).items() if times > 1]
+    sums: dict[str, dict[tuple[Any, Any], list[float]]] = {"panoptic": {}, "pixels": {}, "confusion": {}}
+    for (kind, first, second), numbers in json.loads(counts_json):
+        sums[kind][first, second] = numbers
+    rows = [[class_index, *numbers] for (variant, class_index), numbers in sums["panoptic"].items() if variant == ALL]
+    counts = counts_lib.to_panoptic_counts(counts_lib.from_json_rows(rows), categories.num_classes)
+    pixels = np.zeros((categories.num_classes, categories.num_classes + 1), np.int64)
+    for (true, predicted), [count] in sums["pixels"].items():
+        pixels[true, predicted] = count
+    images = sorted(map(_image, image_lines), key=lambda image: (len(image[0].source_id), image[0].source_id))
+    repeated = [name for name, times in Counter(image.source_id for image, _ in images).items() if times > 1]
     if repeated:
         raise ValueError(f"Every image must be counted once. Received more than once, ids: {repeated[:10]}")
     return Evaluation(
         categories=categories,
         counts=counts,
         quality=panoptic_quality(counts, categories.isthing),
-        images=tuple(images),
+        images=tuple(image for image, _ in images),
+        measures=tuple(measures for _, measures in images),
+        pixel_confusion=pixels,
+        segment_confusion={key: int(count) for key, [count] in sums["confusion"].items()},
     )
 
 
@@ -102,26 +138,41 @@ def require_same_images(candidate: Evaluation, baseline: Evaluation) -> None:
         )
 
 
-def metrics_document(candidate: Evaluation, baseline: Evaluation | None) -> dict[str, Any]:
+def metrics_document(candidate: Evaluation, baseline: Evaluation | None, analysis: Analysis) -> dict[str, Any]:
     """The content of `metrics.json`.
 
     Returns:
         `num_images`; `summary` with `all`, `things` and `stuff` (`pq`, `sq`, `rq`, `num_classes`); `per_class`, every
-        class in order, with `pq`, `sq` and `rq` null where the class was not seen; `images`; and `baseline` with the
-        summary of the model that was blessed last, or null.
+        class in order, with `pq`, `sq` and `rq` null where the class was not seen; `analysis`: every score of all
+        images and of each slice with its interval and change; `confusion`: segments by true and predicted class name;
+        `images`; and `baseline` with the summary of the model that was blessed last, or null.
     """
     return {
         "num_images": len(candidate.images),
         "summary": _summary(candidate.quality),
         "per_class": per_class_rows(candidate),
+        "analysis": analysis.to_json(),
+        "confusion": confusion_rows(candidate),
         "baseline": None if baseline is None else {"summary": _summary(baseline.quality)},
         "images": [dataclasses.asdict(image) for image in candidate.images],
     }
 
 
+def confusion_rows(evaluation: Evaluation) -> list[dict[str, Any]]:
+    """Segments by what they are (`true`) and what they are taken for (`predicted`), most first; null is nothing."""
+    names = dict(enumerate(evaluation.categories.names))
+    return [
+        {"true": names.get(true), "predicted": names.get(predicted), "segments": count}
+        for (true, predicted), count in sorted(
+            evaluation.segment_confusion.items(), key=lambda item: (-item[1], item[0])
+        )
+    ]
+
+
 def per_class_rows(evaluation: Evaluation) -> list[dict[str, Any]]:
-    """One row per class, in class order: id, name, kind, PQ, SQ, RQ and the counts they come from."""
+    """One row per class, in class order: id, name, kind, PQ, SQ, RQ, the counts they come from, and semantic IoU."""
     counts, quality = evaluation.counts, evaluation.quality.per_class
+    semantic = semantic_quality.semantic_quality(evaluation.pixel_confusion)
     rows = []
     for index, category in enumerate(evaluation.categories.categories):
         seen = bool(quality.seen[index])
@@ -138,6 +189,7 @@ def per_class_rows(evaluation: Evaluation) -> list[dict[str, Any]]:
                 "false_positives": int(counts.false_positives[index]),
                 "false_negatives": int(counts.false_negatives[index]),
                 "iou_sum": float(counts.iou_sum[index]),
+                "semantic_iou": float(semantic.iou[index]) if semantic.seen[index] else None,
             }
         )
     return rows
@@ -148,12 +200,33 @@ def _summary(quality: PanopticQuality) -> dict[str, dict[str, float]]:
     return {name: dataclasses.asdict(mean) for name, mean in means.items()}
 
 
-def _image_score(row: dict[str, Any]) -> ImageScore:
-    counts = [counts for _, counts in counts_lib.from_json_rows(row.pop("counts"))]
-    total = counts_lib.sum_counts(counts)
+def image_score(prediction: Prediction, categories: CategoryTable) -> ImageScore:
+    """The score of a single image that is in no evaluation."""
+    counts = counts_lib.to_panoptic_counts(prediction.counts, categories.num_classes)
+    quality = panoptic_quality(counts, categories.isthing).all
+    total = counts_lib.sum_counts(counts for _, counts in prediction.counts)
     return ImageScore(
+        source_id=prediction.source_id,
+        filename=prediction.filename,
+        height_px=prediction.height_px,
+        width_px=prediction.width_px,
+        statistics=prediction.statistics,
+        pq=quality.pq if quality.num_classes else None,
+        true_positives=total.true_positives,
+        false_positives=total.false_positives,
+        false_negatives=total.false_negatives,
+        attributes=prediction.attributes,
+    )
+
+
+def _image(line: str) -> tuple[ImageScore, ImageMeasures]:
+    row = json.loads(line)
+    measures = ImageMeasures.from_json(row.pop("measures"))
+    total = counts_lib.sum_counts(counts for _, counts in measures.panoptic[ALL])
+    score = ImageScore(
         **row,
         true_positives=total.true_positives,
         false_positives=total.false_positives,
         false_negatives=total.false_negatives,
     )
+    return score, measures

@@ -7,9 +7,10 @@
 | image/source_id, /filename    | bytes | as in the image's Example                                     |
 | image/height, image/width     | int64 | px, of photo and prediction                                   |
 | image/statistics              | bytes | json object, the scalars of the image's Example by name       |
+| image/attributes              | bytes | json object, see `image_attributes`                           |
 | prediction/panoptic/encoded   | bytes | panoptic PNG                                                  |
 | prediction/segments           | bytes | json list, as in a COCO panoptic json, with score and class   |
-| counts                        | bytes | json rows, see `counts.to_json_rows`                          |
+| measures                      | bytes | json object, see `image_measures.ImageMeasures`               |
 
 `summary.json` says how many images there are and the sum of their counts, or why nothing was predicted. How predictions
 come about is left to `prediction_step`, what they are worth to `metric_step`.
@@ -29,6 +30,7 @@ from typing import Any
 import tensorflow as tf
 
 from components.panoptic_evaluator import counts as counts_lib
+from components.panoptic_evaluator.image_measures import ALL, ImageMeasures
 
 SUMMARY_FILE = "summary.json"
 _SHARD_NAME = re.compile(r"^predictions-(\d{5})-of-(\d{5})\.tfrecord$")
@@ -73,7 +75,8 @@ class Prediction:
         statistics: scalars of the image's Example, by name.
         panoptic_png: panoptic PNG of the prediction.
         segments: the segments of the PNG.
-        counts: the image's PQ counts per class.
+        measures: what was counted about the image.
+        attributes: what images can be sliced by, by the name of the Example's feature.
     """
 
     source_id: str
@@ -83,7 +86,13 @@ class Prediction:
     statistics: dict[str, float]
     panoptic_png: bytes
     segments: tuple[PredictedSegment, ...]
-    counts: tuple[counts_lib.ClassCounts, ...]
+    measures: ImageMeasures
+    attributes: dict[str, str | int | float] = dataclasses.field(default_factory=dict)
+
+    @property
+    def counts(self) -> tuple[counts_lib.ClassCounts, ...]:
+        """The image's PQ counts per class."""
+        return self.measures.panoptic[ALL]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -179,7 +188,8 @@ def encode_prediction(prediction: Prediction) -> bytes:
         "image/filename": prediction.filename,
         "image/statistics": json.dumps(prediction.statistics),
         "prediction/segments": json.dumps(segments),
-        "counts": json.dumps(counts_lib.to_json_rows(prediction.counts)),
+        "image/attributes": json.dumps(prediction.attributes),
+        "measures": json.dumps(prediction.measures.to_json()),
     }
     example = tf.train.Example()
     for key, text in texts.items():
@@ -208,5 +218,6 @@ def decode_prediction(serialized: bytes) -> Prediction:
         statistics=json.loads(text("image/statistics")),
         panoptic_png=feature["prediction/panoptic/encoded"].bytes_list.value[0],
         segments=tuple(segment(entry) for entry in json.loads(text("prediction/segments"))),
-        counts=tuple(counts_lib.from_json_rows(json.loads(text("counts")))),
+        measures=ImageMeasures.from_json(json.loads(text("measures"))),
+        attributes=json.loads(text("image/attributes")),
     )

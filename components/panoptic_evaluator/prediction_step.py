@@ -14,15 +14,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import apache_beam as beam
+import numpy as np
 import tensorflow as tf
 from apache_beam.utils import shared
 
 from components.panoptic_evaluator import prediction_files
-from components.panoptic_evaluator.counts import ClassCounts, SegmentCounts, counts_per_class, sum_counts
+from components.panoptic_evaluator.counts import ClassCounts, SegmentCounts, sum_counts
+from components.panoptic_evaluator.image_attributes import attributes_of
+from components.panoptic_evaluator.image_measures import measure_image
 from components.panoptic_evaluator.prediction_files import Prediction
 from components.panoptic_evaluator.serving_model import PanopticResult, ServingModel
 from maskformer_model import examples, panoptic_png
-from maskformer_model.panoptic_quality import count_image
 from maskformer_model.segment_matching import Segment
 
 
@@ -41,8 +43,19 @@ class ShardResult(NamedTuple):
     counts: tuple[ClassCounts, ...]
 
 
-def count_prediction(record: examples.ExampleRecord, result: PanopticResult, num_classes: int) -> Prediction:
+def count_prediction(
+    record: examples.ExampleRecord,
+    result: PanopticResult,
+    isthing: np.ndarray,
+    attributes: dict[str, str | int | float] | None = None,
+) -> Prediction:
     """Counts what the model made of one photo against the photo's truth, at the photo's own size.
+
+    Args:
+        record: the photo and its truth.
+        result: the model's answer.
+        isthing: `[classes]` bool.
+        attributes: what the image can be sliced by.
 
     Raises:
         ValueError: if a score is not finite, or the prediction has another size than the photo, or its PNG and its
@@ -52,12 +65,13 @@ def count_prediction(record: examples.ExampleRecord, result: PanopticResult, num
     require_finite_scores(result, where)
     truth = [Segment(segment.id, segment.class_index, segment.iscrowd, segment.area_px) for segment in record.segments]
     predicted = [Segment(segment.id, segment.class_index) for segment in result.segments]
-    counts = count_image(
+    measures = measure_image(
         panoptic_png.decode_panoptic_png(record.panoptic_png),
         truth,
         panoptic_png.decode_panoptic_png(result.panoptic_png),
         predicted,
-        num_classes,
+        [segment.score for segment in result.segments],
+        isthing,
         image_name=where,
     )
     return Prediction(
@@ -68,7 +82,8 @@ def count_prediction(record: examples.ExampleRecord, result: PanopticResult, num
         statistics=examples.statistics_of(record),
         panoptic_png=result.panoptic_png,
         segments=result.segments,
-        counts=tuple(counts_per_class(counts)),
+        measures=measures,
+        attributes=attributes or {},
     )
 
 
@@ -84,14 +99,15 @@ def require_finite_scores(result: PanopticResult, where: str) -> None:
 
 
 def predict_records(
-    model: ServingModel, serialized: Iterable[bytes], num_classes: int, batch_size: int
+    model: ServingModel, serialized: Iterable[bytes], isthing: np.ndarray, batch_size: int
 ) -> Iterator[Prediction]:
     """Predicts and counts serialized Examples, `batch_size` at a time, in their order."""
-    records = map(examples.decode_record, serialized)
-    while batch := list(itertools.islice(records, batch_size)):
-        results = model.predict([record.image_encoded for record in batch])
-        for record, result in zip(batch, results, strict=True):
-            yield count_prediction(record, result, num_classes)
+    stream = iter(serialized)
+    while batch := list(itertools.islice(stream, batch_size)):
+        records = [examples.decode_record(example) for example in batch]
+        results = model.predict([record.image_encoded for record in records])
+        for example, record, result in zip(batch, records, results, strict=True):
+            yield count_prediction(record, result, isthing, attributes_of(example))
 
 
 def sum_results(results: Iterable[ShardResult]) -> ShardResult:
@@ -108,10 +124,10 @@ def sum_results(results: Iterable[ShardResult]) -> ShardResult:
 class PredictShard(beam.DoFn):
     """Predicts the images of one shard and writes the shard of their predictions."""
 
-    def __init__(self, model_dir: str, output_dir: str, num_classes: int, batch_size: int):
+    def __init__(self, model_dir: str, output_dir: str, isthing: np.ndarray, batch_size: int):
         self._model_dir = model_dir
         self._output_dir = output_dir
-        self._num_classes = num_classes
+        self._isthing = isthing
         self._batch_size = batch_size
         self._shared_model = shared.Shared()
 
@@ -122,7 +138,7 @@ class PredictShard(beam.DoFn):
     def process(self, shard: ExampleShard) -> Iterator[ShardResult]:
         """Writes the shard whole or not at all, then yields what is in it."""
         predictions = predict_records(
-            self._model, prediction_files.read_records(shard.path), self._num_classes, self._batch_size
+            self._model, prediction_files.read_records(shard.path), self._isthing, self._batch_size
         )
         result = ShardResult(0, ())
         path = prediction_files.shard_path(self._output_dir, shard.number, shard.num_shards)
@@ -137,11 +153,11 @@ class PredictSplit(beam.PTransform):
     """The files of a split -> one `ShardResult` of all its images; the predictions are written on the way."""
 
     def __init__(
-        self, example_files: Sequence[str], model_dir: str, output_dir: str, *, num_classes: int, batch_size: int
+        self, example_files: Sequence[str], model_dir: str, output_dir: str, *, isthing: np.ndarray, batch_size: int
     ):
         super().__init__()
         self._shards = [ExampleShard(number, len(example_files), path) for number, path in enumerate(example_files)]
-        self._predict = PredictShard(model_dir, output_dir, num_classes, batch_size)
+        self._predict = PredictShard(model_dir, output_dir, isthing, batch_size)
 
     def expand(self, pipeline):
         """Connects the steps."""

@@ -75,7 +75,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             prediction_files.example_files(split_dir),
             path_utils.serving_model_path(model_uri),
             output_dir,
-            num_classes=categories.num_classes,
+            isthing=categories.isthing,
             batch_size=batch_size,
         )
         with self._make_beam_pipeline() as pipeline:

@@ -8,6 +8,8 @@ import json
 import numpy as np
 import pytest
 
+from components.panoptic_evaluator.analysis import analyze
+from components.panoptic_evaluator.analysis_config import AnalysisConfig
 from components.panoptic_evaluator.counts import (
     SegmentCounts,
     counts_per_class,
@@ -18,11 +20,15 @@ from components.panoptic_evaluator.counts import (
 )
 from components.panoptic_evaluator.metrics import evaluation_from_files, metrics_document, require_same_images
 from maskformer_model.panoptic_quality import PanopticCounts
-from tests.components.image_lines import CATEGORIES, image_line
+from tests.components.image_lines import CATEGORIES, image_line, sums_text
 
 
 def evaluation(counts_rows: list, lines: list[str]):
-    return evaluation_from_files(CATEGORIES, json.dumps(counts_rows), lines)
+    return evaluation_from_files(CATEGORIES, sums_text(counts_rows), lines)
+
+
+def document_of(candidate):
+    return metrics_document(candidate, None, analyze(candidate, None, AnalysisConfig(num_resamples=0)))
 
 
 def test_only_classes_that_occur_become_rows_and_come_back_as_they_were():
@@ -47,9 +53,7 @@ def test_a_class_index_outside_the_table_is_refused():
 
 def test_metrics_hold_fractions_per_class_and_null_for_a_class_that_was_not_seen():
     # cat: IoU 0.8 + 0.7 of 2 matches and 1 missed: PQ 1.5 / 2.5; sky: one match of IoU 0.9; dog: never seen.
-    document = metrics_document(
-        evaluation([[0, 0.9, 1, 0, 0], [1, 1.5, 2, 0, 1]], [image_line("1"), image_line("2")]), None
-    )
+    document = document_of(evaluation([[0, 0.9, 1, 0, 0], [1, 1.5, 2, 0, 1]], [image_line("1"), image_line("2")]))
     assert document["num_images"] == 2
     assert document["baseline"] is None
     assert [row["name"] for row in document["per_class"]] == ["sky", "cat", "dog"]
@@ -64,7 +68,7 @@ def test_metrics_hold_fractions_per_class_and_null_for_a_class_that_was_not_seen
 
 def test_images_are_listed_by_number_whatever_the_order_of_the_lines():
     lines = [image_line(source_id) for source_id in ("10", "9", "100")]
-    document = metrics_document(evaluation([], lines), None)
+    document = document_of(evaluation([], lines))
     assert [image["source_id"] for image in document["images"]] == ["9", "10", "100"]
 
 
@@ -74,7 +78,7 @@ def test_an_image_that_was_counted_twice_is_refused():
 
 
 def test_no_image_at_all_gives_zero_and_no_class():
-    document = metrics_document(evaluation([], []), None)
+    document = document_of(evaluation([], []))
     assert document["num_images"] == 0
     assert document["summary"]["all"] == {"pq": 0.0, "sq": 0.0, "rq": 0.0, "num_classes": 0}
 
@@ -84,3 +88,12 @@ def test_candidate_and_baseline_on_different_images_are_not_compared():
     require_same_images(one, one)
     with pytest.raises(ValueError, match=r"same images.*\['1', '2'\]"):
         require_same_images(one, two)
+
+
+def test_confusions_are_listed_by_name_most_first():
+    candidate = evaluation_from_files(CATEGORIES, sums_text([], [[1, 2, 3], [1, -1, 5], [-1, 0, 1]]), [])
+    assert document_of(candidate)["confusion"] == [
+        {"true": "cat", "predicted": None, "segments": 5},
+        {"true": "cat", "predicted": "dog", "segments": 3},
+        {"true": None, "predicted": "sky", "segments": 1},
+    ]

@@ -7,6 +7,7 @@ import json
 import pathlib
 
 import pytest
+from tensorflow_model_analysis.api.model_eval_lib import load_eval_result, load_validation_result
 from tfx.components.evaluator import executor as tfx_evaluator
 from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
 from tfx.types import artifact_utils, channel_utils, standard_artifacts
@@ -25,6 +26,7 @@ KEPT_ASIDE = [
     KeptAside(split="train", image_id=image_id, file_name="", reason="missing_photo", detail="") for image_id in "12"
 ]
 # Naming an image keeps TFX from packing itself for remote workers before every Beam step; a local runner ignores it.
+ANALYSIS = json.dumps({"slices": ["image/statistics/num_segments"], "num_resamples": 200})
 BEAM_ARGS = ["--runner=FnApiRunner", "--sdk_container_image=none"]
 
 
@@ -51,7 +53,8 @@ class Node:
         )
         inputs = {"examples": self.examples, "model": model, "predictions": predictions, "baseline_model": baseline}
         inputs["baseline_predictions"] = baseline_predictions
-        properties = {"pq_floor": 0.0, "allowed_drop": 0.0, "gallery_images": 6} | thresholds
+        properties = {"pq_floor": 0.0, "allowed_drop": 0.0, "significance": "not_worse", "rules": "[]"}
+        properties |= {"analysis": ANALYSIS, "gallery_images": 6} | thresholds
         self._do(evaluator_executor.Executor, inputs, {"evaluation": evaluation, "blessing": blessing}, properties)
         return pathlib.Path(evaluation.uri), blessing
 
@@ -129,11 +132,25 @@ def test_a_first_model_is_predicted_evaluated_blessed_and_reported(node, worse, 
     assert metrics["summary"]["things"]["pq"] == 5 / 6
     assert [image["source_id"] for image in metrics["images"]] == [str(number) for number in range(1, 8)]
     assert _gate(evaluation)["outcome"] == "first_model"
-    assert _gate(evaluation)["thresholds"] == {"pq_floor": 0.5, "allowed_drop": 0.0}
+    assert _gate(evaluation)["thresholds"] == {
+        "pq_floor": 0.5,
+        "allowed_drop": 0.0,
+        "significance": "not_worse",
+        "rules": [],
+    }
     report = (evaluation / "report.html").read_text()
-    assert report.count('src="data:image/jpeg;base64,') == 7 * 3
+    assert report.count('src="data:image/jpeg;base64,') == (7 + 6) * 3  # Best and worst, and six at random.
     assert "2 × missing photo (train)" in report
     assert "<polyline" in report
+
+    # What TFMA's readers read: the same sums, added up by TFMA.
+    found = {key: value[""][""] for key, value in load_eval_result(str(evaluation)).slicing_metrics}
+    assert set(found) == {(), (("num_segments", "2"),)}
+    scores = metrics["analysis"]["slices"]["all images"]["scores"]
+    for name in ("pq", "sq_things", "boundary_pq", "mean_iou", "pixel_accuracy"):
+        assert found[()][""][name]["doubleValue"] == scores[name]["value"]
+    assert found[()]["classId:1"]["pq"]["doubleValue"] == metrics["per_class"][1]["pq"] == 5 / 6
+    assert load_validation_result(str(evaluation)).validation_ok
 
     # What Pusher and resolvers read.
     assert blessing.get_int_custom_property("blessed") == 1
@@ -148,7 +165,8 @@ def test_a_model_below_the_last_blessed_one_is_not_blessed_unless_the_drop_is_al
 ):
     baseline_predictions = node.predict(perfect, worse, predictions_of_worse)
     evaluation, blessing = node.evaluate(worse, predictions_of_worse, perfect, baseline_predictions)
-    assert _gate(evaluation)["outcome"] == "below_baseline"
+    # Two of seven images differ: every tenth resample has neither of them, so this is no proof, but no doubt either.
+    assert _gate(evaluation)["outcome"] == "not_different"
     assert blessing.get_int_custom_property("blessed") == 0
     assert blessing.get_string_custom_property("baseline_model") == perfect.uri
     assert blessing.get_int_custom_property("baseline_model_id") == 12
@@ -163,7 +181,7 @@ def test_a_better_model_is_blessed_and_the_report_shows_the_change(
     node, worse, perfect, predictions_of_worse, predictions_of_perfect
 ):
     evaluation, blessing = node.evaluate(perfect, predictions_of_perfect, worse, predictions_of_worse)
-    assert _gate(evaluation)["outcome"] == "not_below_baseline"
+    assert _gate(evaluation)["outcome"] == "not_different"
     assert blessing.get_int_custom_property("blessed") == 1
     assert "against the last blessed model" in (evaluation / "report.html").read_text()
 
@@ -235,7 +253,14 @@ def test_the_components_declare_what_the_executors_use():
     )
     assert (predictor.id, baseline.id, evaluator.id) == ("PanopticPredictor", "BaselinePredictor", "PanopticEvaluator")
     assert set(evaluator.outputs) == {"evaluation", "blessing"}
-    assert evaluator.exec_properties == {"pq_floor": 0.3, "allowed_drop": 0.0, "gallery_images": 6}
+    assert evaluator.exec_properties == {
+        "pq_floor": 0.3,
+        "allowed_drop": 0.0,
+        "significance": "not_worse",
+        "rules": "[]",
+        "analysis": '{"slices": [], "class_groups": {}, "num_resamples": 1000, "confidence": 0.95}',
+        "gallery_images": 6,
+    }
     # Vertex AI translates the ids of a blessing only for subclasses of TFX's own executor.
     assert issubclass(evaluator.executor_spec.executor_class, tfx_evaluator.Executor)
     with pytest.raises(ValueError, match="belong together"):
