@@ -144,7 +144,7 @@ def test_a_first_model_is_predicted_evaluated_blessed_and_reported(node, worse, 
     assert "<polyline" in report
 
     # What TFMA's readers read: the same sums, added up by TFMA.
-    found = {key: value[""][""] for key, value in load_eval_result(str(evaluation)).slicing_metrics}
+    found = {key: value[""] for key, value in load_eval_result(str(evaluation)).slicing_metrics}
     assert set(found) == {(), (("num_segments", "2"),)}
     scores = metrics["analysis"]["slices"]["all images"]["scores"]
     for name in ("pq", "sq_things", "boundary_pq", "mean_iou", "pixel_accuracy"):
@@ -173,7 +173,7 @@ def test_a_model_below_the_last_blessed_one_is_not_blessed_unless_the_drop_is_al
     assert [path.name for path in pathlib.Path(blessing.uri).iterdir()] == ["NOT_BLESSED"]
     assert json.loads((evaluation / "metrics.json").read_text())["baseline"]["summary"]["all"]["pq"] == 1.0
 
-    _, blessing = node.evaluate(worse, predictions_of_worse, perfect, baseline_predictions, allowed_drop=0.2)
+    _, blessing = node.evaluate(worse, predictions_of_worse, perfect, baseline_predictions, allowed_drop=0.5)
     assert blessing.get_int_custom_property("blessed") == 1
 
 
