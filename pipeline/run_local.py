@@ -26,7 +26,7 @@ if not __package__:
 from components.coco_example_gen.options import IngestOptions  # noqa: E402
 from components.panoptic_evaluator.analysis_config import AnalysisConfig  # noqa: E402
 from components.panoptic_evaluator.gate_rules import NOT_WORSE, POINT  # noqa: E402
-from pipeline import console, generated_data, summary  # noqa: E402
+from pipeline import console, generated_data, runs_page, summary  # noqa: E402
 from pipeline.config import BLOCK, DEFAULT_BEAM_ARGS, WARN, DataConfig, GateConfig, PipelineConfig  # noqa: E402
 from pipeline.data_folder import DataFolderError, check_data_dir  # noqa: E402
 from pipeline.failure_reason import failure_reason  # noqa: E402
@@ -212,7 +212,8 @@ def run(config: PipelineConfig, scenes: generated_data.GeneratedDataConfig | Non
         "versions": {name: importlib.metadata.version(name) for name in _VERSIONED_PACKAGES},
     }
     path = summary.write_summary(config.root, outcome)
-    print("\n".join([*summary.describe(outcome), f"Summary: {path}"]), flush=True)
+    index = runs_page.record_run(config.root, config.serving_dir, outcome)
+    print("\n".join([*summary.describe(outcome), f"Summary: {path}", f"All runs: {index}"]), flush=True)
     return status
 
 

@@ -36,7 +36,8 @@ def build_summary(
 
     Returns:
         `state` ("succeeded" or "failed"); `failure` (`component` and `reason`, or None); `pq`, `sq`, `rq`, `pq_things`
-        and `pq_stuff` in 0..1; `images` (number evaluated); `blessed`; `verdict` (the gate's reasons in words);
+        and `pq_stuff` in 0..1; `pq_interval` (both ends) and `pq_change` (against the last blessed model), or None;
+        `images` (number evaluated); `outcome` (of the comparison); `blessed`; `verdict` (the gate's reasons in words);
         `pushed_model` (folder of the version that serves this model, or None) and `pushed_now` (False where it already
         served); `report` (path); `kept_aside` (count per reason) and `kept_aside_list` (path); `components` (by node
         id: `state`, `seconds`, `peak_memory_mb`); `experiment`, `data`, `data_fingerprint` (of its content), `root`.
@@ -112,7 +113,8 @@ def remove_summary(root: str) -> None:
 def _metrics(evaluation: ArtifactRecord | None) -> dict[str, Any]:
     path = _existing(evaluation, METRICS_FILE)
     if path is None:
-        return dict.fromkeys(("pq", "sq", "rq", "pq_things", "pq_stuff", "images", "verdict"))
+        names = ("pq", "sq", "rq", "pq_things", "pq_stuff", "images", "pq_interval", "pq_change", "outcome", "verdict")
+        return dict.fromkeys(names)
     metrics, gate = _read_json(path), _read_json(os.path.join(os.path.dirname(path), GATE_FILE))
     quality = metrics["summary"]
     return {
@@ -122,8 +124,27 @@ def _metrics(evaluation: ArtifactRecord | None) -> dict[str, Any]:
         "pq_things": _number(quality["things"]["pq"]),
         "pq_stuff": _number(quality["stuff"]["pq"]),
         "images": metrics["num_images"],
+        "pq_interval": _interval(metrics),
+        "pq_change": _change(metrics),
+        "outcome": gate.get("outcome"),
         "verdict": [reason["words"] for reason in gate["reasons"]],
     }
+
+
+def _interval(metrics: dict[str, Any]) -> list[float] | None:
+    """Both ends of PQ's confidence interval, where it is known."""
+    pq = _of_all_images(metrics, "scores")
+    return None if pq is None or pq["low"] is None else [pq["low"], pq["high"]]
+
+
+def _change(metrics: dict[str, Any]) -> float | None:
+    change = _of_all_images(metrics, "changes")
+    return None if change is None else change["value"]
+
+
+def _of_all_images(metrics: dict[str, Any], kind: str) -> dict[str, Any] | None:
+    slices = metrics.get("analysis", {}).get("slices", {})
+    return slices.get("all images", {}).get(kind, {}).get("pq")
 
 
 def _pushed(records: list[NodeRecord]) -> dict[str, Any]:

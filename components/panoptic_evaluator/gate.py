@@ -227,7 +227,7 @@ def _apply(rule: Rule, analysis: Analysis, no_baseline: NoBaseline | None) -> It
             continue
         for where, interval in _judged_intervals(rule, part, analysis):
             found = True
-            yield _judge_interval(rule, f"{rule.metric}{where}", interval, analysis.confidence)
+            yield _judge_interval(rule, f"{_in_words(rule.metric)}{where}", interval, analysis.confidence)
     if not found and EVERY not in (rule.class_name, rule.slice_name):
         yield Reason(
             rule=rule.text, passed=False, words=f"`{rule.text}`: nothing to judge was seen, so nothing is known."
@@ -261,6 +261,12 @@ def _judge_interval(rule: Rule, what: str, interval: Interval, confidence: float
         limit = f"a floor of {bound:.4f}" if rule.floor is not None else f"an allowed loss of {-bound:.4f}"
         words = f"{subject} {sure} {number}, with {limit}."
     return Reason(rule=rule.text, passed=passed, words=words, value=judged, bound=bound)
+
+
+def _in_words(metric: str) -> str:
+    """A score's name as sentences have it: `pq_things` is "PQ things"."""
+    first, *rest = metric.split("_")
+    return " ".join([first.upper() if first in ("pq", "sq", "rq") or first.startswith("ap") else first, *rest])
 
 
 def _signed(change: float) -> str:

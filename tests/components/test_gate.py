@@ -166,8 +166,8 @@ def test_rules_about_scores_slices_classes_and_groups(rule, blessed):
 def test_a_rule_for_every_slice_gives_a_reason_for_each():
     verdict = judge(analysis(MIXED), FIRST, GateConfig(rules=("pq[slice=*] >= 0.5",)))
     assert [(reason.passed, reason.words) for reason in verdict.reasons[2:]] == [
-        (False, "pq in format=jpeg is 0.4000, with a floor of 0.5000."),
-        (True, "pq in format=png is 0.8571, with a floor of 0.5000."),
+        (False, "PQ in format=jpeg is 0.4000, with a floor of 0.5000."),
+        (True, "PQ in format=png is 0.8571, with a floor of 0.5000."),
     ]
 
 

@@ -1,0 +1,241 @@
+"""Counting matches and the whole evaluation command against COCO's official panopticapi, on the golden predictions.
+
+panopticapi is in no lock: install it, or name a checkout of github.com/cocodataset/panopticapi in PANOPTICAPI_DIR.
+Needs the folder `shared` beside the checkout (60 photos of COCO's val2017). Every process runs on one core.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+
+from benchmarks.row import Row, main
+
+PROJECT_DIR = pathlib.Path(__file__).resolve().parent.parent
+SHARED_DIR = PROJECT_DIR.parent / "shared"
+TRUTH = SHARED_DIR / "data/coco_panoptic/annotations/panoptic_val2017.json"
+PREDICTIONS = SHARED_DIR / "data/golden/panoptic_quality/predictions.json"
+REPEATS = 5
+COPIES = 10
+HOW_TO_GET = "panopticapi is not there: set PANOPTICAPI_DIR to a checkout of github.com/cocodataset/panopticapi"
+
+
+def official_dir() -> str | None:
+    """Where panopticapi can be imported from; None where it cannot."""
+    folder = os.environ.get("PANOPTICAPI_DIR", "")
+    if folder and not os.path.isdir(os.path.join(folder, "panopticapi")):
+        raise SystemExit(f"PANOPTICAPI_DIR must be a checkout of panopticapi. Received: {folder}")
+    return folder if folder or importlib.util.find_spec("panopticapi") else None
+
+
+def measure() -> Iterator[Row]:
+    """Matching and counting, the command on one core and on two, and its peak memory."""
+    official = official_dir()
+    if hasattr(os, "sched_setaffinity"):
+        cores = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, {min(cores)})
+        yield from one_core_rows(official)
+        os.sched_setaffinity(0, cores)
+        yield from worker_rows(min(2, len(cores)))
+    yield memory_row()
+
+
+def one_core_rows(official: str | None) -> Iterator[Row]:
+    """Ours and the official one in turns, so that a loaded machine slows both."""
+    ours, theirs, commands, official_commands = [], [], [], []
+    for _ in range(REPEATS):
+        ours.append(seconds_to_count())
+        commands.append(_seconds(lambda: _run(*_our_command(1))))
+        if official is not None:
+            theirs.append(seconds_of_official_counting(official))
+            official_commands.append(_seconds(lambda: _run(*_official_command(), pythonpath=official)))
+    if official is not None:
+        require_equal(official)
+    remark = f"median of {REPEATS}, in turns" if official is not None else HOW_TO_GET
+    for name, unit, factor, our_times, peer_times, share in (
+        ("match and count the segments of one COCO photo, without decoding", "ms", 1e3, ours, theirs, 1 / 3),
+        ("evaluation command, 60 COCO photos, one core", "s", 1.0, commands, official_commands, 1 / 1.5),
+    ):
+        mine = factor * statistics.median(our_times)
+        peer = factor * statistics.median(peer_times) if peer_times else None
+        yield Row(
+            name=name,
+            ours=mine,
+            unit=unit,
+            peer=peer,
+            peer_name="panopticapi, pq_compute_single_core less its decoding" if unit == "ms" else "panopticapi",
+            bar=f"at most {share:.2f} of the peer's time",
+            passed=None if peer is None else mine <= share * peer,
+            remark=remark,
+        )
+
+
+def worker_rows(num_workers: int) -> Iterator[Row]:
+    """Ten times the photos, by one worker and by more."""
+    with tempfile.TemporaryDirectory() as folder:
+        files = _repeated_files(folder, COPIES)
+        times = {}
+        for count in (1, num_workers):
+            command = _our_command(count, *files)
+            times[count] = statistics.median(_seconds(functools.partial(_run, *command)) for _ in range(3))
+    yield Row(
+        name=f"evaluation command, {60 * COPIES} COCO photos, {num_workers} workers",
+        ours=times[num_workers],
+        unit="s",
+        peer=times[1],
+        peer_name="1 worker",
+        bar="at most 0.65 of the time of one worker" if num_workers > 1 else "",
+        passed=times[num_workers] <= 0.65 * times[1] if num_workers > 1 else None,
+        remark="median of 3",
+    )
+
+
+def memory_row() -> Row:
+    """Peak memory of the command for 600 photos beside that for 60."""
+    with tempfile.TemporaryDirectory() as folder:
+        many = _peak_mb(*_repeated_files(folder, COPIES))
+    few = _peak_mb(TRUTH, PREDICTIONS)
+    return Row(
+        name=f"peak memory of the evaluation command, {60 * COPIES} COCO photos",
+        ours=many,
+        unit="MB",
+        peer=few,
+        peer_name="60 photos",
+        bar="at most 1.2 of it",
+        passed=many <= 1.2 * few,
+        remark="what is more is the json itself",
+    )
+
+
+def seconds_to_count() -> float:
+    """Per photo: from decoded maps and json entries to counts."""
+    from components.panoptic_evaluator import coco_panoptic
+    from maskformer_model import panoptic_png
+    from maskformer_model.panoptic_quality import PanopticCounts, count_image, segments_from_coco
+
+    truth, prediction = (coco_panoptic.PanopticDataset.load(path) for path in (TRUTH, PREDICTIONS))
+    pairs, categories = coco_panoptic.pair_images(truth, prediction)
+    total, seconds = PanopticCounts.zeros(categories.num_classes), 0.0
+    for pair in pairs:
+        maps = [
+            panoptic_png.decode_panoptic_png((folder / annotation["file_name"]).read_bytes())
+            for annotation, folder in ((pair.truth, truth.folder), (pair.prediction, prediction.folder))
+        ]
+        start = time.perf_counter()
+        segments = [segments_from_coco(a["segments_info"], categories) for a in (pair.truth, pair.prediction)]
+        total += count_image(maps[0], segments[0], maps[1], segments[1], categories.num_classes)
+        seconds += time.perf_counter() - start
+    return seconds / len(pairs)
+
+
+def seconds_of_official_counting(official: str) -> float:
+    """Per photo: the official function less the decoding that it does, timed by itself."""
+    import contextlib
+    import io
+
+    import numpy as np
+    from PIL import Image
+
+    evaluation, rgb2id = _import_official(official)
+    truth, prediction = (json.loads(path.read_text(encoding="utf-8")) for path in (TRUTH, PREDICTIONS))
+    of_image = {annotation["image_id"]: annotation for annotation in prediction["annotations"]}
+    pairs = [(annotation, of_image[annotation["image_id"]]) for annotation in truth["annotations"]]
+    folders = [str(path.with_suffix("")) for path in (TRUTH, PREDICTIONS)]
+    categories = {category["id"]: category for category in truth["categories"]}
+
+    def decode() -> None:
+        for pair in pairs:
+            for annotation, folder in zip(pair, folders, strict=True):
+                rgb2id(np.array(Image.open(os.path.join(folder, annotation["file_name"])), dtype=np.uint32))
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        whole = _seconds(lambda: evaluation.pq_compute_single_core(0, pairs, *folders, categories))
+    return (whole - _seconds(decode)) / len(pairs)
+
+
+def require_equal(official: str) -> None:
+    """Stops unless both give the same counts: a fast wrong answer is no answer."""
+    import contextlib
+    import io
+
+    from components.panoptic_evaluator.evaluate import evaluate_files, results_document
+    from maskformer_model.panoptic_quality import panoptic_quality
+
+    evaluation, _ = _import_official(official)
+    with contextlib.redirect_stdout(io.StringIO()):
+        theirs = evaluation.pq_compute(str(TRUTH), str(PREDICTIONS))
+    counts, categories = evaluate_files(str(TRUTH), str(PREDICTIONS))
+    ours = results_document(panoptic_quality(counts, categories.isthing), counts, categories)
+    for name in ("All", "Things", "Stuff"):
+        for key, value in theirs[name].items():
+            if abs(ours["summary"][name][key] - value) > 1e-9:
+                raise SystemExit(f"The two evaluations differ in {name} {key}: {ours['summary'][name][key]}, {value}")
+
+
+def _import_official(folder: str):
+    if folder and folder not in sys.path:
+        sys.path.append(folder)
+    from panopticapi import evaluation
+    from panopticapi.utils import rgb2id
+
+    return evaluation, rgb2id
+
+
+def _repeated_files(folder: str, copies: int) -> tuple[pathlib.Path, pathlib.Path]:
+    """The same photos several times under other ids."""
+    paths = []
+    for name, source in (("truth", TRUTH), ("predictions", PREDICTIONS)):
+        document = json.loads(source.read_text(encoding="utf-8"))
+        for key, field in (("annotations", "image_id"), ("images", "id")):
+            document[key] = [
+                entry | {field: entry[field] + 1_000_000 * copy} for copy in range(copies) for entry in document[key]
+            ]
+        path = pathlib.Path(folder, f"{name}.json")
+        path.write_text(json.dumps(document), encoding="utf-8")
+        path.with_suffix("").symlink_to(source.with_suffix(""))
+        paths.append(path)
+    return paths[0], paths[1]
+
+
+def _our_command(num_workers: int, truth=TRUTH, predictions=PREDICTIONS) -> list[str]:
+    files = ["--gt_json_file", str(truth), "--pred_json_file", str(predictions)]
+    return ["-m", "components.panoptic_evaluator.evaluate", *files, "--num_workers", str(num_workers)]
+
+
+def _official_command() -> list[str]:
+    return ["-m", "panopticapi.evaluation", "--gt_json_file", str(TRUTH), "--pred_json_file", str(PREDICTIONS)]
+
+
+def _peak_mb(truth, predictions) -> float:
+    arguments = _our_command(1, truth, predictions)[2:]
+    program = (
+        # Not getrusage, whose peak is that of the process that started this one where that was larger.
+        "import sys; from components.panoptic_evaluator import evaluate; evaluate.main(sys.argv[1:]); "
+        "print(next(l.split()[1] for l in open('/proc/self/status') if l.startswith('VmHWM')))"
+    )
+    return float(_run("-c", program, *arguments).splitlines()[-1]) / 1024
+
+
+def _run(*arguments: str, pythonpath: str = "") -> str:
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, (str(PROJECT_DIR), pythonpath)))}
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment).stdout
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    main(measure)

@@ -1,0 +1,140 @@
+"""`<root>/index.html`: every run of a root, its PQ over time, and which one serves now.
+
+Each run's summary is kept as a line of `<root>/runs.jsonl`; the page is made from these lines alone and written anew
+after every run. It refers to reports by relative paths, so a root can be moved or served as it is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pathlib
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jinja2
+
+from components import model_versions
+
+INDEX_FILE = "index.html"
+RUNS_FILE = "runs.jsonl"
+_TEMPLATE = "index.html.j2"
+_KEPT = (
+    *("run_id", "started", "seconds", "state", "failure", "experiment", "data_fingerprint", "images"),
+    *("pq", "pq_interval", "pq_change", "blessed", "outcome", "verdict", "pushed_model", "pushed_now", "report"),
+)
+WIDTH, HEIGHT = 640, 180
+_LEFT, _RIGHT, _TOP, _BOTTOM = 40, 12, 12, 22
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Point:
+    """A run in the chart.
+
+    Attributes:
+        x: place in the SVG.
+        y: likewise, of PQ.
+        low: likewise, of the lower end of its interval; `y` where there is none.
+        high: likewise, of the upper end.
+        label: run and PQ in words.
+        serves: whether this run's model serves now.
+        number: of the run, from 1.
+    """
+
+    x: float
+    y: float
+    low: float
+    high: float
+    label: str
+    serves: bool
+    number: int
+
+
+def record_run(root: str, serving_dir: str, summary: Mapping[str, Any]) -> str:
+    """Adds a run and writes the page anew.
+
+    Args:
+        root: folder of the runs.
+        serving_dir: where pushed models are.
+        summary: of the run.
+
+    Returns:
+        The page's path.
+    """
+    with open(os.path.join(root, RUNS_FILE), "a", encoding="utf-8") as file:
+        file.write(json.dumps({key: summary.get(key) for key in _KEPT}) + "\n")
+    return write_index(root, serving_dir)
+
+
+def write_index(root: str, serving_dir: str) -> str:
+    """Writes `<root>/index.html` from `<root>/runs.jsonl`, whole or not at all, and returns its path."""
+    path = os.path.join(root, INDEX_FILE)
+    unfinished = f"{path}.{uuid.uuid4().hex}.tmp"
+    try:
+        pathlib.Path(unfinished).write_text(render_index(root, serving_dir), encoding="utf-8")
+        os.replace(unfinished, path)
+    finally:
+        pathlib.Path(unfinished).unlink(missing_ok=True)
+    return path
+
+
+def render_index(root: str, serving_dir: str) -> str:
+    """The page as HTML."""
+    lines = pathlib.Path(root, RUNS_FILE).read_text(encoding="utf-8").splitlines()
+    versions = model_versions.list_versions(serving_dir)
+    serving = model_versions.version_dir(serving_dir, versions[-1]) if versions else None
+    runs = [_row(number, json.loads(line), root, serving) for number, line in enumerate(lines, start=1)]
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    newest_that_serves = next((run for run in reversed(runs) if run["serves"]), None)
+    return environment.get_template(_TEMPLATE).render(
+        runs=runs[::-1],
+        serving=newest_that_serves,
+        serving_path=serving,
+        points=chart_points(runs),
+        size=(WIDTH, HEIGHT),
+        area=(_LEFT, _TOP, WIDTH - _RIGHT, HEIGHT - _BOTTOM),
+    )
+
+
+def chart_points(runs: Sequence[Mapping[str, Any]]) -> list[Point]:
+    """The runs that came to a PQ, in their order; PQ fills the height from 0 to 1."""
+    known = [run for run in runs if run["pq"] is not None]
+    step = (WIDTH - _LEFT - _RIGHT) / max(1, len(known) - 1)
+
+    def y(pq: float) -> float:
+        return HEIGHT - _BOTTOM - (HEIGHT - _TOP - _BOTTOM) * pq
+
+    points = []
+    for place, run in enumerate(known):
+        low, high = run["pq_interval"] or (run["pq"], run["pq"])
+        points.append(
+            Point(
+                x=_LEFT + place * step,
+                y=y(run["pq"]),
+                low=y(low),
+                high=y(high),
+                label=f"Run {run['number']}: PQ {run['pq']:.3f}",
+                serves=run["serves"],
+                number=run["number"],
+            )
+        )
+    return points
+
+
+def _row(number: int, run: dict[str, Any], root: str, serving: str | None) -> dict[str, Any]:
+    report = run["report"]
+    if not report or not os.path.exists(report):
+        run["report"] = None
+    else:
+        run["report"] = pathlib.Path(os.path.relpath(report, root)).as_posix()
+    pushed = run["pushed_model"]
+    serves = bool(serving and pushed and os.path.exists(pushed) and os.path.samefile(serving, pushed))
+    return run | {"number": number, "serves": serves}
