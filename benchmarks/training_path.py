@@ -1,7 +1,7 @@
 """Training through the whole input pipeline against the same step on one batch that is kept in memory.
 
-What is left of 1 is what reading, decoding, augmenting and padding cost that the step does not hide. Scenes of 96 px and
-the embedded experiment: its step is short, so little hides behind it.
+What is left of 1 is what reading, decoding, augmenting and padding cost that the step does not hide. Scenes of 96 px
+and the embedded experiment: its step is short, so little hides behind it.
 """
 
 from __future__ import annotations
@@ -29,9 +29,7 @@ def measure() -> Iterator[Row]:
         categories = tiny_run.write_records(pathlib.Path(folder), num_train=NUM_SCENES, num_val=1, size_px=96)
         config = training.with_num_classes(experiments.get("generated_scenes"), categories.num_classes)
         for cache in (True, False):
-            task = dataclasses.replace(
-                config.task, train_data=dataclasses.replace(config.task.train_data, cache=cache)
-            )
+            task = dataclasses.replace(config.task, train_data=dataclasses.replace(config.task.train_data, cache=cache))
             yield _compare(dataclasses.replace(config, task=task), str(pathlib.Path(folder) / "train.tfrecord"))
 
 

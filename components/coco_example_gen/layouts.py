@@ -158,11 +158,12 @@ def _merged(mappings: Iterable[Mapping[str, str]]) -> dict[str, str]:
 
 
 def _explanation(data_dir: str, layout: str, attempts: Sequence[tuple[str, Mapping[str, str], float]]) -> str:
-    # A folder that is nearly of some layout is told what that one lacks, not what all the others would have been.
+    # A folder that is nearly of some layout is told what that one lacks, not what all the others would have been; the
+    # first layout, whose folders others share, is always named.
     best = min(share for _, _, share in attempts)
     lines = [f"The data folder {data_dir} must have a layout that can be read (`layout`: {layout}). Not found:"]
-    for name, missing, share in attempts:
-        if share == best:
+    for index, (name, missing, share) in enumerate(attempts):
+        if share == best or (index == 0 and share < 1):
             lines.append(f" as {name}:")
             lines += [f"  {path}  ({meaning})" for path, meaning in missing.items()]
     return "\n".join(lines)
