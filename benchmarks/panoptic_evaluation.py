@@ -11,6 +11,7 @@ import importlib.util
 import json
 import os
 import pathlib
+import resource
 import statistics
 import subprocess
 import sys
@@ -54,13 +55,13 @@ def one_core_rows(official: str | None) -> Iterator[Row]:
     ours, theirs, commands, official_commands = [], [], [], []
     for _ in range(REPEATS):
         ours.append(seconds_to_count())
-        commands.append(_seconds(lambda: _run(*_our_command(1))))
+        commands.append(_cpu_seconds(*_our_command(1)))
         if official is not None:
             theirs.append(seconds_of_official_counting(official))
-            official_commands.append(_seconds(lambda: _run(*_official_command(), pythonpath=official)))
+            official_commands.append(_cpu_seconds(*_official_command(), pythonpath=official))
     if official is not None:
         require_equal(official)
-    remark = f"median of {REPEATS}, in turns" if official is not None else HOW_TO_GET
+    remark = f"CPU time, median of {REPEATS}, in turns" if official is not None else HOW_TO_GET
     for name, unit, factor, our_times, peer_times, share in (
         ("match and count the segments of one COCO photo, without decoding", "ms", 1e3, ours, theirs, 1 / 3),
         ("evaluation command, 60 COCO photos, one core", "s", 1.0, commands, official_commands, 1 / 1.5),
@@ -130,10 +131,10 @@ def seconds_to_count() -> float:
             panoptic_png.decode_panoptic_png((folder / annotation["file_name"]).read_bytes())
             for annotation, folder in ((pair.truth, truth.folder), (pair.prediction, prediction.folder))
         ]
-        start = time.perf_counter()
+        start = time.process_time()
         segments = [segments_from_coco(a["segments_info"], categories) for a in (pair.truth, pair.prediction)]
         total += count_image(maps[0], segments[0], maps[1], segments[1], categories.num_classes)
-        seconds += time.perf_counter() - start
+        seconds += time.process_time() - start
     return seconds / len(pairs)
 
 
@@ -158,8 +159,8 @@ def seconds_of_official_counting(official: str) -> float:
                 rgb2id(np.array(Image.open(os.path.join(folder, annotation["file_name"])), dtype=np.uint32))
 
     with contextlib.redirect_stdout(io.StringIO()):
-        whole = _seconds(lambda: evaluation.pq_compute_single_core(0, pairs, *folders, categories))
-    return (whole - _seconds(decode)) / len(pairs)
+        whole = _process_seconds(lambda: evaluation.pq_compute_single_core(0, pairs, *folders, categories))
+    return (whole - _process_seconds(decode)) / len(pairs)
 
 
 def require_equal(official: str) -> None:
@@ -229,6 +230,20 @@ def _run(*arguments: str, pythonpath: str = "") -> str:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, (str(PROJECT_DIR), pythonpath)))}
     command = [sys.executable, *arguments]
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment).stdout
+
+
+def _cpu_seconds(*arguments: str, pythonpath: str = "") -> float:
+    """CPU time of a command and its processes, which other programs on the machine hardly change."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    _run(*arguments, pythonpath=pythonpath)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def _process_seconds(work: Callable[[], object]) -> float:
+    start = time.process_time()
+    work()
+    return time.process_time() - start
 
 
 def _seconds(work: Callable[[], object]) -> float:

@@ -193,20 +193,19 @@ def shared_pixels(
     truth_ids, predicted_ids = truth_ids.ravel(), predicted_ids.ravel()
     truth_listed = _listed_ids(truth_segments, f"{_where(image_name)}truth")
     predicted_listed = _listed_ids(predicted_segments, f"{_where(image_name)}prediction")
-    changes = (truth_ids[1:] != truth_ids[:-1]) | (predicted_ids[1:] != predicted_ids[:-1])
-    run_starts = np.concatenate([np.zeros(min(1, truth_ids.size), np.int64), np.flatnonzero(changes) + 1])
-    run_lengths = np.diff(run_starts, append=truth_ids.size)
-    rows, columns = _bins(truth_ids[run_starts], truth_listed), _bins(predicted_ids[run_starts], predicted_listed)
-    shape = (2 * len(truth_listed) + 1, 2 * len(predicted_listed) + 1)
+    starts_run = np.ones(truth_ids.size, dtype=bool)
+    np.not_equal(truth_ids[1:], truth_ids[:-1], out=starts_run[1:])
+    starts_run[1:] |= predicted_ids[1:] != predicted_ids[:-1]
+    run_starts = starts_run.nonzero()[0]
+    run_lengths = np.empty_like(run_starts)
+    np.subtract(run_starts[1:], run_starts[:-1], out=run_lengths[:-1])
+    run_lengths[-1:] = truth_ids.size - run_starts[-1:]
+    rows = _places(truth_ids.take(run_starts), truth_listed, f"{_where(image_name)}truth")
+    columns = _places(predicted_ids.take(run_starts), predicted_listed, f"{_where(image_name)}prediction")
+    shape = (len(truth_listed), len(predicted_listed))
     # Exact, although bincount adds in float64: an image has fewer than 2^53 pixels.
-    pixels = np.bincount(rows * shape[1] + columns, run_lengths, shape[0] * shape[1]).reshape(shape)
-    if pixels[::2].any():
-        raise _unlisted_error(truth_ids, truth_listed, f"{_where(image_name)}truth")
-    if pixels[:, ::2].any():
-        raise _unlisted_error(predicted_ids, predicted_listed, f"{_where(image_name)}prediction")
-    intersections = np.empty((len(truth_listed), len(predicted_listed)), np.int64)
-    intersections[np.ix_(np.argsort(truth_listed), np.argsort(predicted_listed))] = pixels[1::2, 1::2]
-    return intersections
+    pixels = np.bincount(rows * shape[1] + columns, run_lengths, shape[0] * shape[1])
+    return pixels.astype(np.int64).reshape(shape)
 
 
 def _listed_ids(segments: Sequence[Segment], what: str) -> np.ndarray:
@@ -217,16 +216,22 @@ def _listed_ids(segments: Sequence[Segment], what: str) -> np.ndarray:
     return np.array([panoptic_png.VOID_SEGMENT_ID, *ids], dtype=np.int64)
 
 
-def _bins(ids: np.ndarray, listed: np.ndarray) -> np.ndarray:
-    """`2 k + 1` for the k-th smallest listed id; even numbers for ids that are not listed."""
-    edges = np.repeat(np.sort(listed), 2)
-    edges[1::2] += 1
-    return np.searchsorted(edges, ids, side="right")
-
-
-def _unlisted_error(ids: np.ndarray, listed: np.ndarray, what: str) -> ValueError:
-    unlisted = np.setdiff1d(ids, listed).tolist()
-    return ValueError(f"{what}: every id of the map must be in its segment list. Received ids that are not: {unlisted}")
+def _places(ids: np.ndarray, listed: np.ndarray, what: str) -> np.ndarray:
+    """The place of every id among the listed ones, by a table of remainders that no two listed ids share."""
+    modulus = len(listed) ** 2 | 1
+    numbers = listed.tolist()
+    while len({number % modulus for number in numbers}) < len(numbers):
+        modulus += 2
+    table = np.zeros(modulus, np.int64)
+    table[listed % modulus] = np.arange(len(listed))
+    places = table.take(ids % modulus)
+    is_listed = listed.astype(ids.dtype).take(places) == ids
+    if not is_listed.all():
+        unlisted = np.unique(ids[~is_listed]).tolist()
+        raise ValueError(
+            f"{what}: every id of the map must be in its segment list. Received ids that are not: {unlisted}"
+        )
+    return places
 
 
 def _truth_areas(truth_segments: Sequence[Segment], intersections: np.ndarray) -> np.ndarray:
