@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import concurrent.futures
-import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
 _Task = TypeVar("_Task")
@@ -26,6 +23,11 @@ def map_tasks(function: Callable[[_Task], _Result], tasks: Sequence[_Task], num_
     if num_workers == 1 or len(tasks) < 2:
         yield from map(function, tasks)
         return
+    # Only here: one worker needs none of it.
+    import concurrent.futures
+    import multiprocessing
+    from concurrent.futures.process import BrokenProcessPool
+
     waiting = list(range(len(tasks)))[::-1]
     for _ in range(MAX_ATTEMPTS):
         # Forked before any thread exists: a worker starts in milliseconds and imports nothing again.
