@@ -16,13 +16,15 @@ def run_fn(fn_args: FnArgs) -> None:
 
     Args:
         fn_args: `custom_config["experiment"]` holds the experiment as json; `train_files` are the patterns of the
-            train split, whose artifact also holds the categories.
+            train split, whose artifact also holds the categories; `transform_graph_path`, if there is one, holds the
+            facts of the data that travel with the model.
 
     Raises:
         KeyError: if the experiment is absent.
     """
     if EXPERIMENT_KEY not in (fn_args.custom_config or {}):
         raise KeyError(f"`custom_config` must hold {EXPERIMENT_KEY!r}. Received: {fn_args.custom_config}")
+    from components import data_facts
     from maskformer_model import config as config_lib
     from maskformer_model import distribution, examples, export, training
     from maskformer_model.categories import CategoryTable
@@ -37,4 +39,8 @@ def run_fn(fn_args: FnArgs) -> None:
         eval_files=fn_args.eval_files,
         strategy=distribution.make_strategy(config.runtime.distribution_strategy),
     )
-    export.export_saved_model(result.network, categories, result.config, fn_args.serving_model_dir, result.history)
+    graph = fn_args.transform_graph_path
+    facts = data_facts.read_facts(graph, categories) if graph else None
+    export.export_saved_model(
+        result.network, categories, result.config, fn_args.serving_model_dir, result.history, data_facts=facts
+    )

@@ -38,6 +38,13 @@ SEGMENT_KEYS = ("id", "category_id", "class_index", "isthing", "iscrowd", "area"
 INTEGER_STATISTICS = ("num_segments", "num_things", "num_crowds")
 FLOAT_STATISTICS = ("void_fraction", "crowd_fraction", "thing_fraction", "aspect_ratio", "brightness")
 STATISTICS_PREFIX = "image/statistics/"
+# What statistics are made of: the scalars, and the class of every segment.
+STATISTICS_KEYS = (
+    "image/height",
+    "image/width",
+    "image/segment/class_index",
+    *(STATISTICS_PREFIX + name for name in (*INTEGER_STATISTICS, *FLOAT_STATISTICS)),
+)
 
 CATEGORIES_FILE = "categories.json"
 KEPT_ASIDE_FILE = "kept_aside.jsonl"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -25,6 +26,7 @@ EXTRA_ASSETS_FOLDER = "assets.extra"  # TensorFlow Serving's name for files that
 CATEGORIES_FILE = "categories.json"
 EXPERIMENT_FILE = "experiment.json"
 HISTORY_FILE = "training_history.json"
+DATA_FACTS_FILE = "data_facts.json"
 
 
 def export_saved_model(
@@ -33,6 +35,7 @@ def export_saved_model(
     config: ExperimentConfig,
     directory: str,
     history: list[dict[str, float]] | None = None,
+    data_facts: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes a SavedModel with two signatures.
 
@@ -53,6 +56,7 @@ def export_saved_model(
         config: The experiment; its `task.inference` goes into the graph.
         directory: Where the SavedModel is written; may exist and be empty.
         history: Training curves, written beside the model.
+        data_facts: What is known of the training photos, written beside the model; None writes nothing.
     """
     server = PanopticServer(network, categories, config)
     archive = keras.export.ExportArchive()
@@ -62,7 +66,7 @@ def export_saved_model(
     thresholds = [tf.TensorSpec([], tf.float32, name=f"{name}_threshold") for name in ("object_mask", "overlap")]
     archive.add_endpoint("panoptic", server.serve_with_thresholds, input_signature=[image_bytes, *thresholds])
     archive.write_out(directory, verbose=False)
-    _write_extra_assets(directory, categories, config, history or [])
+    _write_extra_assets(directory, categories, config, history or [], data_facts)
 
 
 class PanopticServer:
@@ -191,10 +195,15 @@ def _positions(size, axis: int) -> tf.Tensor:
     return tf.expand_dims(tf.range(size), 1 - axis)
 
 
-def _write_extra_assets(directory, categories: CategoryTable, config: ExperimentConfig, history) -> None:
+def _write_extra_assets(
+    directory, categories: CategoryTable, config: ExperimentConfig, history, data_facts: Mapping[str, Any] | None
+) -> None:
     folder = os.path.join(directory, EXTRA_ASSETS_FOLDER)
     os.makedirs(folder, exist_ok=True)
     categories.save(os.path.join(folder, CATEGORIES_FILE))
-    for name, value in ((EXPERIMENT_FILE, to_dict(config)), (HISTORY_FILE, history)):
+    files = {EXPERIMENT_FILE: to_dict(config), HISTORY_FILE: history}
+    if data_facts is not None:
+        files[DATA_FACTS_FILE] = data_facts
+    for name, value in files.items():
         with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
             json.dump(value, file, indent=1)

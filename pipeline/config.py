@@ -31,6 +31,9 @@ class DataConfig:
         data_dir: Folder in COCO's panoptic layout.
         options: Which photos become Examples, and how many bad records are borne.
         on_anomalies: "block" stops the run when the statistics break the schema, "warn" goes on.
+        on_drift: likewise when the classes are distributed otherwise than where the last blessed model was trained.
+        max_class_drift: largest change of one class's share of the segments, or of the labelled pixels, that is no
+            drift, 0..1.
 
     Raises:
         ValueError: if a value breaks its rule.
@@ -39,14 +42,15 @@ class DataConfig:
     data_dir: str
     options: IngestOptions = IngestOptions()
     on_anomalies: str = BLOCK
+    on_drift: str = WARN
+    max_class_drift: float = 0.1
 
     def __post_init__(self):
         _require(bool(self.data_dir), "`data_dir` must name a folder.", repr(self.data_dir))
-        _require(
-            self.on_anomalies in (BLOCK, WARN),
-            f"`on_anomalies` must be {BLOCK!r} or {WARN!r}.",
-            repr(self.on_anomalies),
-        )
+        for name in ("on_anomalies", "on_drift"):
+            action = getattr(self, name)
+            _require(action in (BLOCK, WARN), f"`{name}` must be {BLOCK!r} or {WARN!r}.", repr(action))
+        _require(0 <= self.max_class_drift <= 1, "`max_class_drift` must be in 0..1.", self.max_class_drift)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,8 @@
 """The pipeline: a COCO-panoptic data set in, a served MaskFormer out. One node per arrow, no branches.
 
     CocoExampleGen -> StatisticsGen -> SchemaGen (curated) -> ExampleValidator -> AnomalyGate
-        -> Trainer -> latest_blessed_model -> PanopticPredictor -> BaselinePredictor -> PanopticEvaluator -> Pusher
+        -> latest_blessed_model -> Transform -> DriftGate -> Trainer
+        -> PanopticPredictor -> BaselinePredictor -> PanopticEvaluator -> Pusher
 
 Prediction is a node of its own, apart from the gate, so that a change of the gate's thresholds predicts nothing again.
 What runs where is left to the runners; `docs/architecture.md` says what is reused when.
@@ -25,12 +26,13 @@ from tfx.proto import pusher_pb2, trainer_pb2
 from tfx.types import Channel, standard_artifacts
 
 import maskformer_model
-from components import coco_example_gen
+from components import coco_example_gen, data_facts
 from components import trainer as trainer_adapter
 from components.anomaly_gate import AnomalyGate
 from components.coco_example_gen.component import CocoExampleGen
 from components.coco_example_gen.options import EVAL_SPLIT, TRAIN_SPLIT
 from components.curated_schema import CuratedSchemaGen
+from components.drift_gate import DriftGate
 from components.panoptic_evaluator.component import PanopticEvaluator, PanopticPredictor
 from components.pusher import Pusher
 from maskformer_model import config as experiment_config
@@ -41,7 +43,15 @@ from pipeline.source_fingerprint import source_fingerprint
 SCHEMA_FILE = pathlib.Path(coco_example_gen.__file__).parent / "schema.pbtxt"
 # Sources that the Trainer need not watch: what they say reaches it as settings or as Examples.
 _SEEN_BY_VALUE = ("experiments", "recipes.py", "generated_scenes.py", "scene_drawing.py")
-_USED_TFX_COMPONENTS = ("Evaluator", "ExampleValidator", "FileBasedExampleGen", "Pusher", "StatisticsGen", "Trainer")
+_USED_TFX_COMPONENTS = (
+    "Evaluator",
+    "ExampleValidator",
+    "FileBasedExampleGen",
+    "Pusher",
+    "StatisticsGen",
+    "Trainer",
+    "Transform",
+)
 
 
 def create_pipeline(config: PipelineConfig) -> Pipeline:
@@ -62,14 +72,21 @@ def create_pipeline(config: PipelineConfig) -> Pipeline:
     anomaly_gate = AnomalyGate(
         anomalies=example_validator.outputs["anomalies"], action=config.data.on_anomalies
     ).with_id("AnomalyGate")
-    trainer = _trainer(config, example_gen.outputs["examples"])
-    trainer.add_upstream_node(anomaly_gate)
     baseline = Resolver(
         strategy_class=LatestBlessedModelStrategy,
         model=Channel(type=standard_artifacts.Model),
         model_blessing=Channel(type=standard_artifacts.ModelBlessing),
     ).with_id("latest_blessed_model")
-    baseline.add_upstream_node(trainer)
+    transform = _transform(example_gen.outputs["examples"], schema_gen.outputs["schema"])
+    drift_gate = DriftGate(
+        examples_artifact=example_gen.outputs["examples"],
+        transform_graph=transform.outputs["transform_graph"],
+        baseline_model=baseline.outputs["model"],
+        action=config.data.on_drift,
+        max_class_drift=config.data.max_class_drift,
+    ).with_id("DriftGate")
+    trainer = _trainer(config, example_gen.outputs["examples"], transform.outputs["transform_graph"])
+    trainer.add_upstream_nodes([anomaly_gate, drift_gate])
     predictor = PanopticPredictor(
         examples=example_gen.outputs["examples"], model=trainer.outputs["model"], split=EVAL_SPLIT
     )
@@ -109,8 +126,10 @@ def create_pipeline(config: PipelineConfig) -> Pipeline:
             schema_gen,
             example_validator,
             anomaly_gate,
-            trainer,
             baseline,
+            transform,
+            drift_gate,
+            trainer,
             predictor,
             baseline_predictor,
             evaluator,
@@ -132,13 +151,25 @@ def _statistics_options() -> Any:
     # Not at the top: TFDV only imports after `tfx.components`, which stands in for a module that it misses.
     import tensorflow_data_validation as tfdv
 
-    # Scalars alone: statistics of encoded photos cost a gigabyte and say nothing.
-    statistics = (*examples.INTEGER_STATISTICS, *examples.FLOAT_STATISTICS)
-    names = ["image/height", "image/width", *(f"{examples.STATISTICS_PREFIX}{name}" for name in statistics)]
-    return tfdv.StatsOptions(feature_allowlist=names)
+    # Scalars and classes alone: statistics of encoded photos cost a gigabyte and say nothing.
+    return tfdv.StatsOptions(feature_allowlist=list(examples.STATISTICS_KEYS))
 
 
-def _trainer(config: PipelineConfig, examples_channel: Channel) -> tfx_components.Trainer:
+def _transform(examples_channel: Channel, schema_channel: Channel) -> tfx_components.Transform:
+    """The Transform: facts of a full pass; no Example is stored again."""
+    return tfx_components.Transform(
+        examples=examples_channel,
+        schema=schema_channel,
+        preprocessing_fn=f"{data_facts.__name__}.{data_facts.preprocessing_fn.__name__}",
+        materialize=False,
+        disable_statistics=True,
+        custom_config={"source_sha256": source_fingerprint([pathlib.Path(data_facts.__file__)])},
+    )
+
+
+def _trainer(
+    config: PipelineConfig, examples_channel: Channel, transform_graph_channel: Channel
+) -> tfx_components.Trainer:
     """The Trainer. What it depends on beside the Examples is spelled out in `custom_config` for the cache to see."""
     experiment = config.experiment
     checkpoint = experiment.task.init_checkpoint
@@ -148,6 +179,7 @@ def _trainer(config: PipelineConfig, examples_channel: Channel) -> tfx_component
     return tfx_components.Trainer(
         run_fn=f"{trainer_adapter.__name__}.{trainer_adapter.run_fn.__name__}",
         examples=examples_channel,
+        transform_graph=transform_graph_channel,
         train_args=trainer_pb2.TrainArgs(splits=[TRAIN_SPLIT]),
         eval_args=trainer_pb2.EvalArgs(splits=[EVAL_SPLIT]),
         custom_config={

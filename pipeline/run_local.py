@@ -23,7 +23,8 @@ if not __package__:
     # Started as a script: Python then looks for modules in this folder instead of beside the packages.
     sys.path[0] = str(PROJECT_DIR)
 
-from components.coco_example_gen.options import IngestOptions  # noqa: E402
+from components.coco_example_gen.layouts import LAYOUT_NAMES  # noqa: E402
+from components.coco_example_gen.options import AUTO_LAYOUT, IngestOptions  # noqa: E402
 from components.panoptic_evaluator.analysis_config import AnalysisConfig  # noqa: E402
 from components.panoptic_evaluator.gate_rules import NOT_WORSE, POINT  # noqa: E402
 from pipeline import console, generated_data, runs_page, summary  # noqa: E402
@@ -33,6 +34,7 @@ from pipeline.failure_reason import failure_reason  # noqa: E402
 from pipeline.run_record import NodeFailedError  # noqa: E402
 
 GENERATED_EXPERIMENT, COCO_EXPERIMENT = "generated_scenes", "coco_small"
+_DRIFT_HELP = "what to do when the classes are distributed otherwise than they were (default: %(default)s)"
 _VERSIONED_PACKAGES = ("tfx", "tensorflow", "keras", "apache-beam")
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
@@ -45,10 +47,10 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     """Reads the command line; unknown flags end the program with status 2."""
     parser = argparse.ArgumentParser(
         prog="run_local.py",
-        description="Turns a COCO-panoptic data set into a served MaskFormer. Without --data it draws its own scenes.",
+        description="Turns a data set into a served MaskFormer. Without --data it draws its own scenes.",
     )
     add = parser.add_argument
-    add("--data", metavar="DIR", help="a data set in COCO's panoptic layout (default: drawn scenes)")
+    add("--data", metavar="DIR", help="COCO, ADE20K, Cityscapes or Mapillary Vistas (default: drawn scenes)")
     root = str(PROJECT_DIR / "runs")
     add("--root", metavar="DIR", default=root, help="where everything that a run leaves goes (default: %(default)s)")
     experiment_help = f"what to train (default: {GENERATED_EXPERIMENT}, or {COCO_EXPERIMENT} with --data)"
@@ -89,10 +91,23 @@ def _add_data_flags(group: argparse._ArgumentGroup) -> None:
     _add_number(group, "--max_kept_aside_share", share, "stop when a larger share of the records is bad, 0..1")
     anomalies_help = "what to do when statistics break the schema (default: %(default)s)"
     group.add_argument("--on_anomalies", choices=(BLOCK, WARN), default=DataConfig.on_anomalies, help=anomalies_help)
+    group.add_argument("--on_drift", choices=(BLOCK, WARN), default=DataConfig.on_drift, help=_DRIFT_HELP)
+    drift_help = "change of a class's share, against the last blessed model's data, that is drift, 0..1"
+    _add_number(group, "--max_class_drift", DataConfig.max_class_drift, drift_help)
+    _add_layout_flags(group)
     scenes = generated_data.GeneratedDataConfig
     _add_number(group, "--generated_train_images", scenes.num_train, "scenes to learn from")
     _add_number(group, "--generated_eval_images", scenes.num_val, "scenes held out")
     _add_number(group, "--generated_seed", scenes.seed, "another seed draws other scenes")
+
+
+def _add_layout_flags(group: argparse._ArgumentGroup) -> None:
+    layouts = (AUTO_LAYOUT, *LAYOUT_NAMES)
+    add = group.add_argument
+    add("--layout", choices=layouts, default=AUTO_LAYOUT, help="how DIR is laid out (default: %(default)s looks)")
+    add("--span_pattern", metavar="P", default="", help="read the newest span below DIR, such as span-{SPAN}")
+    _add_number(group, "--eval_share", 0.0, "evaluate on this share of the train photos, by a hash of their ids")
+    _add_number(group, "--num_shards", 0, "record files per split; 0 makes one per 256 photos")
 
 
 def _add_number(group: argparse._ArgumentGroup, flag: str, default: int | float, meaning: str) -> None:
@@ -120,8 +135,14 @@ def config_from_args(args: argparse.Namespace) -> PipelineConfig:
                 max_eval_images=args.max_eval_images,
                 evaluate_on_train=args.evaluate_on_train,
                 max_kept_aside_share=args.max_kept_aside_share,
+                num_shards=args.num_shards,
+                layout=args.layout,
+                eval_share=args.eval_share,
+                span_pattern=args.span_pattern,
             ),
             on_anomalies=args.on_anomalies,
+            on_drift=args.on_drift,
+            max_class_drift=args.max_class_drift,
         ),
         experiment_name=experiment,
         experiment=experiment_config.override(experiments.get(experiment), args.params_override),

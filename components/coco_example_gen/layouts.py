@@ -139,7 +139,7 @@ def find_sources(
     Raises:
         UnknownLayoutError: if something is missing, naming each file or folder and where it was expected.
     """
-    attempts: list[tuple[str, dict[str, str], float]] = []
+    attempts: list[tuple[str, dict[str, str], int]] = []
     for template in _LAYOUTS:
         if layout not in (_AUTO, template.layout):
             continue
@@ -148,8 +148,8 @@ def find_sources(
         missing = [source.missing(exists) for source in sources.values()]
         if not any(missing):
             return sources
-        num_expected = sum(len(source.expected()) for source in sources.values())
-        attempts.append((template.layout, _merged(missing), sum(map(len, missing)) / num_expected))
+        num_found = sum(len(source.expected()) for source in sources.values()) - sum(map(len, missing))
+        attempts.append((template.layout, _merged(missing), num_found))
     raise UnknownLayoutError(_explanation(data_dir, layout, attempts))
 
 
@@ -157,13 +157,12 @@ def _merged(mappings: Iterable[Mapping[str, str]]) -> dict[str, str]:
     return {key: value for mapping in mappings for key, value in mapping.items()}
 
 
-def _explanation(data_dir: str, layout: str, attempts: Sequence[tuple[str, Mapping[str, str], float]]) -> str:
-    # A folder that is nearly of some layout is told what that one lacks, not what all the others would have been; the
-    # first layout, whose folders others share, is always named.
-    best = min(share for _, _, share in attempts)
+def _explanation(data_dir: str, layout: str, attempts: Sequence[tuple[str, Mapping[str, str], int]]) -> str:
+    # A folder that is nearly of some layout is told what that one lacks, not what all the others would have been.
+    best = max(num_found for _, _, num_found in attempts)
     lines = [f"The data folder {data_dir} must have a layout that can be read (`layout`: {layout}). Not found:"]
-    for index, (name, missing, share) in enumerate(attempts):
-        if share == best or (index == 0 and share < 1):
+    for name, missing, num_found in attempts:
+        if num_found == best:
             lines.append(f" as {name}:")
             lines += [f"  {path}  ({meaning})" for path, meaning in missing.items()]
     return "\n".join(lines)

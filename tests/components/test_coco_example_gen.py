@@ -167,14 +167,10 @@ def test_a_wrong_data_folder_is_answered_before_anything_is_read(tmp_path):
         _fingerprint(tmp_path)
 
 
-def test_the_schema_describes_exactly_the_scalars():
+def test_the_schema_describes_what_statistics_and_transform_read():
     schema = text_format.Parse(SCHEMA_FILE.read_text(), schema_pb2.Schema())
-    assert sorted(feature.name for feature in schema.feature) == sorted(_scalars())
-
-
-def _scalars():
-    names = (*examples.INTEGER_STATISTICS, *examples.FLOAT_STATISTICS)
-    return ["image/height", "image/width", *(f"{examples.STATISTICS_PREFIX}{name}" for name in names)]
+    only_transformed = ["image/channel_square_sum", "image/channel_sum", "image/segment/area", "image/segment/iscrowd"]
+    assert sorted(feature.name for feature in schema.feature) == sorted([*examples.STATISTICS_KEYS, *only_transformed])
 
 
 def _validation_nodes(example_gen):
@@ -182,7 +178,8 @@ def _validation_nodes(example_gen):
     import tensorflow_data_validation as tfdv
 
     statistics = tfx_components.StatisticsGen(
-        examples=example_gen.outputs["examples"], stats_options=tfdv.StatsOptions(feature_allowlist=_scalars())
+        examples=example_gen.outputs["examples"],
+        stats_options=tfdv.StatsOptions(feature_allowlist=list(examples.STATISTICS_KEYS)),
     )
     schema = CuratedSchemaGen(schema_file=str(SCHEMA_FILE))
     validator = tfx_components.ExampleValidator(
@@ -222,7 +219,7 @@ def test_a_second_run_is_answered_from_the_cache_until_one_byte_of_a_photo_chang
     content = (statistics / "Split-train" / "FeatureStats.pb").read_bytes()
     [stats] = statistics_pb2.DatasetFeatureStatisticsList.FromString(content).datasets
     assert stats.num_examples == NUM_TRAIN
-    assert sorted(feature.path.step[0] for feature in stats.features) == sorted(_scalars())
+    assert sorted(feature.path.step[0] for feature in stats.features) == sorted(examples.STATISTICS_KEYS)
 
     assert _run_pipeline(root, data_dir) == ["COMPLETE", "CACHED"]
     photo = next((data_dir / "train2017").iterdir())
