@@ -3,20 +3,31 @@
 TFX fingerprints an ExampleGen's input by the sizes and whole-second times of the files that match a pattern: a photo
 that changed behind an unchanged json goes unnoticed, and a copied data set looks new. A manifest is a function of the
 content alone.
+
+The driver makes one whenever it runs. Where no driver of ours runs, as on Vertex, a manifest that was written beside
+the data stands in for it: TFX's own fingerprint sees that file change, and its digest can be a parameter.
+
+    python -m components.coco_example_gen.manifest write DIR     # DIR/manifest.json; prints the digest
+    python -m components.coco_example_gen.manifest check DIR     # exit status 1, and what differs
 """
 
 from __future__ import annotations
 
+import argparse
 import concurrent.futures
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import tensorflow as tf
 
-from components.coco_example_gen.data_files import walk_files
+from components.coco_example_gen.data_files import sources_of, walk_files
+from components.coco_example_gen.options import AUTO_LAYOUT, IngestOptions
 from components.coco_example_gen.split_source import PACKAGE_PREFIX, SplitSource
+
+MANIFEST_FILE = "manifest.json"
 
 _HASHING_THREADS = 8
 _CHUNK_BYTES = 1 << 22
@@ -48,6 +59,62 @@ def input_digest(data_dir: str, sources: Iterable[SplitSource]) -> str:
     return manifest_digest(build_manifest(data_dir, sources))
 
 
+def write_manifest(path: str, manifest: Mapping[str, str]) -> str:
+    """Writes a manifest as json; it appears whole or not at all. Returns its digest."""
+    unfinished = f"{path}.unfinished"
+    digest = manifest_digest(manifest)
+    with tf.io.gfile.GFile(unfinished, "w") as file:
+        file.write(json.dumps({"digest": digest, "files": dict(manifest)}, indent=1, sort_keys=True))
+    tf.io.gfile.rename(unfinished, path, overwrite=True)
+    return digest
+
+
+def read_manifest(path: str) -> dict[str, str]:
+    """Reads what `write_manifest` wrote.
+
+    Raises:
+        ValueError: if the file is no manifest, or its digest is not that of its files: it was edited or damaged.
+    """
+    with tf.io.gfile.GFile(path, "r") as file:
+        try:
+            document = json.loads(file.read())
+            digest, files = document["digest"], dict(document["files"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"A manifest must be json with `digest` and `files`. Received: {path}") from error
+    if digest != manifest_digest(files):
+        raise ValueError(f"A manifest's digest must be that of its files. Received: {path}")
+    return files
+
+
+def differences(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
+    """What changed between two manifests, a sentence per file."""
+    found = [f"gone: {name}" for name in sorted(old.keys() - new.keys())]
+    found += [f"new: {name}" for name in sorted(new.keys() - old.keys())]
+    return found + [f"changed: {name}" for name in sorted(old.keys() & new.keys()) if old[name] != new[name]]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The program; returns its exit status."""
+    parser = argparse.ArgumentParser(prog="manifest", description=__doc__.split("\n")[0])
+    parser.add_argument("action", choices=("write", "check"))
+    parser.add_argument("data_dir", metavar="DIR")
+    parser.add_argument("--layout", default=AUTO_LAYOUT, help="default: %(default)s")
+    args = parser.parse_args(argv)
+    path = os.path.join(args.data_dir, MANIFEST_FILE)
+    try:
+        sources = sources_of(args.data_dir, IngestOptions(layout=args.layout))
+        manifest = build_manifest(args.data_dir, sources.values())
+        if args.action == "write":
+            print(write_manifest(path, manifest))
+            return 0
+        changes = differences(read_manifest(path), manifest)
+    except (ValueError, FileNotFoundError, tf.errors.NotFoundError) as error:
+        print(f"manifest: {error}", file=sys.stderr)
+        return 2
+    print("\n".join(changes) or f"{len(manifest)} files are as the manifest says.")
+    return int(bool(changes))
+
+
 def _input_files(source: SplitSource) -> Iterator[str]:
     files, folders = source.input_paths()
     # Files of this package are covered by the hash of its code.
@@ -61,3 +128,7 @@ def _sha256(path: str) -> str:
         while chunk := file.read(_CHUNK_BYTES):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

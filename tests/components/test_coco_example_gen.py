@@ -21,7 +21,7 @@ from tfx.types import artifact_utils, standard_artifacts
 
 from components import coco_example_gen
 from components.coco_example_gen.component import CocoExampleGen
-from components.coco_example_gen.custom_config import unpack_options
+from components.coco_example_gen.custom_config import data_dir_of, unpack_options
 from components.coco_example_gen.driver import Driver
 from components.coco_example_gen.executor import Executor
 from components.coco_example_gen.kept_aside import TooManyKeptAsideError
@@ -160,6 +160,77 @@ def test_the_fingerprint_follows_the_content_and_not_the_times(data_dir):
     assert _fingerprint(data_dir) == before
     photo.write_bytes(photo.read_bytes() + b"\0")
     assert _fingerprint(data_dir) != before
+
+
+def _properties(data_dir, **options):
+    properties = dict(CocoExampleGen(str(data_dir), **options).exec_properties)
+    return _DriverWithoutMetadata().resolve_exec_properties(properties, None, None)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "older", "newer", "span", "version"),
+    [
+        ("span-{SPAN}", "span-2", "span-10", 10, None),
+        ("span-{SPAN:3}/v{VERSION}", "span-007/v4", "span-007/v11", 7, 11),
+        ("{YYYY}-{MM}-{DD}", "2026-02-28", "2026-03-01", 20513, None),
+    ],
+)
+def test_the_newest_span_is_read_and_a_change_of_it_is_seen(
+    pristine_dir, tmp_path, pattern, older, newer, span, version
+):
+    for folder in (older, newer):
+        shutil.copytree(pristine_dir, tmp_path / "all" / folder)
+    resolved = _properties(tmp_path / "all", span_pattern=pattern)
+    assert data_dir_of(resolved) == str(tmp_path / "all" / newer)
+    assert (resolved["span"], resolved["version"]) == (span, version)
+    photo = next((tmp_path / "all" / older / "train2017").iterdir())
+    photo.write_bytes(b"changed")
+    again = _properties(tmp_path / "all", span_pattern=pattern)
+    assert again["input_fingerprint"] == resolved["input_fingerprint"]
+    photo = next((tmp_path / "all" / newer / "train2017").iterdir())
+    photo.write_bytes(b"changed")
+    assert _properties(tmp_path / "all", span_pattern=pattern)["input_fingerprint"] != resolved["input_fingerprint"]
+
+
+def test_the_photos_of_the_chosen_span_are_those_that_are_read(pristine_dir, tmp_path):
+    for number in (1, 2):
+        shutil.copytree(pristine_dir, tmp_path / "all" / f"span-{number}")
+    path = tmp_path / "all" / "span-2" / "annotations" / "panoptic_train2017.json"
+    document = json.loads(path.read_text())
+    document["images"] = document["images"][:3]
+    names = sorted(image["file_name"] for image in document["images"])
+    ids = {image["id"] for image in document["images"]}
+    document["annotations"] = [entry for entry in document["annotations"] if entry["image_id"] in ids]
+    path.write_text(json.dumps(document))
+    artifact = standard_artifacts.Examples()
+    artifact.uri = str(tmp_path / "examples")
+    context = Executor.Context(beam_pipeline_args=BEAM_ARGS, tmp_dir=str(tmp_path / "tmp"), unique_id="1")
+    properties = _properties(tmp_path / "all", span_pattern="span-{SPAN}")
+    Executor(context).Do({}, {"examples": [artifact]}, properties)
+    assert _file_names(artifact, "train") == names
+
+
+def test_a_hash_of_the_id_splits_the_train_photos_and_keeps_each_on_its_side(data_dir, tmp_path):
+    artifact = _execute(data_dir, tmp_path / "a", eval_share=0.4, max_kept_aside_share=0.0)
+    train, evaluated = (_file_names(artifact, split) for split in ("train", "eval"))
+    assert train and evaluated and sorted(train + evaluated) == _photos(data_dir, "train2017")
+    # Another photo gone, and every photo that is left stays where it was.
+    path = data_dir / "annotations" / "panoptic_train2017.json"
+    document = json.loads(path.read_text())
+    gone = document["images"].pop(0)
+    document["annotations"] = [entry for entry in document["annotations"] if entry["image_id"] != gone["id"]]
+    path.write_text(json.dumps(document))
+    options = IngestOptions(eval_share=0.4)
+    for image in document["images"]:
+        split = "eval" if image["file_name"] in evaluated else "train"
+        assert options.takes(split, str(image["id"]))
+
+
+def test_the_share_of_a_hash_split_is_about_what_was_asked_for():
+    options = IngestOptions(eval_share=0.2)
+    taken = sum(options.takes("eval", str(number)) for number in range(10_000))
+    assert 1900 < taken < 2100
+    assert all(options.takes("eval", str(n)) != options.takes("train", str(n)) for n in range(100))
 
 
 def test_a_wrong_data_folder_is_answered_before_anything_is_read(tmp_path):

@@ -15,6 +15,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from components.coco_example_gen import manifest
 from components.coco_example_gen.conversion_step import ConvertShards, convert_shard, read_report
 from components.coco_example_gen.kept_aside import BadRecordError, KeptAside, TooManyKeptAsideError, check_share
 from components.coco_example_gen.layouts import find_sources
@@ -348,10 +349,10 @@ def test_a_shard_appears_whole_or_not_at_all_and_a_retry_writes_it_again(tmp_pat
 
 def test_the_manifest_knows_every_file_by_its_content(data_dir):
     split = _Split(data_dir)
-    manifest = build_manifest(str(data_dir), [split.source])
-    assert len(manifest) == 2 + 2 * NUM_SCENES  # Panoptic and captions json; photos and PNGs.
+    hashes = build_manifest(str(data_dir), [split.source])
+    assert len(hashes) == 2 + 2 * NUM_SCENES  # Panoptic and captions json; photos and PNGs.
     name = os.path.relpath(split.photo, data_dir)
-    assert manifest[name] == hashlib.sha256(split.photo.read_bytes()).hexdigest()
+    assert hashes[name] == hashlib.sha256(split.photo.read_bytes()).hexdigest()
 
 
 def test_the_digest_is_a_function_of_the_content_alone(data_dir, tmp_path):
@@ -374,6 +375,25 @@ def test_the_digest_is_a_function_of_the_content_alone(data_dir, tmp_path):
     assert digest(data_dir) != before
 
 
+def test_a_manifest_is_written_whole_and_says_what_has_changed(data_dir, capsys):
+    assert manifest.main(["write", str(data_dir)]) == 0
+    digest = capsys.readouterr().out.strip()
+    files = manifest.read_manifest(str(data_dir / manifest.MANIFEST_FILE))
+    assert manifest.manifest_digest(files) == digest
+    assert manifest.main(["check", str(data_dir)]) == 0
+    split = _Split(data_dir)
+    split.photo.write_bytes(b"changed")
+    split.png.unlink()
+    capsys.readouterr()
+    assert manifest.main(["check", str(data_dir)]) == 1
+    png, photo = (os.path.relpath(path, data_dir) for path in (split.png, split.photo))
+    assert capsys.readouterr().out.splitlines() == [f"gone: {png}", f"changed: {photo}"]
+    path = data_dir / manifest.MANIFEST_FILE
+    path.write_text(path.read_text().replace(digest, "0" * 64))
+    with pytest.raises(ValueError, match="digest must be that of its files"):
+        manifest.read_manifest(str(path))
+
+
 def test_options_say_which_folder_and_how_many_photos_a_split_takes():
     options = IngestOptions(max_train_images=8, max_eval_images=5)
     assert [options.folder(split) for split in ("train", "eval")] == ["train", "val"]
@@ -385,10 +405,13 @@ def test_options_say_which_folder_and_how_many_photos_a_split_takes():
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("max_train_images", -1), ("max_eval_images", -1), ("num_shards", -1), ("max_kept_aside_share", 1.5)],
+    [
+        *(("max_train_images", -1), ("max_eval_images", -1), ("num_shards", -1), ("max_kept_aside_share", 1.5)),
+        *(("eval_share", -0.1), ("layout", "voc")),
+    ],
 )
 def test_options_that_break_their_rule_are_refused(name, value):
-    with pytest.raises(ValueError, match=f"`{name}` must .* Received: {value}"):
+    with pytest.raises(ValueError, match=f"`{name}` must .* Received: {value!r}"):
         IngestOptions(**{name: value})
 
 
