@@ -105,6 +105,18 @@ def test_a_photo_that_is_gone_is_kept_aside_and_counted(first):
     assert json.loads(line)["reason"] == "missing_photo"
 
 
+def test_the_pushed_model_carries_the_facts_of_its_data(root, first):
+    facts = json.loads((pathlib.Path(first[1]["pushed_model"]) / "assets.extra" / "data_facts.json").read_text())
+    document = json.loads((root / "data" / "generated" / "annotations" / "panoptic_train2017.json").read_text())
+    gone = min(image["file_name"] for image in document["images"])
+    entries = [entry for entry in document["annotations"] if not entry["file_name"].startswith(gone.split(".")[0])]
+    segments = [segment for entry in entries for segment in entry["segments_info"]]
+    assert facts["num_photos"] == len(entries) == NUM_TRAIN - 1
+    for found, category in zip(facts["classes"], document["categories"], strict=True):
+        areas = [segment["area"] for segment in segments if segment["category_id"] == category["id"]]
+        assert (found["name"], found["segments"], found["pixels"]) == (category["name"], len(areas), sum(areas))
+
+
 def test_the_pushed_model_answers_with_a_map_of_the_photo_s_size(root, first):
     import tensorflow as tf
 
@@ -121,7 +133,7 @@ def test_a_second_run_neither_ingests_nor_trains_nor_predicts_nor_pushes(root, f
     status, summary = second
     assert status == 0
     # The first run's model is the baseline now; that it is the candidate itself is all there is to find out.
-    assert nodes_that_ran(summary) == ["BaselinePredictor", "PanopticEvaluator", "Pusher"]
+    assert nodes_that_ran(summary) == ["DriftGate", "BaselinePredictor", "PanopticEvaluator", "Pusher"]
     assert (summary["blessed"], summary["pushed_now"]) == (True, False)
     assert summary["pushed_model"] == first[1]["pushed_model"]
     assert len(versions(root)) == 1

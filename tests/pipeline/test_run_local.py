@@ -64,6 +64,12 @@ def test_flags_reach_the_config(tmp_path):
         "--max_eval_images": "4",
         "--max_kept_aside_share": "0.25",
         "--on_anomalies": "warn",
+        "--on_drift": "block",
+        "--max_class_drift": "0.3",
+        "--layout": "cityscapes",
+        "--eval_share": "0.2",
+        "--num_shards": "5",
+        "--span_pattern": "span-{SPAN}",
     }
     argv = [word for pair in flags.items() for word in pair]
     config = run_local.config_from_args(run_local.parse_args(argv))
@@ -72,6 +78,10 @@ def test_flags_reach_the_config(tmp_path):
     assert (config.gate.pq_floor, config.gate.allowed_pq_drop) == (0.5, 0.01)
     assert (config.data.options.max_train_images, config.data.options.max_eval_images) == (8, 4)
     assert (config.data.options.max_kept_aside_share, config.data.on_anomalies) == (0.25, "warn")
+    assert (config.data.on_drift, config.data.max_class_drift) == ("block", 0.3)
+    options = config.data.options
+    assert (options.layout, options.eval_share, options.num_shards) == ("cityscapes", 0.2, 5)
+    assert options.span_pattern == "span-{SPAN}"
     config = run_local.config_from_args(run_local.parse_args(["--evaluate_on_train"]))
     assert config.data.options.evaluate_on_train
 

@@ -1,0 +1,54 @@
+"""The same scenes as four data sets, each through the whole pipeline to a PQ: they agree to the digit."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from pipeline import run_local
+from tests.components import layout_samples
+
+# Small, but it learns enough of sky and grass for a PQ above 0; thresholds are low, because it is not sure of itself.
+OVERRIDES = (
+    "task.model.num_queries=8,task.model.num_decoder_layers=1,task.model.which_pixel_decoder=fpn,"
+    "task.model.hidden_dim=32,task.model.pixel_decoder_dim=32,task.model.mask_dim=32,"
+    "task.train_data.global_batch_size=4,trainer.train_steps=40,trainer.steps_per_loop=40,"
+    "trainer.optimizer.drop_steps=[],runtime.deterministic=true,"
+    "task.inference.object_mask_threshold=0.1,task.inference.overlap_threshold=0.2"
+)
+NUMBERS = ("pq", "sq", "rq", "pq_things", "pq_stuff", "images")
+
+
+@pytest.fixture(scope="module")
+def samples():
+    return layout_samples.draw_samples(8, 4, size_px=64)
+
+
+@pytest.fixture(scope="module")
+def results(samples, tmp_path_factory):
+    """Exit status and summary by layout."""
+    found = {}
+    for layout, write in layout_samples.PANOPTIC_WRITERS.items():
+        folder = tmp_path_factory.mktemp(layout)
+        write(folder / "data", samples)
+        flags = ["--data", str(folder / "data"), "--root", str(folder / "root"), "--experiment", "generated_scenes"]
+        status = run_local.main([*flags, "--layout", layout, "--params_override", OVERRIDES])
+        found[layout] = status, json.loads((folder / "root" / "summary.json").read_text())
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+def test_all_four_layouts_reach_the_same_pq_on_the_same_scenes(results):
+    numbers = {layout: [summary[name] for name in NUMBERS] for layout, (_, summary) in results.items()}
+    assert {status for status, _ in results.values()} == {0}
+    first, *others = numbers.values()
+    assert first[0] > 0 and first[-1] == 4
+    for other in others:
+        assert other == pytest.approx(first, abs=1e-6), numbers
+
+
+@pytest.mark.slow
+def test_nothing_of_any_layout_was_kept_aside(results):
+    assert all(summary["kept_aside"] == {} for _, summary in results.values())
