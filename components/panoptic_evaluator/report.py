@@ -82,9 +82,12 @@ def render_report(report: Report) -> str:
     )
     environment.filters["score"] = format_score
     environment.filters["change"] = format_change
+    shown, folded = report_tables.split_reasons(report.verdict.reasons)
     script = (_FOLDER / _SCRIPT).read_text(encoding="utf-8")
     return environment.get_template(_TEMPLATE).render(
         report=report,
+        reasons=shown,
+        more_reasons=folded,
         headline=report_tables.headline_rows(report.analysis, report.candidate.quality),
         more_scores=report_tables.score_rows(report.analysis),
         slices=report_tables.slice_rows(report.analysis),

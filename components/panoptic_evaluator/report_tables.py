@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,12 @@ import numpy as np
 from components.panoptic_evaluator.analysis import Analysis
 from components.panoptic_evaluator.bootstrap import Interval
 from components.panoptic_evaluator.gallery import css_color
+from components.panoptic_evaluator.gate import Reason
 from components.panoptic_evaluator.metrics import Evaluation, per_class_rows
 from maskformer_model.panoptic_quality import PanopticQuality
 
 MAX_CONFUSIONS = 25
+MAX_REASONS = 4
 _LABELS = {
     "pq_small": "PQ of small segments (below 32 × 32 px)",
     "pq_medium": "PQ of medium segments (below 96 × 96 px)",
@@ -38,6 +41,17 @@ _STATISTICS = {
     "aspect_ratio": "Width / height",
     "brightness": "Brightness (0 to 1)",
 }
+
+
+def split_reasons(reasons: Sequence[Reason]) -> tuple[list[Reason], list[Reason]]:
+    """Those that are shown at once (what failed, then the first ones) and those that can wait: a rule may be about
+    every class.
+    """
+    failed = [reason for reason in reasons if reason.passed is False]
+    others = [reason for reason in reasons if reason.passed is not False]
+    # A fold for a single line would hide it and save nothing.
+    count = MAX_REASONS if len(others) > MAX_REASONS + 1 else len(others)
+    return failed + others[:count], others[count:]
 
 
 def headline_rows(analysis: Analysis, quality: PanopticQuality) -> list[dict[str, Any]]:

@@ -16,10 +16,10 @@ from PIL import Image
 from components.panoptic_evaluator import gallery
 from components.panoptic_evaluator.analysis import analyze
 from components.panoptic_evaluator.analysis_config import AnalysisConfig
-from components.panoptic_evaluator.gate import GateConfig, NoBaseline, Outcome, judge
+from components.panoptic_evaluator.gate import GateConfig, NoBaseline, Outcome, Reason, judge
 from components.panoptic_evaluator.metrics import evaluation_from_files
 from components.panoptic_evaluator.report import Gallery, Report, format_change, format_score, render_report
-from components.panoptic_evaluator.report_tables import class_rows, confusion_rows
+from components.panoptic_evaluator.report_tables import class_rows, confusion_rows, split_reasons
 from components.panoptic_evaluator.training_curves import training_charts
 from maskformer_model import panoptic_png
 from tests.components.image_lines import CATEGORIES, image_line, sums_text
@@ -261,3 +261,12 @@ def test_random_images_are_the_same_ones_again_and_the_most_changed_come_first()
     ).images
     [(image, change), *rest] = gallery.choose_most_changed(images, former, 3)
     assert (image.source_id, change, rest) == ("100", -0.5, [])
+
+
+def test_what_failed_is_shown_first_and_many_rules_that_held_are_folded():
+    held = [Reason(rule=str(number), passed=True, words=f"rule {number} held") for number in range(7)]
+    failed = Reason(rule="f", passed=False, words="rule f failed")
+    shown, folded = split_reasons([*held, failed])
+    assert [reason.rule for reason in shown] == ["f", "0", "1", "2", "3"]
+    assert [reason.rule for reason in folded] == ["4", "5", "6"]
+    assert split_reasons(held[:5]) == (held[:5], [])

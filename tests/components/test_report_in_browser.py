@@ -108,7 +108,7 @@ def test_text_stands_out_from_its_ground_in_both_schemes(browser, page):
       const linear = v => v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4;
       const light = rgb => rgb.map(linear).reduce((sum, v, i) => sum + v * [.2126, .7152, .0722][i], 0);
       const style = selector => getComputedStyle(document.querySelector(selector));
-      const pairs = [['.lead', 'body'], ['.badge', '.badge'], ['.reasons li', '.result'], ['.range', '.result']];
+      const pairs = [['.lead', 'body'], ['.badge', '.badge'], ['.reasons > li', '.result'], ['.range', '.result']];
       return pairs.map(([text, ground]) => {
         const [a, b] = [light(parse(style(text).color)), light(parse(style(ground).backgroundColor))];
         return (Math.max(a, b) + .05) / (Math.min(a, b) + .05);
