@@ -1,10 +1,11 @@
 """Label PNGs of ADE20K, Cityscapes and Mapillary Vistas: what their numbers mean, and the segments they draw.
 
-| code       | a pixel's number                                     | segments                                       |
-|------------|------------------------------------------------------|------------------------------------------------|
-| ade20k     | 0 void, n = the n-th category                        | one per category: all count as stuff           |
-| cityscapes | label id, or 1000 * label id + instance              | one per thing; things not told apart: a crowd  |
-| vistas     | 256 * label + instance                               | one per instance where the label has instances |
+| code          | a pixel's number                        | segments                                       |
+|---------------|-----------------------------------------|------------------------------------------------|
+| ade20k        | 0 void, n = the n-th category           | one per category: all count as stuff           |
+| cityscapes    | label id, or 1000 * label id + instance | one per thing; things not told apart: a crowd  |
+| vistas        | 256 * label + instance                  | one per instance where the label has instances |
+| vistas_labels | label                                   | one per label; of things: a crowd              |
 
 Labels that the data set does not evaluate become void. The ids of the categories are those of the same data set's
 panoptic json, and for Cityscapes those of the segments too, so both forms of a data set make equal Examples.
@@ -128,7 +129,7 @@ def _meaning(number: int, code: str, categories: CategoryTable, content: bytes) 
         place, instance = (number, 0) if number < 1000 else divmod(number, 1000)
         found = next((label for label in labels if label["id"] == place), None)
     else:
-        place, instance = divmod(number, 256)
+        place, instance = divmod(number, 256) if code == "vistas" else (number, 0)
         found = labels[place] if place < len(labels) else None
     if found is None:
         raise BadRecordError("unknown_label", f"the data set has no label for the number {number}")
@@ -137,7 +138,8 @@ def _meaning(number: int, code: str, categories: CategoryTable, content: bytes) 
     category_id = _category_id(place, found, code)
     if code == "cityscapes":
         return _Label(category_id, number, iscrowd=bool(found["instances"]) and number < 1000)
-    return _Label(category_id, 256 * (place + 1) + (instance if found["instances"] else 0))
+    iscrowd = bool(found["instances"]) and code == "vistas_labels"
+    return _Label(category_id, 256 * (place + 1) + (instance if found["instances"] else 0), iscrowd)
 
 
 def _ade20k_meaning(number: int, categories: CategoryTable) -> _Label:

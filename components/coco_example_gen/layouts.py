@@ -51,14 +51,27 @@ def _vistas_panoptic(layout: str, folder: str, year: int) -> SplitSource:
     )
 
 
-def _vistas_labels(layout: str, folder: str, config_file: str) -> SplitSource:
+def _vistas_labels(layout: str, folder: str, config_file: str, kind: str = "instances") -> SplitSource:
     return SplitSource(
         layout=layout,
         truth=LABELS,
         photo_dirs=("{split}/images",),
-        label_dir=f"{{split}}/{folder}instances",
-        label_code="vistas",
+        label_dir=f"{{split}}/{folder}{kind}",
+        label_code="vistas" if kind == "instances" else "vistas_labels",
         category_file=config_file,
+    )
+
+
+def _cityscapes_labels(layout: str, kind: str) -> SplitSource:
+    return SplitSource(
+        layout=layout,
+        truth=LABELS,
+        photo_dirs=("leftImg8bit/{split}",),
+        photo_suffix="_leftImg8bit.png",
+        label_dir="gtFine/{split}",
+        label_suffix=f"_gtFine_{kind}.png",
+        label_code="cityscapes",
+        category_file="package:cityscapes_labels.json",
     )
 
 
@@ -85,16 +98,7 @@ _LAYOUTS: tuple[SplitSource, ...] = (
     _vistas_panoptic("vistas_v2.0_panoptic", "v2.0/", 2020),
     _vistas_panoptic("vistas_v1.2_panoptic", "", 2018),
     _vistas_panoptic("vistas_v1.2_panoptic", "v1.2/", 2018),  # As packed with 2.0.
-    SplitSource(
-        layout="cityscapes",
-        truth=LABELS,
-        photo_dirs=("leftImg8bit/{split}",),
-        photo_suffix="_leftImg8bit.png",
-        label_dir="gtFine/{split}",
-        label_suffix="_gtFine_instanceIds.png",
-        label_code="cityscapes",
-        category_file="package:cityscapes_labels.json",
-    ),
+    _cityscapes_labels("cityscapes", "instanceIds"),
     SplitSource(
         layout="ade20k",
         truth=LABELS,
@@ -106,6 +110,10 @@ _LAYOUTS: tuple[SplitSource, ...] = (
     _vistas_labels("vistas_v2.0", "v2.0/", "config_v2.0.json"),
     _vistas_labels("vistas_v1.2", "", "config.json"),
     _vistas_labels("vistas_v1.2", "v1.2/", "config_v1.2.json"),
+    _cityscapes_labels("cityscapes_labels", "labelIds"),
+    _vistas_labels("vistas_v2.0_labels", "v2.0/", "config_v2.0.json", "labels"),
+    _vistas_labels("vistas_v1.2_labels", "", "config.json", "labels"),
+    _vistas_labels("vistas_v1.2_labels", "v1.2/", "config_v1.2.json", "labels"),
     SplitSource(
         layout="coco_instances",
         truth=INSTANCES,

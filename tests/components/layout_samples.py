@@ -119,6 +119,10 @@ def write_cityscapes_labels(root: pathlib.Path, samples: dict[str, list[Sample]]
         _write_photos(root / "leftImg8bit" / split, photos)
         labels = {f"bonn/{stem.format(s.number)}_gtFine_instanceIds.png": _png(cityscapes_ids(s)) for s in scenes}
         _write_photos(root / "gtFine" / split, labels)
+        plain = {
+            name.replace("instanceIds", "labelIds"): _png(_cityscapes_labels(s)) for name, s in zip(labels, scenes)
+        }
+        _write_photos(root / "gtFine" / split, plain)
 
 
 def write_vistas_labels(root: pathlib.Path, samples: dict[str, list[Sample]], version: str = "v2.0") -> None:
@@ -136,6 +140,8 @@ def write_vistas_labels(root: pathlib.Path, samples: dict[str, list[Sample]], ve
         base = root / _LONG[split]
         _write_photos(base / "images", {f"{s.number:022d}.jpg": s.jpeg for s in scenes})
         _write_photos(base / folder, {f"{s.number:022d}.png": _png(vistas_ids(s)) for s in scenes})
+        plain = {f"{s.number:022d}.png": _palette_png((vistas_ids(s) // 256).astype(np.uint8)) for s in scenes}
+        _write_photos(base / folder.replace("instances", "labels"), plain)
 
 
 def semantic_map(sample: Sample) -> np.ndarray:
@@ -149,6 +155,11 @@ def semantic_map(sample: Sample) -> np.ndarray:
 def cityscapes_ids(sample: Sample) -> np.ndarray:
     """Cityscapes' instanceIds; void is label 3, out of roi."""
     return _instance_map(sample, lambda name, iscrowd, k: _cityscapes_id(name, iscrowd, k), void=3)
+
+
+def _cityscapes_labels(sample: Sample) -> np.ndarray:
+    ids = cityscapes_ids(sample)
+    return np.where(ids < 1000, ids, ids // 1000).astype(np.uint8)
 
 
 def vistas_ids(sample: Sample) -> np.ndarray:
@@ -178,6 +189,15 @@ _LONG = {"train": "training", "val": "validation"}
 def _png(array: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(array).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def _palette_png(labels: np.ndarray) -> bytes:
+    """As Vistas stores its labels: numbers, with a palette to look at."""
+    image = Image.fromarray(labels)
+    image.putpalette([value for entry in CATEGORIES for value in entry["color"]])
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG")
     return buffer.getvalue()
 
 

@@ -108,6 +108,28 @@ def test_vistas_labels_with_instances_are_things(tmp_path, version):
         np.testing.assert_array_equal(ids == 0, sample.segment_map == 0)
 
 
+@pytest.mark.parametrize(
+    ("writer", "layout"),
+    [
+        (layout_samples.write_cityscapes_labels, "cityscapes_labels"),
+        (layout_samples.write_vistas_labels, "vistas_v2.0_labels"),
+        (LABEL_WRITERS["vistas_v1.2"], "vistas_v1.2_labels"),
+    ],
+)
+def test_labels_without_instances_are_regions_and_those_of_things_are_crowds(tmp_path, writer, layout):
+    writer(tmp_path / "data", SAMPLES)
+    with_instances = layout.removesuffix("_labels")
+    found, _, records = read(tmp_path / "data", tmp_path / "work", layout=layout)
+    _, _, instances = read(tmp_path / "data", tmp_path / "work", layout=with_instances)
+    assert found == layout
+    for record, other in zip(records, instances, strict=True):
+        classes = [s.class_index for s in record.segments]
+        assert len(set(classes)) == len(classes)
+        assert set(classes) == {s.class_index for s in other.segments}
+        assert all(s.iscrowd == s.isthing for s in record.segments)
+        assert sum(s.area_px for s in record.segments) == sum(s.area_px for s in other.segments)
+
+
 def test_plain_instances_are_drawn_with_the_smaller_on_top_and_crowds_below(tmp_path):
     # Three objects in a photo of 6 x 8: a crowd as uncompressed run lengths over all, a square of 4 x 4 as a polygon,
     # and in it a square of 2 x 2 as compressed run lengths.
