@@ -119,9 +119,7 @@ def write_cityscapes_labels(root: pathlib.Path, samples: dict[str, list[Sample]]
         _write_photos(root / "leftImg8bit" / split, photos)
         labels = {f"bonn/{stem.format(s.number)}_gtFine_instanceIds.png": _png(cityscapes_ids(s)) for s in scenes}
         _write_photos(root / "gtFine" / split, labels)
-        plain = {
-            name.replace("instanceIds", "labelIds"): _png(_cityscapes_labels(s)) for name, s in zip(labels, scenes)
-        }
+        plain = {f"bonn/{stem.format(s.number)}_gtFine_labelIds.png": _png(_cityscapes_labels(s)) for s in scenes}
         _write_photos(root / "gtFine" / split, plain)
 
 
