@@ -147,24 +147,27 @@ def boundary_map(segment_ids: np.ndarray, boundary_px: int) -> np.ndarray:
         segment_ids: `[height, width]` integers, 0 = void.
         boundary_px: 1 or more.
     """
-    inside_row = _distance_to_change(segment_ids, axis=1) >= boundary_px
-    # What is not inside its row gets a number of its own there, so that no column of equal numbers crosses it.
-    numbers = np.where(inside_row, segment_ids, -1)
-    is_inside = inside_row & (_distance_to_change(numbers, axis=0) >= boundary_px)
-    return np.where(is_inside, panoptic_png.VOID_SEGMENT_ID, segment_ids)
+    is_boundary = np.ones(segment_ids.shape, dtype=bool)
+    reach, (height_px, width_px) = boundary_px, segment_ids.shape
+    if min(height_px, width_px) > 2 * reach:
+        # A window is of one id when none of its rows changes, and its middle column does not. Sums of changes tell.
+        across = _changes_before(segment_ids, axis=1)
+        row_changes = across[:, 2 * reach :] != across[:, : width_px - 2 * reach]
+        rows = np.zeros((height_px + 1, width_px - 2 * reach), np.int32)
+        np.cumsum(row_changes, axis=0, out=rows[1:])
+        down = _changes_before(segment_ids[:, reach : width_px - reach], axis=0)
+        is_boundary[reach : height_px - reach, reach : width_px - reach] = (
+            rows[2 * reach + 1 :] != rows[: height_px - 2 * reach]
+        ) | (down[2 * reach :] != down[: height_px - 2 * reach])
+    return np.where(is_boundary, segment_ids, panoptic_png.VOID_SEGMENT_ID)
 
 
-def _distance_to_change(values: np.ndarray, axis: int) -> np.ndarray:
-    """`[height, width]`: how many more equal pixels there are along an axis, to the side where there are fewer."""
-    values = np.moveaxis(values, axis, -1)
-    positions = np.arange(values.shape[-1])
-    changes = np.ones(values.shape, dtype=bool)
-    changes[..., 1:] = values[..., 1:] != values[..., :-1]
-    first = np.maximum.accumulate(np.where(changes, positions, 0), axis=-1)
-    ends = np.ones(values.shape, dtype=bool)
-    ends[..., :-1] = changes[..., 1:]
-    last = np.minimum.accumulate(np.where(ends, positions, positions[-1:])[..., ::-1], axis=-1)[..., ::-1]
-    return np.moveaxis(np.minimum(positions - first, last - positions), -1, axis)
+def _changes_before(values: np.ndarray, axis: int) -> np.ndarray:
+    """`[height, width]` int32: how often neighbours differ along an axis up to each value."""
+    changes = np.zeros(values.shape, np.int32)
+    lines, target = np.moveaxis(values, axis, 0), np.moveaxis(changes, axis, 0)
+    np.cumsum(lines[1:] != lines[:-1], axis=0, out=target[1:])
+    return changes
 
 
 def _boundary_iou(intersections: np.ndarray, truth_index: np.ndarray, predicted_index: np.ndarray) -> np.ndarray:
