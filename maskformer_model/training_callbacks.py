@@ -71,6 +71,7 @@ class Intervals(keras.callbacks.Callback):
         self._board = TensorBoard(model_dir, categories)
         self._start_step = 0
         self._skipped_before = 0
+        self._means_at_start: list[np.ndarray] = []
         self._weights_before: list[np.ndarray] | None = None
         self._stop_requested = threading.Event()
 
@@ -82,6 +83,8 @@ class Intervals(keras.callbacks.Callback):
         self._start_step = int(value_of(self._trained.optimizer.iterations))
         self._skipped_before = int(value_of(self._trained.optimizer.skipped_steps))
         self.history = [row for row in self._read_history() if row["step"] <= self._start_step]
+        self._keep_if_best(self._start_step)
+        self._means_at_start = [value_of(variable) for variable in self._trained.metrics_variables]
         logging.info("Going on from %s.", path)
         return self._start_step
 
@@ -90,6 +93,11 @@ class Intervals(keras.callbacks.Callback):
         self._earlier_handler = None
         if threading.current_thread() is threading.main_thread():
             self._earlier_handler = signal.signal(signal.SIGTERM, lambda *_: self._stop_requested.set())
+
+    def on_epoch_begin(self, epoch, logs=None):
+        # `fit` has just set all means to zero; those of the unfinished row come back.
+        for variable, value in zip(self._trained.metrics_variables, self._means_at_start, strict=False):
+            variable.assign(value)
 
     def on_train_batch_begin(self, batch, logs=None):
         if self._is_due(self._next_step(batch), self._config.trainer.steps_per_loop):
@@ -103,14 +111,16 @@ class Intervals(keras.callbacks.Callback):
         if self._is_due(step, trainer.steps_per_loop):
             row |= self._means()
         is_validated = self._is_due(step, trainer.validation_interval)
+        if is_validated and self._evaluator is not None:
+            row |= self._evaluate(self._evaluator, step)
+        # Before the checkpoint: rows behind the newest checkpoint are dropped and made again, a lost one is not.
+        if row:
+            self._write_row(step, row)
         stopping = self._stop_requested.is_set()
         is_last = step == trainer.train_steps
         if stopping or is_last or is_validated or self._is_due(step, trainer.checkpoint_interval):
             self._checkpoints.save(step)
-        if is_validated and self._evaluator is not None:
-            row |= self._evaluate(self._evaluator, step)
-        if row:
-            self._write_row(step, row)
+            self._keep_if_best(step)
         if stopping and not is_last:
             raise TrainingInterruptedError(f"Stopped on request at step {step}; a checkpoint is in {self._model_dir}.")
 
@@ -147,9 +157,12 @@ class Intervals(keras.callbacks.Callback):
 
         with averaged_weights(self._trained):
             fields = quality_fields(evaluator.evaluate(keep_first))
-        self._checkpoints.keep_if_best(step, fields["pq"])
         self._board.write_images(step, examples)
         return fields
+
+    def _keep_if_best(self, step: int) -> None:
+        if self.history and self.history[-1]["step"] == step and "pq" in self.history[-1]:
+            self._checkpoints.keep_if_best(step, self.history[-1]["pq"])
 
     def _write_row(self, step: int, row: dict[str, float]) -> None:
         rates = self._rates(step)

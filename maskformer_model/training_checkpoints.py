@@ -58,7 +58,8 @@ def _named_variables(model: Any) -> dict[str, Any]:
             for variable, average in zip(model.trainable_variables, averages, strict=True)
         }
     seen = {id(variable) for variable in named.values()}
-    rest = [variable for variable in [*model.variables, *optimizer.variables] if id(variable) not in seen]
+    everything = [*model.variables, *model.metrics_variables, *optimizer.variables]
+    rest = [variable for variable in everything if id(variable) not in seen]
     return named | {f"{TRAINING}{index:05d}": variable for index, variable in enumerate(rest)}
 
 
