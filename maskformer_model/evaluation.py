@@ -1,6 +1,6 @@
 """Scores a network on record files while it is in memory: PQ as the pipeline's evaluator counts it.
 
-The photos go through the functions that are exported (`export.PanopticServer`), each at its own size, and their
+The photos go through the functions that are exported (`serving_signatures`), each at its own size, and their
 segments are counted by `panoptic_quality`: so a score in training is the score of the model that would be pushed.
 """
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from maskformer_model import examples, export, panoptic_png
+from maskformer_model import examples, panoptic_png
 from maskformer_model.categories import CategoryTable
 from maskformer_model.config import ExperimentConfig
 from maskformer_model.panoptic_quality import (
@@ -21,6 +21,7 @@ from maskformer_model.panoptic_quality import (
     count_image,
     panoptic_quality,
 )
+from maskformer_model.serving_signatures import ServingSignatures
 
 
 class Evaluator:
@@ -41,8 +42,8 @@ class Evaluator:
         self._files = sorted({file for pattern in files for file in tf.io.gfile.glob(pattern)})
         if not any(True for _ in self._records()):
             raise ValueError(f"The evaluation split must hold at least one record. Received: {files}")
-        server = export.PanopticServer(network, categories, config)
-        self._serve = tf.function(server.serve, input_signature=[tf.TensorSpec([None], tf.string)])
+        signatures = ServingSignatures(network, categories, config)
+        self._serve = tf.function(signatures.serving_default, input_signature=[tf.TensorSpec([None], tf.string)])
 
     def _records(self) -> Iterator[bytes]:
         compression = "GZIP" if all(file.endswith(".gz") for file in self._files) else ""
@@ -78,7 +79,7 @@ class Evaluator:
         count = int(answer["num_segments"][0])
         columns = [answer[name][0, :count].numpy().tolist() for name in ("segment_ids", "class_indices")]
         return {
-            "segment_ids": panoptic_png.decode_panoptic_png(answer["panoptic_png"][0].numpy()),
+            "segment_ids": panoptic_png.decode_panoptic_png(answer["panoptic_png_bytes"][0].numpy()),
             "segments": [Segment(*row) for row in zip(*columns, strict=True)],
         }
 

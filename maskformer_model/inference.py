@@ -47,7 +47,32 @@ def resize_logits(
     Raises:
         ValueError: if only one of `padded_size_px` and `valid_size_px` is given.
     """
-    old_size = ops.shape(mask_logits)[-2:]
+    rows, columns = resize_weights(
+        ops.shape(mask_logits)[-2:], size_px, padded_size_px=padded_size_px, valid_size_px=valid_size_px
+    )
+    return ops.matmul(ops.matmul(rows, ops.cast(mask_logits, "float32")), ops.transpose(columns))
+
+
+def resize_weights(
+    old_size: tuple[Any, Any],
+    size_px: tuple[Any, Any],
+    *,
+    padded_size_px: tuple[Any, Any] | None = None,
+    valid_size_px: tuple[Any, Any] | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The two matrices of `resize_logits`: rows `[new height, height]` and columns `[new width, width]`, float32.
+
+    A part of the rows gives a part of the new rows, for photos too large to be resized at once.
+
+    Args:
+        old_size: `(height, width)` of the masks; the other arguments are those of `resize_logits`.
+        size_px: New `(height, width)`.
+        padded_size_px: What the masks cover.
+        valid_size_px: The photo's part of it.
+
+    Raises:
+        ValueError: if only one of `padded_size_px` and `valid_size_px` is given.
+    """
     if padded_size_px is None and valid_size_px is None:
         rows, columns = (bilinear_matrix(old_size[axis], size_px[axis]) for axis in (0, 1))
     elif padded_size_px is not None and valid_size_px is not None:
@@ -60,7 +85,7 @@ def resize_logits(
             "`padded_size_px` and `valid_size_px` are given together or not at all. "
             f"Received: {padded_size_px} and {valid_size_px}"
         )
-    return ops.matmul(ops.matmul(rows, ops.cast(mask_logits, "float32")), ops.transpose(columns))
+    return rows, columns
 
 
 def kept_queries(class_logits: Tensor, object_mask_threshold: float) -> tuple[Tensor, Tensor]:
@@ -76,7 +101,7 @@ def kept_queries(class_logits: Tensor, object_mask_threshold: float) -> tuple[Te
         `order`: `[queries]` int32, kept queries first, both parts in query order.
         `num_kept`: scalar int32, may be 0.
     """
-    keep, _, _ = _proposals(class_logits, object_mask_threshold)
+    keep, _, _ = proposals(class_logits, object_mask_threshold)
     num_queries = ops.shape(keep)[0]
     kept_first = ops.where(keep, 0, num_queries) + ops.arange(num_queries, dtype="int32")
     return ops.cast(ops.argsort(kept_first), "int32"), ops.sum(ops.cast(keep, "int32"))
@@ -115,13 +140,86 @@ def panoptic_inference(
             class_logits[None], mask_logits[None], isthing, object_mask_threshold, overlap_threshold
         )
         return {name: value[0] for name, value in batch.items()}
-    keep, classes, scores = _proposals(class_logits, object_mask_threshold)
-    owner, owned_area, own_area = _owners(keep, scores, mask_logits)
+    keep, classes, scores = proposals(class_logits, object_mask_threshold)
+    owner, owned_area, own_area = assign_pixels(keep, scores, mask_logits)
+    segments = merge_queries(keep, classes, scores, owned_area, own_area, isthing, overlap_threshold)
+    segment_ids = segments.pop("segment_ids")
+    num_images, num_queries = ops.shape(keep)
+    flat_owner = owner + ops.arange(num_images, dtype="int32")[:, None, None] * num_queries
+    return {"segment_map": ops.take(ops.reshape(segment_ids, (-1,)), flat_owner), **segments}
+
+
+def proposals(class_logits: Tensor, object_mask_threshold: float) -> tuple[Tensor, Tensor, Tensor]:
+    """`[..., queries]` each: whether a query is kept (bool), its best class (int32), the probability of it (float32).
+
+    Args:
+        class_logits: `[..., queries, classes + 1]` float, the last one is "no object".
+        object_mask_threshold: In 0..1.
+    """
+    probs = ops.softmax(ops.cast(class_logits, "float32"), axis=-1)
+    classes = ops.cast(ops.argmax(probs, axis=-1), "int32")
+    scores = ops.max(probs, axis=-1)
+    return (classes < probs.shape[-1] - 1) & (scores > object_mask_threshold), classes, scores
+
+
+def assign_pixels(keep: Tensor, scores: Tensor, mask_logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Each pixel's query: the first step of `panoptic_inference`, which knows no pixel's neighbours.
+
+    So it may be given a photo in pieces: the areas of the pieces add up.
+
+    Args:
+        keep: `[batch, queries]` bool.
+        scores: `[batch, queries]` float32, not negative.
+        mask_logits: `[batch, queries, height, width]` float.
+
+    Returns:
+        `owner`: `[batch, height, width]` int32, the query with the largest product of both probabilities.
+        `owned_area`: `[batch, queries]` int32, the pixels that a query owns.
+        `own_area`: `[batch, queries]` int32, the pixels where its mask probability is at least one half.
+    """
+    mask_probs = ops.sigmoid(ops.cast(mask_logits, "float32"))
+    own_area = ops.sum(ops.cast(mask_probs >= 0.5, "int32"), axis=(2, 3))
+    # Negative, and so behind every kept query, where a query is not kept.
+    weighted = ops.where(keep, scores, -1.0)[:, :, None, None] * mask_probs
+    # The bits of a float that is not negative, read as an integer, sort alike; -0.0 and everything negative is below
+    # 0 as an integer too, which keeps a mask probability that underflowed behind. Integers need no care for NaN and
+    # signed zeros, on which `argmax` of floats spends most of its time. The last axis of 1 gives `view` a static size.
+    owner = ops.cast(ops.argmax(ops.view(weighted[..., None], dtype="int32")[..., 0], axis=1), "int32")
+    num_images, num_queries = ops.shape(keep)
+    flat_owner = ops.reshape(owner + ops.arange(num_images, dtype="int32")[:, None, None] * num_queries, (-1,))
+    owned_area = ops.segment_sum(ops.ones_like(flat_owner), flat_owner, num_segments=num_images * num_queries)
+    return owner, ops.reshape(owned_area, (num_images, num_queries)), own_area
+
+
+def merge_queries(
+    keep: Tensor,
+    classes: Tensor,
+    scores: Tensor,
+    owned_area: Tensor,
+    own_area: Tensor,
+    isthing: Tensor,
+    overlap_threshold: float,
+) -> dict[str, Tensor]:
+    """Which queries become which segments: the second step of `panoptic_inference`, after `assign_pixels`.
+
+    Args:
+        keep: `[batch, queries]` bool; like the next two from `proposals`.
+        classes: `[batch, queries]` int32.
+        scores: `[batch, queries]` float32.
+        owned_area: `[batch, queries]` int32 of the whole image; like the next from `assign_pixels`.
+        own_area: `[batch, queries]` int32.
+        isthing: `[classes]` bool.
+        overlap_threshold: In 0..1.
+
+    Returns:
+        `segment_ids`: `[batch, queries]` int32, the segment of a query's pixels, 0 for void; and `segment_classes`,
+        `segment_scores` and `num_segments` as `panoptic_inference` has them.
+    """
     share = ops.cast(owned_area, "float32") / ops.cast(ops.maximum(own_area, 1), "float32")
     valid = keep & (owned_area > 0) & (own_area > 0) & (share >= overlap_threshold)
     segment_ids, is_first = _number_segments(valid, classes, isthing)
     return {
-        "segment_map": ops.take(ops.reshape(segment_ids, (-1,)), owner),
+        "segment_ids": segment_ids,
         "segment_classes": _listed(is_first, segment_ids, classes + 1) - 1,
         "segment_scores": _listed(is_first, segment_ids, scores),
         "num_segments": ops.sum(ops.cast(is_first, "int32"), axis=1),
@@ -173,52 +271,43 @@ def instance_inference(
     if len(class_logits.shape) == 2:
         batch = instance_inference(class_logits[None], mask_logits[None], isthing=isthing, max_instances=max_instances)
         return {name: value[0] for name, value in batch.items()}
+    mask_logits = ops.cast(mask_logits, "float32")
+    queries, classes, scores = instance_pairs(
+        class_logits, _mean_prob_inside(mask_logits), isthing=isthing, max_instances=max_instances
+    )
+    masks = ops.take_along_axis(mask_logits > 0, queries[:, :, None, None], axis=1)
+    return {"masks": masks, "classes": classes, "scores": scores}
+
+
+def instance_pairs(
+    class_logits: Tensor, mean_mask_probs: Tensor, *, isthing: Tensor | None = None, max_instances: int = 100
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The pairs of `instance_inference`, for a caller that makes the masks itself.
+
+    Args:
+        class_logits: `[batch, queries, classes + 1]` float.
+        mean_mask_probs: `[batch, queries]` float32, mean mask probability where the mask logit is positive.
+        isthing: As in `instance_inference`; likewise `max_instances`.
+        max_instances: How many pairs are chosen.
+
+    Returns:
+        `[batch, instances]` each: query int32, class int32 (-1 if left out), score float32 (0 if left out).
+    """
     class_probs = ops.softmax(ops.cast(class_logits, "float32"), axis=-1)[..., :-1]
     num_images, num_queries, num_classes = ops.shape(class_probs)
     pair_probs = ops.reshape(class_probs, (num_images, num_queries * num_classes))
     pair_probs, pairs = ops.top_k(pair_probs, min(max_instances, num_queries * num_classes))
-    queries, classes = pairs // num_classes, ops.cast(pairs % num_classes, "int32")
-    mask_logits = ops.cast(mask_logits, "float32")
-    scores = pair_probs * ops.take_along_axis(_mean_prob_inside(mask_logits), queries, axis=1)
+    queries, classes = ops.cast(pairs // num_classes, "int32"), ops.cast(pairs % num_classes, "int32")
+    scores = pair_probs * ops.take_along_axis(mean_mask_probs, queries, axis=1)
     if isthing is not None:
         is_kept = ops.take(ops.convert_to_tensor(isthing, dtype="bool"), classes)
         classes, scores = ops.where(is_kept, classes, -1), ops.where(is_kept, scores, 0.0)
-    masks = ops.take_along_axis(mask_logits > 0, queries[:, :, None, None], axis=1)
-    return {"masks": masks, "classes": classes, "scores": scores}
+    return queries, classes, scores
 
 
 def _weights_through_padding(old, padded, valid, new):
     """`[new, old]` float32: up to `padded`, cut to `valid`, resize to `new`."""
     return ops.matmul(bilinear_matrix(valid, new), bilinear_matrix(old, padded)[:valid])
-
-
-def _proposals(class_logits, object_mask_threshold):
-    """`[..., queries]` each: kept bool, class int32, probability float32."""
-    probs = ops.softmax(ops.cast(class_logits, "float32"), axis=-1)
-    classes = ops.cast(ops.argmax(probs, axis=-1), "int32")
-    scores = ops.max(probs, axis=-1)
-    return (classes < probs.shape[-1] - 1) & (scores > object_mask_threshold), classes, scores
-
-
-def _owners(keep, scores, mask_logits):
-    """Each pixel's query as an index into all `batch * queries`, and how many pixels each query owns and has.
-
-    Returns:
-        `[batch, height, width]`, `[batch, queries]` and `[batch, queries]`, int32 each.
-    """
-    mask_probs = ops.sigmoid(ops.cast(mask_logits, "float32"))
-    own_area = ops.sum(ops.cast(mask_probs >= 0.5, "int32"), axis=(2, 3))
-    # Negative, and so behind every kept query, where a query is not kept.
-    weighted = ops.where(keep, scores, -1.0)[:, :, None, None] * mask_probs
-    # The bits of a float that is not negative, read as an integer, sort alike; -0.0 and everything negative is below
-    # 0 as an integer too, which keeps a mask probability that underflowed behind. Integers need no care for NaN and
-    # signed zeros, on which `argmax` of floats spends most of its time. The last axis of 1 gives `view` a static size.
-    best = ops.argmax(ops.view(weighted[..., None], dtype="int32")[..., 0], axis=1)
-    num_images, num_queries = ops.shape(keep)
-    owner = ops.cast(best, "int32") + ops.arange(num_images, dtype="int32")[:, None, None] * num_queries
-    flat_owner = ops.reshape(owner, (-1,))
-    owned_area = ops.segment_sum(ops.ones_like(flat_owner), flat_owner, num_segments=num_images * num_queries)
-    return owner, ops.reshape(owned_area, (num_images, num_queries)), own_area
 
 
 def _number_segments(valid, classes, isthing):

@@ -74,6 +74,48 @@ class MaskFormer(keras.Model):
             "mask_features": mask_features,
         }
 
+    def propose(self, image):
+        """Inference in two steps, of which the second, `mask_logits_of`, may be done for chosen queries alone.
+
+        The masks' last convolution and their product with the queries are both linear, so for the few queries that
+        become segments they are one convolution with far fewer outputs. The result is that of `call` but for rounding.
+
+        Returns:
+            `class_logits` `[batch, queries, classes + 1]`, `mask_embeddings` `[batch, queries, mask_dim]`, and
+            `pixels` `[batch, height / 4, width / 4, channels]`: what the masks are made from.
+        """
+        features = self.backbone(image, training=False)
+        hidden, encoded = self.pixel_decoder.hidden_features(features, training=False)
+        sources = {**features, "transformer_encoder": encoded}
+        if self.config.decoder_input == "pixel_embedding":
+            sources["pixel_embedding"] = self.pixel_decoder.mask_features(hidden)
+        class_logits, embeddings = self.predictor.last_queries(sources[self.config.decoder_input])
+        return {
+            "class_logits": class_logits,
+            "mask_embeddings": embeddings,
+            "pixels": sources.get("pixel_embedding", hidden),
+        }
+
+    def mask_logits_of(self, mask_embeddings, pixels):
+        """Masks of chosen queries of one image.
+
+        Args:
+            mask_embeddings: `[chosen, mask_dim]`, rows of the `mask_embeddings` of `propose`.
+            pixels: `[height, width, channels]`, of the same image.
+
+        Returns:
+            `[chosen, height / 4, width / 4]`.
+        """
+        embeddings = ops.transpose(mask_embeddings)
+        if self.config.decoder_input == "pixel_embedding":
+            mask_logits = ops.matmul(pixels, embeddings)
+        else:
+            last = self.pixel_decoder.mask_features
+            kernel = ops.matmul(ops.cast(last.kernel, embeddings.dtype), embeddings)
+            bias = ops.matmul(ops.cast(last.bias, embeddings.dtype)[None], embeddings)[0]
+            mask_logits = ops.conv(pixels[None], kernel, padding="same")[0] + bias
+        return ops.transpose(mask_logits, (2, 0, 1))
+
 
 class TransformerPredictor(keras.layers.Layer):
     """Transformer decoder and the two heads (reference `transformer_predictor.py`)."""
@@ -110,6 +152,18 @@ class TransformerPredictor(keras.layers.Layer):
             layer.build(tokens)
 
     def call(self, feature, mask_features, training=None):
+        layers = self._decode(feature, training)
+        return self._predict(layers if self.deep_supervision else layers[-1:], mask_features)
+
+    def last_queries(self, feature):
+        """Class logits and mask embeddings of the last decoder layer, for inference."""
+        hidden = self._decode(feature, training=False)[-1]
+        class_logits = self.class_head(hidden)
+        for layer in self.mask_head:
+            hidden = layer(hidden)
+        return class_logits, hidden
+
+    def _decode(self, feature, training):
         if self.input_projection is not None:
             feature = self.input_projection(feature)
         shape = ops.shape(feature)
@@ -117,8 +171,7 @@ class TransformerPredictor(keras.layers.Layer):
         position = sine_position_embedding(shape[1], shape[2], self.dim, dtype=memory.dtype)
         if self.encoder is not None:
             memory = self.encoder(memory, position, training=training)
-        layers = self.decoder(memory, position, training=training)
-        return self._predict(layers if self.deep_supervision else layers[-1:], mask_features)
+        return self.decoder(memory, position, training=training)
 
     def _predict(self, decoder_outputs, mask_features):
         class_logits = [self.class_head(queries) for queries in decoder_outputs]

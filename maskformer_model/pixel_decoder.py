@@ -57,6 +57,11 @@ class PixelDecoder(keras.layers.Layer):
         self.mask_features.build(own)
 
     def call(self, features, training=None):
+        hidden, encoded = self.hidden_features(features, training)
+        return self.mask_features(hidden), encoded
+
+    def hidden_features(self, features, training=None):
+        """What `mask_features` reads (`[batch, height/4, width/4, pixel_decoder_dim]`), and the encoder feature."""
         top, encoded = features["res5"], None
         if self.uses_encoder:
             encoded = self._encode(self.input_projection(top), training)
@@ -65,7 +70,7 @@ class PixelDecoder(keras.layers.Layer):
         for level in (3, 2, 1):
             lateral = self.adapters[level - 1](features[f"res{level + 1}"])
             hidden = self.fusions[level - 1](lateral + resize_nearest_like(hidden, lateral))
-        return self.mask_features(hidden), encoded
+        return hidden, encoded
 
     def _encode(self, feature, training):
         shape = ops.shape(feature)

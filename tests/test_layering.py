@@ -26,21 +26,34 @@ WITH_TENSORFLOW = {
     "augmentation",
     "examples",
     "export",
+    "exported_model",
     "input_pipeline",
     "mask_keys",
+    "photo_decoding",
+    "photo_inference",
     "predict",
     "preprocessing",
     "segment_targets",
     "evaluation",
     "tensorboard",
+    "serving_signatures",
     "train",
     "training",
     "training_callbacks",
     "training_checkpoints",
 }
 # Here a function may reach for TensorFlow, the module itself imports without it: XLA around the matcher and the mask
-# loss, sums over replicas, TensorFlow's training step, and its checkpoints.
-WITH_LATE_TENSORFLOW = {"checkpoints", "compilation", "distribution", "replicas", "training_model"}
+# loss, sums over replicas, TensorFlow's training step and its checkpoints, the server's process that holds a model, and
+# LiteRT's settings.
+WITH_LATE_TENSORFLOW = {
+    "checkpoints",
+    "compilation",
+    "distribution",
+    "other_formats",
+    "replicas",
+    "serve",
+    "training_model",
+}
 
 
 def imported_names(source: str, package: str, *, only_at_import: bool = False) -> Iterator[str]:

@@ -16,10 +16,10 @@ import tensorflow as tf
 
 from components.panoptic_evaluator.prediction_files import PredictedSegment
 from maskformer_model.categories import CategoryTable
-from maskformer_model.export import CATEGORIES_FILE, EXTRA_ASSETS_FOLDER, HISTORY_FILE
+from maskformer_model.model_assets import CATEGORIES_FILE, EXTRA_ASSETS_FOLDER, HISTORY_FILE
 
 SIGNATURE = "serving_default"
-_OUTPUTS = ("panoptic_png", "segment_ids", "category_ids", "class_indices", "scores", "areas", "boxes")
+_OUTPUTS = ("panoptic_png_bytes", "segment_ids", "category_ids", "class_indices", "scores", "areas", "boxes")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -76,7 +76,7 @@ def _result_of(row: Mapping[str, np.ndarray]) -> PanopticResult:
         )
         for index in np.flatnonzero(row["segment_ids"])  # 0 is padding.
     )
-    return PanopticResult(panoptic_png=bytes(row["panoptic_png"]), segments=segments)
+    return PanopticResult(panoptic_png=bytes(row["panoptic_png_bytes"]), segments=segments)
 
 
 def training_history(model_dir: str) -> list[dict[str, float]]:

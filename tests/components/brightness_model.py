@@ -45,7 +45,7 @@ class BrightnessModel(tf.Module):
         exists = areas > 0
         batch = tf.shape(image_bytes)[0]
         return {
-            "panoptic_png": png,
+            "panoptic_png_bytes": png,
             "segment_ids": tf.where(exists, [[1, 300]], 0),
             "category_ids": tf.where(exists, [[GROUND_CATEGORY, DISC_CATEGORY]], 0),
             "class_indices": tf.where(exists, [[GROUND, DISC]], -1),

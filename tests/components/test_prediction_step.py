@@ -190,12 +190,12 @@ def test_crowds_and_void_are_neither_missed_nor_held_against_a_prediction(model_
 
 def test_a_model_without_the_signature_or_its_outputs_is_named(tmp_path):
     module = tf.Module()
-    module.twice = tf.function(lambda x: {"panoptic_png": x}, input_signature=[tf.TensorSpec([None], tf.string)])
+    module.twice = tf.function(lambda x: {"panoptic_png_bytes": x}, input_signature=[tf.TensorSpec([None], tf.string)])
     tf.saved_model.save(module, str(tmp_path / "other"), signatures={"other": module.twice})
     with pytest.raises(ValueError, match=r"must have the signature `serving_default`. Received: \['other'\]"):
         ServingModel(str(tmp_path / "other"))
     tf.saved_model.save(module, str(tmp_path / "partial"), signatures={"serving_default": module.twice})
-    with pytest.raises(ValueError, match=r"must give \['segment_ids', .*Received: \['panoptic_png'\]"):
+    with pytest.raises(ValueError, match=r"must give \['segment_ids', .*Received: \['panoptic_png_bytes'\]"):
         ServingModel(str(tmp_path / "partial"))
 
 

@@ -34,6 +34,7 @@ NODES = [
     "PanopticPredictor",
     "BaselinePredictor",
     "PanopticEvaluator",
+    "InfraValidator",
     "Pusher",
 ]
 
@@ -126,7 +127,7 @@ def test_the_pushed_model_answers_with_a_map_of_the_photo_s_size(root, first):
     serve = tf.saved_model.load(first[1]["pushed_model"]).signatures["serving_default"]
     answer = serve(tf.constant([photo.read_bytes()]))
     height, width = tf.io.decode_image(photo.read_bytes()).shape[:2]
-    assert decode_panoptic_png(answer["panoptic_png"].numpy()[0]).shape == (height, width)
+    assert decode_panoptic_png(answer["panoptic_png_bytes"].numpy()[0]).shape == (height, width)
 
 
 def test_a_second_run_neither_ingests_nor_trains_nor_predicts_nor_pushes(root, first, second):

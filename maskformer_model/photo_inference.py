@@ -1,0 +1,181 @@
+"""One photo through a network: resize, pad, propose, upsample what was proposed, merge.
+
+The Python path and every signature of the exported model are these functions, so they cannot differ. What makes it
+quick is that nothing is done at full size for a query that says "no object": masks are made for the kept queries alone,
+and upsampled a band of rows at a time, so that memory does not grow with the photo. What logits mean is left to
+`inference`, decoding to `preprocessing`, the form of the answers to `export`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from maskformer_model import inference
+from maskformer_model.config import InferenceConfig
+from maskformer_model.maskformer import MaskFormer
+from maskformer_model.normalization import normalize
+from maskformer_model.preprocessing import resize_for_inference
+
+Tensor = Any
+
+_BAND_PIXELS = 1 << 17  # 20 masks of a band are 10 MB: they stay in the processor's cache from step to step.
+
+
+@dataclasses.dataclass(frozen=True)
+class Proposals:
+    """What the network says about one photo before anything has the photo's size.
+
+    Attributes:
+        class_logits: `[queries, classes + 1]` float32.
+        mask_embeddings: `[queries, mask_dim]`.
+        pixels: `[height, width, channels]`, see `MaskFormer.propose`.
+        photo_size_px: `[2]` int32, height and width of the photo; likewise the others.
+        padded_size_px: what the network saw.
+        valid_size_px: the part of it that is photo.
+    """
+
+    class_logits: Tensor
+    mask_embeddings: Tensor
+    pixels: Tensor
+    photo_size_px: Tensor
+    padded_size_px: Tensor
+    valid_size_px: Tensor
+
+
+class PhotoInference:
+    """The three tasks for one photo `[height, width, 3]` uint8 RGB, answered at the photo's own size.
+
+    Args:
+        network: Built.
+        config: Sizes that the photo is resized and padded to.
+        isthing: `[classes]` bool.
+    """
+
+    def __init__(self, network: MaskFormer, config: InferenceConfig, isthing: Tensor):
+        self.network = network
+        self.config = config
+        self.isthing = isthing
+
+    def panoptic(self, photo: Tensor, object_mask_threshold: Tensor, overlap_threshold: Tensor) -> dict[str, Tensor]:
+        """`inference.panoptic_inference` of the photo; lists have a row per kept query, at least one."""
+        proposals = self.propose(photo)
+        order, num_kept = inference.kept_queries(proposals.class_logits, object_mask_threshold)
+        kept = order[: tf.maximum(num_kept, 1)]
+        keep, classes, scores = inference.proposals(
+            tf.gather(proposals.class_logits, kept)[None], object_mask_threshold
+        )
+        num_rows = tf.shape(kept)[0]
+
+        def assign(mask_logits, areas, owners):
+            owner, owned, own = inference.assign_pixels(keep, scores, mask_logits[None])
+            return areas + tf.stack([owned[0], own[0]]), owners.write(owners.size(), tf.reshape(owner, [-1]))
+
+        owners = tf.TensorArray(tf.int32, size=0, dynamic_size=True, infer_shape=False, element_shape=[None])
+        areas, owners = self._by_bands(proposals, kept, assign, (tf.zeros([2, num_rows], tf.int32), owners))
+        segments = inference.merge_queries(
+            keep, classes, scores, areas[0][None], areas[1][None], self.isthing, overlap_threshold
+        )
+        answer = {name: value[0] for name, value in segments.items()}
+        segment_map = tf.gather(answer.pop("segment_ids"), owners.concat())
+        return {"segment_map": tf.reshape(segment_map, proposals.photo_size_px), **answer}
+
+    def semantic(self, photo: Tensor) -> Tensor:
+        """`[height, width]` int32 class indices: the best of `inference.semantic_inference` at every pixel."""
+        proposals = self.propose(photo)
+
+        def label(mask_logits, labels):
+            scores = inference.semantic_inference(proposals.class_logits, mask_logits)
+            return (labels.write(labels.size(), tf.reshape(inference.semantic_map(scores), [-1])),)
+
+        labels = tf.TensorArray(tf.int32, size=0, dynamic_size=True, infer_shape=False, element_shape=[None])
+        queries = tf.range(tf.shape(proposals.class_logits)[0])
+        (labels,) = self._by_bands(proposals, queries, label, (labels,))
+        return tf.reshape(labels.concat(), proposals.photo_size_px)
+
+    def instances(self, photo: Tensor, describe_mask: Callable[[Tensor], dict[str, Tensor]], signature, max_instances):
+        """The pairs of `inference.instance_inference`, and a description of each pair's mask.
+
+        Args:
+            photo: See the class.
+            describe_mask: `[height, width]` bool -> what is kept of a mask.
+            signature: `tf.TensorSpec`s of that.
+            max_instances: How many pairs are chosen.
+
+        Returns:
+            `classes` `[instances]` int32, -1 for a pair that is none; `scores` `[instances]` float32; and the
+            descriptions, `[instances, ...]`.
+        """
+        proposals = self.propose(photo)
+        rows, columns = self._resize_weights(proposals)
+        mask_logits = self.network.mask_logits_of(proposals.mask_embeddings, proposals.pixels)
+
+        def describe(one):
+            full_size = tf.matmul(tf.matmul(rows, one), columns, transpose_b=True)
+            inside = full_size > 0
+            # The reference divides by the area plus 1e-6.
+            area = tf.reduce_sum(tf.cast(inside, tf.float32)) + 1e-6
+            return tf.reduce_sum(tf.where(inside, tf.sigmoid(full_size), 0.0)) / area, describe_mask(inside)
+
+        # One mask at a time: all of them at full size would be the largest thing in memory.
+        mean_probs, described = tf.map_fn(
+            describe,
+            tf.cast(mask_logits, tf.float32),
+            fn_output_signature=(tf.TensorSpec([], tf.float32), signature),
+            parallel_iterations=1,
+        )
+        queries, classes, scores = inference.instance_pairs(
+            proposals.class_logits[None], mean_probs[None], isthing=self.isthing, max_instances=max_instances
+        )
+        pairs = {name: tf.gather(value, queries[0]) for name, value in described.items()}
+        return {"classes": classes[0], "scores": scores[0], **pairs}
+
+    def propose(self, photo: Tensor) -> Proposals:
+        """The network's part."""
+        resized = resize_for_inference(photo, self.config)
+        valid_size_px = tf.shape(resized)[:2]
+        padded = pad_to_multiple(resized, self.config.size_divisibility)
+        outputs = self.network.propose(normalize(padded[None], valid_size_px[None]))
+        return Proposals(
+            class_logits=tf.cast(outputs["class_logits"][0], tf.float32),
+            mask_embeddings=outputs["mask_embeddings"][0],
+            pixels=outputs["pixels"][0],
+            photo_size_px=tf.shape(photo)[:2],
+            padded_size_px=tf.shape(padded)[:2],
+            valid_size_px=valid_size_px,
+        )
+
+    def _resize_weights(self, proposals: Proposals) -> tuple[Tensor, Tensor]:
+        return inference.resize_weights(
+            tf.unstack(tf.shape(proposals.pixels)[:2]),
+            tf.unstack(proposals.photo_size_px),
+            padded_size_px=tf.unstack(proposals.padded_size_px),
+            valid_size_px=tf.unstack(proposals.valid_size_px),
+        )
+
+    def _by_bands(self, proposals: Proposals, queries: Tensor, step: Callable, state: tuple) -> tuple:
+        """Folds `step(mask_logits [queries, band height, width], *state) -> state` over the photo, top to bottom."""
+        rows, columns = self._resize_weights(proposals)
+        chosen = tf.gather(proposals.mask_embeddings, queries)
+        mask_logits = tf.cast(self.network.mask_logits_of(chosen, proposals.pixels), tf.float32)
+        height_px, width_px = tf.unstack(proposals.photo_size_px)
+        band_height_px = tf.maximum(_BAND_PIXELS // width_px, 1)
+
+        def body(top, state):
+            band = rows[top : top + band_height_px]
+            upsampled = tf.matmul(tf.matmul(band, mask_logits), columns, transpose_b=True)
+            return top + band_height_px, step(upsampled, *state)
+
+        _, state = tf.while_loop(lambda top, state: top < height_px, body, (0, state), parallel_iterations=1)
+        return state
+
+
+def pad_to_multiple(image: Tensor, divisor: int) -> Tensor:
+    """Pads `[height, width, channels]` at the bottom and right to multiples of `divisor`; 0 pads nothing."""
+    if not divisor:
+        return image
+    missing = -tf.shape(image)[:2] % divisor
+    return tf.pad(image, [[0, missing[0]], [0, missing[1]], [0, 0]])

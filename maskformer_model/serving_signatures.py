@@ -1,0 +1,186 @@
+"""The functions behind an exported model's signatures: encoded photos in, PNGs and lists of segments out.
+
+Every photo goes through the network alone at a size that follows from the photo alone, so a photo's answer never
+depends on its neighbours in the batch. Names of encoded outputs end in `_bytes`: TensorFlow Serving's REST form then
+carries them as base64. What is computed is `photo_inference`'s; here it gets its form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from maskformer_model.categories import CategoryTable
+from maskformer_model.config import ExperimentConfig
+from maskformer_model.maskformer import MaskFormer
+from maskformer_model.normalization import normalize
+from maskformer_model.photo_decoding import decode_photo
+from maskformer_model.photo_inference import PhotoInference
+
+MAX_INSTANCES = 100
+_CLASS_COLUMNS = {
+    "category_ids": tf.int32,
+    "class_indices": tf.int32,
+    "class_names": tf.string,
+    "isthing": tf.bool,
+    "scores": tf.float32,
+    "areas": tf.int32,
+}
+
+
+class ServingSignatures:
+    """The signatures of one network; `export.export_saved_model` says what each takes and gives."""
+
+    def __init__(self, network: MaskFormer, categories: CategoryTable, config: ExperimentConfig):
+        self.network = network
+        self.categories = categories
+        self.config = config.task.inference
+        self.inference = PhotoInference(network, self.config, categories.isthing)
+
+    def serving_default(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Panoptic maps and segments with the exported thresholds."""
+        return self.panoptic(image_bytes, self.config.object_mask_threshold, self.config.overlap_threshold)
+
+    def panoptic(self, image_bytes, object_mask_threshold, overlap_threshold) -> dict[str, tf.Tensor]:
+        """Panoptic maps and segments with thresholds of the caller's."""
+        rows = self.network.config.num_queries
+
+        def one(photo):
+            answer = self.inference.panoptic(photo, object_mask_threshold, overlap_threshold)
+            areas, boxes = segment_areas_and_boxes(answer["segment_map"], rows)
+            is_used = tf.range(rows) < answer["num_segments"]
+            described = self._describe(answer["segment_classes"], answer["segment_scores"], is_used)
+            return {
+                "panoptic_png_bytes": encode_segment_map(answer["segment_map"]),
+                "segment_ids": tf.where(is_used, tf.range(rows) + 1, 0),
+                "num_segments": answer["num_segments"],
+                **described,
+                "areas": areas,
+                "boxes": boxes,
+            }
+
+        signature = _row_signature(rows) | {
+            "panoptic_png_bytes": tf.TensorSpec([], tf.string),
+            "segment_ids": tf.TensorSpec([rows], tf.int32),
+            "num_segments": tf.TensorSpec([], tf.int32),
+        }
+        return self._for_each(image_bytes, one, signature)
+
+    def semantic(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Class maps."""
+        num_classes = self.categories.num_classes
+
+        def one(photo):
+            labels = self.inference.semantic(photo)
+            dtype = tf.uint8 if num_classes <= 256 else tf.uint16
+            return {
+                "semantic_png_bytes": tf.io.encode_png(tf.cast(labels, dtype)[..., None]),
+                "areas": tf.math.bincount(tf.reshape(labels, [-1]), minlength=num_classes, maxlength=num_classes),
+            }
+
+        signature = {
+            "semantic_png_bytes": tf.TensorSpec([], tf.string),
+            "areas": tf.TensorSpec([num_classes], tf.int32),
+        }
+        return self._for_each(image_bytes, one, signature)
+
+    def instances(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Masks of single things, best first; they may overlap."""
+        rows = min(MAX_INSTANCES, self.network.config.num_queries * self.categories.num_classes)
+
+        def describe_mask(mask):
+            areas, boxes = segment_areas_and_boxes(tf.cast(mask, tf.int32), 1)
+            png = tf.io.encode_png(tf.cast(mask, tf.uint8)[..., None] * 255)
+            return {"mask_png_bytes": png, "areas": areas[0], "boxes": boxes[0]}
+
+        mask_signature = {
+            "mask_png_bytes": tf.TensorSpec([], tf.string),
+            "areas": tf.TensorSpec([], tf.int32),
+            "boxes": tf.TensorSpec([4], tf.float32),
+        }
+
+        def one(photo):
+            answer = self.inference.instances(photo, describe_mask, mask_signature, rows)
+            is_instance = (answer["classes"] >= 0) & (answer["scores"] > 0)
+            # Instances first, best first; what is none comes last and is blanked.
+            order = tf.argsort(tf.where(is_instance, -answer["scores"], 1.0), stable=True)
+            answer = {name: tf.gather(value, order) for name, value in answer.items()}
+            is_used = tf.gather(is_instance, order)
+            return {
+                **self._describe(answer["classes"], answer["scores"], is_used),
+                "mask_png_bytes": tf.where(is_used, answer["mask_png_bytes"], ""),
+                "areas": tf.where(is_used, answer["areas"], 0),
+                "boxes": tf.where(is_used[:, None], answer["boxes"], 0.0),
+                "num_instances": tf.reduce_sum(tf.cast(is_used, tf.int32)),
+            }
+
+        signature = _row_signature(rows) | {
+            "mask_png_bytes": tf.TensorSpec([rows], tf.string),
+            "num_instances": tf.TensorSpec([], tf.int32),
+        }
+        return self._for_each(image_bytes, one, signature)
+
+    def logits(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The network's own outputs for photos that already have one size: nothing is resized or padded."""
+        outputs = self.network(normalize(images), training=False)
+        return {name: tf.cast(outputs[name], tf.float32) for name in ("class_logits", "mask_logits")}
+
+    def _for_each(self, image_bytes, answer: Callable[[tf.Tensor], dict[str, Any]], signature) -> dict[str, tf.Tensor]:
+        indices = tf.range(tf.shape(image_bytes)[0])
+        return tf.map_fn(
+            lambda one: answer(decode_photo(one[0], one[1], self.config.max_pixels)),
+            (image_bytes, indices),
+            fn_output_signature=signature,
+            parallel_iterations=1,
+        )
+
+    def _describe(self, classes, scores, is_used) -> dict[str, tf.Tensor]:
+        """The columns that follow from class and score, padded to the length of `is_used`, blank where it is false."""
+        missing = tf.shape(is_used)[0] - tf.shape(classes)[0]
+        classes = tf.maximum(tf.pad(classes, [[0, missing]]), 0)
+        table = self.categories
+        return {
+            "category_ids": tf.where(is_used, tf.gather(tf.constant(table.category_ids, tf.int32), classes), 0),
+            "class_indices": tf.where(is_used, classes, 0),
+            "class_names": tf.where(is_used, tf.gather(tf.constant(table.names), classes), ""),
+            "isthing": is_used & tf.gather(tf.constant(table.isthing), classes),
+            "scores": tf.where(is_used, tf.pad(scores, [[0, missing]]), 0.0),
+        }
+
+
+def encode_segment_map(segment_map: tf.Tensor) -> tf.Tensor:
+    """`[height, width]` int32 segment ids -> scalar string, a COCO panoptic PNG."""
+    channels = [tf.bitwise.bitwise_and(tf.bitwise.right_shift(segment_map, shift), 255) for shift in (0, 8, 16)]
+    return tf.io.encode_png(tf.cast(tf.stack(channels, axis=-1), tf.uint8))
+
+
+def segment_areas_and_boxes(segment_map: tf.Tensor, num_segments: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Areas `[num_segments]` int32 px and boxes `[num_segments, 4]` float32 (x, y, width, height px) of ids 1..n.
+
+    Args:
+        segment_map: `[height, width]` int32, 0 for void.
+        num_segments: Rows of the result; ids that do not occur get zeros.
+    """
+    flat = tf.reshape(segment_map, [-1])
+    areas = tf.math.bincount(flat, minlength=num_segments + 1, maxlength=num_segments + 1)[1:]
+    height, width = tf.unstack(tf.shape(segment_map))
+    edges = []
+    for size, axis in ((width, 1), (height, 0)):
+        positions = tf.reshape(tf.broadcast_to(_positions(size, axis), tf.shape(segment_map)), [-1])
+        first = tf.math.unsorted_segment_min(positions, flat, num_segments + 1)[1:]
+        last = tf.math.unsorted_segment_max(positions, flat, num_segments + 1)[1:]
+        edges.append((first, last - first + 1))
+    (left, box_width), (top, box_height) = edges
+    boxes = tf.cast(tf.stack([left, top, box_width, box_height], axis=1), tf.float32)
+    return areas, tf.where(areas[:, None] > 0, boxes, 0.0)
+
+
+def _positions(size, axis: int) -> tf.Tensor:
+    return tf.expand_dims(tf.range(size), 1 - axis)
+
+
+def _row_signature(rows: int) -> dict[str, tf.TensorSpec]:
+    columns = {name: tf.TensorSpec([rows], dtype) for name, dtype in _CLASS_COLUMNS.items()}
+    return {**columns, "boxes": tf.TensorSpec([rows, 4], tf.float32)}
