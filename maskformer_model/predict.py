@@ -1,0 +1,106 @@
+"""Segments photos with an exported model: `python -m maskformer_model.predict --model DIR --images ... --output DIR`.
+
+Per photo an overlay that a person can read, a COCO submission, or numpy arrays. A photo that cannot be read is listed
+in `refused.json` with its reason, and the others go on. Exit status: 0, or 1 when a photo was refused, 2 when the
+command was wrong. For millions of photos there is `components.bulk_predictor`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import pathlib
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+PANOPTIC, SEMANTIC, INSTANCE = "panoptic", "semantic", "instance"
+OVERLAY, COCO_PANOPTIC, COCO_RESULTS, NPZ = "overlay", "coco_panoptic", "coco_results", "npz"
+FORMATS = {
+    PANOPTIC: (OVERLAY, COCO_PANOPTIC, NPZ),
+    SEMANTIC: (OVERLAY, NPZ),
+    INSTANCE: (OVERLAY, COCO_RESULTS, NPZ),
+}
+EXIT_REFUSED, EXIT_USAGE = 1, 2
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Reads the command line; a wrong flag ends the program with status 2."""
+    parser = argparse.ArgumentParser(
+        prog="python -m maskformer_model.predict", description="Segments photos with an exported model."
+    )
+    add = parser.add_argument
+    add("--model", required=True, metavar="DIR", help="a SavedModel, or a folder of pushed versions")
+    images_help = "files, folders and patterns such as 'photos/**/*.jpg'"
+    add("--images", required=True, nargs="+", metavar="PLACE", help=images_help)
+    add("--output", required=True, metavar="DIR", help="where results are written")
+    add("--task", choices=tuple(FORMATS), default=PANOPTIC, help="what is predicted (default: %(default)s)")
+    formats_help = f"any of {', '.join((OVERLAY, NPZ))}, {COCO_PANOPTIC} (panoptic), {COCO_RESULTS} (instance)"
+    add("--format", default=OVERLAY, metavar="F,...", help=f"{formats_help} (default: %(default)s)")
+    add("--object_mask_threshold", type=float, metavar="P", help="panoptic: smallest class probability of a segment")
+    add("--overlap_threshold", type=float, metavar="P", help="panoptic: share of its mask that a segment must keep")
+    stored_help = "take pixels as stored, as COCO's coordinates do, and not turned as the EXIF tag says"
+    add("--stored_orientation", action="store_true", help=stored_help)
+    args = parser.parse_args(argv)
+    args.formats = tuple(dict.fromkeys(args.format.split(",")))
+    if wrong := [name for name in args.formats if name not in FORMATS[args.task]]:
+        parser.error(f"`--format` of task {args.task} must be of {', '.join(FORMATS[args.task])}. Received: {wrong}")
+    if args.task != PANOPTIC and (args.object_mask_threshold is not None or args.overlap_threshold is not None):
+        parser.error(f"Thresholds belong to the task panoptic. Received: {args.task}")
+    return args
+
+
+def image_id_of(path: str) -> int | str:
+    """COCO's number of a photo where its name is one, else its name without suffix."""
+    stem = pathlib.Path(path).stem
+    return int(stem) if stem.isascii() and stem.isdigit() else stem
+
+
+def predict(args: argparse.Namespace) -> int:
+    """Segments all photos; returns the exit status."""
+    from tqdm import tqdm
+
+    from maskformer_model import photo_files, prediction_writer
+    from maskformer_model.exported_model import MaskFormer
+
+    paths = photo_files.find_photos(args.images)
+    model = MaskFormer.from_directory(args.model)
+    options = {"upright": not args.stored_orientation}
+    tasks: dict[str, Callable[..., Any]] = {
+        PANOPTIC: model.predict,
+        SEMANTIC: model.predict_semantic,
+        INSTANCE: model.predict_instances,
+    }
+    if args.task == PANOPTIC:
+        options |= {name: getattr(args, name) for name in ("object_mask_threshold", "overlap_threshold")}
+    refused = {}
+    writer = prediction_writer.PredictionWriter(args.output, args.formats, model.categories, paths)
+    for path in tqdm(paths, unit="photo", dynamic_ncols=True):
+        try:
+            writer.write(path, image_id_of(path), tasks[args.task](path, **options))
+        except (photo_files.PhotoError, OSError) as error:
+            refused[path] = str(error)
+            tqdm.write(f"{path}: {error}", file=sys.stderr)
+    writer.finish()
+    refused_path = os.path.join(args.output, "refused.json")
+    pathlib.Path(refused_path).write_text(json.dumps(refused, indent=1), encoding="utf-8")
+    print(f"{len(paths) - len(refused)} of {len(paths)} photos segmented into {args.output}")
+    if refused:
+        print(f"{len(refused)} refused: {refused_path}", file=sys.stderr)
+    return EXIT_REFUSED if refused else 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The program; returns its exit status."""
+    args = parse_args(argv)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # The bar is the output, not TensorFlow's greetings.
+    try:
+        return predict(args)
+    except FileNotFoundError as error:
+        print(f"maskformer_model.predict: {error}", file=sys.stderr)
+        return EXIT_USAGE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

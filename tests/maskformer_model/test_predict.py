@@ -1,0 +1,167 @@
+"""The command and the Python API on a small exported model."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import maskformer_model
+from maskformer_model import predict
+from maskformer_model.panoptic_png import decode_panoptic_png, segment_extents
+from maskformer_model.photo_files import PhotoError
+from tests.maskformer_model.small_export import CATEGORIES, MAX_PIXELS, encoded, photo
+
+
+@pytest.fixture(scope="module")
+def serving_dir(exported) -> pathlib.Path:
+    """A folder of versions that holds one."""
+    return exported[0].parent
+
+
+@pytest.fixture(scope="module")
+def model(serving_dir):
+    return maskformer_model.MaskFormer.from_directory(serving_dir)
+
+
+def turned(image: np.ndarray) -> bytes:
+    """A JPEG stored a quarter turn to the left of how it is shown."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return encoded(Image.fromarray(image).transpose(Image.Transpose.ROTATE_90), "JPEG", exif=exif, quality=95)
+
+
+def test_a_photo_in_any_form_gets_the_same_result(model, tmp_path):
+    image = photo(50, 80)
+    (tmp_path / "photo.png").write_bytes(encoded(image))
+    (tmp_path / "photo.bmp").write_bytes(encoded(image, "BMP"))
+    first = model.predict(image)
+    assert first.segment_ids.shape == (50, 80) and len(first.segments) > 1
+    for source in (tmp_path / "photo.png", str(tmp_path / "photo.bmp"), encoded(image), Image.fromarray(image)):
+        other = model.predict(source)
+        np.testing.assert_array_equal(other.segment_ids, first.segment_ids)
+        assert other.segments == first.segments
+
+
+def test_a_result_can_be_looked_at_stored_and_submitted(model):
+    result = model.predict(photo(50, 80))
+    assert result.plot().size == (80, 50)
+    assert "segments" in repr(result) and len(repr(result)) < 5000
+    ids, areas, boxes = segment_extents(decode_panoptic_png(result.coco_png()))
+    entry = result.coco_annotation(7, "7.png")
+    assert [info["id"] for info in entry["segments_info"]] == ids.tolist()
+    assert [info["area"] for info in entry["segments_info"]] == areas.tolist()
+    assert [info["bbox"] for info in entry["segments_info"]] == boxes.tolist()
+    assert {info["category_id"] for info in entry["segments_info"]} <= set(CATEGORIES.category_ids.tolist())
+    assert json.loads(json.dumps(entry)) == entry
+    assert result.arrays()["names"].tolist() == [segment.name for segment in result.segments]
+
+
+def test_a_turned_photo_is_segmented_as_it_is_shown(model):
+    image = photo(50, 80)
+    assert model.predict(turned(image)).segment_ids.shape == (50, 80)
+    assert model.predict(turned(image), upright=False).segment_ids.shape == (80, 50)
+
+
+def test_thresholds_of_the_call_win(model):
+    assert model.predict(photo(50, 80), object_mask_threshold=1.0).segments == ()
+
+
+def test_semantic_and_instance_results(model):
+    image = photo(50, 80)
+    semantic = model.predict_semantic(image)
+    assert semantic.class_map.shape == (50, 80) and set(np.unique(semantic.class_map)) <= set(range(4))
+    assert semantic.plot().size == (80, 50)
+    instances = model.predict_instances(image)
+    assert instances.masks.shape == (len(instances.segments), 50, 80)
+    assert [s.area_px for s in instances.segments] == instances.masks.sum(axis=(1, 2)).tolist()
+    assert [s.score for s in instances.segments] == sorted((s.score for s in instances.segments), reverse=True)
+    assert all(segment.isthing for segment in instances.segments)
+    assert instances.plot(min_score=0.0).size == (80, 50)
+    from pycocotools import mask as coco_mask
+
+    first = instances.coco_results(3)[0]
+    np.testing.assert_array_equal(coco_mask.decode(first["segmentation"]), instances.masks[0])
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (b"", "whole image file"),
+        (b"no photo", "whole image file"),
+        (encoded(photo(40, 60))[:-300], "cut off or damaged"),
+        (encoded(photo(500, 500)), f"at most {MAX_PIXELS} pixels"),
+        (np.zeros((4, 4), np.uint8), r"uint8 \[height, width, 3\]"),
+        (np.zeros((4, 0, 3), np.uint8), r"uint8 \[height, width, 3\]"),
+    ],
+    ids=["empty", "text", "cut", "large", "gray array", "empty array"],
+)
+def test_a_bad_photo_is_named(model, bad, message):
+    with pytest.raises(PhotoError, match=message):
+        model.predict(bad)
+
+
+def test_an_animation_is_refused(model):
+    frames = [Image.fromarray(photo(20, 30, seed=seed)) for seed in (1, 2)]
+    with pytest.raises(PhotoError, match="one frame. Received an animation of 2"):
+        model.predict(encoded(frames[0], "GIF", save_all=True, append_images=frames[1:]))
+
+
+def test_a_folder_without_a_model_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="must hold saved_model.pb"):
+        maskformer_model.MaskFormer.from_directory(tmp_path)
+
+
+def test_the_command_writes_every_format_and_goes_on_after_a_bad_photo(serving_dir, tmp_path, capsys):
+    photos = tmp_path / "photos"
+    (photos / "more").mkdir(parents=True)
+    (photos / "000000000042.jpg").write_bytes(encoded(photo(40, 60), "JPEG"))
+    (photos / "more" / "000000000042.png").write_bytes(encoded(photo(30, 20)))
+    (photos / "broken.jpg").write_bytes(b"no photo")
+    out = tmp_path / "out"
+    arguments = ["--model", str(serving_dir), "--images", str(photos), "--output", str(out)]
+    assert predict.main([*arguments, "--format", "overlay,coco_panoptic,npz"]) == predict.EXIT_REFUSED
+    assert list(json.loads((out / "refused.json").read_text())) == [str(photos / "broken.jpg")]
+    assert sorted(p.name for p in (out / "overlay").iterdir()) == ["000000000042-2.jpg", "000000000042.jpg"]
+    document = json.loads((out / "panoptic.json").read_text())
+    assert [a["image_id"] for a in document["annotations"]] == [42, 42]
+    assert document["categories"] == CATEGORIES.to_coco()
+    for annotation, shape in zip(document["annotations"], [(40, 60), (30, 20)], strict=True):
+        ids = decode_panoptic_png((out / "panoptic" / annotation["file_name"]).read_bytes())
+        assert ids.shape == shape
+        assert sorted(set(np.unique(ids)) - {0}) == [info["id"] for info in annotation["segments_info"]]
+        stored = np.load(out / "npz" / annotation["file_name"].replace(".png", ".npz"))
+        np.testing.assert_array_equal(stored["segment_ids"], ids)
+
+    pattern = str(photos / "**" / "*.png")
+    arguments = ["--model", str(serving_dir), "--images", pattern, "--output", str(out)]
+    assert predict.main([*arguments, "--task", "instance", "--format", "coco_results"]) == 0
+    assert {entry["image_id"] for entry in json.loads((out / "instances.json").read_text())} == {42}
+
+
+def test_wrong_commands_are_answered_with_status_2(serving_dir, tmp_path, capsys):
+    arguments = ["--model", str(serving_dir), "--output", str(tmp_path)]
+    assert predict.main([*arguments, "--images", str(tmp_path / "absent*.jpg")]) == predict.EXIT_USAGE
+    assert "Nothing found at" in capsys.readouterr().err
+    for wrong in (["--format", "pdf"], ["--task", "semantic", "--format", "coco_panoptic"]):
+        with pytest.raises(SystemExit) as stopped:
+            predict.main([*arguments, "--images", "x.jpg", *wrong])
+        assert stopped.value.code == predict.EXIT_USAGE
+
+
+def test_help_and_the_package_import_nothing_heavy(project_dir):
+    code = "import sys, maskformer_model; assert not {'tensorflow', 'keras', 'numpy'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=project_dir)
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "maskformer_model.predict", "--help"],
+        check=True,
+        cwd=project_dir,
+        capture_output=True,
+        text=True,
+    )
+    assert "tensorflow" not in done.stderr and "numpy" not in done.stderr
