@@ -20,7 +20,7 @@ COMPILE_LOCK := $(BIN)/uv pip compile --quiet --no-header --no-annotate --no-emi
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo overfit test test-slow bench check lint env env-pipeline env-parity lock clean clean-env
+.PHONY: help demo overfit test test-slow bench check lint env env-pipeline env-parity env-exports lock clean clean-env
 
 help:  ## List the targets.
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r target text; do \
@@ -60,6 +60,9 @@ env-parity: env  ## Add what comparisons with PyTorch need (torch, transformers)
 	$(FROM_LOCK) requirements/parity.lock
 	$(BIN)/python -m pip install --disable-pip-version-check -qq --no-warn-conflicts $(TORCH)
 
+env-exports: env  ## Add the converters and runtimes of other formats (ONNX, LiteRT, OpenVINO).
+	$(FROM_LOCK) requirements/exports.lock
+
 $(VENV)/build.installed: requirements/build.lock
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "Python 3.11 is needed. Received: " + sys.version)'
 	$(PYTHON) -m venv $(VENV)
@@ -82,11 +85,12 @@ $(VENV)/project.installed: setup.py $(VENV)/build.installed
 	@touch $@
 
 lock: env  ## Write the locks anew, keeping versions where they still fit (UPGRADE="--upgrade" takes the newest).
-	$(COMPILE_LOCK) $(UPGRADE) setup.py --extra pipeline --extra imagenet --extra jax requirements/dev.in -o requirements/dev.lock
+	$(COMPILE_LOCK) $(UPGRADE) setup.py --extra pipeline --extra imagenet --extra jax --extra serve requirements/dev.in -o requirements/dev.lock
 	$(COMPILE_LOCK) -c requirements/dev.lock setup.py --extra pipeline --extra imagenet -o requirements/pipeline.lock
 	$(COMPILE_LOCK) -c requirements/dev.lock setup.py -o requirements/train.lock
 	$(COMPILE_LOCK) -c requirements/dev.lock requirements/build.in -o requirements/build.lock
 	$(COMPILE_LOCK) -c requirements/dev.lock requirements/parity.in -o requirements/parity.lock
+	$(COMPILE_LOCK) -c requirements/dev.lock setup.py --extra exports -o requirements/exports.lock
 
 clean:  ## Remove caches and built packages; runs/ and .venv stay.
 	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -19,7 +19,16 @@ from tests.test_layering import PACKAGES, imported_names, modules_of, package_of
 LOCKS = ("build", "dev", "parity", "pipeline", "train")
 
 # Extras: imported late, and only by those who ask for them.
-OPTIONAL = {"jax", "safetensors", "torch", "transformers"}
+OPTIONAL = {
+    "ai_edge_litert",
+    "aiohttp",
+    "jax",
+    "onnxruntime",
+    "openvino",
+    "safetensors",
+    "torch",
+    "transformers",
+}
 # TFX's own requirements, which it pins itself (`google` is protobuf).
 WITH_TFX = {
     "google",

@@ -1,0 +1,131 @@
+"""Concurrent requests become batches: a bounded queue in front, one batch at the model at a time.
+
+Photos that wait together and ask for the same go in one call. What does not fit in the queue is refused at once, with
+a guess of when to come back: a queue that only grows answers nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import dataclasses
+import math
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from maskformer_model.serve.model_process import Call
+
+_SMOOTHING = 0.1  # Of the seconds that a photo takes, as far as is known.
+
+
+class OverloadError(RuntimeError):
+    """The queue is full.
+
+    Attributes:
+        retry_after_s: When there should be room again.
+    """
+
+    def __init__(self, retry_after_s: int):
+        super().__init__(f"The server is busy. Try again in {retry_after_s} s.")
+        self.retry_after_s = retry_after_s
+
+
+@dataclasses.dataclass
+class _Waiting:
+    photo: bytes
+    kind: tuple[str, tuple[tuple[str, float], ...]]
+    answer: asyncio.Future
+
+
+class Batcher:
+    """Collects photos and hands them to a model.
+
+    Args:
+        answer: Answers a call, one item per photo.
+        max_batch: See `ServerSettings`; likewise the others.
+        max_queue: Most photos that wait.
+        wait_s: How long the first of a batch waits for others.
+        on_batch: Told the number of photos and the seconds of every batch.
+    """
+
+    def __init__(
+        self,
+        answer: Callable[[Call], Awaitable[list[Any]]],
+        *,
+        max_batch: int,
+        max_queue: int,
+        wait_s: float,
+        on_batch: Callable[[int, float], None] = lambda photos, seconds: None,
+    ):
+        self._answer = answer
+        self._max_batch = max_batch
+        self._max_queue = max_queue
+        self._wait_s = wait_s
+        self._on_batch = on_batch
+        self._queue: collections.deque[_Waiting] = collections.deque()
+        self._arrived = asyncio.Event()
+        self._seconds_per_photo = 0.5
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    async def submit(self, signature: str, photos: Sequence[bytes], scalars: Sequence[tuple[str, float]]) -> list[Any]:
+        """The answers for the photos of one request, in their order.
+
+        Raises:
+            OverloadError: if they do not fit in the queue.
+            ModelUnavailableError: as `ServedModel.answer`.
+        """
+        if len(self._queue) + len(photos) > self._max_queue:
+            raise OverloadError(max(1, math.ceil(len(self._queue) * self._seconds_per_photo)))
+        loop = asyncio.get_running_loop()
+        kind = (signature, tuple(scalars))
+        waiting = [_Waiting(photo, kind, loop.create_future()) for photo in photos]
+        self._queue.extend(waiting)
+        self._arrived.set()
+        try:
+            return await asyncio.gather(*(one.answer for one in waiting))
+        finally:
+            for one in waiting:  # After a time-out nobody waits any more.
+                one.answer.cancel()
+
+    async def run(self) -> None:
+        """Works until it is cancelled."""
+        while True:
+            await self._arrived.wait()
+            if len(self._queue) < self._max_batch:
+                await asyncio.sleep(self._wait_s)
+            batch = self._take()
+            if batch:
+                await self._work(batch)
+
+    def _take(self) -> list[_Waiting]:
+        batch: list[_Waiting] = []
+        while self._queue and len(batch) < self._max_batch:
+            if self._queue[0].answer.done():
+                self._queue.popleft()
+            elif not batch or self._queue[0].kind == batch[0].kind:
+                batch.append(self._queue.popleft())
+            else:
+                break
+        if not self._queue:
+            self._arrived.clear()
+        return batch
+
+    async def _work(self, batch: list[_Waiting]) -> None:
+        start_s = time.monotonic()
+        signature, scalars = batch[0].kind
+        try:
+            answers = await self._answer(Call(signature, tuple(one.photo for one in batch), scalars))
+        except Exception as error:  # It is the callers', whatever it is; the next batch must still be worked on.
+            for one in batch:
+                if not one.answer.done():
+                    one.answer.set_exception(error)
+            return
+        seconds = time.monotonic() - start_s
+        self._seconds_per_photo += _SMOOTHING * (seconds / len(batch) - self._seconds_per_photo)
+        self._on_batch(len(batch), seconds)
+        for one, answer in zip(batch, answers, strict=True):
+            if not one.answer.done():
+                one.answer.set_result(answer)

@@ -1,0 +1,139 @@
+"""The process that holds a SavedModel: calls come through a pipe, answers go back in the form of the REST interface.
+
+A process of its own, so that a crash in native code, or a kill, takes no connection with it, and so that the memory of
+an old version is wholly given back. It ends when its pipe does. TensorFlow is imported here and in no other part of the
+server.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import json
+import os
+from multiprocessing.connection import Connection
+from typing import Any
+
+from maskformer_model.model_assets import CATEGORIES_FILE, EXTRA_ASSETS_FOLDER, SERVING_FILE
+from maskformer_model.photo_files import refusal
+
+PHOTO_SIGNATURES = ("serving_default", "panoptic", "semantic", "instances")
+
+
+@dataclasses.dataclass(frozen=True)
+class Call:
+    """Photos for one call of a signature.
+
+    Attributes:
+        signature: One of `PHOTO_SIGNATURES` that the model has.
+        photos: Encoded photos.
+        scalars: Further inputs by name.
+    """
+
+    signature: str
+    photos: tuple[bytes, ...]
+    scalars: tuple[tuple[str, float], ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Refused:
+    """The answer for a photo that the model refuses."""
+
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Ready:
+    """What a process says first: the model is loaded and has been tried.
+
+    Attributes:
+        signatures: Names of the photo signatures it has.
+        facts: What `serving.json` of the model says; empty where there is none.
+        categories: Its categories, as a COCO list.
+    """
+
+    signatures: tuple[str, ...]
+    facts: dict[str, Any]
+    categories: list[dict[str, Any]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Failed:
+    """What a process says instead of an answer when a call or the loading failed for a reason of its own."""
+
+    reason: str
+
+
+def run(connection: Connection, model_dir: str) -> None:
+    """Loads the model, then answers calls until the pipe is closed."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    try:
+        model = _Model(model_dir)
+        connection.send(model.ready())
+    except Exception as error:  # Whatever is wrong with a model is for the parent to report.
+        connection.send(Failed(f"{type(error).__name__}: {error}"))
+        return
+    while True:
+        try:
+            call = connection.recv()
+        except EOFError:
+            return
+        answer: list[dict[str, Any] | Refused] | Failed
+        try:
+            answer = model.answer(call)
+        except Exception as error:
+            answer = Failed(f"{type(error).__name__}: {error}")
+        connection.send(answer)
+
+
+class _Model:
+    def __init__(self, model_dir: str):
+        import tensorflow as tf
+
+        self._tf = tf
+        self._dir = model_dir
+        self._loaded = tf.saved_model.load(model_dir)
+        self._signatures = {name: self._loaded.signatures[name] for name in self._loaded.signatures}
+        missing = [name for name in PHOTO_SIGNATURES[:1] if name not in self._signatures]
+        if missing:
+            raise ValueError(f"The model must have the signature {missing[0]}. Received: {sorted(self._signatures)}")
+
+    def ready(self) -> Ready:
+        """Tries the model on one photo, so that the first caller need not wait for what is built at the first call."""
+        import numpy as np
+
+        photo = self._tf.io.encode_png(np.full((64, 64, 3), 127, np.uint8)).numpy()
+        self.answer(Call("serving_default", (photo,)))
+        names = tuple(name for name in PHOTO_SIGNATURES if name in self._signatures)
+        return Ready(names, self._read(SERVING_FILE, {}), self._read(CATEGORIES_FILE, []))
+
+    def _read(self, name: str, otherwise: Any) -> Any:
+        path = os.path.join(self._dir, EXTRA_ASSETS_FOLDER, name)
+        if not os.path.exists(path):
+            return otherwise
+        with open(path, encoding="utf-8") as file:
+            return json.load(file)
+
+    def answer(self, call: Call) -> list[dict[str, Any] | Refused]:
+        """One answer per photo. A photo that is refused costs the others of its batch a second try, alone."""
+        tf = self._tf
+        scalars = {name: tf.constant(value, tf.float32) for name, value in call.scalars}
+        try:
+            outputs = self._signatures[call.signature](image_bytes=tf.constant(list(call.photos)), **scalars)
+        except tf.errors.InvalidArgumentError as error:
+            if len(call.photos) == 1:
+                return [Refused(refusal(error.message))]
+            alone = [dataclasses.replace(call, photos=(photo,)) for photo in call.photos]
+            return [answer for one in alone for answer in self.answer(one)]
+        arrays = {name: value.numpy() for name, value in outputs.items()}
+        return [{name: to_json(name, array[row]) for name, array in arrays.items()} for row in range(len(call.photos))]
+
+
+def to_json(name: str, value: Any) -> Any:
+    """A value of one photo as TensorFlow Serving's REST form has it: base64 where the name ends in `_bytes`."""
+    if isinstance(value, bytes):
+        return {"b64": base64.b64encode(value).decode("ascii")} if name.endswith("_bytes") else value.decode("utf-8")
+    plain = value.tolist()
+    if value.dtype.kind in "OS":
+        return [to_json(name, item) for item in plain]
+    return plain
