@@ -1,8 +1,8 @@
 """A folder of served models, one sub-folder per version, as TensorFlow Serving watches it.
 
 A version is named by the unix time at which it was pushed and appears whole or not at all: files are copied into a
-folder that no server looks at, flushed to the disk, and the folder is renamed. Which model may be pushed is left to the
-gate. Local file systems only.
+folder that no server looks at, flushed to the disk, and the folder is renamed. It disappears in the same way. Which
+model may be pushed is left to the gate. Local file systems only.
 """
 
 from __future__ import annotations
@@ -12,8 +12,11 @@ import os
 import pathlib
 import shutil
 
+from maskformer_model.served_versions import SAVED_MODEL_FILE, is_saved_model, list_versions, version_dir
+
 _UNFINISHED_PREFIX = ".incoming-"
-_SAVED_MODEL_FILE = "saved_model.pb"
+_WITHDRAWN_PREFIX = ".withdrawn-"
+_REMOVED_PREFIX = ".removed-"
 _BLOCK_BYTES = 1 << 20
 
 
@@ -35,19 +38,6 @@ def content_hash(model_dir: str | os.PathLike[str]) -> str:
     return digest.hexdigest()
 
 
-def list_versions(serving_dir: str | os.PathLike[str]) -> list[int]:
-    """Versions that can be served, oldest first; empty where the folder does not exist yet."""
-    root = pathlib.Path(serving_dir)
-    if not root.is_dir():
-        return []
-    return sorted(int(path.name) for path in root.iterdir() if path.name.isdigit() and _is_saved_model(path))
-
-
-def version_dir(serving_dir: str | os.PathLike[str], version: int) -> str:
-    """The folder of one version."""
-    return os.path.join(serving_dir, str(version))
-
-
 def publish(model_dir: str | os.PathLike[str], serving_dir: str | os.PathLike[str], *, now_s: int) -> int:
     """Makes a SavedModel the newest version.
 
@@ -55,7 +45,7 @@ def publish(model_dir: str | os.PathLike[str], serving_dir: str | os.PathLike[st
         model_dir: A SavedModel.
         serving_dir: Made where it does not exist.
         now_s: Unix time in seconds. Where it is not later than the newest version (the clock was set back), the
-            version is the newest one plus 1, because servers take the largest.
+            version is the newest one plus 1, because servers take the largest. Withdrawn numbers are not used again.
 
     Returns:
         The version.
@@ -65,11 +55,11 @@ def publish(model_dir: str | os.PathLike[str], serving_dir: str | os.PathLike[st
         OSError: if it cannot be copied; what served before still serves.
     """
     source, root = pathlib.Path(model_dir), pathlib.Path(serving_dir)
-    if not _is_saved_model(source):
-        raise FileNotFoundError(f"`model_dir` must hold {_SAVED_MODEL_FILE}. Received: {source}")
+    if not is_saved_model(source):
+        raise FileNotFoundError(f"`model_dir` must hold {SAVED_MODEL_FILE}. Received: {source}")
     root.mkdir(parents=True, exist_ok=True)
     _remove_unfinished(root)
-    version = max([now_s, *(newest + 1 for newest in list_versions(root))])
+    version = max([now_s, *(newest + 1 for newest in [*list_versions(root), *list_withdrawn(root)])])
     incoming = root / f"{_UNFINISHED_PREFIX}{version}"
     try:
         shutil.copytree(source, incoming)
@@ -83,14 +73,83 @@ def publish(model_dir: str | os.PathLike[str], serving_dir: str | os.PathLike[st
     return version
 
 
-def _is_saved_model(path: pathlib.Path) -> bool:
-    return (path / _SAVED_MODEL_FILE).is_file()
+def keep_newest(serving_dir: str | os.PathLike[str], num_kept: int) -> list[int]:
+    """Removes all but the newest versions; a version disappears at once, then its files do.
+
+    Args:
+        serving_dir: The folder of versions.
+        num_kept: How many stay, at least 1; what was withdrawn is not counted and stays.
+
+    Returns:
+        The versions that were removed, oldest first.
+
+    Raises:
+        ValueError: if `num_kept` is not positive.
+    """
+    if num_kept < 1:
+        raise ValueError(f"`num_kept` must be positive. Received: {num_kept}")
+    removed = list_versions(serving_dir)[:-num_kept]
+    root = pathlib.Path(serving_dir)
+    for version in removed:
+        doomed = root / f"{_REMOVED_PREFIX}{version}"
+        (root / str(version)).rename(doomed)
+        shutil.rmtree(doomed)
+    return removed
+
+
+def withdraw(serving_dir: str | os.PathLike[str], version: int) -> str:
+    """Takes a version out of service, so that servers go back to the newest that is left; its files stay.
+
+    Returns:
+        Where they are now.
+
+    Raises:
+        FileNotFoundError: if there is no such version.
+    """
+    if version not in list_versions(serving_dir):
+        raise FileNotFoundError(f"`version` must be one of {list_versions(serving_dir)}. Received: {version}")
+    aside = os.path.join(serving_dir, f"{_WITHDRAWN_PREFIX}{version}")
+    os.rename(version_dir(serving_dir, version), aside)
+    _flush_to_disk(pathlib.Path(serving_dir))
+    return aside
+
+
+def list_withdrawn(serving_dir: str | os.PathLike[str]) -> list[int]:
+    """Versions that were taken out of service, oldest first."""
+    names = [
+        path.name.removeprefix(_WITHDRAWN_PREFIX) for path in pathlib.Path(serving_dir).glob(f"{_WITHDRAWN_PREFIX}*")
+    ]
+    return sorted(int(name) for name in names if name.isdigit())
+
+
+def withdrawn_hashes(serving_dir: str | os.PathLike[str]) -> set[str]:
+    """`content_hash` of every version that was taken out of service."""
+    root = pathlib.Path(serving_dir)
+    return {content_hash(root / f"{_WITHDRAWN_PREFIX}{version}") for version in list_withdrawn(root)}
+
+
+def restore(serving_dir: str | os.PathLike[str], version: int) -> str:
+    """Puts a version back that was withdrawn.
+
+    Returns:
+        Its folder.
+
+    Raises:
+        FileNotFoundError: if no such version was withdrawn.
+    """
+    if version not in list_withdrawn(serving_dir):
+        raise FileNotFoundError(f"`version` must be one of {list_withdrawn(serving_dir)}. Received: {version}")
+    folder = version_dir(serving_dir, version)
+    os.rename(os.path.join(serving_dir, f"{_WITHDRAWN_PREFIX}{version}"), folder)
+    _flush_to_disk(pathlib.Path(serving_dir))
+    return folder
 
 
 def _remove_unfinished(root: pathlib.Path) -> None:
-    """Removes what a push left that was cut off before its end."""
-    for path in root.glob(f"{_UNFINISHED_PREFIX}*"):
-        shutil.rmtree(path)
+    """Removes what a push or a removal left that was cut off before its end."""
+    for prefix in (_UNFINISHED_PREFIX, _REMOVED_PREFIX):
+        for path in root.glob(f"{prefix}*"):
+            shutil.rmtree(path)
 
 
 def _flush_to_disk(path: pathlib.Path) -> None:

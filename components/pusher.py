@@ -2,11 +2,13 @@
 
 The artifact `pushed_model` keeps TFX's properties (`pushed`, `pushed_destination`, `pushed_version`) and adds
 `already_serving`: 1 where the newest version has the same content, so that nothing was copied; the destination is then
-that version's. How a version appears is left to `model_versions`.
+that version's. A model that was withdrawn (`pipeline/rollback.py`) is not pushed again. How a version appears and
+disappears is left to `model_versions`.
 """
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Any
 
@@ -23,6 +25,7 @@ from tfx.utils import io_utils, proto_utils
 from components import model_versions
 
 ALREADY_SERVING_KEY = "already_serving"
+KEEP_VERSIONS_KEY = "keep_versions"  # In `custom_config`: how many versions stay; without it all do.
 
 
 class Executor(tfx_executor.Executor):
@@ -50,15 +53,24 @@ class Executor(tfx_executor.Executor):
             self._MarkNotPushed(pushed_model)
             return
         self._push(self.GetModelPath(input_dict), serving_dir, pushed_model)
+        custom_config = json.loads(exec_properties.get(specs.CUSTOM_CONFIG_KEY) or "null") or {}
+        if (num_kept := custom_config.get(KEEP_VERSIONS_KEY)) is not None:
+            removed = model_versions.keep_newest(serving_dir, num_kept)
+            logging.info("Removed from %s: %s.", serving_dir, removed or "nothing")
 
     def _push(self, model_dir: str, serving_dir: str, pushed_model: types.Artifact) -> None:
         versions = model_versions.list_versions(serving_dir)
         newest_dir = model_versions.version_dir(serving_dir, versions[-1]) if versions else None
-        if newest_dir and model_versions.content_hash(newest_dir) == model_versions.content_hash(model_dir):
+        content_hash = model_versions.content_hash(model_dir)
+        if newest_dir and model_versions.content_hash(newest_dir) == content_hash:
             logging.info("%s already serves this model; nothing is pushed.", newest_dir)
             self._MarkPushed(pushed_model, pushed_destination=newest_dir, pushed_version=str(versions[-1]))
             self._MarkNotPushed(pushed_model)
             pushed_model.set_int_custom_property(ALREADY_SERVING_KEY, 1)
+            return
+        if content_hash in model_versions.withdrawn_hashes(serving_dir):
+            logging.warning("This model was withdrawn from %s; `rollback.py --restore` brings it back.", serving_dir)
+            self._MarkNotPushed(pushed_model)
             return
         version = model_versions.publish(model_dir, serving_dir, now_s=int(time.time()))
         destination = model_versions.version_dir(serving_dir, version)

@@ -95,6 +95,7 @@ class PipelineConfig:
         experiment: What is trained; overrides are already in it.
         gate: See `GateConfig`.
         analysis: Slices, class groups and intervals of the evaluation.
+        keep_versions: How many pushed models stay, to roll back to.
         beam_args: Of every Beam step. Beam's default runner downloads a program, so another one is named.
         name: Of the pipeline: results are reused, and models compared, among runs of one name and root.
     """
@@ -105,12 +106,14 @@ class PipelineConfig:
     experiment: ExperimentConfig
     gate: GateConfig = GateConfig()
     analysis: AnalysisConfig = AnalysisConfig()
+    keep_versions: int = 5
     beam_args: tuple[str, ...] = DEFAULT_BEAM_ARGS
     name: str = "maskformer"
 
     def __post_init__(self):
         _require(bool(self.root), "`root` must name a folder.", repr(self.root))
         _require(bool(self.name), "`name` must not be empty.", repr(self.name))
+        _require(self.keep_versions > 0, "`keep_versions` must be positive.", self.keep_versions)
 
     @property
     def artifacts_dir(self) -> str:

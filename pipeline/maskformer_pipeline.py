@@ -2,7 +2,7 @@
 
     CocoExampleGen -> StatisticsGen -> SchemaGen (curated) -> ExampleValidator -> AnomalyGate
         -> latest_blessed_model -> Transform -> DriftGate -> Trainer
-        -> PanopticPredictor -> BaselinePredictor -> PanopticEvaluator -> Pusher
+        -> PanopticPredictor -> BaselinePredictor -> PanopticEvaluator -> InfraValidator -> Pusher
 
 Prediction is a node of its own, apart from the gate, so that a change of the gate's thresholds predicts nothing again.
 What runs where is left to the runners; `docs/architecture.md` says what is reused when.
@@ -33,8 +33,9 @@ from components.coco_example_gen.component import CocoExampleGen
 from components.coco_example_gen.options import EVAL_SPLIT, TRAIN_SPLIT
 from components.curated_schema import CuratedSchemaGen
 from components.drift_gate import DriftGate
+from components.infra_validator.component import InfraValidator
 from components.panoptic_evaluator.component import PanopticEvaluator, PanopticPredictor
-from components.pusher import Pusher
+from components.pusher import KEEP_VERSIONS_KEY, Pusher
 from maskformer_model import config as experiment_config
 from maskformer_model import examples
 from pipeline.config import PipelineConfig
@@ -52,6 +53,7 @@ _USED_TFX_COMPONENTS = (
     "Trainer",
     "Transform",
 )
+_INFRA_PHOTOS, _INFRA_TIMEOUT_S = 3, 600
 
 
 def create_pipeline(config: PipelineConfig) -> Pipeline:
@@ -109,9 +111,18 @@ def create_pipeline(config: PipelineConfig) -> Pipeline:
         rules=config.gate.rules,
         analysis=config.analysis,
     )
+    infra_validator = InfraValidator(
+        model=trainer.outputs["model"],
+        examples=example_gen.outputs["examples"],
+        split=EVAL_SPLIT,
+        num_photos=_INFRA_PHOTOS,
+        timeout_s=_INFRA_TIMEOUT_S,
+    ).with_id("InfraValidator")
     pusher = Pusher(
         model=trainer.outputs["model"],
         model_blessing=evaluator.outputs["blessing"],
+        infra_blessing=infra_validator.outputs["blessing"],
+        custom_config={KEEP_VERSIONS_KEY: config.keep_versions},
         push_destination=pusher_pb2.PushDestination(
             filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=config.serving_dir)
         ),
@@ -133,6 +144,7 @@ def create_pipeline(config: PipelineConfig) -> Pipeline:
             predictor,
             baseline_predictor,
             evaluator,
+            infra_validator,
             pusher,
         ],
         enable_cache=True,

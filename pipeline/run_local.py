@@ -56,6 +56,7 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     experiment_help = f"what to train (default: {GENERATED_EXPERIMENT}, or {COCO_EXPERIMENT} with --data)"
     add("--experiment", metavar="NAME", help=experiment_help)
     add("--params_override", metavar="K=V,...", default="", help="settings, such as trainer.train_steps=100")
+    _add_number(parser, "--keep_versions", PipelineConfig.keep_versions, "how many pushed models stay to roll back to")
     _add_gate_flags(parser.add_argument_group("gate"))
     _add_evaluation_flags(parser.add_argument_group("evaluation"))
     _add_data_flags(parser.add_argument_group("data"))
@@ -110,7 +111,7 @@ def _add_layout_flags(group: argparse._ArgumentGroup) -> None:
     _add_number(group, "--num_shards", 0, "record files per split; 0 makes one per 256 photos")
 
 
-def _add_number(group: argparse._ArgumentGroup, flag: str, default: int | float, meaning: str) -> None:
+def _add_number(group: argparse._ActionsContainer, flag: str, default: int | float, meaning: str) -> None:
     group.add_argument(flag, type=type(default), metavar="N", default=default, help=f"{meaning} (default: {default})")
 
 
@@ -153,6 +154,7 @@ def config_from_args(args: argparse.Namespace) -> PipelineConfig:
             rules=tuple(args.gate_rule),
         ),
         analysis=AnalysisConfig(slices=tuple(args.slice), class_groups=class_groups_from_args(args.class_group)),
+        keep_versions=args.keep_versions,
         # Beam hands a runner with workers elsewhere this package; without it TFX packs itself anew for every node.
         beam_args=(*DEFAULT_BEAM_ARGS, f"--setup_file={PROJECT_DIR / 'setup.py'}"),
     )

@@ -38,6 +38,7 @@ def build_summary(
         `state` ("succeeded" or "failed"); `failure` (`component` and `reason`, or None); `pq`, `sq`, `rq`, `pq_things`
         and `pq_stuff` in 0..1; `pq_interval` (both ends) and `pq_change` (against the last blessed model), or None;
         `images` (number evaluated); `outcome` (of the comparison); `blessed`; `verdict` (the gate's reasons in words);
+        `can_serve` and `cannot_serve_because` (what InfraValidator found);
         `pushed_model` (folder of the version that serves this model, or None) and `pushed_now` (False where it already
         served); `report` (path); `kept_aside` (count per reason) and `kept_aside_list` (path); `components` (by node
         id: `state`, `seconds`, `peak_memory_mb`); `experiment`, `data`, `data_fingerprint` (of its content), `root`.
@@ -50,6 +51,7 @@ def build_summary(
         "failure": {"component": failure.node_id, "reason": failure.reason} if failure else None,
         **_metrics(evaluation),
         "blessed": bool(blessing.properties.get("blessed")) if blessing else None,
+        **_infra(records),
         **_pushed(records),
         "report": _existing(evaluation, REPORT_FILE),
         "kept_aside": _count_reasons(_existing(examples, _KEPT_ASIDE_FILE)),
@@ -87,6 +89,8 @@ def describe(summary: dict[str, Any]) -> list[str]:
         lines.append(f"{'Pushed' if summary['pushed_now'] else 'Already serving'}: {summary['pushed_model']}")
     else:
         lines.append("Nothing was pushed.")
+    if summary["cannot_serve_because"]:
+        lines.append(f"The model cannot serve: {summary['cannot_serve_because']}")
     return [*lines, f"Report: {summary['report']}"]
 
 
@@ -145,6 +149,14 @@ def _change(metrics: dict[str, Any]) -> float | None:
 def _of_all_images(metrics: dict[str, Any], kind: str) -> dict[str, Any] | None:
     slices = metrics.get("analysis", {}).get("slices", {})
     return slices.get("all images", {}).get(kind, {}).get("pq")
+
+
+def _infra(records: list[NodeRecord]) -> dict[str, Any]:
+    blessing = find_artifact(records, "InfraValidator", "blessing")
+    if blessing is None:
+        return {"can_serve": None, "cannot_serve_because": None}
+    can_serve = bool(blessing.properties.get("blessed"))
+    return {"can_serve": can_serve, "cannot_serve_because": None if can_serve else blessing.properties.get("reason")}
 
 
 def _pushed(records: list[NodeRecord]) -> dict[str, Any]:

@@ -1,10 +1,23 @@
 """Tests of `components.model_versions`."""
 
 import shutil
+import subprocess
+import sys
+import time
 
 import pytest
 
-from components.model_versions import content_hash, list_versions, publish, version_dir
+from components.model_versions import (
+    content_hash,
+    keep_newest,
+    list_versions,
+    list_withdrawn,
+    publish,
+    restore,
+    version_dir,
+    withdraw,
+    withdrawn_hashes,
+)
 
 
 @pytest.fixture
@@ -74,3 +87,64 @@ def test_the_hash_sees_content_and_names_and_not_the_place(model_dir, tmp_path):
     assert content_hash(renamed) != content_hash(model_dir)
     with pytest.raises(FileNotFoundError, match="`model_dir` must be a folder"):
         content_hash(tmp_path / "absent")
+
+
+def test_only_the_newest_versions_stay(model_dir, tmp_path):
+    serving = tmp_path / "serving"
+    for now_s in (100, 200, 300, 400):
+        publish(model_dir, serving, now_s=now_s)
+    withdraw(serving, 400)
+    assert keep_newest(serving, 2) == [100]
+    assert sorted(path.name for path in serving.iterdir()) == [".withdrawn-400", "200", "300"]
+    assert keep_newest(serving, 2) == []
+    with pytest.raises(ValueError, match="`num_kept` must be positive. Received: 0"):
+        keep_newest(serving, 0)
+
+
+def test_a_withdrawn_version_is_out_of_service_and_comes_back_as_it_was(model_dir, tmp_path):
+    serving = tmp_path / "serving"
+    publish(model_dir, serving, now_s=100)
+    publish(make_model(tmp_path / "worse", weights=b"worse"), serving, now_s=200)
+    worse = content_hash(version_dir(serving, 200))
+    withdraw(serving, 200)
+    assert (list_versions(serving), list_withdrawn(serving), withdrawn_hashes(serving)) == ([100], [200], {worse})
+    with pytest.raises(FileNotFoundError, match=r"one of \[100\]. Received: 200"):
+        withdraw(serving, 200)
+    restore(serving, 200)
+    assert (list_versions(serving), list_withdrawn(serving)) == ([100, 200], [])
+    assert content_hash(version_dir(serving, 200)) == worse
+    with pytest.raises(FileNotFoundError, match=r"one of \[\]. Received: 200"):
+        restore(serving, 200)
+
+
+def test_the_number_of_a_withdrawn_version_is_not_used_again(model_dir, tmp_path):
+    publish(model_dir, tmp_path / "serving", now_s=100)
+    withdraw(tmp_path / "serving", 100)
+    assert publish(model_dir, tmp_path / "serving", now_s=100) == 101
+
+
+_PUSH_OFTEN = """
+import sys
+from components.model_versions import keep_newest, publish
+print("ready", flush=True)
+for second in range(1, 10**6):
+    publish(sys.argv[1], sys.argv[2], now_s=second)
+    keep_newest(sys.argv[2], 3)
+"""
+
+
+@pytest.mark.parametrize("after_s", [0.02, 0.11, 0.23, 0.37])
+def test_a_push_that_is_killed_leaves_each_version_whole_or_absent(model_dir, tmp_path, project_dir, after_s):
+    (model_dir / "variables" / "large").write_bytes(b"x" * 3_000_000)
+    expected, serving = content_hash(model_dir), tmp_path / "serving"
+    command = [sys.executable, "-c", _PUSH_OFTEN, str(model_dir), str(serving)]
+    with subprocess.Popen(command, cwd=project_dir, stdout=subprocess.PIPE) as pushing:
+        pushing.stdout.readline()
+        time.sleep(after_s)  # Somewhere in the middle of something; any moment must do.
+        pushing.kill()
+    versions = list_versions(serving)
+    assert all(content_hash(version_dir(serving, version)) == expected for version in versions)
+    assert all(path.name.isdigit() or path.name.startswith(".") for path in serving.glob("*"))
+    newest = publish(model_dir, serving, now_s=0)
+    assert list_versions(serving) == [*versions, newest]
+    assert all(path.name.isdigit() for path in serving.iterdir())

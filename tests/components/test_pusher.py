@@ -1,5 +1,6 @@
 """Tests of `components.pusher`, its executor on real folders."""
 
+import json
 import os
 
 import pytest
@@ -7,6 +8,7 @@ from google.protobuf import json_format
 from tfx.proto import pusher_pb2
 from tfx.types import standard_artifacts
 
+from components import model_versions
 from components.pusher import Executor, Pusher
 
 
@@ -15,7 +17,7 @@ def push(tmp_path):
     """Pushes a model with the given weights and returns the `pushed_model` artifact."""
     pushes = []
 
-    def push_model(weights, *, blessed=1, base_directory=None):
+    def push_model(weights, *, blessed=1, infra_blessed=None, keep_versions=None, base_directory=None):
         model = standard_artifacts.Model()
         model.uri = str(tmp_path / f"model-{len(pushes)}")
         serving = os.path.join(model.uri, "Format-Serving")
@@ -25,6 +27,10 @@ def push(tmp_path):
                 file.write(content)
         blessing = standard_artifacts.ModelBlessing()
         blessing.set_int_custom_property("blessed", blessed)
+        inputs = {"model": [model], "model_blessing": [blessing]}
+        if infra_blessed is not None:
+            inputs["infra_blessing"] = [standard_artifacts.InfraBlessing()]
+            inputs["infra_blessing"][0].set_int_custom_property("blessed", infra_blessed)
         pushed = standard_artifacts.PushedModel()
         pushed.uri = str(tmp_path / f"pushed-{len(pushes)}")
         os.makedirs(pushed.uri)
@@ -32,9 +38,12 @@ def push(tmp_path):
         destination = pusher_pb2.PushDestination()
         destination.filesystem.base_directory = str(tmp_path / "serving") if base_directory is None else base_directory
         Executor().Do(
-            {"model": [model], "model_blessing": [blessing]},
+            inputs,
             {"pushed_model": [pushed]},
-            {"push_destination": json_format.MessageToJson(destination)},
+            {
+                "push_destination": json_format.MessageToJson(destination),
+                "custom_config": json.dumps(keep_versions and {"keep_versions": keep_versions}),
+            },
         )
         return pushed
 
@@ -86,6 +95,32 @@ def test_a_model_that_is_not_blessed_goes_nowhere(push, tmp_path):
     assert pushed.get_int_custom_property("pushed") == 0
     assert pushed.get_int_custom_property("already_serving") == 0
     assert pushed.get_string_custom_property("pushed_destination") == ""
+
+
+def test_a_model_that_cannot_serve_goes_nowhere(push, tmp_path):
+    assert push(b"one", infra_blessed=0).get_int_custom_property("pushed") == 0
+    assert versions(tmp_path) == []
+    assert push(b"one", infra_blessed=1).get_int_custom_property("pushed") == 1
+
+
+def test_only_as_many_versions_stay_as_are_kept(push, tmp_path):
+    for weights in (b"one", b"two", b"three"):
+        push(weights, keep_versions=2)
+    assert len(versions(tmp_path)) == 2
+    newest = tmp_path / "serving" / versions(tmp_path)[-1]
+    assert (newest / "variables" / "variables.data").read_bytes() == b"three"
+
+
+def test_a_model_that_was_withdrawn_is_not_pushed_again(push, tmp_path):
+    push(b"one")
+    push(b"two")
+    serving = tmp_path / "serving"
+    [_, worse] = model_versions.list_versions(serving)
+    model_versions.withdraw(serving, worse)
+    assert push(b"two").get_int_custom_property("pushed") == 0
+    assert len(model_versions.list_versions(serving)) == 1
+    model_versions.restore(serving, worse)
+    assert push(b"two").get_int_custom_property("already_serving") == 1
 
 
 def test_a_destination_without_a_folder_is_refused(push):

@@ -120,3 +120,11 @@ def test_an_earlier_summary_is_taken_away_and_a_new_one_is_written_whole(tmp_pat
     assert [file.name for file in tmp_path.iterdir()] == ["summary.json"]
     remove_summary(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_that_cannot_serve_is_not_pushed_and_the_reason_is_said(config, tmp_path, evaluation_dir):
+    records = full_records(tmp_path, evaluation_dir, {"pushed": 0, "already_serving": 0})
+    records.insert(2, node("InfraValidator", blessing=("/i", {"blessed": 0, "reason": "It hangs."})))
+    summary = build_summary(config, records)
+    assert (summary["can_serve"], summary["cannot_serve_because"]) == (False, "It hangs.")
+    assert describe(summary)[-3:-1] == ["Nothing was pushed.", "The model cannot serve: It hangs."]

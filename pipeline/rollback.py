@@ -1,0 +1,87 @@
+"""Takes the newest pushed model out of service: `python pipeline/rollback.py [--root DIR]`, see `--help`.
+
+Servers that follow the folder go back to the version before. The files stay, the pusher does not push the same model
+again, and `--restore` puts a version back. Exit status: 0, or 2 where there is nothing to go back to.
+"""
+
+from __future__ import annotations
+
+import argparse
+import pathlib
+import sys
+from collections.abc import Sequence
+
+PROJECT_DIR = pathlib.Path(__file__).resolve().parent.parent
+if not __package__:
+    # Started as a script: Python then looks for modules in this folder instead of beside the packages.
+    sys.path[0] = str(PROJECT_DIR)
+
+from components import model_versions  # noqa: E402
+
+EXIT_USAGE = 2
+
+
+class NothingToRollBackError(ValueError):
+    """There is no version to go back to."""
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Reads the command line; unknown flags end the program with status 2."""
+    parser = argparse.ArgumentParser(
+        prog="rollback.py", description="Takes the newest pushed model out of service, so that the one before serves."
+    )
+    add = parser.add_argument
+    add("--root", metavar="DIR", default=str(PROJECT_DIR / "runs"), help="of the pipeline (default: %(default)s)")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--to", type=int, metavar="VERSION", help="go back to this one (default: the one before)")
+    what.add_argument("--restore", type=int, metavar="VERSION", help="put a withdrawn version back")
+    what.add_argument("--list", action="store_true", help="say which versions there are, and do nothing")
+    return parser.parse_args(argv)
+
+
+def roll_back(serving_dir: str, to: int | None = None) -> list[int]:
+    """Withdraws every version that is newer than `to`, the newest first.
+
+    Args:
+        serving_dir: The folder of versions.
+        to: The version that shall serve; None: the one before the newest.
+
+    Returns:
+        The versions that were withdrawn.
+
+    Raises:
+        NothingToRollBackError: if there is no such version, or it serves already.
+    """
+    versions = model_versions.list_versions(serving_dir)
+    if to is None:
+        if len(versions) < 2:
+            raise NothingToRollBackError(f"There is no version before the newest in {serving_dir}: {versions}")
+        to = versions[-2]
+    if to not in versions[:-1]:
+        raise NothingToRollBackError(f"`--to` must be an older version of {versions}. Received: {to}")
+    withdrawn = [version for version in reversed(versions) if version > to]
+    for version in withdrawn:
+        model_versions.withdraw(serving_dir, version)
+    return withdrawn
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The program; returns its exit status."""
+    args = parse_args(argv)
+    serving_dir = str(pathlib.Path(args.root, "serving"))
+    try:
+        if args.restore is not None:
+            print(f"Serving again: {model_versions.restore(serving_dir, args.restore)}")
+        elif not args.list:
+            print(f"Withdrawn: {', '.join(map(str, roll_back(serving_dir, args.to)))}")
+    except (NothingToRollBackError, FileNotFoundError) as error:
+        print(f"rollback.py: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    versions = model_versions.list_versions(serving_dir)
+    print(f"Serves: {versions[-1] if versions else 'nothing'}")
+    print(f"Versions: {versions}, withdrawn: {model_versions.list_withdrawn(serving_dir)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
