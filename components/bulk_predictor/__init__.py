@@ -1,0 +1,1 @@
+"""Predictions for millions of photos with Beam: `python -m components.bulk_predictor`. Import modules by name."""

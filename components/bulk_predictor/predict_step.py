@@ -1,0 +1,95 @@
+"""The Beam step: one shard of photos in, one file of predictions out.
+
+Elements are shards, not photos: photos are read and predicted inside one worker and never travel. Per photo the file
+holds a tf.Example:
+
+| key                           | type  | meaning                                                 |
+|-------------------------------|-------|---------------------------------------------------------|
+| image/filename                | bytes | as in the list                                          |
+| prediction/panoptic/encoded   | bytes | panoptic PNG; absent where the photo was refused        |
+| prediction/segments           | bytes | json list, as in a COCO panoptic json, with score and class |
+| error                         | bytes | why the photo was refused; absent otherwise             |
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterator
+
+import apache_beam as beam
+import tensorflow as tf
+from apache_beam.utils import shared
+
+from components.bulk_predictor.plan import Shard, photos_of
+from components.panoptic_evaluator.prediction_files import whole_file
+from components.panoptic_evaluator.serving_model import ServingModel
+from maskformer_model.photo_files import refusal
+
+
+def predict_photo(model: ServingModel, path: str) -> tf.train.Example:
+    """The record of one photo; a photo that cannot be read or decoded gets its reason."""
+    features = {"image/filename": path.encode()}
+    try:
+        with tf.io.gfile.GFile(path, "rb") as file:
+            [result] = model.predict([file.read()])
+    except tf.errors.InvalidArgumentError as error:
+        features["error"] = refusal(error.message).encode()
+    except tf.errors.NotFoundError as error:
+        features["error"] = str(error.message).encode()
+    else:
+        features["prediction/panoptic/encoded"] = result.panoptic_png
+        segments = [dataclasses.asdict(segment) for segment in result.segments]
+        features["prediction/segments"] = json.dumps(segments).encode()
+    example = tf.train.Example()
+    for key, value in features.items():
+        example.features.feature[key].bytes_list.value.append(value)
+    return example
+
+
+class PredictShard(beam.DoFn):
+    """Predicts the photos of one shard; its file appears when all of them are in it."""
+
+    def __init__(self, model_dir: str, output_dir: str):
+        self._model_dir = model_dir
+        self._output_dir = output_dir
+        self._shared_model = shared.Shared()
+
+    def setup(self):
+        # Once per worker process, whatever the number of its threads.
+        self._model = self._shared_model.acquire(lambda: ServingModel(self._model_dir), tag=self._model_dir)
+
+    def process(self, shard: Shard) -> Iterator[str]:
+        """Writes the counts, then the predictions; yields the name of the file."""
+        counts = {"photos": 0, "refused": 0}
+        path = os.path.join(self._output_dir, f"{shard.stem}.tfrecord")
+        with whole_file(path) as temporary:
+            with tf.io.TFRecordWriter(temporary) as writer:
+                for photo in photos_of(self._output_dir, shard):
+                    example = predict_photo(self._model, photo)
+                    counts["photos"] += 1
+                    counts["refused"] += "error" in example.features.feature
+                    writer.write(example.SerializeToString(deterministic=True))
+            counts_path = os.path.join(self._output_dir, f"{shard.stem}.json")
+            with whole_file(counts_path) as unfinished, tf.io.gfile.GFile(unfinished, "w") as file:
+                file.write(json.dumps(counts))
+        yield path
+
+
+class PredictShards(beam.PTransform):
+    """Shards -> the files of their predictions."""
+
+    def __init__(self, shards: list[Shard], model_dir: str, output_dir: str):
+        super().__init__()
+        self._shards = shards
+        self._predict = PredictShard(model_dir, output_dir)
+
+    def expand(self, pipeline):
+        """Connects the steps."""
+        return (
+            pipeline
+            | "ListShards" >> beam.Create(self._shards)
+            | "SpreadShards" >> beam.Reshuffle()
+            | "Predict" >> beam.ParDo(self._predict)
+        )
