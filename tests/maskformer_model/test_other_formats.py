@@ -1,0 +1,45 @@
+"""The files of other runtimes, run in them; skipped where the extra `exports` is not installed."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import numpy as np
+import pytest
+
+from maskformer_model import other_formats
+from tests.maskformer_model.small_export import small_config, small_network
+
+RUNTIMES = {
+    "onnx": ("onnxruntime", "tf2onnx"),
+    "openvino": ("openvino",),
+    "litert": ("ai_edge_litert",),
+    "litert_dynamic": ("ai_edge_litert",),
+    "litert_float16": ("ai_edge_litert",),
+}
+# Of the outputs' spread; quantised weights are less exact.
+TOLERANCE = {"litert_dynamic": 0.2, "litert_float16": 2e-2}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file_format", other_formats.FORMATS)
+def test_a_file_in_its_runtime_says_what_the_network_says(file_format, tmp_path):
+    missing = [name for name in RUNTIMES[file_format] if importlib.util.find_spec(name) is None]
+    if missing:
+        pytest.skip(f"The extra `exports` must be installed for this test. Missing: {missing}")
+    network = small_network(small_config())
+    path = tmp_path / f"model{other_formats.suffix_of(file_format)}"
+    other_formats.write(network, path, file_format, (64, 96))
+    image = np.random.default_rng(0).normal(size=(1, 64, 96, 3)).astype(np.float32)
+    expected = network(image, training=False)
+    ours = other_formats.load(path)(image)
+    for name in other_formats.OUTPUTS:
+        wanted = np.asarray(expected[name])
+        assert np.abs(ours[name] - wanted).max() <= TOLERANCE.get(file_format, 1e-3) * wanted.std()
+
+
+def test_wrong_formats_and_names_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="`file_format` must be one of"):
+        other_formats.write(None, tmp_path / "model.onnx", "pmml", (64, 64))
+    with pytest.raises(ValueError, match="must end in .tflite for litert_dynamic"):
+        other_formats.write(None, tmp_path / "model.onnx", "litert_dynamic", (64, 64))
