@@ -38,6 +38,7 @@ WITH_TFX = {
     "tensorflow_data_validation",
     "tensorflow_metadata",
     "tensorflow_model_analysis",
+    "tensorflow_transform",
     "tfx_bsl",
 }
 
@@ -137,7 +138,7 @@ def wheel(source, tmp_path_factory):
 
 def package_files(source: pathlib.Path) -> set[str]:
     """The modules and data files that an installed project must have."""
-    suffixes = {".py", ".html", ".j2", ".json", ".pbtxt"}
+    suffixes = {".py", ".html", ".j2", ".js", ".json", ".pbtxt"}
     files = {path for package in PACKAGES for path in (source / package).rglob("*") if path.suffix in suffixes}
     return {str(path.relative_to(source)) for path in files}
 
