@@ -69,6 +69,30 @@ def read_model_facts(model_uri: str) -> dict[str, Any] | None:
         return json.loads(file.read())
 
 
+def judge_drift(
+    examples_dir: str, transform_graph_dir: str, model_dir: str | None, action: str, max_class_drift: float
+) -> None:
+    """Holds the facts of new data against those of a model's data.
+
+    Args:
+        examples_dir: the train split's folder, whose artifact holds the categories.
+        transform_graph_dir: of Transform.
+        model_dir: the model's artifact; None where there is none.
+        action: "block" or "warn".
+        max_class_drift: see `describe_drift`.
+
+    Raises:
+        ValueError: if classes have drifted and that blocks.
+    """
+    baseline = read_model_facts(model_dir) if model_dir else None
+    if baseline is None:
+        logging.info("No blessed model carries facts of its data: drift is not judged.")
+        return
+    categories = CategoryTable.load(examples.categories_path(os.path.join(examples_dir, "*")))
+    current = read_facts(transform_graph_dir, categories)
+    check_drift(describe_drift(current, baseline, max_class_drift), action)
+
+
 @component
 def DriftGate(
     examples_artifact: InputArtifact[standard_artifacts.Examples],
@@ -78,11 +102,6 @@ def DriftGate(
     baseline_model: InputArtifact[standard_artifacts.Model] = None,
 ):
     """Fails where the classes have drifted by more than `max_class_drift` and `action` is "block"."""
-    baseline = read_model_facts(baseline_model.uri) if baseline_model else None
-    if baseline is None:
-        logging.info("No blessed model carries facts of its data: drift is not judged.")
-        return
     split_dir = artifact_utils.get_split_uri([examples_artifact], "train")
-    categories = CategoryTable.load(examples.categories_path(os.path.join(split_dir, "*")))
-    current = read_facts(transform_graph.uri, categories)
-    check_drift(describe_drift(current, baseline, max_class_drift), action)
+    model_dir = baseline_model.uri if baseline_model else None
+    judge_drift(split_dir, transform_graph.uri, model_dir, action, max_class_drift)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import pathlib
 
@@ -17,6 +18,7 @@ from components import coco_example_gen
 from components.coco_example_gen.component import CocoExampleGen
 from components.curated_schema import CuratedSchemaGen
 from components.data_facts import describe, read_facts
+from components.drift_gate import judge_drift
 from maskformer_model import generated_scenes
 from maskformer_model.categories import CategoryTable
 
@@ -50,6 +52,12 @@ def run(tmp_path_factory):
     [examples_dir] = (root / "artifacts" / "CocoExampleGen" / "examples").iterdir()
     categories = CategoryTable.load(examples_dir / "categories.json")
     return root, read_facts(str(graph), categories)
+
+
+def _judge(root, model_dir, action):
+    [graph] = (root / "artifacts" / "Transform" / "transform_graph").iterdir()
+    [examples_dir] = (root / "artifacts" / "CocoExampleGen" / "examples").iterdir()
+    judge_drift(str(examples_dir / "Split-train"), str(graph), model_dir, action, 0.1)
 
 
 @pytest.mark.slow
@@ -86,6 +94,25 @@ def test_the_facts_equal_a_direct_count_over_the_files(run):
 def test_no_photo_is_stored_again(run):
     root, _ = run
     assert [path.name for path in (root / "artifacts" / "Transform").iterdir() if "examples" in path.name] == []
+
+
+@pytest.mark.slow
+def test_drift_is_judged_against_the_facts_that_a_model_carries(run, tmp_path):
+    root, facts = run[0], copy.deepcopy(run[1])
+    folder = tmp_path / "Format-Serving" / "assets.extra"
+    folder.mkdir(parents=True)
+    (folder / "data_facts.json").write_text(json.dumps(facts))
+    _judge(root, str(tmp_path), "block")
+    # The model's data had nothing but sky.
+    for entry in facts["classes"]:
+        shares = {"segment_share": 1.0, "pixel_share": 1.0} if entry["name"] == "sky" else {}
+        entry.update({"segment_share": 0.0, "pixel_share": 0.0} | shares)
+    (folder / "data_facts.json").write_text(json.dumps(facts))
+    with pytest.raises(ValueError, match="'sky' has .* of the segments, it had 100.0%"):
+        _judge(root, str(tmp_path), "block")
+    _judge(root, str(tmp_path), "warn")
+    # The first run has no model to compare with.
+    _judge(root, None, "block")
 
 
 def test_classes_that_the_data_set_does_not_have_are_an_error():

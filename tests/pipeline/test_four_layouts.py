@@ -13,8 +13,8 @@ from tests.components import layout_samples
 OVERRIDES = (
     "task.model.num_queries=8,task.model.num_decoder_layers=1,task.model.which_pixel_decoder=fpn,"
     "task.model.hidden_dim=32,task.model.pixel_decoder_dim=32,task.model.mask_dim=32,"
-    "task.train_data.global_batch_size=4,trainer.train_steps=40,trainer.steps_per_loop=40,"
-    "trainer.optimizer.drop_steps=[],runtime.deterministic=true,"
+    "task.train_data.global_batch_size=4,trainer.train_steps=100,trainer.steps_per_loop=100,"
+    "trainer.optimizer.drop_steps=[],trainer.optimizer.ema_momentum=0.9,runtime.deterministic=true,"
     "task.inference.object_mask_threshold=0.1,task.inference.overlap_threshold=0.2"
 )
 NUMBERS = ("pq", "sq", "rq", "pq_things", "pq_stuff", "images")
