@@ -206,6 +206,22 @@ def test_help_loads_nothing_heavy():
     assert "--panoptic_skip_crowd" in output
 
 
+@pytest.mark.slow
+def test_worker_processes_and_the_portable_runner_write_the_same_bytes(data_dir, tmp_path):
+    written = {}
+    runners = {
+        "one process": (),
+        "two processes": ("--num_processes=2",),
+        "portable": ("--", "--runner=PortableRunner", "--job_endpoint=embed", "--environment_type=LOOPBACK"),
+    }
+    for name, flags in runners.items():
+        output_dir = tmp_path / name.replace(" ", "_")
+        assert convert(data_dir, output_dir, "--num_shards=3", *flags)[0] == 0
+        written[name] = [path.read_bytes() for path in sorted(output_dir.glob("val-*"))]
+    assert len(written["one process"]) == 3
+    assert written["two processes"] == written["portable"] == written["one process"]
+
+
 def test_all_160_real_photos_come_back_pixel_by_pixel(shared_dir, tmp_path):
     root = shared_dir / "data" / "coco_panoptic"
     seen = 0
