@@ -57,7 +57,7 @@ def make_ours(jpeg: bytes) -> tuple[Callable[[], int], Callable[[], None]]:
     network.build()
     photo = preprocessing.decode_image(tf.constant(jpeg))
     photos = photo_inference.PhotoInference(network, config.task.inference, categories.isthing)
-    _shift_heads(network, tf.function(photos.propose)(photo))
+    _shift_heads(network, photos.propose(photo))
     with tempfile.TemporaryDirectory() as folder:
         export.export_saved_model(network, categories, config, folder)
         loaded = tf.saved_model.load(folder)

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import psutil
 
-_START_TIMEOUT_S = 180.0
+_START_TIMEOUT_S = 600.0
 
 
 class Answer(NamedTuple):
