@@ -17,6 +17,7 @@ if not __package__:
     sys.path[0] = str(PROJECT_DIR)
 
 from components import model_versions  # noqa: E402
+from pipeline import runs_page  # noqa: E402
 
 EXIT_USAGE = 2
 
@@ -77,6 +78,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (NothingToRollBackError, FileNotFoundError) as error:
         print(f"rollback.py: {error}", file=sys.stderr)
         return EXIT_USAGE
+    if not args.list and pathlib.Path(args.root, runs_page.RUNS_FILE).exists():
+        runs_page.write_index(args.root, serving_dir)
     versions = model_versions.list_versions(serving_dir)
     print(f"Serves: {versions[-1] if versions else 'nothing'}")
     print(f"Versions: {versions}, withdrawn: {model_versions.list_withdrawn(serving_dir)}")

@@ -6,7 +6,7 @@ import pathlib
 
 import pytest
 
-from pipeline import runs_page
+from pipeline import rollback, runs_page
 
 
 def summary(root, number, pq, *, pushed=None, state="succeeded", report=True):
@@ -64,6 +64,15 @@ def test_a_newer_version_of_another_run_serves_from_then_on(root):
     (newer / "saved_model.pb").touch()
     runs_page.record_run(str(root), str(root / "serving"), summary(root, 4, 0.75, pushed=newer))
     assert 'The model of <a href="#run-4">run 4</a> serves' in (root / "index.html").read_text()
+
+
+def test_a_rollback_writes_the_page_anew(root):
+    newer = root / "serving" / "200"
+    newer.mkdir()
+    (newer / "saved_model.pb").touch()
+    runs_page.record_run(str(root), str(root / "serving"), summary(root, 4, 0.75, pushed=newer))
+    assert rollback.main(["--root", str(root)]) == 0
+    assert 'The model of <a href="#run-1">run 1</a> serves' in (root / "index.html").read_text()
 
 
 def test_what_serves_may_come_from_elsewhere_or_be_nothing(root, tmp_path_factory):
