@@ -47,11 +47,11 @@ class Memory(tf.Module):
     def __init__(self, records):
         super().__init__()
         width = max(len(record.segments) for record in records)
-        rows = np.zeros((3, len(records) + 1, width), np.int32)  # The last row is that of an unknown photo.
+        rows = np.zeros((4, len(records) + 1, width), np.int32)  # The last row is that of an unknown photo.
         for place, record in enumerate(records):
             kept = [segment for segment in record.segments if not segment.iscrowd]
             for column, segment in enumerate(kept):
-                rows[:, place, column] = segment.id, segment.category_id, segment.class_index
+                rows[:, place, column] = segment.id, segment.category_id, segment.class_index, segment.area_px
         self._rows = tf.constant(rows)
         self._pngs = tf.constant([_without_crowds(record) for record in records] + [b""])
         keys = tf.constant([record.image_encoded for record in records])
@@ -62,7 +62,7 @@ class Memory(tf.Module):
     def serve(self, image_bytes):
         """See the real model."""
         places = self._place.lookup(image_bytes)
-        segment_ids, category_ids, class_indices = tf.unstack(tf.gather(self._rows, places, axis=1))
+        segment_ids, category_ids, class_indices, areas = tf.unstack(tf.gather(self._rows, places, axis=1))
         remembered = tf.gather(self._pngs, places)
         pngs = tf.map_fn(
             lambda pair: tf.cond(pair[1] == b"", lambda: _void_png(pair[0]), lambda: pair[1]),
@@ -70,12 +70,12 @@ class Memory(tf.Module):
             fn_output_signature=tf.string,
         )
         return {
-            "panoptic_png": pngs,
+            "panoptic_png_bytes": pngs,
             "segment_ids": segment_ids,
             "category_ids": category_ids,
             "class_indices": class_indices,
             "scores": tf.where(segment_ids > 0, 0.9, 0.0),
-            "areas": tf.zeros_like(segment_ids),
+            "areas": areas,
             "boxes": tf.zeros([*tf.unstack(tf.shape(segment_ids)), 4]),
         }
 
