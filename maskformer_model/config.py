@@ -189,14 +189,19 @@ class ModelConfig:
             self.which_pixel_decoder,
         )
         _require(
-            self.hidden_dim % self.num_heads == 0 and self.hidden_dim % 2 == 0,
-            "`task.model.num_heads` must divide `task.model.hidden_dim`, which must be even.",
+            self.hidden_dim % self.num_heads == 0 and self.hidden_dim % 4 == 0,
+            "`task.model.num_heads` must divide `task.model.hidden_dim`, which must be a multiple of 4.",
             (self.num_heads, self.hidden_dim),
         )
         _require(
-            self.pixel_decoder_dim % 32 == 0 and self.pixel_decoder_dim % self.num_heads == 0,
-            "`task.model.pixel_decoder_dim` must be a multiple of 32 (group norm) and of `task.model.num_heads`.",
+            self.pixel_decoder_dim % 32 == 0,
+            "`task.model.pixel_decoder_dim` must be a multiple of 32 (group norm).",
             self.pixel_decoder_dim,
+        )
+        _require(
+            self.which_pixel_decoder == "fpn" or self.pixel_decoder_dim % self.num_heads == 0,
+            "`task.model.num_heads` must divide `task.model.pixel_decoder_dim` where the pixel decoder has an encoder.",
+            (self.num_heads, self.pixel_decoder_dim),
         )
         _require(0 <= self.dropout < 1, "`task.model.dropout` must be in [0, 1).", self.dropout)
         features = ("auto", "transformer_encoder", "res2", "res3", "res4", "res5", "pixel_embedding")
@@ -341,6 +346,10 @@ class InferenceConfig:
         size_divisibility: Pad the resized photo to a multiple of this (reference `SIZE_DIVISIBILITY`); 0: no padding.
             Padding is attended to, so a model that was trained on padded squares answers best on padded squares.
         max_pixels: A photo with more pixels is refused before it is decoded.
+        augmented_edges_px: Test-time augmentation (`augmented_inference`): one view of the photo for each of these
+            shortest edges, the first being the one whose queries count; empty: no augmentation.
+        augmented_max_size_px: No view's longest edge is longer.
+        augmented_flip: Whether every view is seen mirrored as well.
     """
 
     object_mask_threshold: float = 0.8
@@ -349,8 +358,16 @@ class InferenceConfig:
     max_size_px: int = 1333
     size_divisibility: int = 0
     max_pixels: int = 100_000_000
+    augmented_edges_px: tuple[int, ...] = ()
+    augmented_max_size_px: int = 4000
+    augmented_flip: bool = True
 
     def __post_init__(self):
+        _require(
+            all(0 < edge <= self.augmented_max_size_px for edge in self.augmented_edges_px),
+            "`task.inference.augmented_edges_px` must be positive and at most `augmented_max_size_px`.",
+            (self.augmented_edges_px, self.augmented_max_size_px),
+        )
         for name in ("object_mask_threshold", "overlap_threshold"):
             _require(0 <= getattr(self, name) <= 1, f"`task.inference.{name}` must be in [0, 1].", getattr(self, name))
         _require(

@@ -19,7 +19,6 @@ _NOT_SHOWN = (
     "num_heads",
     "dropout",
     "deep_supervision",
-    "pre_norm",
     "enforce_input_projection",
     "transformer_in_feature",
 )

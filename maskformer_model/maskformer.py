@@ -129,9 +129,9 @@ class TransformerPredictor(keras.layers.Layer):
         needs_projection = in_channels != dim or config.enforce_input_projection
         self.input_projection = ConvNorm(dim, 1, use_bias=True, name="input_projection") if needs_projection else None
         stack = (dim, config.num_heads, config.feedforward_dim, config.dropout, config.pre_norm)
-        self.encoder = (
-            Encoder(config.detr_encoder_layers, *stack, name="encoder") if config.detr_encoder_layers else None
-        )
+        # As in the reference, pre-norm closes the encoder with a norm even where it has no layer.
+        has_encoder = config.detr_encoder_layers > 0 or config.pre_norm
+        self.encoder = Encoder(config.detr_encoder_layers, *stack, name="encoder") if has_encoder else None
         self.decoder = Decoder(config.num_decoder_layers, config.num_queries, *stack, name="decoder")
         self.class_head = _torch_linear(config.num_classes + 1, dim, name="class_head")
         self.mask_head = [

@@ -31,8 +31,9 @@ def sine_position_embedding(height, width, channels: int, dtype="float32"):
     periods = ops.exp(exponents * math.log(10000.0))
 
     def encode(length):
-        length = ops.cast(length, "float32")
-        positions = ops.arange(1, length + 1, dtype="float32") / (length + 1e-6) * (2 * math.pi)
+        # Counted in whole numbers, because a compiler must see how many there are.
+        positions = ops.cast(ops.arange(1, length + 1, dtype="int32"), "float32")
+        positions = positions / (ops.cast(length, "float32") + 1e-6) * (2 * math.pi)
         angles = ops.expand_dims(positions, -1) / periods
         pairs = ops.stack([ops.sin(angles[:, 0::2]), ops.cos(angles[:, 1::2])], axis=2)
         return ops.reshape(pairs, (-1, half))

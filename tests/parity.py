@@ -69,6 +69,7 @@ def compare_folder(folder: pathlib.Path) -> list[Row]:
         steps.append(run.step()["losses"])
     run.apply()  # The last step of the trajectory is taken as well.
     rows = [
+        _size_row(run),
         *_output_rows(first["outputs"], run.expected),
         _assignment_row(first["queries"], run.expected, run.batch),
         *_loss_rows(steps[0], run.golden["trajectory"][0]),
@@ -111,12 +112,11 @@ class _Run:
             learning_rate=solver["base_lr"],
             backbone_multiplier=solver["backbone_multiplier"],
             weight_decay=solver["weight_decay"],
-            clip_norm=solver["clip_global_norm"],
+            clip_norm=solver["clip_global_norm"] or 0.0,
         )
         self.optimizer = make_optimizer(self.optimizer_config, solver["base_lr"])
         self.optimizer.build(self.network.trainable_variables)
-        height_px, width_px = self.expected["padded_images"].shape[2:]
-        self.batch = read_batch(folder, height_px, width_px)
+        self.batch = read_batch(folder, options["SIZE_DIVISIBILITY"])
         self.first_gradients: dict[str, Any] = {}
         self._compile()
 
@@ -177,13 +177,15 @@ class _Run:
         }
 
 
-def read_batch(folder: pathlib.Path, height_px: int, width_px: int) -> tuple[Any, Any, Any, Any]:
+def read_batch(folder: pathlib.Path, size_divisibility: int = 0) -> tuple[Any, Any, Any, Any]:
     """Padded images, their sizes, and the targets as one map of 1-based target numbers with class indices."""
     import numpy as np
 
     inputs = np.load(folder / "inputs.npz")
     num_images = sum(name.startswith("image_") for name in inputs.files)
     labels = [inputs[f"labels_{index}"] for index in range(num_images)]
+    sizes_px = np.array([inputs[f"image_{index}"].shape[:2] for index in range(num_images)]).max(axis=0)
+    height_px, width_px = sizes_px + -sizes_px % max(1, size_divisibility)
     image = np.zeros((num_images, height_px, width_px, 3), np.uint8)
     valid_size_px = np.zeros((num_images, 2), np.int32)
     segment_map = np.zeros((num_images, height_px, width_px), np.int32)
@@ -198,6 +200,12 @@ def read_batch(folder: pathlib.Path, height_px: int, width_px: int) -> tuple[Any
         for target, mask in enumerate(masks, start=1):
             segment_map[index, :height, :width][mask] = target
     return image, valid_size_px, segment_map, segment_classes
+
+
+def _size_row(run: _Run) -> Row:
+    """The number of trainable parameters."""
+    count = sum(variable.value.shape.num_elements() for variable in run.network.trainable_variables)
+    return Row("parameters", abs(count - run.golden["parameters"]), 0, f"{count} trained")
 
 
 def _output_rows(outputs: dict[str, Any], expected: dict[str, Any]) -> list[Row]:

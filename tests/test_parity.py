@@ -121,4 +121,4 @@ def test_masks_that_overlap_are_refused(tmp_path):
     masks = np.ones((2, 4, 4), bool)
     np.savez(tmp_path / "inputs.npz", image_0=np.zeros((4, 4, 3), np.uint8), masks_0=masks, labels_0=np.array([1, 2]))
     with pytest.raises(ValueError, match="must not overlap"):
-        parity._read_batch(tmp_path, 4, 4)
+        parity.read_batch(tmp_path)

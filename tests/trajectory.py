@@ -43,7 +43,6 @@ def main(arguments: list[str] | None = None) -> int:
 def fit_losses(folder: pathlib.Path) -> list[dict[str, float]]:
     """Every loss term before each update, and their `total`."""
     import keras
-    import numpy as np
     import tensorflow as tf
 
     from maskformer_model import config as config_lib
@@ -74,16 +73,14 @@ def fit_losses(folder: pathlib.Path) -> list[dict[str, float]]:
                 learning_rate=solver["base_lr"],
                 backbone_multiplier=solver["backbone_multiplier"],
                 weight_decay=solver["weight_decay"],
-                clip_norm=solver["clip_global_norm"],
+                clip_norm=solver["clip_global_norm"] or 0.0,
                 schedule="constant",
             ),
         ),
     )
     model = training.build_for_training(config)
-    with np.load(folder / "outputs.npz") as arrays:
-        height_px, width_px = arrays["padded_images"].shape[2:]
     names = ("image", "valid_size_px", "segment_map", "segment_classes")
-    batch = dict(zip(names, read_batch(folder, height_px, width_px), strict=True))
+    batch = dict(zip(names, read_batch(folder, options["SIZE_DIVISIBILITY"]), strict=True))
     data = tf.data.Dataset.from_tensors(training.to_fit_inputs(batch)).repeat()
 
     class Collect(keras.callbacks.Callback):

@@ -1,8 +1,8 @@
 """The architecture that a checkpoint was made for, from the names and shapes of its arrays.
 
-Arrays do not show the number of attention heads of the transformer, dropout, deep supervision, where norms stand, nor
-dilations: those come from the source's own settings, from an experiment, or are the published models' (eight heads,
-post-norm, dilations 1, 2, 4 with a deeplab stem).
+Arrays do not show the number of attention heads of the transformer, dropout, deep supervision, nor dilations: those
+come from the source's own settings, from an experiment, or are the published models' (eight heads, dilations 1, 2, 4
+with a deeplab stem).
 """
 
 from __future__ import annotations
@@ -30,17 +30,22 @@ def infer_model_config(
 
     Args:
         arrays: Official name -> array, of a whole MaskFormer.
-        settings: Nested values of `ModelConfig` that the source states; they win over `base`.
+        settings: Nested values of `ModelConfig` that the source states; they win over `base`, and must be those of
+            the arrays where arrays show them.
         base: What neither arrays nor settings show is taken from here; by default the published models'.
 
     Raises:
-        ValueError: if the arrays fit no architecture that can be configured.
+        ValueError: if the arrays fit no architecture that can be configured, or not the settings.
     """
     backbone = _backbone_values(arrays)
     if base is None and backbone.get("stem_type") == "deeplab":
         backbone["res5_multi_grid"] = [1, 2, 4]
+    head = _head_values(arrays)
+    differing = [f"{key} {settings[key]} for {head[key]}" for key in head if settings.get(key, head[key]) != head[key]]
+    if differing:
+        raise ValueError(f"The settings must be those that the arrays show. Received: {', '.join(differing)}")
     # In one piece, because rules hold between the settings and what the arrays show.
-    values = {**settings, **_head_values(arrays), "backbone": {**backbone, **settings.get("backbone", {})}}
+    values = {**settings, **head, "backbone": {**backbone, **settings.get("backbone", {})}}
     return merge(base or ModelConfig(), values)
 
 
@@ -60,12 +65,10 @@ def _head_values(arrays: Arrays) -> dict[str, Any]:
         "detr_encoder_layers": detr_layers,
         "which_pixel_decoder": "transformer_fpn" if encoder_layers else "fpn",
         "enforce_input_projection": f"{_PREDICTOR}.input_proj.weight" in arrays,
+        "pre_norm": f"{_PREDICTOR}.transformer.encoder.norm.weight" in arrays,  # There even without such layers.
     }
     if encoder_layers:
         values["fpn_encoder_layers"] = encoder_layers
-    if encoder_layers or detr_layers:
-        prefixes = (_ENCODER, f"{_PREDICTOR}.transformer.encoder")
-        values["pre_norm"] = any(f"{prefix}.norm.weight" in arrays for prefix in prefixes)
     return values
 
 

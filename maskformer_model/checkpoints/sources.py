@@ -20,6 +20,7 @@ from maskformer_model.checkpoints.restricted_pickle import read_pickle
 from maskformer_model.checkpoints.torch_files import read_torch_file
 
 _TORCH_SUFFIXES = (".pth", ".pt", ".bin")
+_GOLDEN_PIXEL_DECODERS = {"BasePixelDecoder": "fpn", "TransformerEncoderPixelDecoder": "transformer_fpn"}
 _STATE_KEYS = ("model", "state_dict")  # Under which training scripts keep the weights.
 
 
@@ -147,6 +148,9 @@ def golden_settings(golden: Mapping[str, Any]) -> dict[str, Any]:
         (head, "NORM", "GN"),
         (resnet, "STRIDE_IN_1X1", False),
         (resnet, "NORM", "FrozenBN"),
+        (resnet, "NUM_GROUPS", 1),
+        (resnet, "RES4_DILATION", 1),
+        (resnet, "RES5_DILATION", 1),
         (swin, "APE", False),
         (swin, "PATCH_NORM", True),
         (swin, "PATCH_SIZE", 4),
@@ -154,16 +158,28 @@ def golden_settings(golden: Mapping[str, Any]) -> dict[str, Any]:
         (swin, "QK_SCALE", None),
         (swin, "DROP_RATE", 0.0),
         (swin, "ATTN_DROP_RATE", 0.0),
+        (swin, "OUT_FEATURES", ["res2", "res3", "res4", "res5"]),
     ):
         if holder.get(key, only) != only:
             raise ValueError(f"golden.json: `{key}` must be {only!r}. Received: {holder[key]!r}")
     backbone: dict[str, Any] = {}
     if resnet:
-        backbone["res5_multi_grid"] = resnet["RES5_MULTI_GRID"]
+        # detectron2's own builder does not look at the multi-grid, whatever the file says.
+        is_deeplab = golden["backbone"] == "build_resnet_deeplab_backbone"
+        backbone["res5_multi_grid"] = resnet["RES5_MULTI_GRID"] if is_deeplab else [1, 1, 1]
     if swin:
         backbone["drop_path_rate"] = swin["DROP_PATH_RATE"]
     return {
         "backbone": backbone,
+        "num_classes": head["NUM_CLASSES"],
+        "num_queries": options["NUM_OBJECT_QUERIES"],
+        "hidden_dim": options["HIDDEN_DIM"],
+        "pixel_decoder_dim": head["CONVS_DIM"],
+        "mask_dim": head["MASK_DIM"],
+        "feedforward_dim": options["DIM_FEEDFORWARD"],
+        "num_decoder_layers": options["DEC_LAYERS"],
+        "detr_encoder_layers": options["ENC_LAYERS"],
+        "which_pixel_decoder": _GOLDEN_PIXEL_DECODERS[head["PIXEL_DECODER_NAME"]],
         "num_heads": options["NHEADS"],
         "dropout": options["DROPOUT"],
         "pre_norm": options["PRE_NORM"],

@@ -284,3 +284,31 @@ def test_settings_that_the_reference_does_not_have_are_refused(golden_dir):
         golden_settings(golden)
     with pytest.raises(ValueError, match=r"config\.json: `activation_function` must be 'relu'\. Received: 'gelu'"):
         hugging_face_settings({"model_type": "maskformer", "decoder_config": {"activation_function": "gelu"}})
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "setting"),
+    [
+        ("mask_former", "NUM_OBJECT_QUERIES", 11, "num_queries 11 for 10"),
+        ("mask_former", "PRE_NORM", True, "pre_norm True for False"),
+        (
+            "sem_seg_head",
+            "PIXEL_DECODER_NAME",
+            "TransformerEncoderPixelDecoder",
+            "which_pixel_decoder transformer_fpn for fpn",
+        ),
+    ],
+)
+def test_settings_that_contradict_the_arrays_are_refused(golden_dir, arrays, section, key, value, setting):
+    golden = json.loads((golden_dir / SWIN / "golden.json").read_text())
+    golden[section][key] = value
+    with pytest.raises(ValueError, match=f"must be those that the arrays show. Received: {setting}"):
+        infer_model_config(arrays, golden_settings(golden))
+
+
+def test_the_multi_grid_counts_for_the_deeplab_builder_only(golden_dir):
+    golden = json.loads((golden_dir / RESNET / "golden.json").read_text())
+    golden["resnet"]["RES5_MULTI_GRID"] = [1, 2, 4]
+    assert golden_settings(golden)["backbone"]["res5_multi_grid"] == [1, 1, 1]
+    golden["backbone"] = "build_resnet_deeplab_backbone"
+    assert golden_settings(golden)["backbone"]["res5_multi_grid"] == [1, 2, 4]
