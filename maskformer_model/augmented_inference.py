@@ -9,12 +9,13 @@ ordinary way through `inference.panoptic_inference` or `inference.instance_infer
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from keras import ops
 
 from maskformer_model import inference, normalization, preprocessing
+from maskformer_model.config import InferenceConfig
 
 Tensor = Any  # A tensor of the Keras backend in use.
 
@@ -22,59 +23,96 @@ _MIN_PARTNER_IOU = 0.5
 _SMALLEST_PROB = 1e-7
 
 
-def augmented_logits(
+def augmented_panoptic(
     network: Callable[[Tensor], dict[str, Tensor]],
     photo: Tensor,
-    size_px: tuple[Any, Any],
+    isthing: Tensor,
+    config: InferenceConfig,
     *,
-    shortest_edges_px: Sequence[int],
-    max_size_px: int,
-    flip: bool = True,
-) -> tuple[Tensor, Tensor]:
-    """Runs a network on every view of a photo and brings the masks back to one size and side.
+    object_mask_threshold: Any = None,
+    overlap_threshold: Any = None,
+) -> dict[str, Tensor]:
+    """The panoptic answer for a photo from all its views, at the photo's own size.
+
+    Views are merged at the resolution that the first one's masks have; only queries that can become a segment are
+    enlarged from there. So memory grows by a quarter-size map per query and view, not by a full one.
 
     Args:
         network: Normalised image `[1, height, width, 3]` -> dict with `class_logits` and `mask_logits`.
         photo: `[height, width, 3]` uint8 (TensorFlow backend: resizing is `preprocessing`'s).
-        size_px: `(height, width)` the masks are merged in, such as the photo's own.
-        shortest_edges_px: One view each; the first is the one whose queries `merge_panoptic_views` starts from.
-        max_size_px: No view's longest edge is longer.
-        flip: Whether each view is also seen mirrored.
+        isthing: `[classes]` bool.
+        config: Names the views in `augmented_edges_px`, and pads them as `size_divisibility` says.
+        object_mask_threshold: In place of the config's.
+        overlap_threshold: In place of the config's.
 
     Returns:
-        `[views, queries, classes + 1]` class logits and `[views, queries, *size_px]` mask logits, float32.
+        As `inference.panoptic_inference`, whose lists may be shorter than the number of queries.
 
     Raises:
-        ValueError: if `shortest_edges_px` is empty.
+        ValueError: if the config names no view.
     """
-    if not shortest_edges_px:
-        raise ValueError(f"`shortest_edges_px` must name at least one view. Received: {shortest_edges_px}")
-    height_px, width_px = ops.shape(photo)[:2]
-    class_logits, mask_logits = [], []
-    for shortest_edge_px in shortest_edges_px:
-        view_size_px = preprocessing.resized_size(height_px, width_px, shortest_edge_px, max_size_px)
-        view = normalization.normalize(preprocessing.resize_image(photo, view_size_px)[None])
-        for is_flipped in (False, True) if flip else (False,):
-            outputs = network(ops.flip(view, axis=2) if is_flipped else view)
-            masks = inference.resize_logits(
-                outputs["mask_logits"][0], size_px, padded_size_px=view_size_px, valid_size_px=view_size_px
-            )
-            class_logits.append(ops.cast(outputs["class_logits"][0], "float32"))
-            mask_logits.append(ops.flip(masks, axis=2) if is_flipped else masks)
-    return ops.stack(class_logits), ops.stack(mask_logits)
+    if object_mask_threshold is None:
+        object_mask_threshold = config.object_mask_threshold
+    if overlap_threshold is None:
+        overlap_threshold = config.overlap_threshold
+    size_px = height_px, width_px = ops.shape(photo)[:2]
+    first_view_px = preprocessing.resized_size(height_px, width_px, _edges_px(config)[0], config.augmented_max_size_px)
+    merged_size_px = tuple((edge + 3) // 4 for edge in first_view_px)
+    views = list(_views(network, photo, merged_size_px, config))
+    class_logits, mask_logits = merge_panoptic_views(*(ops.stack(logits) for logits in zip(*views, strict=True)))
+    order, num_kept = inference.kept_queries(class_logits, object_mask_threshold)
+    kept = order[: ops.maximum(num_kept, 1)]
+    mask_logits = inference.resize_logits(ops.take(mask_logits, kept, axis=0), size_px)
+    class_logits = ops.take(class_logits, kept, axis=0)
+    return inference.panoptic_inference(class_logits, mask_logits, isthing, object_mask_threshold, overlap_threshold)
 
 
-def merge_semantic_views(class_logits: Tensor, mask_logits: Tensor) -> Tensor:
-    """Mean of the views' semantic scores.
+def augmented_semantic(
+    network: Callable[[Tensor], dict[str, Tensor]], photo: Tensor, config: InferenceConfig
+) -> Tensor:
+    """The mean of the views' semantic scores at the photo's own size, added up one view after the other.
 
     Args:
-        class_logits: `[views, queries, classes + 1]` float.
-        mask_logits: `[views, queries, height, width]` float.
+        network: As for `augmented_panoptic`; likewise the others.
+        photo: `[height, width, 3]` uint8.
+        config: Names the views.
 
     Returns:
         `[classes, height, width]` float32, for `inference.semantic_map`.
+
+    Raises:
+        ValueError: if the config names no view.
     """
-    return ops.mean(inference.semantic_inference(class_logits, mask_logits), axis=0)
+    total, num_views = 0.0, 0
+    for class_logits, mask_logits in _views(network, photo, ops.shape(photo)[:2], config):
+        total, num_views = total + inference.semantic_inference(class_logits, mask_logits), num_views + 1
+    return total / num_views
+
+
+def _edges_px(config: InferenceConfig) -> tuple[int, ...]:
+    if not config.augmented_edges_px:
+        raise ValueError(f"`augmented_edges_px` must name at least one view. Received: {config.augmented_edges_px}")
+    return config.augmented_edges_px
+
+
+def _views(network, photo, size_px, config: InferenceConfig) -> Iterator[tuple[Tensor, Tensor]]:
+    """Each view's `[queries, classes + 1]` class logits and `[queries, *size_px]` mask logits, facing one way."""
+    height_px, width_px = ops.shape(photo)[:2]
+    for shortest_edge_px in _edges_px(config):
+        view_size_px = preprocessing.resized_size(height_px, width_px, shortest_edge_px, config.augmented_max_size_px)
+        view = normalization.normalize(preprocessing.resize_image(photo, view_size_px)[None])
+        padding = [-edge % max(1, config.size_divisibility) for edge in view_size_px]
+        for is_flipped in (False, True) if config.augmented_flip else (False,):
+            seen = ops.flip(view, axis=2) if is_flipped else view
+            # Behind the normalisation, so padding is exact zeros, as in training.
+            outputs = network(ops.pad(seen, [[0, 0], [0, padding[0]], [0, padding[1]], [0, 0]]))
+            masks = inference.resize_logits(
+                outputs["mask_logits"][0],
+                size_px,
+                padded_size_px=tuple(edge + missing for edge, missing in zip(view_size_px, padding, strict=True)),
+                valid_size_px=view_size_px,
+            )
+            yield ops.cast(outputs["class_logits"][0], "float32"), ops.flip(masks, axis=2) if is_flipped else masks
 
 
 def merge_panoptic_views(class_logits: Tensor, mask_logits: Tensor) -> tuple[Tensor, Tensor]:

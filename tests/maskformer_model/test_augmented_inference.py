@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from maskformer_model import inference
-from maskformer_model.augmented_inference import augmented_logits, merge_panoptic_views, merge_semantic_views
+from maskformer_model.augmented_inference import augmented_panoptic, augmented_semantic, merge_panoptic_views
+from maskformer_model.config import InferenceConfig
+from maskformer_model.normalization import normalize
 
 ISTHING = np.array([True, True, False, False])
 
@@ -34,9 +38,6 @@ def test_one_view_is_the_ordinary_answer():
     merged_classes, merged_masks = merge_panoptic_views(classes[None], masks[None])
     np.testing.assert_allclose(merged_masks, masks, atol=1e-4)
     np.testing.assert_allclose(tf.nn.softmax(merged_classes), tf.nn.softmax(classes), atol=1e-5)
-    np.testing.assert_allclose(
-        merge_semantic_views(classes[None], masks[None]), inference.semantic_inference(classes, masks), atol=1e-6
-    )
 
 
 def test_queries_find_each_other_in_whatever_order_the_views_have_them():
@@ -79,14 +80,6 @@ def test_two_queries_do_not_share_a_partner():
     np.testing.assert_allclose(tf.nn.softmax(merged_classes), [[0.9, 0.1], [0.7, 0.3]], atol=1e-6)
 
 
-def test_semantic_scores_are_the_mean_over_views():
-    classes, masks = scene()
-    other_classes, other_masks = scene(seed=1)
-    merged = merge_semantic_views(np.stack([classes, other_classes]), np.stack([masks, other_masks]))
-    alone = [inference.semantic_inference(*view) for view in ((classes, masks), (other_classes, other_masks))]
-    np.testing.assert_allclose(merged, (alone[0] + alone[1]) / 2, atol=1e-6)
-
-
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_graph_and_xla_equal_eager(jit_compile):
     views = [np.stack(arrays) for arrays in zip(*(scene(seed=seed) for seed in range(3)), strict=True)]
@@ -104,22 +97,78 @@ def bright_parts(image):
     return {"class_logits": class_logits, "mask_logits": mask_logits}
 
 
+PHOTO = np.zeros((40, 64, 3), np.uint8)
+PHOTO[:, :16] = 255  # Bright on the left.
+
+
 def test_mirrored_and_resized_views_come_back_to_the_photos_side_and_size():
-    photo = np.zeros((40, 64, 3), np.uint8)
-    photo[:, :16] = 255  # Bright on the left.
-    classes, masks = augmented_logits(
-        bright_parts, tf.constant(photo), (40, 64), shortest_edges_px=(40, 80, 20), max_size_px=1000
-    )
-    assert classes.shape == (6, 2, 5)
-    assert masks.shape == (6, 2, 40, 64)
-    assert (masks.numpy()[:, 0, :, :10] > 0).all()
-    assert (masks.numpy()[:, 0, :, 22:] < 0).all()
-    answer = panoptic(*merge_panoptic_views(classes, masks))
+    config = InferenceConfig(augmented_edges_px=(40, 80, 20), augmented_max_size_px=1000)
+    answer = augmented_panoptic(bright_parts, tf.constant(PHOTO), ISTHING, config)
+    assert answer["segment_map"].shape == (40, 64)
     assert answer["num_segments"] == 2
-    assert (answer["segment_map"][:, :12] == 1).all()
-    assert (answer["segment_map"][:, 20:] == 2).all()
+    np.testing.assert_array_equal(answer["segment_classes"], [0, 2])
+    assert (answer["segment_map"].numpy()[:, :12] == 1).all()
+    assert (answer["segment_map"].numpy()[:, 20:] == 2).all()
 
 
-def test_there_is_at_least_one_view():
+def test_thresholds_of_a_call_win_over_the_config_s():
+    config = InferenceConfig(augmented_edges_px=(40,), object_mask_threshold=0.5)
+    answer = augmented_panoptic(bright_parts, tf.constant(PHOTO), ISTHING, config, object_mask_threshold=0.9999)
+    assert answer["num_segments"] == 0
+    assert not answer["segment_map"].numpy().any()
+
+
+def test_one_unflipped_view_gives_the_ordinary_semantic_scores():
+    config = InferenceConfig(augmented_edges_px=(40,), augmented_flip=False)
+    outputs = bright_parts(normalize(tf.constant(PHOTO)[None]))
+    masks = inference.resize_logits(outputs["mask_logits"][0], (40, 64))
+    expected = inference.semantic_inference(outputs["class_logits"][0], masks)
+    np.testing.assert_allclose(augmented_semantic(bright_parts, tf.constant(PHOTO), config), expected, atol=1e-6)
+
+
+def test_semantic_scores_are_the_mean_over_views():
+    photo = tf.constant(PHOTO)
+    both = InferenceConfig(augmented_edges_px=(40, 20), augmented_flip=False)
+    alone = [dataclasses.replace(both, augmented_edges_px=(edge,)) for edge in both.augmented_edges_px]
+    parts = [augmented_semantic(bright_parts, photo, config).numpy() for config in alone]
+    assert np.abs(parts[0] - parts[1]).max() > 1e-3
+    np.testing.assert_allclose(augmented_semantic(bright_parts, photo, both), np.mean(parts, axis=0), atol=1e-6)
+
+
+def test_views_are_padded_as_the_model_was_trained():
+    seen = []
+
+    def watching(image):
+        seen.append(image.numpy())
+        return bright_parts(image)
+
+    config = InferenceConfig(augmented_edges_px=(20,), size_divisibility=32)
+    augmented_panoptic(watching, tf.constant(PHOTO), ISTHING, config)
+    assert [image.shape for image in seen] == [(1, 32, 32, 3)] * 2
+    for image in seen:
+        assert not image[:, 20:].any()
+        assert image[:, :20].all()
+    np.testing.assert_array_equal(seen[0][:, :20], seen[1][:, :20, ::-1])
+
+
+def test_a_graph_of_unknown_size_gives_the_eager_answer():
+    config = InferenceConfig(augmented_edges_px=(40, 30))
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None, 3], tf.uint8)])
+    def graph(photo):
+        return augmented_panoptic(bright_parts, photo, ISTHING, config)["segment_map"]
+
+    eager = augmented_panoptic(bright_parts, tf.constant(PHOTO), ISTHING, config)["segment_map"]
+    np.testing.assert_array_equal(graph(PHOTO), eager)
+
+
+@pytest.mark.parametrize("function", [augmented_panoptic, augmented_semantic])
+def test_there_is_at_least_one_view(function):
+    arguments = (ISTHING,) if function is augmented_panoptic else ()
     with pytest.raises(ValueError, match="at least one view"):
-        augmented_logits(bright_parts, tf.zeros((4, 4, 3), tf.uint8), (4, 4), shortest_edges_px=(), max_size_px=9)
+        function(bright_parts, tf.zeros((4, 4, 3), tf.uint8), *arguments, InferenceConfig())
+
+
+def test_a_view_larger_than_the_longest_edge_is_refused():
+    with pytest.raises(ValueError, match="augmented_edges_px"):
+        InferenceConfig(augmented_edges_px=(800, 5000))
