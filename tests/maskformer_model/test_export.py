@@ -13,6 +13,8 @@ from PIL import Image
 
 from maskformer_model import inference, photo_inference, preprocessing
 from maskformer_model.categories import CategoryTable
+from maskformer_model.config import override
+from maskformer_model.export import export_saved_model
 from maskformer_model.normalization import normalize
 from maskformer_model.panoptic_png import decode_panoptic_png, segment_extents
 from tests.maskformer_model.small_export import (
@@ -270,10 +272,8 @@ def test_what_the_numbers_mean_travels_with_the_model(exported):
 def test_real_photos_are_answered_alike_by_tensorflow_alone_by_python_and_in_a_batch(shared_dir, tmp_path):
     from tests.maskformer_model.small_export import small_network
 
-    config = small_config(num_queries=40)
+    config = override(small_config(num_queries=40), "task.inference.max_pixels=1000000")
     network = small_network(config)
-    from maskformer_model.export import export_saved_model
-
     export_saved_model(network, CATEGORIES, config, str(tmp_path / "model"))
     paths = sorted((shared_dir / "data/coco_panoptic/val2017").glob("*.jpg"))
     assert len(paths) == 60

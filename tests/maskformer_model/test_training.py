@@ -7,6 +7,7 @@ import json
 import logging
 import shutil
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -158,6 +159,7 @@ def test_half_precision_learns_and_leaves_a_float32_network(data, run, tmp_path,
     assert {weight.dtype for weight in result.network.weights} == {"float32"}
     assert result.history[0]["loss"] == pytest.approx(run[1].history[0]["loss"], rel=0.1)
     assert result.history[-1]["skipped_steps"] == 0
+    keras.utils.set_random_seed(0)
     start = training.build_for_training(training.with_num_classes(tiny_run.experiment(), data[1].num_classes))
     moved = [
         [np.any(after.numpy() != before.numpy()) for after, before in zip(ours.weights, theirs.weights, strict=True)]

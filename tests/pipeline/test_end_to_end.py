@@ -31,10 +31,10 @@ NODES = [
     "ExampleValidator",
     "AnomalyGate",
     "Trainer",
+    "InfraValidator",
     "PanopticPredictor",
     "BaselinePredictor",
     "PanopticEvaluator",
-    "InfraValidator",
     "Pusher",
 ]
 
