@@ -153,12 +153,17 @@ def test_steps_without_a_finite_gradient_change_nothing_and_end_the_run_with_the
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["bfloat16", "mixed_float16"])
 def test_half_precision_learns_and_leaves_a_float32_network(data, run, tmp_path, dtype):
-    config = f"{NOTED},runtime.mixed_precision_dtype={dtype},task.freeze_backbone=true"
+    config = f"{NOTED},runtime.mixed_precision_dtype={dtype},task.freeze_backbone=true,trainer.train_steps=20"
     result = train(data, tmp_path, config)
     assert result.network.compute_dtype == "float32"
     assert {weight.dtype for weight in result.network.weights} == {"float32"}
-    assert result.history[0]["loss"] == pytest.approx(run[1].history[0]["loss"], rel=0.1)
-    assert result.history[-1]["skipped_steps"] == 0
+    # float16 looks for its loss scale first: those steps are skipped, which says nothing of their images.
+    assert (result.history[-1]["skipped_steps"] > 0) == (dtype == "mixed_float16")
+    assert result.history[-1]["skipped_steps"] < 15
+    assert not (tmp_path / SKIPPED_FILE).exists()
+    losses = [row["loss"] for row in result.history if "loss" in row]
+    assert losses[0] == pytest.approx(run[1].history[0]["loss"], rel=0.25)
+    assert losses[-1] < losses[0]
     keras.utils.set_random_seed(0)
     start = training.build_for_training(training.with_num_classes(tiny_run.experiment(), data[1].num_classes))
     moved = [
