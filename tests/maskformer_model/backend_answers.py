@@ -1,0 +1,126 @@
+"""What the present Keras backend computes from given weights; `test_backends` runs it with another backend.
+
+`python -m tests.maskformer_model.backend_answers OUTPUT` writes one npz with every answer.
+"""
+
+from __future__ import annotations
+
+import sys
+
+NUM_CLASSES = 6
+
+
+def model_configs() -> dict:
+    """Two small networks: a ResNet with an encoder in its pixel decoder, and a Swin with shifted windows."""
+    from maskformer_model.config import BackboneConfig, ModelConfig
+
+    sizes = {
+        "num_classes": NUM_CLASSES,
+        "num_queries": 7,
+        "hidden_dim": 32,
+        "pixel_decoder_dim": 32,
+        "mask_dim": 32,
+        "num_heads": 4,
+        "feedforward_dim": 48,
+        "fpn_encoder_layers": 1,
+        "num_decoder_layers": 2,
+    }
+    resnet = BackboneConfig(stage_blocks=(1, 1, 1, 1), stem_channels=8, res2_channels=16, bottleneck_channels=4)
+    swin = BackboneConfig(type="swin", embed_dim=8, depths=(2, 1, 1, 1), num_heads=(1, 1, 2, 2), window_size=4)
+    return {
+        "resnet": ModelConfig(backbone=resnet, which_pixel_decoder="transformer_fpn", **sizes),
+        "swin": ModelConfig(backbone=swin, which_pixel_decoder="fpn", **sizes),
+    }
+
+
+def answers() -> dict:
+    """Networks, matcher, losses and inference on one batch: name -> numpy array."""
+    import keras
+    import numpy as np
+
+    from maskformer_model.normalization import normalize
+
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (2, 48, 72, 3), dtype=np.uint8)
+    valid_size_px = np.array([[48, 72], [40, 56]], np.int32)
+    segment_map = np.kron(rng.integers(0, 5, (2, 3, 3)), np.ones((16, 24), int)).astype(np.int32)
+    segment_classes = np.array([[1, 5, 1, 3], [0, 2, -1, -1]], np.int32)
+    segment_map[1][segment_map[1] > 2] = 0
+    found = {}
+    for name, network in {name: _network(config, rng) for name, config in model_configs().items()}.items():
+        run = _whole(lambda pixels, size_px, network=network: network(normalize(pixels, size_px)))
+        outputs = run(image, valid_size_px)
+        layers = [*outputs["aux_outputs"], {key: outputs[key] for key in ("class_logits", "mask_logits")}]
+        for index, layer in enumerate(layers):
+            found |= {f"{name}.layer_{index}.{key}": value for key, value in layer.items()}
+    targets = [keras.ops.convert_to_tensor(value) for value in (segment_map, segment_classes)]
+    found |= _whole(_compare)(layers, *targets)
+    # An untrained network sees nothing, so what becomes segments is drawn.
+    drawn = (rng.normal(0, 3, (2, 7, NUM_CLASSES + 1)), rng.normal(0, 4, (2, 7, 12, 18)))
+    found |= _whole(_interpret)(*(keras.ops.convert_to_tensor(logits, "float32") for logits in drawn))
+    return {name: keras.ops.convert_to_numpy(value) for name, value in found.items()}
+
+
+def _network(config, rng):
+    """The network, with weights that every backend draws alike."""
+    import numpy as np
+
+    from maskformer_model.maskformer import MaskFormer
+
+    network = MaskFormer(config)
+    network.build()
+    for weight in network.weights:
+        value = rng.normal(0.0, 1.0 / np.sqrt(np.prod(weight.shape[:-1])), weight.shape)
+        is_scale = weight.path.endswith(("gamma", "moving_variance"))
+        weight.assign((1.0 + 0.2 * np.tanh(value) if is_scale else value).astype(np.float32))
+    return network
+
+
+def _compare(layers, segment_map, segment_classes):
+    from keras import ops
+
+    from maskformer_model import losses
+
+    queries, finite = losses.match_layers(layers, segment_map, segment_classes)
+    found = {f"queries_{index}": query for index, query in enumerate(queries)}
+    found["finite"] = ops.stack(finite)
+    outputs = {**layers[-1], "aux_outputs": layers[:-1]}
+    return found | losses.maskformer_losses(outputs, segment_map, segment_classes, matched=(queries, finite))
+
+
+def _interpret(class_logits, mask_logits):
+    import numpy as np
+
+    from maskformer_model import inference
+
+    masks = inference.resize_logits(mask_logits, (48, 72))
+    semantic = inference.semantic_inference(class_logits, masks)
+    isthing = np.arange(NUM_CLASSES) < 4
+    panoptic = inference.panoptic_inference(class_logits, masks, isthing, 0.1, 0.1)
+    instance = inference.instance_inference(class_logits, masks, isthing=isthing, max_instances=20)
+    found = {"semantic": semantic, "semantic_map": inference.semantic_map(semantic)}
+    found |= {f"panoptic.{name}": value for name, value in panoptic.items()}
+    return found | {f"instance.{name}": value for name, value in instance.items()}
+
+
+def _whole(function):
+    """The function, in one piece where the backend would otherwise compile every operation on its own."""
+    import keras
+
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.function(function, autograph=False)
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.jit(function)
+    import torch
+
+    return torch.no_grad()(function)
+
+
+if __name__ == "__main__":
+    import numpy as np
+
+    np.savez(sys.argv[1], **answers())

@@ -1,0 +1,119 @@
+"""The whole training step and the whole evaluation step, compiled in one piece by XLA at static shapes.
+
+That is what a TPU runs: network, matcher, losses, gradients, clip, update, counts of the curves, and for evaluation
+the merging of masks into segments.
+"""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from maskformer_model import inference
+from maskformer_model.config import BackboneConfig, LossConfig, ModelConfig, OptimizerConfig
+from maskformer_model.maskformer import MaskFormer
+from maskformer_model.normalization import normalize
+from maskformer_model.optimizer import make_optimizer
+from maskformer_model.training_model import MaskFormerTraining
+
+SIZES = {
+    "num_classes": 6,
+    "num_queries": 7,
+    "hidden_dim": 32,
+    "pixel_decoder_dim": 32,
+    "mask_dim": 32,
+    "num_heads": 4,
+    "feedforward_dim": 48,
+    "dropout": 0.0,
+    "fpn_encoder_layers": 1,
+    "num_decoder_layers": 2,
+}
+RESNET = ModelConfig(
+    backbone=BackboneConfig(stage_blocks=(1, 1, 1, 1), stem_channels=8, res2_channels=16, bottleneck_channels=4),
+    **SIZES,
+)
+SWIN = ModelConfig(
+    backbone=BackboneConfig(
+        type="swin", embed_dim=8, depths=(2, 1, 1, 1), num_heads=(1, 1, 2, 2), window_size=4, drop_path_rate=0.0
+    ),
+    which_pixel_decoder="fpn",
+    **SIZES,
+)
+STEPS = 3
+
+
+def training_model(config):
+    keras.utils.set_random_seed(0)
+    network = MaskFormer(config)
+    network.build()
+    model = MaskFormerTraining(network, LossConfig())
+    model.built = True
+    model.compile(optimizer=make_optimizer(OptimizerConfig(learning_rate=1e-4), 1e-4))
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def batch():
+    rng = np.random.default_rng(0)
+    segment_map = np.kron(rng.integers(0, 5, (2, 4, 4)), np.ones((16, 16), int)).astype(np.uint8)
+    segment_map[1][segment_map[1] > 2] = 0  # Two targets and two rows of padding.
+    x = {
+        "image": tf.constant(rng.integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)),
+        "valid_size_px": tf.constant([[64, 64], [48, 60]]),
+    }
+    y = {"segment_map": tf.constant(segment_map), "segment_classes": tf.constant([[1, 5, 1, 3], [0, 2, -1, -1]])}
+    return x, y
+
+
+def train(config, **compilation):
+    """Total losses of the steps, and the weights after them as one vector."""
+    model = training_model(config)
+    before = np.concatenate([np.ravel(weight) for weight in model.get_weights()])
+    step = tf.function(model.train_step, **compilation)
+    losses = [float(step(batch())["loss"][0]) for _ in range(STEPS)]
+    terms = {name: float(value) for name, value in model.get_metrics_result().items()}
+    after = np.concatenate([np.ravel(weight) for weight in model.get_weights()])
+    return losses, terms, after, after - before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("config", [pytest.param(RESNET, id="ResNet"), pytest.param(SWIN, id="Swin")])
+def test_a_whole_training_step_compiles_and_equals_the_uncompiled_one(config):
+    losses, terms, weights, change = train(config)
+    xla_losses, xla_terms, xla_weights, xla_change = train(config, jit_compile=True)
+    np.testing.assert_allclose(xla_losses, losses, rtol=1e-5)
+    assert losses[-1] < losses[0]
+    for name, value in terms.items():
+        assert xla_terms[name] == pytest.approx(value, rel=1e-5), name
+    assert np.linalg.norm(xla_weights - weights) <= 1e-5 * np.linalg.norm(weights)
+    # Stricter: of how far they moved. Adam moves a weight whose gradient is rounding error as far as any other.
+    assert np.linalg.norm(xla_change - change) <= 1e-2 * np.linalg.norm(change)
+    assert np.linalg.norm(change) > 0
+
+
+@pytest.mark.slow
+def test_a_whole_evaluation_step_compiles_and_equals_the_uncompiled_one():
+    model = training_model(RESNET)
+
+    def evaluate(x, y):
+        outputs = model(x, training=False)
+        losses = model._loss_terms(y, outputs)
+        masks = inference.resize_logits(outputs["mask_logits"], (64, 64))
+        isthing = [True] * 4 + [False] * 2
+        panoptic = inference.panoptic_inference(outputs["class_logits"], masks, isthing, 0.0, 0.0)
+        semantic = inference.semantic_inference(outputs["class_logits"], masks)
+        return {"losses": losses, "panoptic": panoptic, "semantic": semantic}
+
+    eager = evaluate(*batch())
+    for function in (tf.function(evaluate), tf.function(evaluate, jit_compile=True)):
+        found = function(*batch())
+        for value, expected in zip(tf.nest.flatten(found), tf.nest.flatten(eager), strict=True):
+            np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-5 * float(np.abs(expected).max()))
+    assert eager["panoptic"]["num_segments"].numpy().min() > 0
+
+
+def test_a_normalised_image_needs_no_python_of_its_own():
+    x, _ = batch()
+    compiled = tf.function(normalize, jit_compile=True)(x["image"], x["valid_size_px"])
+    np.testing.assert_allclose(compiled, normalize(x["image"], x["valid_size_px"]), atol=1e-5)
+    assert not compiled.numpy()[1, 48:].any()
