@@ -1,0 +1,46 @@
+"""This project's side of `network_forward` and `training_step`: `python -m benchmarks._our_network forward|step`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from benchmarks._scene import SIZE_PX, scene
+from benchmarks._turns import serve
+
+
+def main(task: str) -> None:
+    """Warms up, then runs as often as it is told to."""
+    import keras
+    import tensorflow as tf
+
+    from maskformer_model import experiments, training
+    from maskformer_model.maskformer import MaskFormer
+
+    tf.config.threading.set_intra_op_parallelism_threads(2)
+    tf.config.threading.set_inter_op_parallelism_threads(2)
+    keras.utils.set_random_seed(0)
+    name = f"TensorFlow {tf.__version__}"
+    config = experiments.get("maskformer_coco_panoptic")
+    image, segment_map, segment_classes = scene()
+    if task == "forward":
+        network = MaskFormer(config.task.model)
+        network.build()
+
+        @tf.function(input_signature=[tf.TensorSpec([1, SIZE_PX, SIZE_PX, 3])])
+        def forward(pixels):
+            outputs = network(pixels, training=False)
+            return outputs["class_logits"], outputs["mask_logits"]
+
+        pixels = tf.constant(image, tf.float32) / 64.0 - 2.0
+        return serve(name, lambda: [value.numpy() for value in forward(pixels)])
+    model: Any = training.build_for_training(config)
+    model.optimizer.build(model.trainable_variables)
+    x = {"image": tf.constant(image), "valid_size_px": tf.constant([[SIZE_PX, SIZE_PX]])}
+    y = {"segment_map": tf.constant(segment_map), "segment_classes": tf.constant(segment_classes)}
+    step = tf.function(model.train_step)
+    return serve(name, lambda: step((x, y))["loss"].numpy())
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,80 @@
+"""Two programs measured in turns, each in a process of its own that stays up: neither has the quiet minute alone.
+
+A contestant is a module of this package whose `main` hands `serve` a function to time. It says "ready" when it is warm,
+then runs once for every line that it reads, and answers with the seconds that took and its peak memory so far.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+
+class Contestant:
+    """A warm process of `python -m benchmarks.MODULE TASK`."""
+
+    def __init__(self, module: str, task: str):
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", f"benchmarks.{module}", task],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.name = self._answer()["name"]
+        self.seconds: list[float] = []
+        self.peak_gib = 0.0
+
+    def run(self) -> None:
+        """One repetition."""
+        _opened(self._process.stdin).write("\n")
+        _opened(self._process.stdin).flush()
+        answer = self._answer()
+        self.seconds.append(answer["seconds"])
+        self.peak_gib = answer["peak_gib"]
+
+    def close(self) -> None:
+        """Ends the process, which frees its memory for the next one."""
+        _opened(self._process.stdin).close()
+        self._process.wait()
+
+    def _answer(self) -> dict[str, Any]:
+        # Libraries print what they like; an answer is the next line that begins as one.
+        for line in _opened(self._process.stdout):
+            if line.startswith('{"'):
+                return json.loads(line)
+        raise RuntimeError(f"A measured process ended early, with exit code {self._process.wait()}.")
+
+
+def _opened(pipe: Any) -> Any:
+    if pipe is None:
+        raise RuntimeError("A measured process has no pipe.")
+    return pipe
+
+
+def in_turns(modules: Sequence[str], task: str, turns: int) -> list[Contestant]:
+    """Runs a task in every module, `turns` times in turns; all processes are closed again."""
+    contestants = [Contestant(module, task) for module in modules]
+    for _ in range(turns):
+        for contestant in contestants:
+            contestant.run()
+    for contestant in contestants:
+        contestant.close()
+    return contestants
+
+
+def serve(name: str, run: Callable[[], Any], warm_up: int = 2) -> None:
+    """The contestant's side: see the module."""
+    for _ in range(warm_up):
+        run()
+    print(json.dumps({"name": name}), flush=True)
+    for _ in sys.stdin:
+        start = time.perf_counter()
+        run()
+        seconds = time.perf_counter() - start
+        peak_gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        print(json.dumps({"seconds": seconds, "peak_gib": peak_gib}), flush=True)
