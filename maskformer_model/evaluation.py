@@ -6,12 +6,12 @@ segments are counted by `panoptic_quality`: so a score in training is the score 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 
-from maskformer_model import examples, panoptic_png
+from maskformer_model import examples, input_pipeline, panoptic_png
 from maskformer_model.categories import CategoryTable
 from maskformer_model.config import ExperimentConfig
 from maskformer_model.panoptic_quality import (
@@ -34,20 +34,14 @@ class Evaluator:
         files: Record files of the evaluation split.
 
     Raises:
-        ValueError: if no file holds a record.
+        ValueError: if no file matches, half a set of files does, or none holds a record.
     """
 
     def __init__(self, network: Any, categories: CategoryTable, config: ExperimentConfig, files: list[str]):
         self._categories = categories
-        self._files = sorted({file for pattern in files for file in tf.io.gfile.glob(pattern)})
-        if not any(True for _ in self._records()):
-            raise ValueError(f"The evaluation split must hold at least one record. Received: {files}")
+        _, self._records = input_pipeline.open_records(files)
         signatures = ServingSignatures(network, categories, config)
         self._serve = tf.function(signatures.serving_default, input_signature=[tf.TensorSpec([None], tf.string)])
-
-    def _records(self) -> Iterator[bytes]:
-        compression = "GZIP" if all(file.endswith(".gz") for file in self._files) else ""
-        yield from tf.data.TFRecordDataset(self._files, compression).as_numpy_iterator()
 
     def evaluate(
         self, on_image: Callable[[examples.ExampleRecord, dict[str, Any]], None] | None = None
@@ -58,7 +52,7 @@ class Evaluator:
             on_image: Is told each record and its answer (`segment_ids` `[height, width]`, `segments`).
         """
         counts = PanopticCounts.zeros(self._categories.num_classes)
-        for serialized in self._records():
+        for serialized in self._records.as_numpy_iterator():
             record = examples.decode_record(serialized)
             answer = self._answer(record)
             truth = [Segment(s.id, s.class_index, s.iscrowd, s.area_px) for s in record.segments]

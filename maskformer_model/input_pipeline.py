@@ -72,9 +72,7 @@ def make_dataset(
     """
     parser = _effective_parser(data_config.parser, training, max_targets)
     load = functools.partial(load_example, parser=parser, kind=kind)
-    files = _matching_files(file_patterns)
-    records = _in_file_order(files)
-    _require_a_record(records, files)
+    files, records = open_records(file_patterns)
     if training:
         data = _training_stream(files, data_config, load, seed, start_example)
     else:
@@ -84,6 +82,18 @@ def make_dataset(
     data = data.enumerate(start_example).map(finish, tf.data.AUTOTUNE)
     data = _padded_batches(data, data_config, parser).prefetch(tf.data.AUTOTUNE)
     return data.with_options(_options())
+
+
+def open_records(file_patterns: str | Sequence[str]) -> tuple[list[str], tf.data.Dataset]:
+    """The record files that match, and their serialized records in the files' order.
+
+    Raises:
+        ValueError: as of `make_dataset`.
+    """
+    files = _matching_files(file_patterns)
+    records = _in_file_order(files)
+    _require_a_record(records, files)
+    return files, records
 
 
 def load_example(serialized: tf.Tensor, *, parser: ParserConfig, kind: str) -> dict[str, tf.Tensor]:
