@@ -19,6 +19,7 @@ import numpy as np
 from maskformer_model import panoptic_png
 
 _BOUNDARY_SHARE = 0.02
+_MULTIPLIERS = (2_654_435_761, 2_246_822_519, 3_266_489_917, 668_265_263)  # Odd, with their bits well mixed.
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -196,45 +197,62 @@ def shared_pixels(
     truth_ids, predicted_ids = truth_ids.ravel(), predicted_ids.ravel()
     truth_listed = _listed_ids(truth_segments, f"{_where(image_name)}truth")
     predicted_listed = _listed_ids(predicted_segments, f"{_where(image_name)}prediction")
-    starts_run = np.ones(truth_ids.size, dtype=bool)
+    starts_run = np.empty(truth_ids.size, dtype=bool)
+    starts_run[:1] = True
     np.not_equal(truth_ids[1:], truth_ids[:-1], out=starts_run[1:])
     starts_run[1:] |= predicted_ids[1:] != predicted_ids[:-1]
     run_starts = starts_run.nonzero()[0]
     run_lengths = np.empty_like(run_starts)
     np.subtract(run_starts[1:], run_starts[:-1], out=run_lengths[:-1])
     run_lengths[-1:] = truth_ids.size - run_starts[-1:]
-    rows = _places(truth_ids.take(run_starts), truth_listed, f"{_where(image_name)}truth")
+    pairs = _places(truth_ids.take(run_starts), truth_listed, f"{_where(image_name)}truth")
     columns = _places(predicted_ids.take(run_starts), predicted_listed, f"{_where(image_name)}prediction")
     shape = (len(truth_listed), len(predicted_listed))
+    pairs *= shape[1]
+    pairs += columns
     # Exact, although bincount adds in float64: an image has fewer than 2^53 pixels.
-    pixels = np.bincount(rows * shape[1] + columns, run_lengths, shape[0] * shape[1])
+    pixels = np.bincount(pairs, run_lengths, shape[0] * shape[1])
     return pixels.astype(np.int64).reshape(shape)
 
 
 def _listed_ids(segments: Sequence[Segment], what: str) -> np.ndarray:
     """`[1 + segments]` ids, void first."""
     ids = [segment.id for segment in segments]
-    if len(set(ids)) < len(ids) or min(ids, default=1) <= panoptic_png.VOID_SEGMENT_ID:
-        raise ValueError(f"{what}: segment ids must be positive (0 is void) and unique. Received: {ids}")
+    if len(set(ids)) < len(ids) or not 0 < min(ids, default=1) <= max(ids, default=1) <= panoptic_png.MAX_SEGMENT_ID:
+        raise ValueError(f"{what}: segment ids must be positive (0 is void), of 24 bits, and unique. Received: {ids}")
     return np.array([panoptic_png.VOID_SEGMENT_ID, *ids], dtype=np.int64)
 
 
 def _places(ids: np.ndarray, listed: np.ndarray, what: str) -> np.ndarray:
-    """The place of every id among the listed ones, by a table of remainders that no two listed ids share."""
-    modulus = len(listed) ** 2 | 1
-    numbers = listed.tolist()
-    while len({number % modulus for number in numbers}) < len(numbers):
-        modulus += 2
-    table = np.zeros(modulus, np.int64)
-    table[listed % modulus] = np.arange(len(listed))
-    places = table.take(ids % modulus)
-    is_listed = listed.astype(ids.dtype).take(places) == ids
+    """`[ids]` int64: the place of every id among the listed ones."""
+    multiplier, shift = _hash_of(listed)
+    table = np.zeros(1 << (32 - shift if shift else 24), np.int64)
+    table[_slots(listed, multiplier, shift)] = np.arange(len(listed))
+    places = table.take(_slots(ids, multiplier, shift), mode="clip")
+    # Compared in a type that holds both, so that no id looks like another for having lost its upper bits.
+    is_listed = listed.astype(np.promote_types(ids.dtype, np.int32)).take(places) == ids
     if not is_listed.all():
         unlisted = np.unique(ids[~is_listed]).tolist()
         raise ValueError(
             f"{what}: every id of the map must be in its segment list. Received ids that are not: {unlisted}"
         )
     return places
+
+
+def _hash_of(listed: np.ndarray) -> tuple[int, int]:
+    """A multiplier and a shift that give every listed id a slot of its own; multiplying is faster than dividing."""
+    for bits in range((len(listed) ** 2).bit_length(), 24):
+        for multiplier in _MULTIPLIERS:
+            if len(set(_slots(listed, multiplier, 32 - bits).tolist())) == len(listed):
+                return multiplier, 32 - bits
+    return 1, 0  # An id has 24 bits: it is its own slot.
+
+
+def _slots(ids: np.ndarray, multiplier: int, shift: int) -> np.ndarray:
+    slots = ids.astype(np.uint32)
+    slots *= np.uint32(multiplier)
+    slots >>= np.uint32(shift)
+    return slots
 
 
 def _truth_areas(truth_segments: Sequence[Segment], intersections: np.ndarray) -> np.ndarray:

@@ -1,6 +1,8 @@
 """Panoptic PNG: the id formula by hand, round trips, and refusal of every other kind of PNG."""
 
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -67,6 +69,58 @@ def test_a_cut_off_png_is_refused(keep):
     cut = whole[: int(len(whole) * keep) if isinstance(keep, float) else keep]
     with pytest.raises(ValueError, match="A panoptic PNG must"):
         panoptic_png.decode_panoptic_png(cut)
+
+
+def _chunk(kind, content):
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def _raw_png(segment_ids, pixels, *, interlaced=0, extra=b""):
+    header = struct.pack(">IIBBBBB", segment_ids.shape[1], segment_ids.shape[0], 8, 2, 0, 0, interlaced)
+    chunks = _chunk(b"IHDR", header) + extra + _chunk(b"IDAT", zlib.compress(pixels)) + _chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + chunks
+
+
+def _rows(segment_ids):
+    """Unfiltered rows of a PNG."""
+    return b"".join(b"\0" + row.tobytes() for row in panoptic_png.segment_ids_to_rgb(segment_ids))
+
+
+def test_interlaced_pixels_find_their_places():
+    segment_ids = np.arange(5 * 9).reshape(5, 9) * 4099
+    # (first column, first row, step across, step down) of the seven passes of the PNG standard.
+    passes = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)]
+    parts = [segment_ids[top::down, left::across] for left, top, across, down in passes]
+    pixels = b"".join(_rows(part) for part in parts if part.size)
+    decoded = panoptic_png.decode_panoptic_png(_raw_png(segment_ids, pixels, interlaced=1))
+    np.testing.assert_array_equal(decoded, segment_ids)
+
+
+def test_what_a_png_says_beside_its_pixels_is_passed_over_unless_it_must_be_understood():
+    segment_ids = np.arange(6).reshape(2, 3)
+    png_bytes = _raw_png(segment_ids, _rows(segment_ids), extra=_chunk(b"tEXt", b"Title\0panoptic"))
+    np.testing.assert_array_equal(panoptic_png.decode_panoptic_png(png_bytes), segment_ids)
+    with pytest.raises(ValueError, match="'NEWS' at byte 33 must be understood"):
+        panoptic_png.decode_panoptic_png(_raw_png(segment_ids, _rows(segment_ids), extra=_chunk(b"NEWS", b"")))
+
+
+def test_a_damaged_png_is_refused():
+    segment_ids = np.arange(6).reshape(2, 3)
+    whole = _raw_png(segment_ids, _rows(segment_ids))
+    flipped = bytearray(whole)
+    flipped[45] ^= 1
+    with pytest.raises(ValueError, match="checksum of the chunk b'IDAT' at byte 33 is wrong"):
+        panoptic_png.decode_panoptic_png(bytes(flipped))
+    with pytest.raises(ValueError, match="not enough image data"):
+        panoptic_png.decode_panoptic_png(_raw_png(segment_ids, _rows(segment_ids)[:-10]))
+    with pytest.raises(ValueError, match="must be a whole PNG"):
+        panoptic_png.decode_panoptic_png(_raw_png(segment_ids, b"\7" + _rows(segment_ids)[1:]))  # No such filter.
+
+
+def test_a_png_without_pixels_or_with_too_many_is_refused_before_it_is_decoded():
+    for size in ((0, 4), (20_000, 20_000)):
+        with pytest.raises(ValueError, match=f"must have 1 to .* Received: {size[0]} x {size[1]}"):
+            panoptic_png.decode_panoptic_png(_raw_png(np.empty(size, np.uint8), b""))
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from maskformer_model import panoptic_png
 from maskformer_model.categories import CategoryTable
 from maskformer_model.panoptic_quality import (
     PanopticCounts,
@@ -156,6 +157,25 @@ def test_ids_up_to_24_bits_and_neighbouring_ids_are_told_apart():
     counts = count(ids, segments, ids, segments)
     assert counts.true_positives.tolist() == [1, 1, 2]
     assert counts.iou_sum.tolist() == [1.0, 1.0, 2.0]
+
+
+@pytest.mark.parametrize("count", [1, 700, 2900])
+def test_any_number_of_segments_is_told_apart(count):
+    # 2,900 ids leave no table of 24 bits in which a hash keeps them apart: ids are their own slots then.
+    ids = np.random.default_rng(count).permutation(panoptic_png.MAX_SEGMENT_ID)[:count].astype(np.int32)[None] + 1
+    matches = match_segments(ids, listed(ids), ids, listed(ids)[::-1])
+    assert matches.truth_index.tolist() == list(range(count))
+    assert matches.predicted_index.tolist() == list(range(count))[::-1]
+    assert matches.iou.tolist() == [1.0] * count
+
+
+@pytest.mark.parametrize("stray", [-3, 2**24 + 5, 2**32 + 5, 2**40])
+def test_an_id_that_is_none_never_looks_like_one(stray):
+    ids = np.array([[5, 5, stray]])
+    with pytest.raises(ValueError, match=rf"Received ids that are not: \[{stray}\]"):
+        match_segments(ids, [Segment(5, 0)], ids, [Segment(5, 0)])
+    with pytest.raises(ValueError, match="of 24 bits"):
+        match_segments(ids, [Segment(5, 0), Segment(2**32 + 5, 0)], ids, [Segment(5, 0)])
 
 
 def test_matches_say_who_met_whom():
