@@ -107,6 +107,8 @@ def _add_layout_flags(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("--layout", choices=layouts, default=AUTO_LAYOUT, help="how DIR is laid out (default: %(default)s looks)")
     add("--span_pattern", metavar="P", default="", help="read the newest span below DIR, such as span-{SPAN}")
+    trust_help = "take DIR/manifest.json for what the photos hold, and hash none (default: all are hashed)"
+    add("--trust_manifest", action="store_true", help=trust_help)
     _add_number(group, "--eval_share", 0.0, "evaluate on this share of the train photos, by a hash of their ids")
     _add_number(group, "--num_shards", 0, "record files per split; 0 makes one per 256 photos")
 
@@ -140,6 +142,7 @@ def config_from_args(args: argparse.Namespace) -> PipelineConfig:
                 layout=args.layout,
                 eval_share=args.eval_share,
                 span_pattern=args.span_pattern,
+                trust_manifest=args.trust_manifest,
             ),
             on_anomalies=args.on_anomalies,
             on_drift=args.on_drift,

@@ -13,7 +13,7 @@ from tfx.types import standard_component_specs
 
 from components.coco_example_gen.custom_config import data_dir_of, unpack_options
 from components.coco_example_gen.data_files import sources_of
-from components.coco_example_gen.manifest import input_digest
+from components.coco_example_gen.manifest import input_digest, stated_digest
 
 
 class Driver(driver.FileBasedDriver):
@@ -28,8 +28,8 @@ class Driver(driver.FileBasedDriver):
         """See FileBasedDriver.
 
         Raises:
-            FileNotFoundError: if the data folder has no layout that can be read.
-            ValueError: if there is no span.
+            FileNotFoundError: if the data folder has no layout that can be read, or lacks the manifest to be trusted.
+            ValueError: if there is no span, or the manifest is not that of the data.
         """
         options = unpack_options(exec_properties[standard_component_specs.CUSTOM_CONFIG_KEY])
         if not options.span_pattern:
@@ -37,5 +37,6 @@ class Driver(driver.FileBasedDriver):
             sources_of(data_dir_of(exec_properties), options)
         resolved = super().resolve_exec_properties(exec_properties, pipeline_info, component_info)
         data_dir = data_dir_of(resolved)
-        digest = input_digest(data_dir, sources_of(data_dir, options).values())
+        find_digest = stated_digest if options.trust_manifest else input_digest
+        digest = find_digest(data_dir, sources_of(data_dir, options).values())
         return resolved | {utils.FINGERPRINT_PROPERTY_NAME: f"content_sha256:{digest}"}

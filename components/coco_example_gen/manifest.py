@@ -4,8 +4,9 @@ TFX fingerprints an ExampleGen's input by the sizes and whole-second times of th
 that changed behind an unchanged json goes unnoticed, and a copied data set looks new. A manifest is a function of the
 content alone.
 
-The driver makes one whenever it runs. Where no driver of ours runs, as on Vertex, a manifest that was written beside
-the data stands in for it: TFX's own fingerprint sees that file change, and its digest can be a parameter.
+The driver makes one whenever it runs, or believes the one beside the data where `trust_manifest` says so: a hundred
+million photos cannot be hashed before every run. Where no driver of ours runs, as on Vertex, TFX's own fingerprint sees
+that file change, and its digest can be a parameter.
 
     python -m components.coco_example_gen.manifest write DIR     # DIR/manifest.json; prints the digest
     python -m components.coco_example_gen.manifest check DIR     # exit status 1, and what differs
@@ -21,6 +22,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+import ijson
 import tensorflow as tf
 
 from components.coco_example_gen.data_files import sources_of, walk_files
@@ -51,12 +53,49 @@ def build_manifest(data_dir: str, sources: Iterable[SplitSource]) -> dict[str, s
 
 def manifest_digest(manifest: Mapping[str, str]) -> str:
     """SHA-256, hexadecimal, of a manifest: equal for equal content, whatever its place and time."""
-    return hashlib.sha256(json.dumps(dict(manifest), sort_keys=True).encode()).hexdigest()
+    return _digest(sorted(manifest.items()))
 
 
 def input_digest(data_dir: str, sources: Iterable[SplitSource]) -> str:
     """`manifest_digest(build_manifest(...))`."""
     return manifest_digest(build_manifest(data_dir, sources))
+
+
+def stated_digest(data_dir: str, sources: Iterable[SplitSource]) -> str:
+    """The digest of the manifest beside the data, for which no photo and no PNG is opened.
+
+    Annotation files are few and are hashed, so that a manifest which is older than they are is noticed. The manifest is
+    read as a stream: memory does not grow with it.
+
+    Raises:
+        FileNotFoundError: if there is no manifest.
+        ValueError: if it is damaged, or an annotation file is not as it says.
+    """
+    path = os.path.join(data_dir, MANIFEST_FILE)
+    if not tf.io.gfile.exists(path):
+        raise FileNotFoundError(f"`trust_manifest` needs what `manifest write {data_dir}` makes. Not found: {path}")
+    annotations = {os.path.relpath(file, data_dir): file for source in sources for file in _annotation_files(source)}
+    found: dict[str, str] = {}
+
+    def entries() -> Iterator[tuple[str, str]]:
+        with tf.io.gfile.GFile(path, "rb") as file:
+            for name, value in ijson.kvitems(file, "files"):
+                if name in annotations:
+                    found[name] = value
+                yield name, value
+
+    try:
+        with tf.io.gfile.GFile(path, "rb") as file:
+            stated = next(ijson.items(file, "digest"), None)
+        is_whole = _digest(entries()) == stated
+    except ijson.JSONError as error:
+        raise ValueError(f"A manifest must be json with `digest` and `files`. Received: {path}") from error
+    if not is_whole:
+        raise ValueError(f"A manifest's digest must be that of its files. Received: {path}")
+    changed = [name for name, file in sorted(annotations.items()) if found.get(name) != _sha256(file)]
+    if changed:
+        raise ValueError(f"{path} is older than the data: write it again. Annotation files that differ: {changed}")
+    return str(stated)
 
 
 def write_manifest(path: str, manifest: Mapping[str, str]) -> str:
@@ -116,10 +155,24 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _input_files(source: SplitSource) -> Iterator[str]:
-    files, folders = source.input_paths()
+    yield from _annotation_files(source)
+    yield from walk_files(source.input_paths()[1])
+
+
+def _annotation_files(source: SplitSource) -> Iterator[str]:
     # Files of this package are covered by the hash of its code.
+    files, _ = source.input_paths()
     yield from (path for path in files if not path.startswith(PACKAGE_PREFIX) and tf.io.gfile.exists(path))
-    yield from walk_files(folders)
+
+
+def _digest(entries: Iterable[tuple[str, str]]) -> str:
+    """SHA-256 of the entries as one json object, one entry after the other."""
+    digest, separator = hashlib.sha256(b"{"), ""
+    for name, value in entries:
+        digest.update(f"{separator}{json.dumps(name)}: {json.dumps(value)}".encode())
+        separator = ", "
+    digest.update(b"}")
+    return digest.hexdigest()
 
 
 def _sha256(path: str) -> str:

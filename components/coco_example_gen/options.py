@@ -28,6 +28,8 @@ class IngestOptions:
             instead, chosen by a hash of the image id, so that a photo stays on its side when others come or go.
         span_pattern: where below the data folder the newest data is, such as "span-{SPAN}", "span-{SPAN}/v{VERSION}"
             or "{YYYY}-{MM}-{DD}"; empty: the data folder holds the data itself.
+        trust_manifest: the data folder's `manifest.json` says what the photos hold; they are not hashed to find out
+            whether they have changed.
 
     Raises:
         ValueError: if a number is negative, a share is not in 0..1, or the options contradict each other.
@@ -41,6 +43,7 @@ class IngestOptions:
     layout: str = AUTO_LAYOUT
     eval_share: float = 0.0
     span_pattern: str = ""
+    trust_manifest: bool = False
 
     def __post_init__(self):
         for name in ("max_train_images", "max_eval_images", "num_shards"):

@@ -20,6 +20,7 @@ from tfx.orchestration.pipeline import Pipeline
 from tfx.types import artifact_utils, standard_artifacts
 
 from components import coco_example_gen
+from components.coco_example_gen import manifest
 from components.coco_example_gen.component import CocoExampleGen
 from components.coco_example_gen.custom_config import data_dir_of, unpack_options
 from components.coco_example_gen.driver import Driver
@@ -160,6 +161,17 @@ def test_the_fingerprint_follows_the_content_and_not_the_times(data_dir):
     assert _fingerprint(data_dir) == before
     photo.write_bytes(photo.read_bytes() + b"\0")
     assert _fingerprint(data_dir) != before
+
+
+def test_a_trusted_manifest_stands_in_for_hashes_of_all_photos(data_dir):
+    assert manifest.main(["write", str(data_dir)]) == 0
+    before = _fingerprint(data_dir)
+    assert _fingerprint(data_dir, trust_manifest=True) == before
+    next((data_dir / "train2017").iterdir()).write_bytes(b"changed")
+    assert _fingerprint(data_dir, trust_manifest=True) == before
+    assert _fingerprint(data_dir) != before
+    assert manifest.main(["write", str(data_dir)]) == 0
+    assert _fingerprint(data_dir, trust_manifest=True) != before
 
 
 def _properties(data_dir, **options):

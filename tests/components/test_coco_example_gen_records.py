@@ -394,6 +394,38 @@ def test_a_manifest_is_written_whole_and_says_what_has_changed(data_dir, capsys)
         manifest.read_manifest(str(path))
 
 
+def test_a_manifest_that_is_trusted_has_the_same_digest_and_no_photo_is_opened(data_dir):
+    sources = [_Split(data_dir).source]
+    path = data_dir / manifest.MANIFEST_FILE
+    digest = manifest.write_manifest(str(path), build_manifest(str(data_dir), sources))
+    assert digest == input_digest(str(data_dir), sources)
+    _Split(data_dir).photo.write_bytes(b"changed")
+    assert manifest.stated_digest(str(data_dir), sources) == digest
+
+
+def test_a_manifest_that_cannot_be_trusted_is_refused(data_dir):
+    sources = [_Split(data_dir).source]
+    with pytest.raises(FileNotFoundError, match="`trust_manifest` needs what `manifest write"):
+        manifest.stated_digest(str(data_dir), sources)
+    path = data_dir / manifest.MANIFEST_FILE
+    manifest.write_manifest(str(path), build_manifest(str(data_dir), sources))
+    whole = path.read_text()
+    photo = os.path.relpath(_Split(data_dir).photo, data_dir)
+    for content, rule in (
+        (whole.replace(photo, f"other/{photo}"), "digest must be that of its files"),
+        (whole[: len(whole) // 2], "must be json with `digest` and `files`"),
+        ("{}", "digest must be that of its files"),
+    ):
+        path.write_text(content)
+        with pytest.raises(ValueError, match=rule):
+            manifest.stated_digest(str(data_dir), sources)
+    path.write_text(whole)
+    with open(sources[0].panoptic_file, "a") as file:
+        file.write(" ")
+    with pytest.raises(ValueError, match=r"older than the data: write it again.*panoptic_val2017\.json"):
+        manifest.stated_digest(str(data_dir), sources)
+
+
 def test_options_say_which_folder_and_how_many_photos_a_split_takes():
     options = IngestOptions(max_train_images=8, max_eval_images=5)
     assert [options.folder(split) for split in ("train", "eval")] == ["train", "val"]

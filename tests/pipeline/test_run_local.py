@@ -82,8 +82,9 @@ def test_flags_reach_the_config(tmp_path):
     options = config.data.options
     assert (options.layout, options.eval_share, options.num_shards) == ("cityscapes", 0.2, 5)
     assert options.span_pattern == "span-{SPAN}"
-    config = run_local.config_from_args(run_local.parse_args(["--evaluate_on_train"]))
-    assert config.data.options.evaluate_on_train
+    assert not options.trust_manifest
+    config = run_local.config_from_args(run_local.parse_args(["--evaluate_on_train", "--trust_manifest"]))
+    assert config.data.options.evaluate_on_train and config.data.options.trust_manifest
 
 
 @pytest.mark.parametrize(
