@@ -59,6 +59,12 @@ class PhotoInference:
         self.network = network
         self.config = config
         self.isthing = isthing
+        # One graph of the network, however many functions of an export call it: traced, stored and loaded once.
+        self._network_outputs = tf.function(
+            lambda padded, valid_size_px: network.propose(normalize(padded, valid_size_px)),
+            input_signature=[tf.TensorSpec([1, None, None, 3], tf.uint8), tf.TensorSpec([1, 2], tf.int32)],
+            autograph=False,
+        )
 
     def panoptic(self, photo: Tensor, object_mask_threshold: Tensor, overlap_threshold: Tensor) -> dict[str, Tensor]:
         """`inference.panoptic_inference` of the photo; lists have a row per kept query, at least one."""
@@ -138,7 +144,7 @@ class PhotoInference:
         resized = resize_for_inference(photo, self.config)
         valid_size_px = tf.shape(resized)[:2]
         padded = pad_to_multiple(resized, self.config.size_divisibility)
-        outputs = self.network.propose(normalize(padded[None], valid_size_px[None]))
+        outputs = self._network_outputs(padded[None], valid_size_px[None])
         return Proposals(
             class_logits=tf.cast(outputs["class_logits"][0], tf.float32),
             mask_embeddings=outputs["mask_embeddings"][0],

@@ -38,6 +38,11 @@ class ServingSignatures:
         self.categories = categories
         self.config = config.task.inference
         self.inference = PhotoInference(network, self.config, categories.isthing)
+        self._panoptic = tf.function(
+            self._panoptic_answers,
+            input_signature=[tf.TensorSpec([None], tf.string), tf.TensorSpec([]), tf.TensorSpec([])],
+            autograph=False,
+        )
 
     def serving_default(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         """Panoptic maps and segments with the exported thresholds."""
@@ -45,6 +50,9 @@ class ServingSignatures:
 
     def panoptic(self, image_bytes, object_mask_threshold, overlap_threshold) -> dict[str, tf.Tensor]:
         """Panoptic maps and segments with thresholds of the caller's."""
+        return self._panoptic(image_bytes, object_mask_threshold, overlap_threshold)
+
+    def _panoptic_answers(self, image_bytes, object_mask_threshold, overlap_threshold) -> dict[str, tf.Tensor]:
         rows = self.network.config.num_queries
 
         def one(photo):
