@@ -17,7 +17,7 @@ def run_fn(fn_args: FnArgs) -> None:
     Args:
         fn_args: `custom_config["experiment"]` holds the experiment as json; `train_files` are the patterns of the
             train split, whose artifact also holds the categories; `transform_graph_path`, if there is one, holds the
-            facts of the data that travel with the model.
+            facts of the data that travel with the model; `hyperparameters` are what a Tuner before it chose.
 
     Raises:
         KeyError: if the experiment is absent.
@@ -25,11 +25,14 @@ def run_fn(fn_args: FnArgs) -> None:
     if EXPERIMENT_KEY not in (fn_args.custom_config or {}):
         raise KeyError(f"`custom_config` must hold {EXPERIMENT_KEY!r}. Received: {fn_args.custom_config}")
     from components import data_facts
+    from components.tuning import with_choice
     from maskformer_model import config as config_lib
     from maskformer_model import distribution, examples, export, training
     from maskformer_model.categories import CategoryTable
 
     config = config_lib.from_dict(json.loads(fn_args.custom_config[EXPERIMENT_KEY]))
+    if fn_args.hyperparameters:
+        config = with_choice(config, fn_args.hyperparameters["values"])
     categories = CategoryTable.load(examples.categories_path(fn_args.train_files[0]))
     result = training.train(
         config,

@@ -12,6 +12,7 @@ import os
 from components.coco_example_gen.options import IngestOptions
 from components.panoptic_evaluator.analysis_config import AnalysisConfig
 from components.panoptic_evaluator.gate_rules import NOT_WORSE, POINT, Rule
+from components.tuning import TuningConfig, trial_experiment
 from maskformer_model.config import ExperimentConfig
 
 BLOCK, WARN = "block", "warn"
@@ -93,6 +94,7 @@ class PipelineConfig:
         data: See `DataConfig`.
         experiment_name: What the experiment is called in reports.
         experiment: What is trained; overrides are already in it.
+        tuning: Which of its settings a Tuner chooses first; by default none, and there is no Tuner.
         gate: See `GateConfig`.
         analysis: Slices, class groups and intervals of the evaluation.
         keep_versions: How many pushed models stay, to roll back to.
@@ -104,6 +106,7 @@ class PipelineConfig:
     data: DataConfig
     experiment_name: str
     experiment: ExperimentConfig
+    tuning: TuningConfig = TuningConfig()
     gate: GateConfig = GateConfig()
     analysis: AnalysisConfig = AnalysisConfig()
     keep_versions: int = 5
@@ -114,6 +117,10 @@ class PipelineConfig:
         _require(bool(self.root), "`root` must name a folder.", repr(self.root))
         _require(bool(self.name), "`name` must not be empty.", repr(self.name))
         _require(self.keep_versions > 0, "`keep_versions` must be positive.", self.keep_versions)
+        # A setting that does not exist is better heard of now than after the data has been read.
+        for setting, options in self.tuning.values().items():
+            for option in options:
+                trial_experiment(self.experiment, self.tuning, {setting: option})
 
     @property
     def artifacts_dir(self) -> str:

@@ -1,7 +1,7 @@
 """The pipeline: a COCO-panoptic data set in, a served MaskFormer out. One node per arrow, no branches.
 
     CocoExampleGen -> StatisticsGen -> SchemaGen (curated) -> ExampleValidator -> AnomalyGate
-        -> latest_blessed_model -> Transform -> DriftGate -> Trainer
+        -> latest_blessed_model -> Transform -> DriftGate [-> Tuner] -> Trainer
         -> PanopticPredictor -> BaselinePredictor -> PanopticEvaluator -> InfraValidator -> Pusher
 
 Prediction is a node of its own, apart from the gate, so that a change of the gate's thresholds predicts nothing again.
@@ -52,6 +52,7 @@ _USED_TFX_COMPONENTS = (
     "StatisticsGen",
     "Trainer",
     "Transform",
+    "Tuner",
 )
 _INFRA_PHOTOS, _INFRA_TIMEOUT_S = 3, 600
 
@@ -87,8 +88,10 @@ def create_pipeline(config: PipelineConfig) -> Pipeline:
         action=config.data.on_drift,
         max_class_drift=config.data.max_class_drift,
     ).with_id("DriftGate")
-    trainer = _trainer(config, example_gen.outputs["examples"], transform.outputs["transform_graph"])
-    trainer.add_upstream_nodes([anomaly_gate, drift_gate])
+    tuner = _tuner(config, example_gen.outputs["examples"]) if config.tuning.choices else None
+    trainer = _trainer(config, example_gen.outputs["examples"], transform.outputs["transform_graph"], tuner)
+    for node in filter(None, (tuner, trainer)):
+        node.add_upstream_nodes([anomaly_gate, drift_gate])
     predictor = PanopticPredictor(
         examples=example_gen.outputs["examples"], model=trainer.outputs["model"], split=EVAL_SPLIT
     )
@@ -140,6 +143,7 @@ def create_pipeline(config: PipelineConfig) -> Pipeline:
             baseline,
             transform,
             drift_gate,
+            *filter(None, [tuner]),
             trainer,
             predictor,
             baseline_predictor,
@@ -179,27 +183,49 @@ def _transform(examples_channel: Channel, schema_channel: Channel) -> tfx_compon
     )
 
 
+def _tuner(config: PipelineConfig, examples_channel: Channel) -> tfx_components.Tuner:
+    """The Tuner, whose choice the Trainer takes."""
+    from components import tuner as tuner_adapter
+
+    return tfx_components.Tuner(
+        tuner_fn=f"{tuner_adapter.__name__}.{tuner_adapter.tuner_fn.__name__}",
+        examples=examples_channel,
+        train_args=trainer_pb2.TrainArgs(splits=[TRAIN_SPLIT]),
+        eval_args=trainer_pb2.EvalArgs(splits=[EVAL_SPLIT]),
+        custom_config={
+            tuner_adapter.TUNING_KEY: json.dumps(dataclasses.asdict(config.tuning), sort_keys=True),
+            **_training_settings(config, pathlib.Path(tuner_adapter.__file__)),
+        },
+    )
+
+
 def _trainer(
-    config: PipelineConfig, examples_channel: Channel, transform_graph_channel: Channel
+    config: PipelineConfig,
+    examples_channel: Channel,
+    transform_graph_channel: Channel,
+    tuner: tfx_components.Tuner | None,
 ) -> tfx_components.Trainer:
-    """The Trainer. What it depends on beside the Examples is spelled out in `custom_config` for the cache to see."""
-    experiment = config.experiment
-    checkpoint = experiment.task.init_checkpoint
-    package = pathlib.Path(maskformer_model.__file__).parent
-    sources = [path for path in sorted(package.iterdir()) if path.name not in _SEEN_BY_VALUE and _holds_source(path)]
-    sources.append(pathlib.Path(trainer_adapter.__file__))
     return tfx_components.Trainer(
         run_fn=f"{trainer_adapter.__name__}.{trainer_adapter.run_fn.__name__}",
         examples=examples_channel,
         transform_graph=transform_graph_channel,
         train_args=trainer_pb2.TrainArgs(splits=[TRAIN_SPLIT]),
         eval_args=trainer_pb2.EvalArgs(splits=[EVAL_SPLIT]),
-        custom_config={
-            trainer_adapter.EXPERIMENT_KEY: json.dumps(experiment_config.to_dict(experiment), sort_keys=True),
-            "init_checkpoint_sha256": _file_sha256(checkpoint) if os.path.isfile(checkpoint) else "",
-            "source_sha256": source_fingerprint(sources),
-        },
+        hyperparameters=tuner.outputs["best_hyperparameters"] if tuner else None,
+        custom_config=_training_settings(config, pathlib.Path(trainer_adapter.__file__)),
     )
+
+
+def _training_settings(config: PipelineConfig, adapter: pathlib.Path) -> dict[str, str]:
+    """What a training depends on beside the Examples, spelled out for the cache to see."""
+    checkpoint = config.experiment.task.init_checkpoint
+    package = pathlib.Path(maskformer_model.__file__).parent
+    sources = [path for path in sorted(package.iterdir()) if path.name not in _SEEN_BY_VALUE and _holds_source(path)]
+    return {
+        trainer_adapter.EXPERIMENT_KEY: json.dumps(experiment_config.to_dict(config.experiment), sort_keys=True),
+        "init_checkpoint_sha256": _file_sha256(checkpoint) if os.path.isfile(checkpoint) else "",
+        "source_sha256": source_fingerprint([*sources, adapter]),
+    }
 
 
 def _holds_source(path: pathlib.Path) -> bool:

@@ -27,6 +27,7 @@ from components.coco_example_gen.layouts import LAYOUT_NAMES  # noqa: E402
 from components.coco_example_gen.options import AUTO_LAYOUT, IngestOptions  # noqa: E402
 from components.panoptic_evaluator.analysis_config import AnalysisConfig  # noqa: E402
 from components.panoptic_evaluator.gate_rules import NOT_WORSE, POINT  # noqa: E402
+from components.tuning import TuningConfig  # noqa: E402
 from pipeline import console, generated_data, runs_page, summary  # noqa: E402
 from pipeline.config import BLOCK, DEFAULT_BEAM_ARGS, WARN, DataConfig, GateConfig, PipelineConfig  # noqa: E402
 from pipeline.data_folder import DataFolderError, check_data_dir  # noqa: E402
@@ -57,10 +58,20 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     add("--experiment", metavar="NAME", help=experiment_help)
     add("--params_override", metavar="K=V,...", default="", help="settings, such as trainer.train_steps=100")
     _add_number(parser, "--keep_versions", PipelineConfig.keep_versions, "how many pushed models stay to roll back to")
+    _add_tuning_flags(parser.add_argument_group("tuning"))
     _add_gate_flags(parser.add_argument_group("gate"))
     _add_evaluation_flags(parser.add_argument_group("evaluation"))
     _add_data_flags(parser.add_argument_group("data"))
     return parser.parse_args(argv)
+
+
+def _add_tuning_flags(group: argparse._ArgumentGroup) -> None:
+    tune_help = (
+        "a setting to choose by PQ before training, such as trainer.optimizer.learning_rate=3e-4|7e-4; may repeat"
+    )
+    group.add_argument("--tune", metavar="SETTING=A|B|...", action="append", default=[], help=tune_help)
+    _add_number(group, "--tune_trials", TuningConfig.max_trials, "combinations that are tried at most")
+    _add_number(group, "--tune_steps", TuningConfig.trial_steps, "steps of each trial; 0: a quarter of the training")
 
 
 def _add_gate_flags(group: argparse._ArgumentGroup) -> None:
@@ -150,6 +161,9 @@ def config_from_args(args: argparse.Namespace) -> PipelineConfig:
         ),
         experiment_name=experiment,
         experiment=experiment_config.override(experiments.get(experiment), args.params_override),
+        tuning=TuningConfig(
+            choices=tuple(args.tune), max_trials=args.tune_trials, trial_steps=args.tune_steps, seed=args.generated_seed
+        ),
         gate=GateConfig(
             pq_floor=args.pq_floor,
             allowed_pq_drop=args.allowed_pq_drop,
