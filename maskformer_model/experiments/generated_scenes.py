@@ -60,7 +60,7 @@ def experiment() -> ExperimentConfig:
             init_checkpoint=PACKAGE,
         ),
         trainer=TrainerConfig(
-            train_steps=1700,
+            train_steps=1400,
             steps_per_loop=100,
             checkpoint_interval=500,
             optimizer=OptimizerConfig(
@@ -68,7 +68,7 @@ def experiment() -> ExperimentConfig:
                 backbone_multiplier=0.3,
                 clip_norm=1.0,
                 schedule="step",
-                drop_steps=(1400,),
+                drop_steps=(1150,),
                 warmup_steps=50,
                 warmup_factor=0.01,
                 ema_momentum=0.99,
