@@ -1,4 +1,7 @@
-"""Where a job runs: one device, the accelerators of a machine, several machines, or TPUs (`tf.distribute`)."""
+"""Where a job runs: one device, the accelerators of a machine, several machines, or TPUs.
+
+`tf.distribute` on Keras's TensorFlow backend, `keras.distribution` on JAX.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ import json
 import os
 from collections.abc import Mapping
 from typing import Any
+
+import keras
 
 ONE_DEVICE, MIRRORED, MULTI_WORKER, TPU = "one_device", "mirrored", "multi_worker_mirrored", "tpu"
 
@@ -32,7 +37,7 @@ def chosen_strategy(name: str, tpu: str, num_accelerators: int, environment: Map
 
 
 def make_strategy(name: str, tpu: str = "") -> Any:
-    """The `tf.distribute.Strategy` that a setting asks for.
+    """The `tf.distribute.Strategy` that a setting asks for; None on another backend, see `share_batches`.
 
     Args:
         name: `runtime.distribution_strategy`.
@@ -40,8 +45,11 @@ def make_strategy(name: str, tpu: str = "") -> Any:
 
     Raises:
         RuntimeError: if a TPU is asked for and there is none.
-        ValueError: if several machines are asked for and `TF_CONFIG` does not name them.
+        ValueError: if several machines are asked for and `TF_CONFIG` does not name them, or the backend cannot do it.
     """
+    if keras.backend.backend() != "tensorflow":
+        share_batches(name)
+        return None
     import tensorflow as tf
 
     # Physical ones: to ask for logical devices starts the runtime, and several machines must be set up before that.
@@ -59,6 +67,26 @@ def make_strategy(name: str, tpu: str = "") -> Any:
         devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
         return tf.distribute.MirroredStrategy([device.name for device in devices])
     return tf.distribute.get_strategy()
+
+
+def share_batches(name: str) -> None:
+    """Lets Keras's JAX backend cut each batch over the devices of this machine, all of one kind.
+
+    Args:
+        name: `runtime.distribution_strategy`; "auto", "mirrored" and "tpu" take all devices.
+
+    Raises:
+        ValueError: if the backend is not JAX and more than one device is asked for, or several machines are.
+    """
+    if name == MULTI_WORKER or (keras.backend.backend() != "jax" and name not in (ONE_DEVICE, "auto")):
+        raise ValueError(
+            f"`runtime.distribution_strategy` cannot be {name!r} on Keras's {keras.backend.backend()} backend. Several "
+            "machines need TensorFlow; several devices of one machine need TensorFlow or JAX."
+        )
+    if keras.backend.backend() == "jax" and name != ONE_DEVICE:
+        devices = keras.distribution.list_devices()
+        if len(devices) > 1:
+            keras.distribution.set_distribution(keras.distribution.DataParallel(devices=devices))
 
 
 def is_chief(strategy: Any) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 from maskformer_model import examples, input_pipeline, panoptic_png
@@ -34,10 +35,17 @@ class Evaluator:
         files: Record files of the evaluation split.
 
     Raises:
-        ValueError: if no file matches, half a set of files does, or none holds a record.
+        ValueError: if no file matches, half a set of files does, or none holds a record; on another backend of Keras
+            than TensorFlow, whose graph is what is exported.
     """
 
     def __init__(self, network: Any, categories: CategoryTable, config: ExperimentConfig, files: list[str]):
+        if keras.backend.backend() != "tensorflow":
+            raise ValueError(
+                "Scores are taken from TensorFlow's graph, which is what is exported. Train with `--mode train` and "
+                "`trainer.validation_interval=0`, then score the folder with KERAS_BACKEND=tensorflow and "
+                f"`--mode eval`. Received: KERAS_BACKEND={keras.backend.backend()}"
+            )
         self._categories = categories
         _, self._records = input_pipeline.open_records(files)
         signatures = ServingSignatures(network, categories, config)

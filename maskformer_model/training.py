@@ -62,7 +62,7 @@ def train(
         categories: Of the data set; gives the number of classes where the config leaves it open.
         model_dir: Where checkpoints, weights, curves and TensorBoard's files are written.
         eval_files: Scored every `trainer.validation_interval` steps.
-        strategy: A `tf.distribute.Strategy`; None: one device.
+        strategy: A `tf.distribute.Strategy`; None: one device, or the devices of `keras.distribution`.
         progress: Show a progress bar.
 
     Raises:
@@ -131,7 +131,8 @@ def build_for_training(config: ExperimentConfig) -> MaskFormerTraining:
     optimizer.build(model.trainable_variables)
     model.compile(
         optimizer=optimizer,
-        jit_compile=trainer.jit_compile,
+        # JAX has no other way to run a step fast.
+        jit_compile=trainer.jit_compile or keras.backend.backend() == "jax",
         steps_per_execution=trainer.steps_per_execution,
         auto_scale_loss=False,  # The optimizer scales it, the same on one replica and on many.
     )

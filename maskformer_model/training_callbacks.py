@@ -60,7 +60,7 @@ class Intervals(keras.callbacks.Callback):
         super().__init__()
         self.is_chief = strategy is None or distribution.is_chief(strategy)
         self.history: list[dict[str, float]] = []
-        self._trained = model
+        self.set_model(model)
         self._config = config
         self._model_dir = model_dir
         self._train_files = train_files
@@ -80,11 +80,11 @@ class Intervals(keras.callbacks.Callback):
         path = self._checkpoints.restore_latest()
         if path is None:
             return 0
-        self._start_step = int(value_of(self._trained.optimizer.iterations))
-        self._skipped_before = int(value_of(self._trained.optimizer.skipped_steps))
+        self._start_step = int(value_of(self.model.optimizer.iterations))
+        self._skipped_before = int(value_of(self.model.optimizer.skipped_steps))
         self.history = [row for row in self._read_history() if row["step"] <= self._start_step]
         self._keep_if_best(self._start_step)
-        self._means_at_start = [value_of(variable) for variable in self._trained.metrics_variables]
+        self._means_at_start = [value_of(variable) for variable in self.model.metrics_variables]
         logging.info("Going on from %s.", path)
         return self._start_step
 
@@ -96,7 +96,7 @@ class Intervals(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         # `fit` has just set all means to zero; those of the unfinished row come back.
-        for variable, value in zip(self._trained.metrics_variables, self._means_at_start, strict=False):
+        for variable, value in zip(self.model.metrics_variables, self._means_at_start, strict=False):
             variable.assign(value)
 
     def on_train_batch_begin(self, batch, logs=None):
@@ -135,12 +135,12 @@ class Intervals(keras.callbacks.Callback):
         return bool(interval) and (step % interval == 0 or step == self._config.trainer.train_steps)
 
     def _weights(self) -> list[np.ndarray]:
-        return [value_of(variable) for variable in self._trained.trainable_variables]
+        return [value_of(variable) for variable in self.model.trainable_variables]
 
     def _means(self) -> dict[str, float]:
-        row = {name: float(value) for name, value in self._trained.get_metrics_result().items()}
-        self._trained.reset_metrics()
-        row["gradient_norm"] = float(value_of(self._trained.optimizer.gradient_norm))
+        row = {name: float(value) for name, value in self.model.get_metrics_result().items()}
+        self.model.reset_metrics()
+        row["gradient_norm"] = float(value_of(self.model.optimizer.gradient_norm))
         if self._weights_before is not None:
             pairs = zip(self._weights(), self._weights_before, strict=True)
             squares = np.array([(np.sum((after - before) ** 2), np.sum(before**2)) for after, before in pairs]).sum(0)
@@ -155,7 +155,7 @@ class Intervals(keras.callbacks.Callback):
             if len(examples) < TensorBoard.NUM_IMAGES:
                 examples.append((record, answer))
 
-        with averaged_weights(self._trained):
+        with averaged_weights(self.model):
             fields = quality_fields(evaluator.evaluate(keep_first))
         self._board.write_images(step, examples)
         return fields
@@ -167,14 +167,14 @@ class Intervals(keras.callbacks.Callback):
     def _write_row(self, step: int, row: dict[str, float]) -> None:
         rates = self._rates(step)
         row = {"step": step, "seconds": round(time.monotonic() - self._start_seconds, 3), **rates, **row}
-        row["skipped_steps"] = int(value_of(self._trained.optimizer.skipped_steps))
+        row["skipped_steps"] = int(value_of(self.model.optimizer.skipped_steps))
         self.history.append(row)
         if self.is_chief:
             self._board.write_row(row)
             training.write_history(self._model_dir, self.history)
 
     def _rates(self, step: int) -> dict[str, float]:
-        rate = float(value_of(self._trained.optimizer.learning_rate))
+        rate = float(value_of(self.model.optimizer.learning_rate))
         multiplier = self._config.trainer.optimizer.backbone_multiplier
         return {"learning_rate": rate, "learning_rate_backbone": rate * multiplier}
 
@@ -186,7 +186,7 @@ class Intervals(keras.callbacks.Callback):
             return json.load(file)
 
     def _check_skipped(self, step: int) -> None:
-        optimizer = self._trained.optimizer
+        optimizer = self.model.optimizer
         skipped = int(value_of(optimizer.skipped_steps))
         if skipped == self._skipped_before:
             return
@@ -210,6 +210,8 @@ class Intervals(keras.callbacks.Callback):
 
 def value_of(variable: Any) -> np.ndarray:
     """What a Keras variable holds; on several replicas, what each of them holds."""
+    if keras.backend.backend() != "tensorflow":
+        return keras.ops.convert_to_numpy(variable)
     return tf.convert_to_tensor(getattr(variable, "value", variable)).numpy()
 
 

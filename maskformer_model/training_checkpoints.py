@@ -14,6 +14,7 @@ import os
 import tempfile
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -75,7 +76,14 @@ class TrainingCheckpoints:
     """
 
     def __init__(self, model: Any, model_dir: str, max_to_keep: int, *, is_writer: bool = True):
-        state = {name: variable.value for name, variable in _named_variables(model).items()}
+        self._variables = _named_variables(model)
+        # TensorFlow saves its own variables; what another backend holds goes through copies of the same names.
+        self._copied = keras.backend.backend() != "tensorflow"
+        state = {
+            name: tf.Variable(keras.ops.convert_to_numpy(variable)) if self._copied else variable.value
+            for name, variable in self._variables.items()
+        }
+        self._state = state
         self._model_dir = model_dir
         self._is_writer = is_writer
         self._thrown_away = None if is_writer else tempfile.TemporaryDirectory()
@@ -89,6 +97,9 @@ class TrainingCheckpoints:
 
     def save(self, step: int) -> None:
         """Writes `ckpt-<step>`."""
+        if self._copied:
+            for name, variable in self._variables.items():
+                self._state[name].assign(keras.ops.convert_to_numpy(variable))
         self._manager.save(checkpoint_number=step)
 
     def keep_if_best(self, step: int, pq: float) -> bool:
@@ -150,4 +161,7 @@ class TrainingCheckpoints:
                 f"The checkpoint {path} is of another architecture or optimizer than this experiment. Choose another "
                 f"`model_dir`, or the settings in its experiment.json. Received: {str(error).splitlines()[0]}"
             ) from error
+        if self._copied:
+            for name, variable in self._variables.items():
+                variable.assign(self._state[name].numpy())
         return True

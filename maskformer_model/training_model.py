@@ -57,9 +57,12 @@ class MaskFormerTraining(keras.Model):
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         losses = self._loss_terms(y, y_pred)
+        total = sum(losses.values())
+        is_finite = keras.ops.isfinite(total)
         for mean in self.loss_means:
-            mean.update_state(losses[mean.name])
-        return sum(losses.values())
+            value = keras.ops.where(is_finite, losses[mean.name], 0.0)
+            mean.update_state(value, sample_weight=keras.ops.cast(is_finite, "float32"))
+        return total
 
     def _loss_terms(self, y, y_pred, normalizers=None) -> dict[str, Any]:
         return maskformer_losses(
