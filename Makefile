@@ -9,6 +9,8 @@ ARGS ?=
 BENCH ?=
 DATA ?= ../shared/data/coco_panoptic
 PYTEST_ARGS ?=
+# A process per core, and each file in one of them: its tests share what is costly to make. -n 0 in PYTEST_ARGS: none.
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 # In no lock: a CPU build, where pip is set up to find one, weighs a tenth of the build with CUDA.
 TORCH ?= torch==2.13.0
 
@@ -35,10 +37,10 @@ overfit: env-pipeline  ## Prove the whole path: learn eight photos of DATA=DIR b
 		--root runs/overfit $(ARGS)
 
 test: env  ## Run all tests but the slow ones (at most 10 minutes on two cores).
-	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+	$(PYTEST) -m "not slow" $(PYTEST_ARGS)
 
 test-slow: env  ## Run the slow tests: end-to-end runs and injected faults.
-	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+	$(PYTEST) -m slow $(PYTEST_ARGS)
 
 bench: env-parity  ## Measure against named peers, all or BENCH="NAME ...", and print one table.
 	$(BIN)/python -m benchmarks $(BENCH)
@@ -49,7 +51,7 @@ lint: env  ## Check style and types.
 	$(BIN)/mypy
 
 check: lint  ## Check style and types and run all tests.
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(PYTEST) $(PYTEST_ARGS)
 
 env: $(VENV)/dev.installed $(VENV)/project.installed  ## Set up .venv for the pipeline, tests and checks.
 

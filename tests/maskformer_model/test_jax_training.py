@@ -15,7 +15,7 @@ from maskformer_model import training
 from maskformer_model.train import main
 from tests.maskformer_model import tiny_run
 
-STEPS = 6
+STEPS = 4
 SETTINGS = (
     "task.model.dropout=0,trainer.optimizer.clip_norm=0.01,trainer.optimizer.learning_rate=0.0001,trainer.optimizer.schedule=step,"
     f"trainer.steps_per_loop=1,trainer.checkpoint_interval={STEPS // 2},task.init_checkpoint_modules=all"
@@ -42,9 +42,11 @@ def command(data, mode, model_dir, overrides):
     return ["--mode", mode, "--model_dir", str(model_dir), *settings]
 
 
-def train_on_jax(project_dir, arguments):
+def train_on_jax(project_dir, data, arguments):
     environment = {
         **os.environ,
+        # What the first process compiled, the next need not.
+        "JAX_COMPILATION_CACHE_DIR": str(data / "compiled"),
         "KERAS_BACKEND": "jax",
         "JAX_PLATFORMS": "cpu",
         "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
@@ -69,9 +71,8 @@ def test_jax_on_two_devices_follows_tensorflow_and_goes_on_where_it_stopped(proj
     assert main(command(data, "train", tmp_path / "tensorflow", start)) == 0
     # Half of the run, then the same command again: the second half goes on from the checkpoint.
     for steps in (STEPS // 2, STEPS):
-        finished = train_on_jax(
-            project_dir, command(data, "train", tmp_path / "jax", f"{start},trainer.train_steps={steps}")
-        )
+        arguments = command(data, "train", tmp_path / "jax", f"{start},trainer.train_steps={steps}")
+        finished = train_on_jax(project_dir, data, arguments)
         assert finished.returncode == 0, finished.stderr[-3000:]
     ours, expected = losses(tmp_path / "jax"), losses(tmp_path / "tensorflow")
     assert len(expected) == STEPS
@@ -83,6 +84,6 @@ def test_jax_on_two_devices_follows_tensorflow_and_goes_on_where_it_stopped(proj
 
 @pytest.mark.slow
 def test_what_needs_tensorflow_is_refused_on_jax(project_dir, data, tmp_path):
-    finished = train_on_jax(project_dir, command(data, "train_and_eval", tmp_path, ""))
+    finished = train_on_jax(project_dir, data, command(data, "train_and_eval", tmp_path, ""))
     assert finished.returncode == 1
     assert "KERAS_BACKEND=tensorflow" in finished.stderr
