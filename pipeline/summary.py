@@ -22,6 +22,12 @@ METRICS_FILE = "metrics.json"
 GATE_FILE = "gate.json"
 REPORT_FILE = "report.html"
 _KEPT_ASIDE_FILE = "kept_aside.jsonl"
+# Of models that are not judged by PQ: what is told first, and how it is called.
+_SCORES_OF_TASK = {
+    "semantic": {"mean_iou": "mIoU", "frequency_weighted_iou": "weighted by frequency", "pixel_accuracy": "accuracy"},
+    "instance": {"ap": "AP", "ap50": "AP50", "ap75": "AP75"},
+}
+_OTHER_SCORES = tuple(name for names in _SCORES_OF_TASK.values() for name in names)
 
 
 def build_summary(
@@ -35,9 +41,10 @@ def build_summary(
         failure: Why the run stopped, if it did.
 
     Returns:
-        `state` ("succeeded" or "failed"); `failure` (`component` and `reason`, or None); `pq`, `sq`, `rq`, `pq_things`
-        and `pq_stuff` in 0..1; `pq_interval` (both ends) and `pq_change` (against the last blessed model), or None;
-        `images` (number evaluated); `outcome` (of the comparison); `blessed`; `verdict` (the gate's reasons in words);
+        `state` ("succeeded" or "failed"); `task` of the model; `failure` (`component` and `reason`, or None); `pq`,
+        `sq`, `rq`, `pq_things` and `pq_stuff`, `mean_iou`, `frequency_weighted_iou`, `pixel_accuracy`, `ap`, `ap50` and
+        `ap75` in 0..1; `pq_interval` (both ends) and `pq_change` (against the last blessed model), or None; `images`
+        (number evaluated); `outcome` (of the comparison); `blessed`; `verdict` (the gate's reasons in words);
         `can_serve` and `cannot_serve_because` (what InfraValidator found);
         `pushed_model` (folder of the version that serves this model, or None) and `pushed_now` (False where it already
         served); `report` (path); `kept_aside` (count per reason) and `kept_aside_list` (path); `components` (by node
@@ -79,6 +86,7 @@ def describe(summary: dict[str, Any]) -> list[str]:
         "-" if summary[name] is None else f"{summary[name]:.4f}" for name in ("pq", "sq", "rq", "pq_things", "pq_stuff")
     )
     lines = [
+        *_task_line(summary),
         f"PQ {pq} (things {things}, stuff {stuff}), SQ {sq}, RQ {rq} on {summary['images']} images",
         *summary["verdict"],
     ]
@@ -92,6 +100,13 @@ def describe(summary: dict[str, Any]) -> list[str]:
     if summary["cannot_serve_because"]:
         lines.append(f"The model cannot serve: {summary['cannot_serve_because']}")
     return [*lines, f"Report: {summary['report']}"]
+
+
+def _task_line(summary: dict[str, Any]) -> list[str]:
+    """The scores of a task that is not judged by PQ."""
+    names = _SCORES_OF_TASK.get(summary["task"], {})
+    texts = [f"{label} {'-' if summary[name] is None else f'{summary[name]:.4f}'}" for name, label in names.items()]
+    return [", ".join(texts)] if texts else []
 
 
 def write_summary(root: str, summary: dict[str, Any]) -> str:
@@ -118,10 +133,13 @@ def _metrics(evaluation: ArtifactRecord | None) -> dict[str, Any]:
     path = _existing(evaluation, METRICS_FILE)
     if path is None:
         names = ("pq", "sq", "rq", "pq_things", "pq_stuff", "images", "pq_interval", "pq_change", "outcome", "verdict")
-        return dict.fromkeys(names)
+        return dict.fromkeys(("task", *names, *_OTHER_SCORES))
     metrics, gate = _read_json(path), _read_json(os.path.join(os.path.dirname(path), GATE_FILE))
     quality = metrics["summary"]
+    others = {name: _of_all_images(metrics, "scores", name) for name in _OTHER_SCORES}
     return {
+        "task": metrics.get("task"),
+        **{name: None if found is None else _number(found["value"]) for name, found in others.items()},
         "pq": _number(quality["all"]["pq"]),
         "sq": _number(quality["all"]["sq"]),
         "rq": _number(quality["all"]["rq"]),
@@ -137,18 +155,18 @@ def _metrics(evaluation: ArtifactRecord | None) -> dict[str, Any]:
 
 def _interval(metrics: dict[str, Any]) -> list[float] | None:
     """Both ends of PQ's confidence interval, where it is known."""
-    pq = _of_all_images(metrics, "scores")
+    pq = _of_all_images(metrics, "scores", "pq")
     return None if pq is None or pq["low"] is None else [pq["low"], pq["high"]]
 
 
 def _change(metrics: dict[str, Any]) -> float | None:
-    change = _of_all_images(metrics, "changes")
+    change = _of_all_images(metrics, "changes", "pq")
     return None if change is None else change["value"]
 
 
-def _of_all_images(metrics: dict[str, Any], kind: str) -> dict[str, Any] | None:
+def _of_all_images(metrics: dict[str, Any], kind: str, score: str) -> dict[str, Any] | None:
     slices = metrics.get("analysis", {}).get("slices", {})
-    return slices.get("all images", {}).get(kind, {}).get("pq")
+    return slices.get("all images", {}).get(kind, {}).get(score)
 
 
 def _infra(records: list[NodeRecord]) -> dict[str, Any]:

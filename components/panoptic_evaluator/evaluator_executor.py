@@ -25,6 +25,7 @@ from components.panoptic_evaluator import prediction_files, serving_model, tfma_
 from components.panoptic_evaluator.analysis import Analysis, analyze, slice_labels
 from components.panoptic_evaluator.analysis_config import AnalysisConfig
 from components.panoptic_evaluator.gate import GateConfig, NoBaseline, Outcome, judge
+from components.panoptic_evaluator.headline import OF_TASK, Headline
 from components.panoptic_evaluator.metric_step import EvaluatePredictions
 from components.panoptic_evaluator.metrics import (
     Evaluation,
@@ -106,8 +107,10 @@ class Executor(tfx_evaluator.Executor):
         candidate = self._evaluate(predictions_dir, output_dir, "", categories)
         baseline, no_baseline = self._evaluate_baseline(input_dict, output_dir, candidate)
         analysis = analyze(candidate, baseline, analysis_config)
-        verdict = judge(analysis, no_baseline, gate_config)
-        self._write_for_tfma(candidate, baseline, analysis, analysis_config, gate_config, output_dir)
+        model_dir = path_utils.serving_model_path(model.uri)
+        headline = OF_TASK[serving_model.task_of_model(model_dir)]
+        verdict = judge(analysis, no_baseline, gate_config, headline)
+        self._write_for_tfma(candidate, baseline, analysis, analysis_config, gate_config, headline, output_dir)
         logging.info("PQ %.4f: %s", candidate.quality.all.pq, verdict)
 
         report = assemble_report(
@@ -121,11 +124,12 @@ class Executor(tfx_evaluator.Executor):
             baseline_predictions_dir=(
                 artifact_utils.get_single_uri(input_dict[BASELINE_PREDICTIONS_KEY]) if baseline is not None else None
             ),
-            model_dir=path_utils.serving_model_path(model.uri),
+            model_dir=model_dir,
             lineage=_lineage(input_dict, model),
             gallery_images=exec_properties[GALLERY_IMAGES_KEY],
+            headline=headline,
         )
-        _write_json(os.path.join(output_dir, METRICS_FILE), metrics_document(candidate, baseline, analysis))
+        _write_json(os.path.join(output_dir, METRICS_FILE), metrics_document(candidate, baseline, analysis, headline))
         _write_json(
             os.path.join(output_dir, GATE_FILE), verdict.to_json() | {"thresholds": dataclasses.asdict(gate_config)}
         )
@@ -154,6 +158,7 @@ class Executor(tfx_evaluator.Executor):
         analysis: Analysis,
         config: AnalysisConfig,
         gate_config: GateConfig,
+        headline: Headline,
         output_dir: str,
     ) -> None:
         """Has TFMA add the images up again, for its readers and its viewer."""
@@ -170,6 +175,7 @@ class Executor(tfx_evaluator.Executor):
             names.values(),
             pq_floor=gate_config.pq_floor,
             allowed_drop=gate_config.allowed_drop if baseline is not None else None,
+            metric=headline.metric,
         )
         with self._make_beam_pipeline() as pipeline:
             (

@@ -1,9 +1,10 @@
 """The gate: whether a model may be pushed, with every reason as data and in words.
 
-Always judged: PQ reaches an absolute floor, and PQ is not below the last blessed model's on the same images by more
-than an allowed drop, with confidence or by its value. Rules of the user come on top (`gate_rules`). Where there is
-nothing to compare with (first model, other classes, the same model again) the outcome says so and floors alone decide.
-Whatever is not known does not pass. Where scores come from is left to `analysis`.
+Always judged: the headline score (PQ, or mIoU or AP where the model's task is another) reaches an absolute floor, and
+is not below the last blessed model's on the same images by more than an allowed drop, with confidence or by its value.
+Rules of the user come on top (`gate_rules`). Where there is nothing to compare with (first model, other classes, the
+same model again) the outcome says so and floors alone decide. Whatever is not known does not pass. Where scores come
+from is left to `analysis`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from typing import Any
 from components.panoptic_evaluator.analysis import ALL_IMAGES, Analysis, Slice
 from components.panoptic_evaluator.bootstrap import Interval
 from components.panoptic_evaluator.gate_rules import EVERY, NOT_WORSE, POINT, Rule
+from components.panoptic_evaluator.headline import OF_TASK, Headline
 from maskformer_model.average_precision import NAMES as AP_NAMES
+from maskformer_model.config import PANOPTIC
 
 
 class Outcome(enum.Enum):
@@ -37,9 +40,9 @@ class GateConfig:
     """The gate's thresholds.
 
     Attributes:
-        pq_floor: smallest PQ that passes, 0..1; 0 lets every model pass.
-        allowed_drop: how far PQ may be below the last blessed model's, 0..1.
-        significance: "not_worse" asks for confidence that PQ is not below by more than `allowed_drop`; for "point" the
+        pq_floor: smallest headline score (PQ, unless the task has another) that passes, 0..1; 0 lets every model pass.
+        allowed_drop: how far it may be below the last blessed model's, 0..1.
+        significance: "not_worse" asks for confidence that it is not below by more than `allowed_drop`; for "point" the
             value alone decides.
         rules: further rules, see `gate_rules`.
 
@@ -116,13 +119,16 @@ class NoBaseline:
     detail: str = ""
 
 
-def judge(analysis: Analysis, no_baseline: NoBaseline | None, config: GateConfig) -> Verdict:
+def judge(
+    analysis: Analysis, no_baseline: NoBaseline | None, config: GateConfig, headline: Headline = OF_TASK[PANOPTIC]
+) -> Verdict:
     """Applies the rules.
 
     Args:
         analysis: scores of the candidate and, where it was compared, their changes.
         no_baseline: why it was not compared; None if it was.
         config: the thresholds.
+        headline: the score that floor and drop are about.
 
     Raises:
         ValueError: if a rule names an unknown score, class or group, or the analysis was not compared but should be.
@@ -138,15 +144,15 @@ def judge(analysis: Analysis, no_baseline: NoBaseline | None, config: GateConfig
             blessed=False, outcome=Outcome.NO_IMAGES, reasons=(Reason(rule="evaluated", passed=False, words=words),)
         )
     scores, changes = analysis.all_images.result.scores, analysis.all_images.result.changes
-    pq = scores.get("pq", Interval(value=math.nan))
-    reasons = [_check_floor(pq.value, config.pq_floor)]
+    score = scores.get(headline.metric, Interval(value=math.nan))
+    reasons = [_check_floor(headline.label, score.value, config.pq_floor)]
     if no_baseline is not None:
         outcome = no_baseline.outcome
         reasons.append(_explain_absence(no_baseline))
     else:
-        change = changes.get("pq", Interval(value=math.nan))
+        change = changes.get(headline.metric, Interval(value=math.nan))
         outcome = _outcome(change)
-        reasons.append(_check_drop(pq, change, config, analysis.confidence))
+        reasons.append(_check_drop(headline.label, score, change, config, analysis.confidence))
     for rule in rules:
         reasons.extend(_apply(rule, analysis, no_baseline))
     blessed = all(reason.passed is not False for reason in reasons)
@@ -159,15 +165,15 @@ def _outcome(change: Interval) -> Outcome:
     return Outcome.BETTER if change.low > 0 else Outcome.WORSE
 
 
-def _check_floor(pq: float, floor: float) -> Reason:
-    passed = pq >= floor
+def _check_floor(label: str, score: float, floor: float) -> Reason:
+    passed = score >= floor
     if passed and floor == 0.0:
-        words = f"The floor is 0, which any model reaches: passing it says nothing about this PQ of {pq:.4f}."
+        words = f"The floor is 0, which any model reaches: passing it says nothing about this {label} of {score:.4f}."
     elif passed:
-        words = f"PQ {pq:.4f} reaches the floor of {floor:.4f}."
+        words = f"{label} {score:.4f} reaches the floor of {floor:.4f}."
     else:
-        words = f"PQ {pq:.4f} does not reach the floor of {floor:.4f}."
-    return Reason(rule="pq_floor", passed=passed, words=words, value=pq, bound=floor)
+        words = f"{label} {score:.4f} does not reach the floor of {floor:.4f}."
+    return Reason(rule="pq_floor", passed=passed, words=words, value=score, bound=floor)
 
 
 def _explain_absence(baseline: NoBaseline) -> Reason:
@@ -180,14 +186,14 @@ def _explain_absence(baseline: NoBaseline) -> Reason:
     return Reason(rule="allowed_drop", passed=None, words=sentences[baseline.outcome])
 
 
-def _check_drop(pq: Interval, change: Interval, config: GateConfig, confidence: float) -> Reason:
+def _check_drop(label: str, score: Interval, change: Interval, config: GateConfig, confidence: float) -> Reason:
     bound, sure = -config.allowed_drop, config.significance == NOT_WORSE
     judged = change.lower_bound if sure else change.value
     passed = judged is not None and judged >= bound
     moved = "no change" if change.value == 0 else f"{abs(change.value):.4f} {'more' if change.value > 0 else 'less'}"
     words = (
-        f"PQ {pq.value:.4f} against {pq.value - change.value:.4f} of the model that was blessed last, on the same "
-        f"images: {moved}"
+        f"{label} {score.value:.4f} against {score.value - change.value:.4f} of the model that was blessed last, "
+        f"on the same images: {moved}"
     )
     allowed = f"a drop of {config.allowed_drop:.4f} is allowed"
     if not sure:

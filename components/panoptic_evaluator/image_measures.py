@@ -66,12 +66,13 @@ def measure_image(
     scores: Sequence[float],
     isthing: np.ndarray,
     *,
+    instances: Sequence[average_precision.Instance] | None = None,
     image_name: str = "",
 ) -> ImageMeasures:
     """Counts one image.
 
-    Semantic and instance numbers are derived from the panoptic map: a pixel is of its segment's class, and an instance
-    is a thing segment with the segment's score.
+    Semantic and, unless there are `instances`, instance numbers are derived from the panoptic map: a pixel is of its
+    segment's class, and an instance is a thing segment with the segment's score.
 
     Args:
         truth_ids: `[height, width]` integer segment ids, 0 = void.
@@ -80,6 +81,7 @@ def measure_image(
         predicted_segments: exactly the segments of `predicted_ids`.
         scores: of the predicted segments.
         isthing: `[classes]` bool.
+        instances: what is predicted for AP, where it is not the thing segments of the map.
         image_name: what error messages call the image.
 
     Raises:
@@ -97,15 +99,16 @@ def measure_image(
     }
     pixels = semantic_quality.pixel_confusion_of_segments(matches.intersections, *sides, num_classes)
     confusion = segment_confusion.segment_confusion(matches, *sides)
-    instances = average_precision.match_instances(
-        average_precision.instances_of_map(truth_ids, truth_segments, isthing),
-        average_precision.instances_of_map(predicted_ids, predicted_segments, isthing, scores),
+    if instances is None:
+        instances = average_precision.instances_of_map(predicted_ids, predicted_segments, isthing, scores)
+    matched = average_precision.match_instances(
+        average_precision.instances_of_map(truth_ids, truth_segments, isthing), instances
     )
     return ImageMeasures(
         panoptic={name: tuple(counts_per_class(counts)) for name, counts in panoptic.items()},
         pixels=tuple((int(t), int(p), int(pixels[t, p])) for t, p in np.argwhere(pixels)),
         confusion=tuple((t, p, count) for (t, p), count in sorted(confusion.items())),
-        instances={str(class_index): records for class_index, records in instances.items()},
+        instances={str(class_index): records for class_index, records in matched.items()},
     )
 
 

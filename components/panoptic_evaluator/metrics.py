@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from components.panoptic_evaluator import counts as counts_lib
+from components.panoptic_evaluator.headline import OF_TASK, Headline
 from components.panoptic_evaluator.image_measures import ALL, ImageMeasures
 from components.panoptic_evaluator.scores import CountLayout
 from maskformer_model import semantic_quality
 from maskformer_model.average_precision import average_precision
 from maskformer_model.categories import CategoryTable
+from maskformer_model.config import PANOPTIC
 from maskformer_model.panoptic_quality import PanopticCounts, PanopticQuality, QualityMean, panoptic_quality
 
 if TYPE_CHECKING:
@@ -138,16 +140,21 @@ def require_same_images(candidate: Evaluation, baseline: Evaluation) -> None:
         )
 
 
-def metrics_document(candidate: Evaluation, baseline: Evaluation | None, analysis: Analysis) -> dict[str, Any]:
+def metrics_document(
+    candidate: Evaluation, baseline: Evaluation | None, analysis: Analysis, headline: Headline = OF_TASK[PANOPTIC]
+) -> dict[str, Any]:
     """The content of `metrics.json`.
 
     Returns:
-        `num_images`; `summary` with `all`, `things` and `stuff` (`pq`, `sq`, `rq`, `num_classes`); `per_class`, every
-        class in order, with `pq`, `sq` and `rq` null where the class was not seen; `analysis`: every score of all
-        images and of each slice with its interval and change; `confusion`: segments by true and predicted class name;
-        `images`; and `baseline` with the summary of the model that was blessed last, or null.
+        `task` of the model and `headline`, the name of the score it is judged by; `num_images`; `summary` with `all`,
+        `things` and `stuff` (`pq`, `sq`, `rq`, `num_classes`); `per_class`, every class in order, with `pq`, `sq` and
+        `rq` null where the class was not seen; `analysis`: every score of all images and of each slice with its
+        interval and change; `confusion`: segments by true and predicted class name; `images`; and `baseline` with the
+        summary of the model that was blessed last, or null.
     """
     return {
+        "task": headline.task,
+        "headline": headline.metric,
         "num_images": len(candidate.images),
         "summary": _summary(candidate.quality),
         "per_class": per_class_rows(candidate),

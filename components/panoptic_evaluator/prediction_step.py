@@ -72,6 +72,7 @@ def count_prediction(
         predicted,
         [segment.score for segment in result.segments],
         isthing,
+        instances=result.instances,
         image_name=where,
     )
     return Prediction(
@@ -94,6 +95,7 @@ def require_finite_scores(result: PanopticResult, where: str) -> None:
         ValueError: if there is one, naming the image as `where`.
     """
     scores = [segment.score for segment in result.segments]
+    scores += [instance.score for instance in result.instances or ()]
     if not all(map(math.isfinite, scores)):
         raise ValueError(f"Image {where}: scores of a prediction must be finite. Received: {scores}")
 
@@ -105,7 +107,7 @@ def predict_records(
     stream = iter(serialized)
     while batch := list(itertools.islice(stream, batch_size)):
         records = [examples.decode_record(example) for example in batch]
-        results = model.predict([record.image_encoded for record in records])
+        results = model.predict_task([record.image_encoded for record in records])
         for example, record, result in zip(batch, records, results, strict=True):
             yield count_prediction(record, result, isthing, attributes_of(example))
 

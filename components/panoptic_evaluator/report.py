@@ -18,8 +18,10 @@ from components.panoptic_evaluator import report_tables
 from components.panoptic_evaluator.analysis import Analysis
 from components.panoptic_evaluator.gallery import GalleryImage
 from components.panoptic_evaluator.gate import Verdict
+from components.panoptic_evaluator.headline import OF_TASK, Headline
 from components.panoptic_evaluator.metrics import Evaluation
 from components.panoptic_evaluator.training_curves import Chart
+from maskformer_model.config import PANOPTIC
 
 _FOLDER = pathlib.Path(__file__).parent
 _TEMPLATE, _SCRIPT = "report.html.j2", "report.js"
@@ -58,6 +60,7 @@ class Report:
         kept_aside: number of records that the ingestion kept aside, by reason.
         card: facts about the model as label and value.
         settings: the experiment as json text; empty if the model brought none.
+        headline: the score that the model is judged by.
     """
 
     candidate: Evaluation
@@ -69,6 +72,7 @@ class Report:
     kept_aside: Mapping[str, int]
     card: Sequence[tuple[str, str]]
     settings: str = ""
+    headline: Headline = OF_TASK[PANOPTIC]
 
 
 def render_report(report: Report) -> str:
@@ -88,7 +92,9 @@ def render_report(report: Report) -> str:
         report=report,
         reasons=shown,
         more_reasons=folded,
-        headline=report_tables.headline_rows(report.analysis, report.candidate.quality),
+        score=report.analysis.all_images.result.scores.get(report.headline.metric),
+        score_change=report.analysis.all_images.result.changes.get(report.headline.metric),
+        quality=report_tables.quality_rows(report.analysis, report.candidate.quality),
         more_scores=report_tables.score_rows(report.analysis),
         slices=report_tables.slice_rows(report.analysis),
         found=found_sentence(report.candidate),

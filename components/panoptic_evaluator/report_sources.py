@@ -17,6 +17,7 @@ from components.panoptic_evaluator import gallery, model_card, prediction_files,
 from components.panoptic_evaluator.analysis import Analysis
 from components.panoptic_evaluator.gallery import GalleryImage
 from components.panoptic_evaluator.gate import Verdict
+from components.panoptic_evaluator.headline import Headline
 from components.panoptic_evaluator.metrics import Evaluation, ImageScore, image_score
 from components.panoptic_evaluator.prediction_files import Prediction
 from components.panoptic_evaluator.prediction_step import predict_records
@@ -39,6 +40,7 @@ def assemble_report(
     model_dir: str,
     lineage: Sequence[tuple[str, str]],
     gallery_images: int,
+    headline: Headline,
 ) -> Report:
     """Completes the numbers to a report.
 
@@ -54,6 +56,7 @@ def assemble_report(
         model_dir: the candidate's SavedModel.
         lineage: where model and data come from, as label and value.
         gallery_images: most images per gallery.
+        headline: the score that the model is judged by.
     """
     history = serving_model.training_history(model_dir)
     return Report(
@@ -69,6 +72,7 @@ def assemble_report(
         kept_aside=count_kept_aside(examples.kept_aside_path(os.path.join(split_dir, "*"))),
         card=[*lineage, *model_card.model_facts(model_dir, history)],
         settings=model_card.settings_text(model_dir),
+        headline=headline,
     )
 
 

@@ -54,7 +54,7 @@ def split_reasons(reasons: Sequence[Reason]) -> tuple[list[Reason], list[Reason]
     return failed + others[:count], others[count:]
 
 
-def headline_rows(analysis: Analysis, quality: PanopticQuality) -> list[dict[str, Any]]:
+def quality_rows(analysis: Analysis, quality: PanopticQuality) -> list[dict[str, Any]]:
     """PQ with interval and change, SQ, RQ over all classes, things and stuff; None where no class was seen."""
     result = analysis.all_images.result
     rows = []

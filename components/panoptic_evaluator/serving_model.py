@@ -1,24 +1,32 @@
 """The exported SavedModel as the evaluator uses it: encoded photos in, panoptic PNG and segments out.
 
-The model is used through its `serving_default` signature alone, as every other caller uses it, so what is evaluated is
-what is served: decoding, resizing and merging included. Writing such a model is left to `maskformer_model.export`.
+The model is used through its signatures alone, as every other caller uses it, so what is evaluated is what is served:
+decoding, resizing and merging included. A model of the task "semantic" is asked for class maps, one of the task
+"instance" for its instances beside the panoptic map. Writing such a model is left to `maskformer_model.export`.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
+import io
 import json
 import os
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
+from PIL import Image
 
 from components.panoptic_evaluator.prediction_files import PredictedSegment
+from maskformer_model.average_precision import Instance, encode_mask
 from maskformer_model.categories import CategoryTable
-from maskformer_model.model_assets import CATEGORIES_FILE, EXTRA_ASSETS_FOLDER, HISTORY_FILE
+from maskformer_model.config import INSTANCE, PANOPTIC, SEMANTIC
+from maskformer_model.model_assets import CATEGORIES_FILE, EXTRA_ASSETS_FOLDER, HISTORY_FILE, SERVING_FILE
+from maskformer_model.panoptic_png import encode_panoptic_png, segment_extents
 
 SIGNATURE = "serving_default"
+_SIGNATURE_OF_TASK = {SEMANTIC: "semantic", INSTANCE: "instances"}
 _OUTPUTS = ("panoptic_png_bytes", "segment_ids", "category_ids", "class_indices", "scores", "areas", "boxes")
 
 
@@ -29,26 +37,34 @@ class PanopticResult:
     Attributes:
         panoptic_png: panoptic PNG at the photo's own size.
         segments: the segments of the PNG.
+        instances: what an instance model found, which may overlap; None of any other model.
     """
 
     panoptic_png: bytes
     segments: tuple[PredictedSegment, ...]
+    instances: tuple[Instance, ...] | None = None
 
 
 class ServingModel:
     """A loaded SavedModel.
 
+    Attributes:
+        task: "panoptic", "semantic" or "instance".
+
     Raises:
-        ValueError: if the model lacks the signature or one of its outputs.
+        ValueError: if the model lacks a signature of its task, or an output of `serving_default`.
     """
 
     def __init__(self, model_dir: str):
+        self.task = task_of_model(model_dir)
+        self._model_dir = model_dir
         self._loaded = tf.saved_model.load(model_dir)  # Kept: the signature holds its variables only weakly.
-        if SIGNATURE not in self._loaded.signatures:
-            raise ValueError(
-                f"The model in {model_dir} must have the signature `{SIGNATURE}`. "
-                f"Received: {sorted(self._loaded.signatures)}"
-            )
+        for name in (SIGNATURE, *([] if self.task == PANOPTIC else [_SIGNATURE_OF_TASK[self.task]])):
+            if name not in self._loaded.signatures:
+                raise ValueError(
+                    f"The model in {model_dir} must have the signature `{name}`. "
+                    f"Received: {sorted(self._loaded.signatures)}"
+                )
         self._signature = self._loaded.signatures[SIGNATURE]
         missing = [name for name in _OUTPUTS if name not in self._signature.structured_outputs]
         if missing:
@@ -58,10 +74,65 @@ class ServingModel:
             )
 
     def predict(self, images: Sequence[bytes]) -> list[PanopticResult]:
-        """Predicts encoded photos, which may differ in size."""
+        """Predicts encoded photos, which may differ in size, through `serving_default`."""
         outputs = self._signature(image_bytes=tf.constant(list(images), tf.string))
         arrays = {name: outputs[name].numpy() for name in _OUTPUTS}
         return [_result_of({name: array[row] for name, array in arrays.items()}) for row in range(len(images))]
+
+    def predict_task(self, images: Sequence[bytes]) -> list[PanopticResult]:
+        """Likewise, as the model's task asks for it."""
+        if self.task == SEMANTIC:
+            [pngs] = self._call(SEMANTIC, images, "semantic_png_bytes")
+            return [semantic_result(gray_pixels(png), self._categories) for png in pngs]
+        results = self.predict(images)
+        if self.task == INSTANCE:
+            columns = self._call(INSTANCE, images, "num_instances", "mask_png_bytes", "class_indices", "scores")
+            return [
+                dataclasses.replace(result, instances=_instances_of(*row))
+                for result, *row in zip(results, *columns, strict=True)
+            ]
+        return results
+
+    @functools.cached_property
+    def _categories(self) -> CategoryTable:
+        return categories_of_model(self._model_dir)
+
+    def _call(self, task: str, images: Sequence[bytes], *names: str) -> list[np.ndarray]:
+        signature = self._loaded.signatures[_SIGNATURE_OF_TASK[task]]
+        outputs = signature(image_bytes=tf.constant(list(images), tf.string))
+        return [outputs[name].numpy() for name in names]
+
+
+def gray_pixels(png_bytes: bytes) -> np.ndarray:
+    """`[height, width]` values of a grayscale PNG."""
+    with Image.open(io.BytesIO(png_bytes), formats=("PNG",)) as image:
+        return np.asarray(image)
+
+
+def semantic_result(class_map: np.ndarray, categories: CategoryTable) -> PanopticResult:
+    """A class map as segments, one per class: id = class index + 1, and no confidence but 1."""
+    ids = class_map.astype(np.int32) + 1
+    segments = tuple(
+        PredictedSegment(
+            id=segment_id,
+            category_id=int(categories.category_id(segment_id - 1)),
+            class_index=segment_id - 1,
+            score=1.0,
+            area=area_px,
+            bbox=(float(box_px[0]), float(box_px[1]), float(box_px[2]), float(box_px[3])),
+        )
+        for segment_id, area_px, box_px in zip(*(c.tolist() for c in segment_extents(ids)), strict=True)
+    )
+    return PanopticResult(panoptic_png=encode_panoptic_png(ids), segments=segments)
+
+
+def _instances_of(count: int, masks: np.ndarray, class_indices: np.ndarray, scores: np.ndarray) -> tuple[Instance, ...]:
+    instances = []
+    for png, class_index, score in zip(masks[:count], class_indices.tolist(), scores.tolist(), strict=False):
+        mask = gray_pixels(png) > 0
+        if mask.any():
+            instances.append(Instance(class_index, encode_mask(mask), int(mask.sum()), score))
+    return tuple(instances)
 
 
 def _result_of(row: Mapping[str, np.ndarray]) -> PanopticResult:
@@ -77,6 +148,15 @@ def _result_of(row: Mapping[str, np.ndarray]) -> PanopticResult:
         for index in np.flatnonzero(row["segment_ids"])  # 0 is padding.
     )
     return PanopticResult(panoptic_png=bytes(row["panoptic_png_bytes"]), segments=segments)
+
+
+def task_of_model(model_dir: str) -> str:
+    """What the model was trained for; "panoptic" where it does not say."""
+    path = os.path.join(model_dir, EXTRA_ASSETS_FOLDER, SERVING_FILE)
+    if not tf.io.gfile.exists(path):
+        return PANOPTIC
+    with tf.io.gfile.GFile(path) as file:
+        return json.load(file).get("task", PANOPTIC)
 
 
 def training_history(model_dir: str) -> list[dict[str, float]]:

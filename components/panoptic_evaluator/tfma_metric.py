@@ -98,15 +98,16 @@ def _key(name: str, class_index: int | None = None) -> metric_types.MetricKey:
 
 
 def eval_config(
-    layout: CountLayout, slices: Iterable[str], *, pq_floor: float, allowed_drop: float | None
+    layout: CountLayout, slices: Iterable[str], *, pq_floor: float, allowed_drop: float | None, metric: str = "pq"
 ) -> config_pb2.EvalConfig:
     """What TFMA is told.
 
     Args:
         layout: of the count vectors.
         slices: names of attributes.
-        pq_floor: smallest PQ, for `validations.tfrecord`.
-        allowed_drop: largest loss against the baseline; None without one.
+        pq_floor: smallest value of `metric`, for `validations.tfrecord`.
+        allowed_drop: its largest loss against the baseline; None without one.
+        metric: the score that is judged; one that no counts add up to (AP) has no threshold here.
     """
     config = config_pb2.EvalConfig()
     config.model_specs.add()
@@ -116,9 +117,11 @@ def eval_config(
     specs = config.metrics_specs.add()
     text = json.dumps({"categories": layout.categories.to_coco(), "groups": dict(layout.groups)})
     specs.metrics.add(class_name=PanopticScores.__name__, module=__name__, config=text)
-    specs.thresholds["pq"].value_threshold.lower_bound.value = pq_floor
+    if metric not in layout.names:
+        return config
+    specs.thresholds[metric].value_threshold.lower_bound.value = pq_floor
     if allowed_drop is not None:
-        specs.thresholds["pq_change"].value_threshold.lower_bound.value = -allowed_drop
+        specs.thresholds[f"{metric}_change"].value_threshold.lower_bound.value = -allowed_drop
     return config
 
 

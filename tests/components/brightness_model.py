@@ -57,24 +57,57 @@ class BrightnessModel(tf.Module):
             "num_segments": tf.reduce_sum(tf.cast(exists, tf.int32), axis=-1),
         }
 
-    def _segment(self, encoded):
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
+    def semantic(self, image_bytes):
+        """Classes of all pixels."""
+        png = tf.map_fn(lambda one: _gray_png(tf.where(self._is_bright(one), DISC, GROUND)), image_bytes)
+        return {"semantic_png_bytes": png}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
+    def instances(self, image_bytes):
+        """Two discs that are one: the first surer than the second."""
+        png = tf.map_fn(lambda one: _gray_png(tf.where(self._is_bright(one), 255, 0)), image_bytes)
+        rows = [tf.shape(image_bytes)[0], 2]
+        return {
+            "num_instances": tf.fill(rows[:1], 2),
+            "mask_png_bytes": tf.repeat(png[:, None], 2, axis=1),
+            "class_indices": tf.fill(rows, DISC),
+            "scores": tf.broadcast_to([self._score, self._score / 2], rows),
+        }
+
+    def _is_bright(self, encoded):
         gray = tf.cast(tf.io.decode_image(encoded, channels=3, expand_animations=False), tf.float32)
-        bright = tf.reduce_mean(gray, axis=-1) > self._threshold
+        return tf.reduce_mean(gray, axis=-1) > self._threshold
+
+    def _segment(self, encoded):
+        bright = self._is_bright(encoded)
         ids = tf.where(bright, 300, 1)  # 300 needs the second byte of a panoptic PNG.
         rgb = tf.cast(tf.stack([ids % 256, ids // 256, tf.zeros_like(ids)], axis=-1), tf.uint8)
         disc_area = tf.reduce_sum(tf.cast(bright, tf.int32))
         return tf.io.encode_png(rgb), tf.stack([tf.size(bright) - disc_area, disc_area])
 
 
+def _gray_png(values):
+    return tf.io.encode_png(tf.cast(values, tf.uint8)[..., None])
+
+
 def save_model(
-    directory: pathlib.Path, *, threshold: float = 128, score: float = 0.9, categories: CategoryTable = CATEGORIES
+    directory: pathlib.Path,
+    *,
+    threshold: float = 128,
+    score: float = 0.9,
+    categories: CategoryTable = CATEGORIES,
+    task: str = "",
 ) -> pathlib.Path:
-    """Writes a SavedModel with its class list and a short training history."""
+    """Writes a SavedModel with its class list and a short training history; with a `task` also all signatures."""
     model = BrightnessModel(threshold, score)
-    tf.saved_model.save(model, str(directory), signatures={"serving_default": model.serve})
+    others = {"semantic": model.semantic, "instances": model.instances} if task else {}
+    tf.saved_model.save(model, str(directory), signatures={"serving_default": model.serve, **others})
     extra = directory / "assets.extra"
     extra.mkdir()
     categories.save(extra / "categories.json")
+    if task:
+        (extra / "serving.json").write_text(json.dumps({"task": task}))
     history = [{"step": step, "epoch": 0, "seconds": 1.0 * step, "loss": 9.0 / step} for step in (1, 2, 3)]
     (extra / "training_history.json").write_text(json.dumps(history))
     return directory

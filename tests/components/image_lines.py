@@ -31,7 +31,12 @@ def sums_text(rows: list[list[float]], confusion=()) -> str:
 
 
 def image_line(
-    source_id: str, pq: float | None = 0.5, rows: list[list[float]] = (), attributes=None, **statistics: float
+    source_id: str,
+    pq: float | None = 0.5,
+    rows: list[list[float]] = (),
+    attributes=None,
+    pixels=(),
+    **statistics: float,
 ) -> str:
     """One image of 6 x 4 px, without counts where no `rows` of them are given."""
     return json.dumps(
@@ -43,6 +48,6 @@ def image_line(
             "statistics": statistics,
             "pq": pq,
             "attributes": attributes or {},
-            "measures": measures(rows).to_json(),
+            "measures": measures(rows, pixels).to_json(),
         }
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
@@ -10,7 +11,9 @@ from components.panoptic_evaluator.analysis import Analysis, analyze
 from components.panoptic_evaluator.analysis_config import AnalysisConfig
 from components.panoptic_evaluator.gate import GateConfig, NoBaseline, Outcome, judge
 from components.panoptic_evaluator.gate_rules import POINT, Rule
+from components.panoptic_evaluator.headline import OF_TASK
 from components.panoptic_evaluator.metrics import Evaluation, evaluation_from_files
+from maskformer_model.config import INSTANCE, SEMANTIC
 from tests.components.image_lines import CATEGORIES, image_line, sums_text
 
 FIRST = NoBaseline(outcome=Outcome.FIRST_MODEL)
@@ -24,6 +27,7 @@ def evaluation(found_per_image: list[int], num_cats: int = 4) -> Evaluation:
             str(number),
             rows=[[CAT, float(found), found, 0, num_cats - found]],
             attributes={"image/format": "jpeg" if number % 2 else "png"},
+            pixels=[(CAT, CAT, 6 * found), (CAT, SKY, 6 * (num_cats - found))],
         )
         for number, found in enumerate(found_per_image, start=1)
     ]
@@ -40,6 +44,22 @@ def analysis(candidate: list[int], baseline: list[int] | None = None, **options)
 HALF = [2] * 20  # 40 of 80: 40 / 60.
 MORE = [3] * 20  # 60 of 80: 60 / 70.
 MIXED = [1, 3] * 10  # 40 of 80 again, but other images.
+
+
+def test_a_semantic_model_is_judged_by_its_mean_iou():
+    verdict = judge(analysis(MORE, HALF), None, GateConfig(pq_floor=0.38), OF_TASK[SEMANTIC])
+    # Three quarters of the cats' pixels are right, the others are called sky, which is nowhere: (0.75 + 0) / 2.
+    assert [reason.words for reason in verdict.reasons] == [
+        "mIoU 0.3750 does not reach the floor of 0.3800.",
+        "mIoU 0.3750 against 0.2500 of the model that was blessed last, on the same images: 0.1250 more. With 95% "
+        "confidence the change is at least +0.1250, where a drop of 0.0000 is allowed.",
+    ]
+    assert (verdict.blessed, verdict.outcome) == (False, Outcome.BETTER)
+
+
+def test_a_score_that_was_not_found_passes_no_floor():
+    no_instance = dataclasses.replace(OF_TASK[INSTANCE], metric="ap_of_nothing")
+    assert not judge(analysis(HALF), FIRST, GateConfig(), no_instance).blessed
 
 
 def test_a_first_model_at_the_floor_is_blessed():

@@ -18,7 +18,7 @@ from components.panoptic_evaluator.artifacts import PanopticPredictions
 from components.panoptic_evaluator.component import PanopticEvaluator, PanopticPredictor
 from components.panoptic_evaluator.prediction_files import PredictionSummary
 from maskformer_model.categories import CategoryTable
-from tests.components.brightness_model import CATEGORIES, save_model, scene, write_examples
+from tests.components.brightness_model import CATEGORIES, DISC, save_model, scene, write_examples
 
 # Two of seven discs are dark: a model with threshold 50 sees them, one with 128 does not.
 SCENES = [scene(number, disc_level=100 if number in (3, 4) else 220) for number in range(1, 8)]
@@ -120,6 +120,22 @@ def predictions_of_perfect(node, perfect):
 
 def _gate(evaluation: pathlib.Path) -> dict:
     return json.loads((evaluation / "gate.json").read_text())
+
+
+def test_a_semantic_model_is_evaluated_by_its_class_maps_and_judged_by_mean_iou(node, tmp_path):
+    model = _model(tmp_path / "semantic", 13, task="semantic")
+    evaluation, _ = node.evaluate(model, node.predict(model), pq_floor=0.9)
+    areas = [sum(s.area_px for s in scene.segments if s.class_index == DISC) for scene in SCENES]
+    missed, total = areas[2] + areas[3], sum(areas)
+    ground = sum(scene.height_px * scene.width_px for scene in SCENES) - total
+    mean_iou = ((total - missed) / total + ground / (ground + missed)) / 2
+    metrics = json.loads((evaluation / "metrics.json").read_text())
+    assert (metrics["task"], metrics["headline"]) == ("semantic", "mean_iou")
+    assert metrics["analysis"]["slices"]["all images"]["scores"]["mean_iou"]["value"] == pytest.approx(mean_iou, abs=0)
+    assert _gate(evaluation)["reasons"][0]["words"] == f"mIoU {mean_iou:.4f} does not reach the floor of 0.9000."
+    assert f"<title>Semantic evaluation: mIoU {mean_iou:.3f}, not blessed</title>" in (
+        evaluation / "report.html"
+    ).read_text("utf-8")
 
 
 def test_a_first_model_is_predicted_evaluated_blessed_and_reported(node, worse, predictions_of_worse):

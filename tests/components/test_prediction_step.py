@@ -19,6 +19,7 @@ from components.panoptic_evaluator.prediction_files import PredictionSummary
 from components.panoptic_evaluator.prediction_step import PredictShard, PredictSplit, ShardResult, count_prediction
 from components.panoptic_evaluator.serving_model import PanopticResult, ServingModel, difference_of_categories
 from maskformer_model import examples
+from maskformer_model.average_precision import average_precision
 from maskformer_model.categories import CategoryTable
 from tests.components.brightness_model import CATEGORIES, DISC, GROUND, save_model, scene, write_examples
 
@@ -56,6 +57,43 @@ def _evaluate(tmp_path, predictions_dir):
     with beam.Pipeline(argv=BEAM_ARGS) as pipeline:
         pipeline | EvaluatePredictions(shards, str(tmp_path / "sum_"), CATEGORIES.isthing)
     return (tmp_path / "sum_counts.json").read_text(), (tmp_path / "sum_images.jsonl").read_text().splitlines()
+
+
+def test_a_semantic_model_is_asked_for_class_maps(tmp_path):
+    model = ServingModel(str(save_model(tmp_path / "semantic", task="semantic")))
+    prediction = count_prediction(SCENES[0], model.predict_task([SCENES[0].image_encoded])[0], CATEGORIES.isthing)
+    disc_px = 7 * 7
+    assert [(s.id, s.class_index, s.category_id, s.area, s.bbox) for s in prediction.segments] == [
+        (1, GROUND, 7, 24 * 32 - disc_px, (0.0, 0.0, 32.0, 24.0)),
+        (2, DISC, 3, disc_px, (5.0, 4.0, 7.0, 7.0)),
+    ]
+    assert prediction.measures.pixels == ((GROUND, GROUND, 24 * 32 - disc_px), (DISC, DISC, disc_px))
+    hidden = count_prediction(SCENES[2], model.predict_task([SCENES[2].image_encoded])[0], CATEGORIES.isthing)
+    assert hidden.measures.pixels == ((GROUND, GROUND, 24 * 32 - 81), (DISC, GROUND, 81))
+
+
+def test_an_instance_model_is_asked_for_instances_that_may_overlap(tmp_path):
+    model = ServingModel(str(save_model(tmp_path / "instance", task="instance")))
+    [result] = model.predict_task([SCENES[0].image_encoded])
+    assert [(one.class_index, one.area_px, one.score) for one in result.instances] == [
+        (DISC, 49, np.float32(0.9)),
+        (DISC, 49, np.float32(0.45)),
+    ]
+    prediction = count_prediction(SCENES[0], result, CATEGORIES.isthing)
+    assert [segment.id for segment in prediction.segments] == [1, 300]  # The panoptic map is there as well.
+    found = average_precision([prediction.measures.instances], [DISC])
+    # The second disc is a false one behind the true one, which costs AP nothing.
+    assert found["ap"] == pytest.approx(1)
+    assert [len(record["scores"]) for record in prediction.measures.instances[str(DISC)][:1]] == [2]
+    panoptic = ServingModel(str(save_model(tmp_path / "panoptic", task="panoptic")))
+    assert panoptic.predict_task([SCENES[0].image_encoded])[0].instances is None
+
+
+def test_a_model_must_have_the_signature_of_its_task(tmp_path):
+    directory = save_model(tmp_path / "saved")
+    (directory / "assets.extra" / "serving.json").write_text('{"task": "semantic"}')
+    with pytest.raises(ValueError, match=r"must have the signature `semantic`. Received: \['serving_default'\]"):
+        ServingModel(str(directory))
 
 
 def test_every_image_is_predicted_at_its_own_size_and_counted(tmp_path, model_dir):

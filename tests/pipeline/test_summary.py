@@ -52,6 +52,19 @@ def full_records(tmp_path, evaluation_dir, pushed_properties, pusher_state=RAN):
     ]
 
 
+def test_a_semantic_run_tells_its_iou_first(config, tmp_path, evaluation_dir):
+    path = evaluation_dir / "metrics.json"
+    scores = {name: {"value": value} for name, value in (("mean_iou", 0.41), ("pixel_accuracy", 0.8), ("ap", None))}
+    slices = {"all images": {"scores": scores | {"pq": {"value": 0.5, "low": None, "high": None}}, "changes": {}}}
+    metrics = json.loads(path.read_text()) | {"task": "semantic", "analysis": {"slices": slices}}
+    path.write_text(json.dumps(metrics))
+    summary = build_summary(config, full_records(tmp_path, evaluation_dir, {"pushed": 0}))
+    assert (summary["task"], summary["mean_iou"], summary["pixel_accuracy"]) == ("semantic", 0.41, 0.8)
+    assert (summary["ap"], summary["frequency_weighted_iou"]) == (None, None)
+    assert describe(summary)[0] == "mIoU 0.4100, weighted by frequency -, accuracy 0.8000"
+    assert describe(summary)[1].startswith("PQ 0.5000")
+
+
 def test_a_pushed_model_s_numbers_are_at_the_top(config, tmp_path, evaluation_dir):
     pushed = {"pushed": 1, "pushed_destination": "/serving/5", "already_serving": 0}
     summary = build_summary(config, full_records(tmp_path, evaluation_dir, pushed))
