@@ -1,7 +1,8 @@
 """Two programs measured in turns, each in a process of its own that stays up: neither has the quiet minute alone.
 
 A contestant is a module of this package whose `main` hands `serve` a function to time. It says "ready" when it is warm,
-then runs once for every line that it reads, and answers with the seconds that took and its peak memory so far.
+then runs once for every line that it reads, and answers with the seconds that took and its peak memory so far. A line
+may name a part of the work, to be timed alone.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 
@@ -27,14 +28,16 @@ class Contestant:
         )
         self.name = self._answer()["name"]
         self.seconds: list[float] = []
+        self.part_seconds: dict[str, list[float]] = {}
         self.peak_gib = 0.0
 
-    def run(self) -> None:
-        """One repetition."""
-        _opened(self._process.stdin).write("\n")
+    def run(self, part: str = "") -> None:
+        """One repetition, of all or of a part."""
+        _opened(self._process.stdin).write(f"{part}\n")
         _opened(self._process.stdin).flush()
         answer = self._answer()
-        self.seconds.append(answer["seconds"])
+        seconds = self.part_seconds.setdefault(part, []) if part else self.seconds
+        seconds.append(answer["seconds"])
         self.peak_gib = answer["peak_gib"]
 
     def close(self) -> None:
@@ -67,14 +70,19 @@ def in_turns(modules: Sequence[str], task: str, turns: int) -> list[Contestant]:
     return contestants
 
 
-def serve(name: str, run: Callable[[], Any], warm_up: int = 2) -> None:
+def serve(
+    name: str, run: Callable[[], Any], warm_up: int = 2, parts: Mapping[str, Callable[[], Any]] | None = None
+) -> None:
     """The contestant's side: see the module."""
-    for _ in range(warm_up):
-        run()
+    parts = parts or {}
+    for call in (run, *parts.values()):
+        for _ in range(warm_up):
+            call()
     print(json.dumps({"name": name}), flush=True)
-    for _ in sys.stdin:
+    for line in sys.stdin:
+        call = parts[line.strip()] if line.strip() else run
         start = time.perf_counter()
-        run()
+        call()
         seconds = time.perf_counter() - start
         peak_gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         print(json.dumps({"seconds": seconds, "peak_gib": peak_gib}), flush=True)

@@ -7,7 +7,7 @@ The one input is `image`, `[1, height, width, 3]` float32, normalised and padded
 
     python -m maskformer_model.other_formats --model DIR --weights FILE --format onnx --output model.onnx
 
-The runtimes and converters are the extra `exports`; `benchmarks/exports.py` runs every format on photos.
+The runtimes and converters are the extra `exports`; `python -m benchmarks.exports` runs every format on photos.
 """
 
 from __future__ import annotations
@@ -142,8 +142,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m maskformer_model.other_formats", description="Writes a trained network for another runtime."
     )
     add = parser.add_argument
-    add("--model", required=True, metavar="DIR", help="the exported model, which names the architecture")
-    add("--weights", required=True, metavar="FILE", help="model.weights.h5 of the same training")
+    add("--model", required=True, metavar="DIR", help="an exported model, or what a training left beside its weights")
+    add("--weights", metavar="FILE", help="model.weights.h5 of the same training (default: the one in --model)")
     add("--format", required=True, choices=FORMATS)
     add("--output", required=True, metavar="FILE", help="ends in .onnx, .tflite or .xml")
     size_help = "height and width of the input (default: the square of the experiment's longest edge)"

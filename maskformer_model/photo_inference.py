@@ -69,8 +69,24 @@ class PhotoInference:
     def panoptic(self, photo: Tensor, object_mask_threshold: Tensor, overlap_threshold: Tensor) -> dict[str, Tensor]:
         """`inference.panoptic_inference` of the photo; lists have a row per kept query, at least one."""
         proposals = self.propose(photo)
+        kept, mask_logits = self.kept_masks(proposals, object_mask_threshold)
+        return self.merge(proposals, kept, mask_logits, object_mask_threshold, overlap_threshold)
+
+    def kept_masks(self, proposals: Proposals, object_mask_threshold: Tensor) -> tuple[Tensor, Tensor]:
+        """The network's last part: kept queries `[kept]` int32, at least one, and their masks at its output size."""
         order, num_kept = inference.kept_queries(proposals.class_logits, object_mask_threshold)
         kept = order[: tf.maximum(num_kept, 1)]
+        return kept, self._mask_logits(proposals, kept)
+
+    def merge(
+        self,
+        proposals: Proposals,
+        kept: Tensor,
+        mask_logits: Tensor,
+        object_mask_threshold: Tensor,
+        overlap_threshold: Tensor,
+    ) -> dict[str, Tensor]:
+        """What `panoptic` does after the network; `kept` and `mask_logits` are those of `kept_masks`."""
         keep, classes, scores = inference.proposals(
             tf.gather(proposals.class_logits, kept)[None], object_mask_threshold
         )
@@ -81,7 +97,7 @@ class PhotoInference:
             return areas + tf.stack([owned[0], own[0]]), owners.write(owners.size(), tf.reshape(owner, [-1]))
 
         owners = tf.TensorArray(tf.int32, size=0, dynamic_size=True, infer_shape=False, element_shape=[None])
-        areas, owners = self._by_bands(proposals, kept, assign, (tf.zeros([2, num_rows], tf.int32), owners))
+        areas, owners = self._by_bands(proposals, mask_logits, assign, (tf.zeros([2, num_rows], tf.int32), owners))
         segments = inference.merge_queries(
             keep, classes, scores, areas[0][None], areas[1][None], self.isthing, overlap_threshold
         )
@@ -98,8 +114,8 @@ class PhotoInference:
             return (labels.write(labels.size(), tf.reshape(inference.semantic_map(scores), [-1])),)
 
         labels = tf.TensorArray(tf.int32, size=0, dynamic_size=True, infer_shape=False, element_shape=[None])
-        queries = tf.range(tf.shape(proposals.class_logits)[0])
-        (labels,) = self._by_bands(proposals, queries, label, (labels,))
+        mask_logits = self._mask_logits(proposals, tf.range(tf.shape(proposals.class_logits)[0]))
+        (labels,) = self._by_bands(proposals, mask_logits, label, (labels,))
         return tf.reshape(labels.concat(), proposals.photo_size_px)
 
     def instances(self, photo: Tensor, describe_mask: Callable[[Tensor], dict[str, Tensor]], signature, max_instances):
@@ -162,17 +178,24 @@ class PhotoInference:
             valid_size_px=tf.unstack(proposals.valid_size_px),
         )
 
-    def _by_bands(self, proposals: Proposals, queries: Tensor, step: Callable, state: tuple) -> tuple:
+    def _mask_logits(self, proposals: Proposals, queries: Tensor) -> Tensor:
+        chosen = tf.gather(proposals.mask_embeddings, queries)
+        return tf.cast(self.network.mask_logits_of(chosen, proposals.pixels), tf.float32)
+
+    def _by_bands(self, proposals: Proposals, mask_logits: Tensor, step: Callable, state: tuple) -> tuple:
         """Folds `step(mask_logits [queries, band height, width], *state) -> state` over the photo, top to bottom."""
         rows, columns = self._resize_weights(proposals)
-        chosen = tf.gather(proposals.mask_embeddings, queries)
-        mask_logits = tf.cast(self.network.mask_logits_of(chosen, proposals.pixels), tf.float32)
         height_px, width_px = tf.unstack(proposals.photo_size_px)
         band_height_px = tf.maximum(_BAND_PIXELS // width_px, 1)
 
         def body(top, state):
             band = rows[top : top + band_height_px]
-            upsampled = tf.matmul(tf.matmul(band, mask_logits), columns, transpose_b=True)
+            # The few rows of the masks that this band lies on: widened first, they make the lesser work.
+            is_used = tf.reduce_max(band, axis=0) > 0
+            first = tf.argmax(is_used, output_type=tf.int32)
+            end = tf.size(is_used) - tf.argmax(is_used[::-1], output_type=tf.int32)
+            widened = tf.matmul(mask_logits[:, first:end], columns, transpose_b=True)
+            upsampled = tf.matmul(band[:, first:end], widened)
             return top + band_height_px, step(upsampled, *state)
 
         _, state = tf.while_loop(lambda top, state: top < height_px, body, (0, state), parallel_iterations=1)

@@ -6,6 +6,7 @@ import json
 import os
 
 from maskformer_model.categories import CategoryTable
+from maskformer_model.checkpoints.initialize import WEIGHTS_FILE
 from maskformer_model.config import ExperimentConfig, from_dict
 from maskformer_model.maskformer import MaskFormer
 from maskformer_model.model_assets import CATEGORIES_FILE, EXPERIMENT_FILE, EXTRA_ASSETS_FOLDER
@@ -13,22 +14,24 @@ from maskformer_model.served_versions import newest_model_dir
 
 
 def load_network(
-    model_dir: str | os.PathLike[str], weights_file: str | os.PathLike[str]
+    model_dir: str | os.PathLike[str], weights_file: str | os.PathLike[str] | None = None
 ) -> tuple[MaskFormer, ExperimentConfig, CategoryTable]:
     """Builds and fills the network.
 
     Args:
-        model_dir: An exported model, or a folder of versions.
-        weights_file: `model.weights.h5` of the same training.
+        model_dir: An exported model, a folder of versions, or what a training left beside its weights.
+        weights_file: `model.weights.h5` of the same training; None takes the one in `model_dir`.
 
     Raises:
         FileNotFoundError: if one of them is not there.
         ValueError: if the weights are of another architecture.
     """
-    folder = os.path.join(newest_model_dir(model_dir), EXTRA_ASSETS_FOLDER)
+    folder = os.path.join(model_dir, EXTRA_ASSETS_FOLDER)
+    if not os.path.isdir(folder):
+        folder = os.path.join(newest_model_dir(model_dir), EXTRA_ASSETS_FOLDER)
     with open(os.path.join(folder, EXPERIMENT_FILE), encoding="utf-8") as file:
         config = from_dict(json.load(file))
     network = MaskFormer(config.task.model)
     network.build()
-    network.load_weights(weights_file)
+    network.load_weights(weights_file or os.path.join(model_dir, WEIGHTS_FILE))
     return network, config, CategoryTable.load(os.path.join(folder, CATEGORIES_FILE))

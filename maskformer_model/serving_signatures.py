@@ -56,18 +56,7 @@ class ServingSignatures:
         rows = self.network.config.num_queries
 
         def one(photo):
-            answer = self.inference.panoptic(photo, object_mask_threshold, overlap_threshold)
-            areas, boxes = segment_areas_and_boxes(answer["segment_map"], rows)
-            is_used = tf.range(rows) < answer["num_segments"]
-            described = self._describe(answer["segment_classes"], answer["segment_scores"], is_used)
-            return {
-                "panoptic_png_bytes": encode_segment_map(answer["segment_map"]),
-                "segment_ids": tf.where(is_used, tf.range(rows) + 1, 0),
-                "num_segments": answer["num_segments"],
-                **described,
-                "areas": areas,
-                "boxes": boxes,
-            }
+            return self.panoptic_row(self.inference.panoptic(photo, object_mask_threshold, overlap_threshold))
 
         signature = _row_signature(rows) | {
             "panoptic_png_bytes": tf.TensorSpec([], tf.string),
@@ -75,6 +64,20 @@ class ServingSignatures:
             "num_segments": tf.TensorSpec([], tf.int32),
         }
         return self._for_each(image_bytes, one, signature)
+
+    def panoptic_row(self, answer: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """What `panoptic` gives for one photo, of the answer of `PhotoInference.panoptic`."""
+        rows = self.network.config.num_queries
+        areas, boxes = segment_areas_and_boxes(answer["segment_map"], rows)
+        is_used = tf.range(rows) < answer["num_segments"]
+        return {
+            "panoptic_png_bytes": encode_segment_map(answer["segment_map"], rows),
+            "segment_ids": tf.where(is_used, tf.range(rows) + 1, 0),
+            "num_segments": answer["num_segments"],
+            **self._describe(answer["segment_classes"], answer["segment_scores"], is_used),
+            "areas": areas,
+            "boxes": boxes,
+        }
 
     def semantic(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         """Class maps."""
@@ -158,10 +161,10 @@ class ServingSignatures:
         }
 
 
-def encode_segment_map(segment_map: tf.Tensor) -> tf.Tensor:
-    """`[height, width]` int32 segment ids -> scalar string, a COCO panoptic PNG."""
-    channels = [tf.bitwise.bitwise_and(tf.bitwise.right_shift(segment_map, shift), 255) for shift in (0, 8, 16)]
-    return tf.io.encode_png(tf.cast(tf.stack(channels, axis=-1), tf.uint8))
+def encode_segment_map(segment_map: tf.Tensor, num_segments: int) -> tf.Tensor:
+    """`[height, width]` int32 segment ids in 0..num_segments -> scalar string, a COCO panoptic PNG."""
+    colors = [[id_ % 256, id_ // 256 % 256, id_ // 65536] for id_ in range(num_segments + 1)]
+    return tf.io.encode_png(tf.gather(tf.constant(colors, tf.uint8), segment_map))
 
 
 def segment_areas_and_boxes(segment_map: tf.Tensor, num_segments: int) -> tuple[tf.Tensor, tf.Tensor]:
@@ -171,22 +174,25 @@ def segment_areas_and_boxes(segment_map: tf.Tensor, num_segments: int) -> tuple[
         segment_map: `[height, width]` int32, 0 for void.
         num_segments: Rows of the result; ids that do not occur get zeros.
     """
-    flat = tf.reshape(segment_map, [-1])
-    areas = tf.math.bincount(flat, minlength=num_segments + 1, maxlength=num_segments + 1)[1:]
     height, width = tf.unstack(tf.shape(segment_map))
+    in_columns = _counts(segment_map, tf.range(width), width, num_segments)
+    in_rows = _counts(segment_map, tf.range(height)[:, None], height, num_segments)
+    areas = tf.reduce_sum(in_rows, axis=1)
     edges = []
-    for size, axis in ((width, 1), (height, 0)):
-        positions = tf.reshape(tf.broadcast_to(_positions(size, axis), tf.shape(segment_map)), [-1])
-        first = tf.math.unsorted_segment_min(positions, flat, num_segments + 1)[1:]
-        last = tf.math.unsorted_segment_max(positions, flat, num_segments + 1)[1:]
-        edges.append((first, last - first + 1))
+    for counts, size in ((in_columns, width), (in_rows, height)):
+        first = tf.argmax(counts > 0, axis=1, output_type=tf.int32)
+        end = size - tf.argmax(counts[:, ::-1] > 0, axis=1, output_type=tf.int32)
+        edges.append((first, end - first))
     (left, box_width), (top, box_height) = edges
     boxes = tf.cast(tf.stack([left, top, box_width, box_height], axis=1), tf.float32)
     return areas, tf.where(areas[:, None] > 0, boxes, 0.0)
 
 
-def _positions(size, axis: int) -> tf.Tensor:
-    return tf.expand_dims(tf.range(size), 1 - axis)
+def _counts(segment_map: tf.Tensor, positions: tf.Tensor, num_positions: tf.Tensor, num_segments: int) -> tf.Tensor:
+    """`[num_segments, num_positions]` int32: how often each of the ids 1..n occurs at each row or column."""
+    size = (num_segments + 1) * num_positions
+    counts = tf.math.bincount(tf.reshape(segment_map * num_positions + positions, [-1]), minlength=size, maxlength=size)
+    return tf.reshape(counts, [num_segments + 1, num_positions])[1:]
 
 
 def _row_signature(rows: int) -> dict[str, tf.TensorSpec]:

@@ -156,6 +156,13 @@ class Browser:
         node = self._send("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
         self._send("DOM.setFileInputFiles", nodeId=node, files=[os.path.abspath(path) for path in paths])
 
+    def drop_files(self, selector: str, paths: Sequence[str | os.PathLike[str]]) -> None:
+        """Drags files from outside over the middle of an element and drops them there, as from a file manager."""
+        x, y = self.middle_of(selector)
+        data = {"items": [], "files": [os.path.abspath(path) for path in paths], "dragOperationsMask": 1}
+        for kind in ("dragEnter", "dragOver", "drop"):
+            self._send("Input.dispatchDragEvent", type=kind, x=x, y=y, data=data)
+
     def overflow_px(self) -> int:
         """By how much the page is wider than the window; more than 0 means that it scrolls sideways."""
         return self.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")

@@ -24,6 +24,18 @@ def test_it_clicks_and_chooses_files(browser, tmp_path):
     assert browser.wait_for("document.querySelector('input').files[0].name") == "page.html"
 
 
+def test_it_drops_files_as_a_person_does(browser, tmp_path):
+    more = (
+        "<div id='to' style='height:99px' ondragover='event.preventDefault()'></div><script>"
+        "document.querySelector('#to').ondrop = event => { event.preventDefault();"
+        " document.title = `${event.isTrusted}, a drop of ` + event.dataTransfer.files[0].name }</script>"
+    )
+    page = write_page(tmp_path, more)
+    browser.open(page)
+    browser.drop_files("#to", [page])
+    assert browser.wait_for("document.title !== 'page' && document.title") == "true, a drop of page.html"
+
+
 def test_it_presses_keys(browser, tmp_path):
     browser.open(write_page(tmp_path))
     browser.press("Tab")

@@ -1,8 +1,11 @@
 """What callers of the server do, for Locust (`python -m tests.load` starts it): good photos, bad ones, bad requests.
 
-A request fails when its status is not the one that it must have. A connection that is refused or cut, as happens while
-the whole server is killed and started again, is tried again as any client would, and counted under `reconnect`. Needs
-Locust alone, so that it can run from an environment of its own.
+One rule for all of them. A request must get the status that it must have. An answer 503 with `Retry-After`, or a
+connection that is refused or cut, says "not now": the caller waits as long as it is told, half a second where nobody
+says, and asks again, for two minutes at most. Each such try is counted in a row of its own and written to the file
+`LOAD_RETRIES` with its times: `python -m tests.load` calls it an error unless the whole server was down just then.
+
+Needs Locust alone, so that it can run from an environment of its own.
 """
 
 import base64
@@ -16,7 +19,9 @@ from locust import FastHttpUser, between, events, task
 
 PATH = "/v1/models/maskformer:predict"
 PHOTOS = [path.read_bytes() for path in sorted(pathlib.Path(os.environ["LOAD_PHOTOS"]).glob("*.jpg"))]
-RECONNECT_S = 120.0
+RETRIES = pathlib.Path(os.environ["LOAD_RETRIES"])
+RETRY_FOR_S = 120.0
+NO_CONNECTION_WAIT_S = 0.5
 
 
 def body(*photos):
@@ -30,6 +35,15 @@ def too_large():
     return b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + size * 2 + b"\x08\x02\0\0\0" + b"\0" * 40
 
 
+def not_now(answer):
+    """Why a caller should come back and after how many seconds; None where this is the answer."""
+    if answer.status_code == 0:
+        return "no connection", NO_CONNECTION_WAIT_S
+    if answer.status_code == 503 and "Retry-After" in answer.headers:
+        return "503 with Retry-After", float(answer.headers["Retry-After"])
+    return None
+
+
 class Caller(FastHttpUser):
     """Eight in ten requests are good."""
 
@@ -39,27 +53,23 @@ class Caller(FastHttpUser):
 
     def ask(self, name, data, status, method="POST", path=PATH):
         """Sends one request until it is answered, and holds the answer to its status."""
-        deadline = time.monotonic() + RECONNECT_S
+        deadline = time.monotonic() + RETRY_FOR_S
         while True:
-            start = time.perf_counter()
-            with self.rest_free(method, path, data, name) as answer:
-                if answer.status_code == 0 and time.monotonic() < deadline:
-                    answer.request_meta["name"] = "reconnect"
-                    answer.success()
-                elif answer.status_code == 503 and status == 200 and "Retry-After" in answer.headers:
-                    answer.request_meta["name"] = "busy or loading (503 with Retry-After)"
-                    answer.success()
-                elif answer.status_code == status:
-                    answer.success()
+            began = time.time()
+            with self.client.request(method, path, data=data, name=name, catch_response=True) as answer:
+                later = not_now(answer)
+                if not later or time.monotonic() >= deadline:
+                    if answer.status_code == status:
+                        answer.success()
+                    else:
+                        answer.failure(f"{status} expected, {answer.status_code} received: {answer.text[:200]}")
                     return answer
-                else:
-                    answer.failure(f"{status} expected, {answer.status_code} received: {answer.text[:200]}")
-                    return answer
-            time.sleep(max(0.5 - (time.perf_counter() - start), 0.05))
-
-    def rest_free(self, method, path, data, name):
-        """One request whose verdict is ours."""
-        return self.client.request(method, path, data=data, name=name, catch_response=True)
+                reason, wait_s = later
+                answer.request_meta["name"] = f"asked again: {reason}"
+                answer.success()
+            with RETRIES.open("a") as file:
+                file.write(json.dumps({"request": name, "reason": reason, "began": began, "ended": time.time()}) + "\n")
+            time.sleep(wait_s)
 
     @task(6)
     def one_photo(self):

@@ -195,6 +195,14 @@ def too_large_png():
     return bytes(head)
 
 
+def too_large_jpeg():
+    """A JPEG whose frame header says 20,000 x 20,000 px."""
+    whole = bytearray(whole_jpeg())
+    frame = whole.index(b"\xff\xc0")
+    whole[frame + 5 : frame + 9] = (20_000).to_bytes(2, "big") * 2
+    return bytes(whole)
+
+
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
@@ -207,8 +215,20 @@ def too_large_png():
         (encoded(photo(40, 60))[:-300], "cut off or damaged"),
         (encoded(photo(8, 8))[:20], "must be a JPEG or PNG file"),
         (too_large_png(), f"at most {MAX_PIXELS} pixels.*20000 20000"),
+        (too_large_jpeg(), f"at most {MAX_PIXELS} pixels.*20000 20000"),
     ],
-    ids=["empty", "text", "gif", "bmp", "cut jpeg", "cut jpeg header", "cut png", "cut png header", "too large"],
+    ids=[
+        "empty",
+        "text",
+        "gif",
+        "bmp",
+        "cut jpeg",
+        "cut jpeg header",
+        "cut png",
+        "cut png header",
+        "large png",
+        "large jpeg",
+    ],
 )
 @pytest.mark.parametrize("signature", ["serving_default", "semantic", "instances"])
 def test_what_is_no_whole_photo_is_refused_by_its_place_in_the_batch(model, bad, message, signature):
@@ -224,10 +244,12 @@ def shown(image: Image.Image) -> bytes:
 
 def test_rare_forms_of_a_photo_get_the_answer_of_their_pixels(panoptic):
     plain = Image.fromarray(photo(40, 60))
+    cmyk = encoded(plain.convert("CMYK"), "JPEG")
     sixteen_bits = tf.io.encode_png(tf.cast(photo(40, 60), tf.uint16) * 257).numpy()
     exif = Image.Exif()
     exif[0x0112] = 6  # Shown a quarter turn to the right; the stored pixels are what is segmented.
     rare = {
+        "CMYK": (cmyk, encoded(preprocessing.decode_image(tf.constant(cmyk)).numpy())),
         "16 bits": (sixteen_bits, encoded(plain)),
         "palette": (encoded(plain.quantize(64)), shown(plain.quantize(64))),
         "grayscale": (encoded(plain.convert("L")), shown(plain.convert("L"))),

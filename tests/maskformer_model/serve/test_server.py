@@ -14,6 +14,7 @@ from PIL import Image
 
 from maskformer_model.panoptic_png import decode_panoptic_png
 from tests.components import brightness_model
+from tests.maskformer_model.serve import page_picture
 from tests.maskformer_model.serve.running_server import RunningServer, push
 from tests.maskformer_model.small_export import encoded, photo
 
@@ -173,7 +174,7 @@ def test_the_page_shows_segments_of_a_dropped_photo(server, browser, tmp_path):
     picture[:, 45:] = 220  # The right half is the disc.
     (tmp_path / "photo.png").write_bytes(encoded(picture))
     browser.open(server.address)
-    browser.set_files("#file", [tmp_path / "photo.png"])
+    browser.drop_files("#drop", [tmp_path / "photo.png"])
     browser.wait_for("document.body.dataset.state === 'done'")
     names = "[...document.querySelectorAll('#segments li')].map(row => row.children[1].textContent).sort()"
     assert browser.evaluate(names) == ["disc", "ground"]
@@ -184,7 +185,7 @@ def test_the_page_shows_segments_of_a_dropped_photo(server, browser, tmp_path):
     assert browser.wait_for("tip.textContent.startsWith('ground') && tip.textContent") == "ground, 90 %"
     # What is drawn differs from the photo, and the hovered half most.
     left, right = browser.evaluate(
-        "[20, 70].map(x => [...canvas.getContext('2d').getImageData(x, 30, 1, 1).data].slice(0, 3))"
+        "[20, 70].map(x => [...canvas.getContext('2d').getImageData(x * zoom, 30 * zoom, 1, 1).data].slice(0, 3))"
     )
     assert left != [40, 40, 40] and right != [220, 220, 220]
     assert all(address.startswith(server.address) for address in browser.requests)
@@ -202,9 +203,9 @@ def test_the_page_turns_a_photo_as_its_tag_says_and_names_what_is_wrong(server, 
     browser.open(server.address)
     browser.set_files("#file", [tmp_path / "phone.jpg"])
     browser.wait_for("document.body.dataset.state === 'done'")
-    assert browser.evaluate("[canvas.width, canvas.height]") == [90, 60]
+    assert browser.evaluate("[photo.width, photo.height]") == [90, 60]
     x, y = browser.middle_of("#canvas")
-    browser.hover(x, y - 25)
+    browser.hover(x, y - 25 * browser.evaluate("zoom"))
     assert browser.wait_for("tip.textContent").startswith("disc")
 
     (tmp_path / "text.jpg").write_bytes(b"no photo")
@@ -216,9 +217,32 @@ def test_the_page_turns_a_photo_as_its_tag_says_and_names_what_is_wrong(server, 
     browser.wait_for("document.querySelector('#status').textContent.includes('at most 10000 pixels')")
 
 
+def test_small_photos_are_shown_large_and_large_ones_fit(server, browser, tmp_path):
+    def shown_px(height, width):
+        (tmp_path / "photo.png").write_bytes(encoded(photo(height, width)))
+        browser.drop_files("#drop", [tmp_path / "photo.png"])
+        done = f"{width} × {height} px"
+        browser.wait_for(f"document.querySelector('#status').textContent.includes('{done}')")
+        return browser.evaluate("[canvas.clientWidth, canvas.clientHeight]")
+
+    browser.open(server.address, width_px=1280, height_px=900)
+    assert shown_px(60, 90) == [900, 600]
+    assert shown_px(1, 1) == [16, 16]
+    assert shown_px(5, 2000)[0] <= 1280 - 19 * 16 and browser.overflow_px() == 0
+    browser.resize(375)
+    assert browser.overflow_px() == 0
+    assert shown_px(60, 90) == [270, 180]
+
+
 def test_a_page_for_phones_does_not_scroll_sideways(server, browser):
     browser.open(server.address, width_px=375)
     assert browser.overflow_px() == 0
+
+
+def test_a_picture_of_the_page_for_the_docs_shows_a_dropped_scene(server, browser, tmp_path):
+    with Image.open(page_picture.take(browser, server.address, tmp_path / "page.png", (80, 100))) as picture:
+        assert picture.size == page_picture.SIZE_PX
+    assert page_picture.shown_name(browser) in ("disc", "ground")
 
 
 def test_help_imports_nothing_heavy_and_wrong_settings_are_named(project_dir, capsys):

@@ -1,4 +1,4 @@
-"""Every export format on real photos, beside the network in TensorFlow: `python -m benchmarks._formats_table --help`.
+"""Every export format on real photos, beside the network in TensorFlow: `python -m benchmarks.exports --help`.
 
 Not among the measurements of `python -m benchmarks`, because it needs a trained model, photos with truth, and the extra
 `exports`. Per format: size of the file, median latency beside TensorFlow's in the same run, share of pixels whose
@@ -121,22 +121,26 @@ def measure(args: argparse.Namespace) -> list[dict[str, Any]]:
 
 def main() -> int:
     """Prints a row per format, then all as a table."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks._formats_table", description=__doc__.splitlines()[0])
-    parser.add_argument("--model", required=True, type=pathlib.Path, help="the exported model")
-    parser.add_argument("--weights", required=True, type=pathlib.Path, help="model.weights.h5 of the same training")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.exports", description=__doc__.splitlines()[0])
+    model_help = "an exported model, or what a training left beside its weights"
+    parser.add_argument("--model", required=True, type=pathlib.Path, metavar="DIR", help=model_help)
+    weights_help = "model.weights.h5 of the same training (default: the one in --model)"
+    parser.add_argument("--weights", type=pathlib.Path, metavar="FILE", help=weights_help)
     parser.add_argument("--data", required=True, type=pathlib.Path, help="photos and truth in COCO's panoptic layout")
     parser.add_argument("--split", default="train2017")
     parser.add_argument("--photos", type=int, default=8)
     parser.add_argument("--formats", default="onnx,openvino,litert,litert_float16,litert_dynamic")
     args = parser.parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    print("| format | MB | ms | pixels as in TensorFlow | PQ |\n| --- | --- | --- | --- | --- |")
-    for row in measure(args):
+    rows = measure(args)
+    print("| format | MB | ms | pixels as in TensorFlow | PQ | change |\n| --- | --- | --- | --- | --- | --- |")
+    for row in rows:
         if "fails" in row:
-            print(f"| {row['format']} | {row['fails']} | | | |")
+            print(f"| {row['format']} | {row['fails']} | | | | |")
         else:
             mb = f"{row['mb']:.1f}" if "mb" in row else ""
-            print(f"| {row['format']} | {mb} | {row['ms']:.0f} | {row['same']:.5%} | {row['pq']:.4f} |")
+            figures = f"{row['same']:.4%} | {row['pq']:.4f} | {row['pq'] - rows[0]['pq']:+.4f}"
+            print(f"| {row['format']} | {mb} | {row['ms']:.0f} | {figures} |")
     return 0
 
 

@@ -1,0 +1,91 @@
+"""This project's side of `end_to_end_latency`: the function behind the exported signature `serving_default`.
+
+Two parts are timed alone. The network proper ends with the mask logits of the kept queries at a quarter of the size;
+post-processing makes of them the map, areas, boxes and the PNG.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from benchmarks import _busy_photo as busy
+from benchmarks._turns import serve
+
+KEPT_MASKS, POST_PROCESSING = "masks of the kept queries", "post-processing"
+
+
+def build() -> Any:
+    """The signatures of a R50 + transformer_fpn with random weights, at 640 px."""
+    from maskformer_model import recipes
+    from maskformer_model.categories import CategoryTable
+    from maskformer_model.config import ExperimentConfig, TaskConfig
+    from maskformer_model.maskformer import MaskFormer
+    from maskformer_model.serving_signatures import ServingSignatures
+
+    model = recipes.transformer_fpn_model(recipes.RESNET_50, num_classes=busy.NUM_CLASSES)
+    inference = recipes.inference(
+        busy.SIZE_PX,
+        1333,
+        object_mask_threshold=busy.OBJECT_MASK_THRESHOLD,
+        overlap_threshold=busy.OVERLAP_THRESHOLD,
+    )
+    categories = CategoryTable.from_coco(
+        [
+            {"id": number, "name": str(number), "isthing": int(number <= busy.NUM_THINGS)}
+            for number in range(1, busy.NUM_CLASSES + 1)
+        ]
+    )
+    network = MaskFormer(model)
+    network.build()
+    return ServingSignatures(network, categories, ExperimentConfig(task=TaskConfig(model=model, inference=inference)))
+
+
+def sharpen(network: Any, proposals: Any) -> None:
+    """See `_busy_photo`."""
+    class_head, mask_head = network.predictor.class_head, network.predictor.mask_head[-1]
+    pixels = network.pixel_decoder.mask_features(proposals.pixels[None])[0].numpy()
+    for head, change in (
+        (class_head, busy.class_change(proposals.class_logits.numpy())),
+        (mask_head, busy.mask_change(proposals.mask_embeddings.numpy(), pixels.reshape(-1, pixels.shape[-1]))),
+    ):
+        head.kernel.assign(head.kernel.numpy() @ change.factor)
+        head.bias.assign((head.bias.numpy() - change.shift) @ change.factor + change.gain)
+
+
+def main() -> None:
+    """Warms up, then runs as often as it is told to."""
+    import keras
+    import tensorflow as tf
+
+    from maskformer_model import preprocessing
+    from maskformer_model.photo_inference import Proposals
+
+    tf.config.threading.set_intra_op_parallelism_threads(2)
+    tf.config.threading.set_inter_op_parallelism_threads(2)
+    keras.utils.set_random_seed(0)
+    signatures, jpeg = build(), busy.photo_bytes()
+    photo = preprocessing.decode_image(tf.constant(jpeg))
+    sharpen(signatures.network, signatures.inference.propose(photo))
+    path, thresholds = signatures.inference, (busy.OBJECT_MASK_THRESHOLD, busy.OVERLAP_THRESHOLD)
+    proposals = path.propose(photo)
+    tensors = dataclasses.asdict(proposals)
+    masks = path.kept_masks(proposals, busy.OBJECT_MASK_THRESHOLD)
+    answer = tf.function(signatures.serving_default, input_signature=[tf.TensorSpec([None], tf.string)])
+    make_masks = tf.function(lambda tensors: path.kept_masks(Proposals(**tensors), busy.OBJECT_MASK_THRESHOLD))
+    finish = tf.function(
+        lambda tensors, kept, mask_logits: signatures.panoptic_row(
+            path.merge(Proposals(**tensors), kept, mask_logits, *thresholds)
+        )
+    )
+    parts = {
+        KEPT_MASKS: lambda: make_masks(tensors)[1].numpy(),
+        POST_PROCESSING: lambda: finish(tensors, *masks)["panoptic_png_bytes"].numpy(),
+    }
+    num_segments = int(finish(tensors, *masks)["num_segments"])
+    name = f"{num_segments} segments of {len(masks[0])} kept queries"
+    serve(name, lambda: answer(tf.constant([jpeg]))["panoptic_png_bytes"].numpy(), warm_up=1, parts=parts)
+
+
+if __name__ == "__main__":
+    main()
