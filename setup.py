@@ -23,6 +23,7 @@ EXTRAS = {
         "absl-py>=1.4,<2",
         "apache-beam>=2.77,<2.78",
         "ijson>=3.4",
+        "keras-tuner>=1.4.7,<2",
         "kfp>=2.16,<2.17",
         "psutil>=5.9",
         "setuptools",  # Beam packs the project with it for its workers.
