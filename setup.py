@@ -22,6 +22,7 @@ EXTRAS = {
     "pipeline": [
         "absl-py>=1.4,<2",
         "apache-beam>=2.77,<2.78",
+        "apscheduler>=3.11,<4",  # Reads cron expressions for `pipeline/retrain.py`.
         "ijson>=3.4",
         "keras-tuner>=1.4.7,<2",
         "kfp>=2.16,<2.17",

@@ -1,14 +1,24 @@
-"""The Trainer's `run_fn`: TFX's arguments in, `maskformer_model.training` and `.export` called, no more."""
+"""The Trainer's `run_fn`: TFX's arguments in, `maskformer_model.training` and `.export` called, no more.
+
+TFX gives every execution a folder of its own, so a training that was cut off would begin anew. Where `custom_config`
+names a folder for checkpoints, they are kept there, by the hash of experiment, code and Examples, until the model is
+exported: whoever trains the same again goes on from them.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from typing import TYPE_CHECKING
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tfx.components.trainer.fn_args_utils import FnArgs
 
 EXPERIMENT_KEY = "experiment"
+CHECKPOINTS_KEY = "checkpoints_dir"
+_CHUNK_BYTES = 1 << 22
 
 
 def run_fn(fn_args: FnArgs) -> None:
@@ -18,12 +28,16 @@ def run_fn(fn_args: FnArgs) -> None:
         fn_args: `custom_config["experiment"]` holds the experiment as json; `train_files` are the patterns of the
             train split, whose artifact also holds the categories; `transform_graph_path`, if there is one, holds the
             facts of the data that travel with the model; `hyperparameters` are what a Tuner before it chose.
+            `custom_config["checkpoints_dir"]`, if there is one, is where unfinished trainings are.
 
     Raises:
         KeyError: if the experiment is absent.
     """
     if EXPERIMENT_KEY not in (fn_args.custom_config or {}):
         raise KeyError(f"`custom_config` must hold {EXPERIMENT_KEY!r}. Received: {fn_args.custom_config}")
+    import tensorflow as tf
+    from absl import logging
+
     from components import data_facts
     from components.tuning import with_choice
     from maskformer_model import config as config_lib
@@ -34,11 +48,14 @@ def run_fn(fn_args: FnArgs) -> None:
     if fn_args.hyperparameters:
         config = with_choice(config, fn_args.hyperparameters["values"])
     categories = CategoryTable.load(examples.categories_path(fn_args.train_files[0]))
+    told = fn_args.custom_config | {EXPERIMENT_KEY: json.dumps(config_lib.to_dict(config), sort_keys=True)}
+    training_dir = stable_training_dir(told, fn_args.train_files) or fn_args.model_run_dir
+    logging.info("Training in %s.", training_dir)
     result = training.train(
         config,
         train_files=fn_args.train_files,
         categories=categories,
-        model_dir=fn_args.model_run_dir,
+        model_dir=training_dir,
         eval_files=fn_args.eval_files,
         strategy=distribution.make_strategy(config.runtime.distribution_strategy),
     )
@@ -47,3 +64,40 @@ def run_fn(fn_args: FnArgs) -> None:
     export.export_saved_model(
         result.network, categories, result.config, fn_args.serving_model_dir, result.history, data_facts=facts
     )
+    if training_dir != fn_args.model_run_dir:
+        copy_tree(training_dir, fn_args.model_run_dir)
+        # Last: until here a run that is cut off finds a finished training and only exports again.
+        tf.io.gfile.rmtree(training_dir)
+
+
+def stable_training_dir(custom_config: Mapping[str, Any], train_files: Sequence[str]) -> str:
+    """The folder of this very training below `checkpoints_dir`; empty where none is configured.
+
+    Args:
+        custom_config: Of the Trainer, with the experiment as it is trained; every entry counts but where the
+            checkpoints are.
+        train_files: Patterns of record files; their names and content count, not where they are.
+    """
+    if not custom_config.get(CHECKPOINTS_KEY):
+        return ""
+    import tensorflow as tf
+
+    told = {key: value for key, value in custom_config.items() if key != CHECKPOINTS_KEY}
+    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
+    for path in sorted(path for pattern in train_files for path in tf.io.gfile.glob(pattern)):
+        digest.update(f"\0{os.path.basename(path)}\0".encode())
+        with tf.io.gfile.GFile(path, "rb") as file:
+            while chunk := file.read(_CHUNK_BYTES):
+                digest.update(chunk)
+    return os.path.join(custom_config[CHECKPOINTS_KEY], digest.hexdigest()[:32])
+
+
+def copy_tree(source: str, target: str) -> None:
+    """Copies a folder; files that are there already are overwritten."""
+    import tensorflow as tf
+
+    for folder, _, names in tf.io.gfile.walk(source):
+        place = os.path.normpath(os.path.join(target, os.path.relpath(folder, source)))
+        tf.io.gfile.makedirs(place)
+        for name in names:
+            tf.io.gfile.copy(os.path.join(folder, name), os.path.join(place, name), overwrite=True)

@@ -100,6 +100,12 @@ class PipelineConfig:
         keep_versions: How many pushed models stay, to roll back to.
         beam_args: Of every Beam step. Beam's default runner downloads a program, so another one is named.
         name: Of the pipeline: results are reused, and models compared, among runs of one name and root.
+        span: What lists of runs call this run's data; empty where it has no name.
+        validates_only: Stop before training: is this data fit to be learnt from?
+        step_attempts: How often a failing node is tried in all.
+        retry_wait_s: Pause before a node is tried again; it doubles from one attempt to the next.
+        checkpoints_dir: Where trainings keep their checkpoints until they are finished, so that a run that was cut off
+            goes on; empty: in the Trainer's own output, which no later run finds.
     """
 
     root: str
@@ -112,6 +118,11 @@ class PipelineConfig:
     keep_versions: int = 5
     beam_args: tuple[str, ...] = DEFAULT_BEAM_ARGS
     name: str = "maskformer"
+    span: str = ""
+    validates_only: bool = False
+    step_attempts: int = 1
+    retry_wait_s: float = 10.0
+    checkpoints_dir: str = ""
 
     def __post_init__(self):
         _require(bool(self.root), "`root` must name a folder.", repr(self.root))
@@ -121,6 +132,8 @@ class PipelineConfig:
         for setting, options in self.tuning.values().items():
             for option in options:
                 trial_experiment(self.experiment, self.tuning, {setting: option})
+        _require(self.step_attempts > 0, "`step_attempts` must be positive.", self.step_attempts)
+        _require(self.retry_wait_s >= 0, "`retry_wait_s` must not be negative.", self.retry_wait_s)
 
     @property
     def artifacts_dir(self) -> str:

@@ -18,6 +18,7 @@ import pathlib
 from typing import Any
 
 import tfx.components as tfx_components
+from tfx.dsl.components.base.base_node import BaseNode
 from tfx.dsl.components.common.resolver import Resolver
 from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import LatestBlessedModelStrategy
 from tfx.orchestration import metadata
@@ -88,6 +89,18 @@ def create_pipeline(config: PipelineConfig) -> Pipeline:
         action=config.data.on_drift,
         max_class_drift=config.data.max_class_drift,
     ).with_id("DriftGate")
+    validation: list[BaseNode] = [
+        example_gen,
+        statistics_gen,
+        schema_gen,
+        example_validator,
+        anomaly_gate,
+        baseline,
+        transform,
+        drift_gate,
+    ]
+    if config.validates_only:
+        return _as_pipeline(config, validation)
     tuner = _tuner(config, example_gen.outputs["examples"]) if config.tuning.choices else None
     trainer = _trainer(config, example_gen.outputs["examples"], transform.outputs["transform_graph"], tuner)
     for node in filter(None, (tuner, trainer)):
@@ -130,27 +143,16 @@ def create_pipeline(config: PipelineConfig) -> Pipeline:
             filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=config.serving_dir)
         ),
     )
+    training = [*filter(None, [tuner]), trainer, predictor, baseline_predictor, evaluator, infra_validator, pusher]
+    return _as_pipeline(config, [*validation, *training])
+
+
+def _as_pipeline(config: PipelineConfig, nodes: list[BaseNode]) -> Pipeline:
     return Pipeline(
         pipeline_name=config.name,
         pipeline_root=config.artifacts_dir,
         metadata_connection_config=metadata.sqlite_metadata_connection_config(config.metadata_path),
-        components=[
-            example_gen,
-            statistics_gen,
-            schema_gen,
-            example_validator,
-            anomaly_gate,
-            baseline,
-            transform,
-            drift_gate,
-            *filter(None, [tuner]),
-            trainer,
-            predictor,
-            baseline_predictor,
-            evaluator,
-            infra_validator,
-            pusher,
-        ],
+        components=nodes,
         enable_cache=True,
         beam_pipeline_args=list(config.beam_args),
     )
@@ -212,7 +214,8 @@ def _trainer(
         train_args=trainer_pb2.TrainArgs(splits=[TRAIN_SPLIT]),
         eval_args=trainer_pb2.EvalArgs(splits=[EVAL_SPLIT]),
         hyperparameters=tuner.outputs["best_hyperparameters"] if tuner else None,
-        custom_config=_training_settings(config, pathlib.Path(trainer_adapter.__file__)),
+        custom_config=_training_settings(config, pathlib.Path(trainer_adapter.__file__))
+        | {trainer_adapter.CHECKPOINTS_KEY: config.checkpoints_dir},
     )
 
 

@@ -29,6 +29,7 @@ from components.panoptic_evaluator.analysis_config import AnalysisConfig  # noqa
 from components.panoptic_evaluator.gate_rules import NOT_WORSE, POINT  # noqa: E402
 from components.tuning import TuningConfig  # noqa: E402
 from pipeline import console, generated_data, runs_page, summary  # noqa: E402
+from pipeline.code_version import code_version  # noqa: E402
 from pipeline.config import BLOCK, DEFAULT_BEAM_ARGS, WARN, DataConfig, GateConfig, PipelineConfig  # noqa: E402
 from pipeline.data_folder import DataFolderError, check_data_dir  # noqa: E402
 from pipeline.failure_reason import failure_reason  # noqa: E402
@@ -59,6 +60,7 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     add("--params_override", metavar="K=V,...", default="", help="settings, such as trainer.train_steps=100")
     _add_number(parser, "--keep_versions", PipelineConfig.keep_versions, "how many pushed models stay to roll back to")
     _add_tuning_flags(parser.add_argument_group("tuning"))
+    _add_retry_flags(parser.add_argument_group("retries"))
     _add_gate_flags(parser.add_argument_group("gate"))
     _add_evaluation_flags(parser.add_argument_group("evaluation"))
     _add_data_flags(parser.add_argument_group("data"))
@@ -72,6 +74,11 @@ def _add_tuning_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--tune", metavar="SETTING=A|B|...", action="append", default=[], help=tune_help)
     _add_number(group, "--tune_trials", TuningConfig.max_trials, "combinations that are tried at most")
     _add_number(group, "--tune_steps", TuningConfig.trial_steps, "steps of each trial; 0: a quarter of the training")
+
+
+def _add_retry_flags(group: argparse._ArgumentGroup) -> None:
+    _add_number(group, "--step_attempts", PipelineConfig.step_attempts, "how often a failing node is tried in all")
+    _add_number(group, "--retry_wait_s", PipelineConfig.retry_wait_s, "pause before that; it doubles each time")
 
 
 def _add_gate_flags(group: argparse._ArgumentGroup) -> None:
@@ -107,6 +114,8 @@ def _add_data_flags(group: argparse._ArgumentGroup) -> None:
     drift_help = "change of a class's share, against the last blessed model's data, that is drift, 0..1"
     _add_number(group, "--max_class_drift", DataConfig.max_class_drift, drift_help)
     _add_layout_flags(group)
+    group.add_argument("--span", metavar="NAME", default="", help="what the list of runs calls this data")
+    group.add_argument("--validate_only", action="store_true", help="stop before training: is the data fit for it?")
     scenes = generated_data.GeneratedDataConfig
     _add_number(group, "--generated_train_images", scenes.num_train, "scenes to learn from")
     _add_number(group, "--generated_eval_images", scenes.num_val, "scenes held out")
@@ -172,6 +181,11 @@ def config_from_args(args: argparse.Namespace) -> PipelineConfig:
         ),
         analysis=AnalysisConfig(slices=tuple(args.slice), class_groups=class_groups_from_args(args.class_group)),
         keep_versions=args.keep_versions,
+        span=args.span,
+        validates_only=args.validate_only,
+        step_attempts=args.step_attempts,
+        retry_wait_s=args.retry_wait_s,
+        checkpoints_dir=os.path.join(root, "checkpoints"),
         # Beam hands a runner with workers elsewhere this package; without it TFX packs itself anew for every node.
         beam_args=(*DEFAULT_BEAM_ARGS, f"--setup_file={PROJECT_DIR / 'setup.py'}"),
     )
@@ -250,6 +264,7 @@ def run(config: PipelineConfig, scenes: generated_data.GeneratedDataConfig | Non
         "seconds": round(time.monotonic() - start_s, 3),
         "log": log_path,
         "versions": {name: importlib.metadata.version(name) for name in _VERSIONED_PACKAGES},
+        "code": code_version(PROJECT_DIR),
     }
     path = summary.write_summary(config.root, outcome)
     index = runs_page.record_run(config.root, config.serving_dir, outcome)
@@ -293,12 +308,13 @@ def _run_nodes(config: PipelineConfig, run_id: str, progress: console.ConsolePro
     print("Loading TensorFlow and TFX ...", flush=True)
     from components import model_versions
     from pipeline.maskformer_pipeline import create_pipeline
-    from pipeline.stepwise_runner import StepwiseLocalDagRunner
+    from pipeline.stepwise_runner import Retries, StepwiseLocalDagRunner
 
     console.silence_absl()
     # What was pushed once must be pushed again where nothing serves any more; the cache cannot know that.
     uncached = frozenset() if model_versions.list_versions(config.serving_dir) else frozenset({"Pusher"})
-    StepwiseLocalDagRunner(run_id, progress, uncached).run(create_pipeline(config))
+    retries = Retries(attempts=config.step_attempts, wait_s=config.retry_wait_s)
+    StepwiseLocalDagRunner(run_id, progress, uncached, retries).run(create_pipeline(config))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -46,6 +46,7 @@ class NodeRecord:
         seconds: Wall time, looking up and publishing included.
         peak_memory_mb: Most resident memory of process and children meanwhile, in MB.
         outputs: Artifacts by output key; of the earlier execution where the state is "cached".
+        attempts: How often it was tried.
     """
 
     node_id: str
@@ -53,6 +54,7 @@ class NodeRecord:
     seconds: float
     peak_memory_mb: float
     outputs: Mapping[str, tuple[ArtifactRecord, ...]] = dataclasses.field(default_factory=dict)
+    attempts: int = 1
 
 
 def find_artifact(records: list[NodeRecord], node_id: str, key: str) -> ArtifactRecord | None:

@@ -1,7 +1,8 @@
 """`<root>/index.html`: every run of a root, its PQ over time, and which one serves now.
 
-Each run's summary is kept as a line of `<root>/runs.jsonl`; the page is made from these lines alone and written anew
-after every run. It refers to reports by relative paths, so a root can be moved or served as it is.
+Each run's summary is kept as a line of `<root>/runs.jsonl`; the page is made from these lines and written anew after
+every run. Where `pipeline/retrain.py` is at work, every span and what became of it is on it, too. It refers to reports
+by relative paths, so a root can be moved or served as it is.
 """
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ from components import model_versions
 INDEX_FILE = "index.html"
 RUNS_FILE = "runs.jsonl"
 _TEMPLATE = "index.html.j2"
+SPANS_FILE = os.path.join("retrain", "last_pass.json")  # As `retraining` writes it.
 _KEPT = (
-    *("run_id", "started", "seconds", "state", "failure", "experiment", "data_fingerprint", "images"),
-    *("pq", "pq_interval", "pq_change", "blessed", "outcome", "verdict", "pushed_model", "pushed_now", "report"),
+    *("run_id", "started", "seconds", "state", "failure", "experiment", "data", "data_fingerprint", "code"),
+    *("span", "validates_only", "images", "pq", "pq_interval", "pq_change", "blessed", "outcome", "verdict"),
+    *("pushed_model", "pushed_now", "report"),
 )
 WIDTH, HEIGHT = 640, 180
 _LEFT, _RIGHT, _TOP, _BOTTOM = 40, 12, 12, 22
@@ -82,7 +85,9 @@ def write_index(root: str, serving_dir: str) -> str:
 
 def render_index(root: str, serving_dir: str) -> str:
     """The page as HTML."""
-    lines = pathlib.Path(root, RUNS_FILE).read_text(encoding="utf-8").splitlines()
+    runs_file, spans_file = pathlib.Path(root, RUNS_FILE), pathlib.Path(root, SPANS_FILE)
+    lines = runs_file.read_text(encoding="utf-8").splitlines() if runs_file.exists() else []
+    spans = json.loads(spans_file.read_text(encoding="utf-8"))["spans"] if spans_file.exists() else []
     versions = model_versions.list_versions(serving_dir)
     serving = model_versions.version_dir(serving_dir, versions[-1]) if versions else None
     runs = [_row(number, json.loads(line), root, serving) for number, line in enumerate(lines, start=1)]
@@ -96,6 +101,7 @@ def render_index(root: str, serving_dir: str) -> str:
     newest_that_serves = next((run for run in reversed(runs) if run["serves"]), None)
     return environment.get_template(_TEMPLATE).render(
         runs=runs[::-1],
+        spans=spans[::-1],
         serving=newest_that_serves,
         serving_path=serving,
         points=chart_points(runs),
@@ -137,4 +143,5 @@ def _row(number: int, run: dict[str, Any], root: str, serving: str | None) -> di
         run["report"] = pathlib.Path(os.path.relpath(report, root)).as_posix()
     pushed = run["pushed_model"]
     serves = bool(serving and pushed and os.path.exists(pushed) and os.path.samefile(serving, pushed))
-    return run | {"number": number, "serves": serves}
+    # Lines of earlier versions lack what was added since.
+    return dict.fromkeys(_KEPT) | run | {"number": number, "serves": serves}

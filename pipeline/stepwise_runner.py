@@ -6,6 +6,8 @@ node alone in it; all the work (inputs, cache, execution, publishing) stays TFX'
 
 from __future__ import annotations
 
+import dataclasses
+import logging
 import time
 from typing import Any, Protocol
 
@@ -26,6 +28,21 @@ _OUTPUT_EVENTS = (metadata_store_pb2.Event.OUTPUT, metadata_store_pb2.Event.INTE
 _EXECUTION_RESULT_KEY = "__execution_result__"
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Retries:
+    """What is done about a node that fails.
+
+    Attributes:
+        attempts: How often it is tried in all.
+        wait_s: Pause before the second attempt; it doubles from one to the next.
+        final_nodes: Ids of nodes whose failure is an answer and would be the same again.
+    """
+
+    attempts: int = 1
+    wait_s: float = 0.0
+    final_nodes: frozenset[str] = frozenset({"AnomalyGate", "DriftGate"})
+
+
 class Observer(Protocol):
     """Hears of every node."""
 
@@ -39,18 +56,26 @@ class Observer(Protocol):
 class StepwiseLocalDagRunner(local_dag_runner.LocalDagRunner):
     """Runs the nodes in order and stops at the first that fails."""
 
-    def __init__(self, run_id: str, observer: Observer, uncached_nodes: frozenset[str] = frozenset()):
+    def __init__(
+        self,
+        run_id: str,
+        observer: Observer,
+        uncached_nodes: frozenset[str] = frozenset(),
+        retries: Retries = Retries(),
+    ):
         """Makes a runner for one run.
 
         Args:
             run_id: Name of the run in ML Metadata; must be new.
             observer: Hears of every node.
             uncached_nodes: Ids of nodes that have to work even where the cache has an answer.
+            retries: Of nodes that fail.
         """
         super().__init__()
         self._run_id = run_id
         self._observer = observer
         self._uncached_nodes = uncached_nodes
+        self._retries = retries
 
     def run_with_ir(
         self, pipeline: pipeline_pb2.Pipeline, run_options: pipeline_pb2.RunOptions | None = None, **kwargs: Any
@@ -58,7 +83,7 @@ class StepwiseLocalDagRunner(local_dag_runner.LocalDagRunner):
         """See LocalDagRunner.
 
         Raises:
-            NodeFailedError: if a node fails; the cause is chained.
+            NodeFailedError: if a node fails at its last attempt; the cause is chained.
             ValueError: if `run_options` asks for a part of the pipeline.
         """
         if run_options is not None:
@@ -74,30 +99,60 @@ class StepwiseLocalDagRunner(local_dag_runner.LocalDagRunner):
 
     def _run_node(self, pipeline: pipeline_pb2.Pipeline, node: pipeline_pb2.Pipeline.PipelineOrNode) -> None:
         node_id = node.pipeline_node.node_info.id
-        start, memory, error = time.monotonic(), PeakMemory(), None
+        start, memory = time.monotonic(), PeakMemory()
+        attempts = 1 if node_id in self._retries.final_nodes else self._retries.attempts
         with memory:
-            try:
-                super().run_with_ir(_only(pipeline, node))
-            except Exception as caught:
-                error = caught
+            for attempt in range(1, attempts + 1):
+                state, outputs, failure = self._attempt(pipeline, node)
+                if failure is None or attempt == attempts or _was_asked_to_stop(failure):
+                    break
+                wait_s = self._retries.wait_s * 2 ** (attempt - 1)
+                logging.warning("%s Attempt %d of %d; the next in %.0f s.", failure, attempt, attempts, wait_s)
+                time.sleep(wait_s)
+        record = NodeRecord(
+            node_id=node_id,
+            state=state,
+            seconds=time.monotonic() - start,
+            peak_memory_mb=memory.megabytes,
+            outputs=outputs,
+            attempts=attempt,
+        )
+        self._observer.node_ends(record)
+        if failure is not None:
+            raise failure
+
+    def _attempt(
+        self, pipeline: pipeline_pb2.Pipeline, node: pipeline_pb2.Pipeline.PipelineOrNode
+    ) -> tuple[str, dict[str, tuple[ArtifactRecord, ...]], NodeFailedError | None]:
+        """Runs a node once: its state, its outputs, and why it failed, if it did."""
+        node_id = node.pipeline_node.node_info.id
+        error = None
+        try:
+            super().run_with_ir(_only(pipeline, node))
+        except Exception as caught:
+            error = caught
         with metadata.Metadata(_connection_config(pipeline)) as handle:
             execution = _find_execution(handle, node.pipeline_node)
             has_executor = runner_utils.extract_executor_spec(_deployment_config(pipeline), node_id) is not None
             state = FAILED if error or execution is None else _state(execution, has_executor)
-            record = NodeRecord(
-                node_id=node_id,
-                state=state,
-                seconds=time.monotonic() - start,
-                peak_memory_mb=memory.megabytes,
-                outputs={} if state == FAILED else _outputs(handle, execution),
-            )
-        self._observer.node_ends(record)
+            outputs = {} if state == FAILED else _outputs(handle, execution)
+        failure = None
         if error:
-            raise NodeFailedError(node_id, failure_reason(error)) from error
-        if state == FAILED:
+            failure = NodeFailedError(node_id, failure_reason(error))
+            failure.__cause__ = error
+        elif state == FAILED:
             # TFX does not raise where a node's inputs cannot be found; it marks the execution and goes on.
             result = execution.custom_properties[_EXECUTION_RESULT_KEY].string_value if execution else ""
-            raise NodeFailedError(node_id, f"its inputs were not found. {result}".strip())
+            failure = NodeFailedError(node_id, f"its inputs were not found. {result}".strip())
+        return state, outputs, failure
+
+
+def _was_asked_to_stop(failure: BaseException) -> bool:
+    """Whether a training ended because its process is to end; by name, for its module is heavy."""
+    cause: BaseException | None = failure
+    while cause is not None and type(cause).__name__ != "TrainingInterruptedError":
+        cause = cause.__cause__ or cause.__context__
+    return cause is not None
 
 
 def _only(pipeline: pipeline_pb2.Pipeline, node: pipeline_pb2.Pipeline.PipelineOrNode) -> pipeline_pb2.Pipeline:

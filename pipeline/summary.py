@@ -41,21 +41,25 @@ def build_summary(
         failure: Why the run stopped, if it did.
 
     Returns:
-        `state` ("succeeded" or "failed"); `task` of the model; `failure` (`component` and `reason`, or None); `pq`,
-        `sq`, `rq`, `pq_things` and `pq_stuff`, `mean_iou`, `frequency_weighted_iou`, `pixel_accuracy`, `ap`, `ap50` and
+        `state` ("succeeded" or "failed"); `task` of the model; `failure` (`component` and `reason`, or None);
+        `data_at_fault` (whether it would fail again on the same data); `pq`, `sq`, `rq`, `pq_things` and `pq_stuff`, `mean_iou`, `frequency_weighted_iou`, `pixel_accuracy`, `ap`, `ap50` and
         `ap75` in 0..1; `pq_interval` (both ends) and `pq_change` (against the last blessed model), or None; `images`
         (number evaluated); `outcome` (of the comparison); `blessed`; `verdict` (the gate's reasons in words);
         `can_serve` and `cannot_serve_because` (what InfraValidator found);
         `pushed_model` (folder of the version that serves this model, or None) and `pushed_now` (False where it already
         served); `report` (path); `kept_aside` (count per reason) and `kept_aside_list` (path); `components` (by node
-        id: `state`, `seconds`, `peak_memory_mb`); `experiment`, `data`, `data_fingerprint` (of its content), `root`.
+        id: `state`, `seconds`, `peak_memory_mb`, `attempts`); `experiment`, `data`, `data_fingerprint` (of its
+        content), `root`; `span` (what the data is called) and `validates_only` (whether the run was to stop before
+        training); `model_run` (folder of the trained weights, to start another training from).
     """
     examples = find_artifact(records, "CocoExampleGen", "examples")
     evaluation = find_artifact(records, "PanopticEvaluator", "evaluation")
     blessing = find_artifact(records, "PanopticEvaluator", "blessing")
+    model_run = find_artifact(records, "Trainer", "model_run")
     return {
         "state": "failed" if failure else "succeeded",
         "failure": {"component": failure.node_id, "reason": failure.reason} if failure else None,
+        "data_at_fault": _is_data_at_fault(failure),
         **_metrics(evaluation),
         "blessed": bool(blessing.properties.get("blessed")) if blessing else None,
         **_infra(records),
@@ -68,6 +72,7 @@ def build_summary(
                 "state": record.state,
                 "seconds": round(record.seconds, 3),
                 "peak_memory_mb": round(record.peak_memory_mb, 1),
+                "attempts": record.attempts,
             }
             for record in records
         },
@@ -75,6 +80,9 @@ def build_summary(
         "data": config.data.data_dir,
         "data_fingerprint": examples.properties.get("input_fingerprint") if examples else None,
         "root": config.root,
+        "span": config.span,
+        "validates_only": config.validates_only,
+        "model_run": model_run.uri if model_run else None,
     }
 
 
@@ -82,6 +90,8 @@ def describe(summary: dict[str, Any]) -> list[str]:
     """A summary in a few lines for the terminal."""
     if summary["failure"]:
         return [f"FAILED in {summary['failure']['component']}: {summary['failure']['reason']}"]
+    if summary["validates_only"]:
+        return ["The data is fit to be learnt from.", *_describe_kept_aside(summary)]
     pq, sq, rq, things, stuff = (
         "-" if summary[name] is None else f"{summary[name]:.4f}" for name in ("pq", "sq", "rq", "pq_things", "pq_stuff")
     )
@@ -89,10 +99,8 @@ def describe(summary: dict[str, Any]) -> list[str]:
         *_task_line(summary),
         f"PQ {pq} (things {things}, stuff {stuff}), SQ {sq}, RQ {rq} on {summary['images']} images",
         *summary["verdict"],
+        *_describe_kept_aside(summary),
     ]
-    if summary["kept_aside"]:
-        counts = ", ".join(f"{count} {reason}" for reason, count in summary["kept_aside"].items())
-        lines.append(f"Kept aside: {counts}; listed in {summary['kept_aside_list']}")
     if summary["pushed_model"]:
         lines.append(f"{'Pushed' if summary['pushed_now'] else 'Already serving'}: {summary['pushed_model']}")
     else:
@@ -107,6 +115,13 @@ def _task_line(summary: dict[str, Any]) -> list[str]:
     names = _SCORES_OF_TASK.get(summary["task"], {})
     texts = [f"{label} {'-' if summary[name] is None else f'{summary[name]:.4f}'}" for name, label in names.items()]
     return [", ".join(texts)] if texts else []
+
+
+def _describe_kept_aside(summary: dict[str, Any]) -> list[str]:
+    if not summary["kept_aside"]:
+        return []
+    counts = ", ".join(f"{count} {reason}" for reason, count in summary["kept_aside"].items())
+    return [f"Kept aside: {counts}; listed in {summary['kept_aside_list']}"]
 
 
 def write_summary(root: str, summary: dict[str, Any]) -> str:
@@ -127,6 +142,15 @@ def write_summary(root: str, summary: dict[str, Any]) -> str:
 def remove_summary(root: str) -> None:
     """Takes an earlier run's summary away, so that a run that is cut off leaves none that looks like its own."""
     pathlib.Path(root, SUMMARY_FILE).unlink(missing_ok=True)
+
+
+def _is_data_at_fault(failure: NodeFailedError | None) -> bool:
+    """Whether a failure is an answer about the data, and not the machine's."""
+    if failure is None:
+        return False
+    if failure.node_id in ("data", "AnomalyGate", "DriftGate"):
+        return True
+    return failure.node_id == "CocoExampleGen" and isinstance(failure.__cause__, ValueError | FileNotFoundError)
 
 
 def _metrics(evaluation: ArtifactRecord | None) -> dict[str, Any]:

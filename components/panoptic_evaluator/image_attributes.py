@@ -7,19 +7,21 @@ of the images, so that no slice is empty for want of a good guess.
 from __future__ import annotations
 
 import math
+import posixpath
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 MAX_TEXT_BYTES = 64
+FOLDER_KEY = "image/folder"  # Derived from the file's name, where that has a folder in it.
 MAX_VALUES = 8  # An attribute with more numbers than this is cut into thirds; one with more texts is refused.
 
 Attributes = Mapping[str, str | int | float]
 
 
 def attributes_of(serialized: bytes) -> dict[str, str | int | float]:
-    """Every feature of an Example that holds one finite number or one short text, by its key."""
+    """Every feature of an Example that holds one finite number or one short text, by its key, and `FOLDER_KEY`."""
     attributes: dict[str, str | int | float] = {}
     for key, feature in tf.train.Example.FromString(serialized).features.feature.items():
         values = getattr(feature, feature.WhichOneof("kind") or "int64_list").value
@@ -35,6 +37,8 @@ def attributes_of(serialized: bytes) -> dict[str, str | int | float]:
             continue
         if value is not None:
             attributes[key] = value
+    if folder := posixpath.dirname(str(attributes.get("image/filename", ""))):
+        attributes[FOLDER_KEY] = folder
     return dict(sorted(attributes.items()))
 
 

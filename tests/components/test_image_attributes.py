@@ -29,6 +29,11 @@ def test_attributes_are_the_single_short_values_of_an_example():
     assert attributes_of(serialized) == {"brightness": 0.5, "camera": "left", "height": 480}
 
 
+def test_the_folder_of_the_photo_is_an_attribute_where_its_name_has_one():
+    assert attributes_of(example(**{"image/filename": [b"new/a.jpg"]}))["image/folder"] == "new"
+    assert "image/folder" not in attributes_of(example(**{"image/filename": [b"a.jpg"]}))
+
+
 def test_few_values_are_a_slice_each():
     images = [{"image/camera": "left"}, {"image/camera": "right"}, {}]
     assert slice_images(images, "image/camera") == ["camera=left", "camera=right", "camera=absent"]

@@ -17,7 +17,7 @@ from components.panoptic_evaluator import prediction_files
 from maskformer_model import examples
 from maskformer_model.categories import CategoryTable
 
-EXPERIMENT_KEY = "experiment"
+EXPERIMENT_KEY, CHECKPOINTS_KEY = "experiment", "checkpoints_dir"
 FIRST, BETTER, WORSE, OTHER = 1, 2, 3, 4
 KNOWN = {
     FIRST: lambda number: number % 2 == 0,  # One half.

@@ -13,7 +13,7 @@ from tfx.orchestration.pipeline import Pipeline
 from tfx.types import Channel, standard_artifacts
 
 from pipeline.run_record import NodeFailedError, find_artifact
-from pipeline.stepwise_runner import StepwiseLocalDagRunner
+from pipeline.stepwise_runner import Retries, StepwiseLocalDagRunner
 
 
 @component
@@ -122,3 +122,60 @@ def test_inputs_that_are_gone_fail_the_run_though_tfx_goes_on(tmp_path):
     del ir.nodes[0]  # As if the writer had never been in this run.
     with pytest.raises(NodeFailedError, match="Reader failed: its inputs were not found"):
         StepwiseLocalDagRunner("run1", Collector()).run_with_ir(ir)
+
+
+@component
+def Flaky(model: OutputArtifact[standard_artifacts.Model], counter: Parameter[str], failures: Parameter[int]):
+    file = pathlib.Path(counter)
+    count = int(file.read_text()) + 1 if file.exists() else 1
+    file.write_text(str(count))
+    if count <= failures:
+        raise ConnectionError(f"attempt {count} found nobody.")
+    pathlib.Path(model.uri, "text").write_text("hello")
+
+
+class TrainingInterruptedError(RuntimeError):
+    """By its name what a training raises that was asked to stop."""
+
+
+@component
+def Stopped(model: OutputArtifact[standard_artifacts.Model], counter: Parameter[str]):
+    with open(counter, "a") as file:
+        file.write("x")
+    raise TrainingInterruptedError("stopped on request.")
+
+
+def run_alone(root, node, retries):
+    pipeline = Pipeline(
+        pipeline_name="p",
+        pipeline_root=str(root / "artifacts"),
+        metadata_connection_config=metadata.sqlite_metadata_connection_config(str(root / "metadata.sqlite")),
+        components=[node],
+    )
+    collector = Collector()
+    try:
+        StepwiseLocalDagRunner("run1", collector, retries=retries).run(pipeline)
+    except NodeFailedError as error:
+        return collector.records[0], error
+    return collector.records[0], None
+
+
+@pytest.mark.parametrize(("failures", "state", "attempts"), [(0, "ran", 1), (2, "ran", 3), (3, "failed", 3)])
+def test_a_node_that_fails_is_tried_as_often_as_it_is_told(tmp_path, failures, state, attempts):
+    node = Flaky(counter=str(tmp_path / "count"), failures=failures)
+    record, error = run_alone(tmp_path, node, Retries(attempts=3))
+    assert (record.state, record.attempts, error is None) == (state, attempts, state == "ran")
+    if state == "ran":
+        [artifact] = record.outputs["model"]
+        assert pathlib.Path(artifact.uri, "text").read_text() == "hello"
+    else:
+        assert error.reason == "attempt 3 found nobody."
+
+
+def test_an_answer_about_the_data_and_a_wish_to_stop_are_not_tried_again(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    gate = Flaky(counter=str(tmp_path / "count"), failures=9).with_id("DriftGate")
+    assert run_alone(tmp_path / "a", gate, Retries(attempts=3))[0].attempts == 1
+    run_alone(tmp_path / "b", Stopped(counter=str(tmp_path / "stops")), Retries(attempts=3))
+    assert (tmp_path / "stops").read_text() == "x"

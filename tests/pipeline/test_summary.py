@@ -1,5 +1,6 @@
 """Tests of `pipeline.summary`."""
 
+import dataclasses
 import json
 
 import pytest
@@ -77,7 +78,12 @@ def test_a_pushed_model_s_numbers_are_at_the_top(config, tmp_path, evaluation_di
     assert summary["report"] == str(evaluation_dir / "report.html")
     assert summary["verdict"] == ["PQ reaches the floor."]
     assert summary["kept_aside"] == {"missing_photo": 2, "unknown_category": 1}
-    assert summary["components"]["CocoExampleGen"] == {"state": "cached", "seconds": 1.235, "peak_memory_mb": 321.1}
+    assert summary["components"]["CocoExampleGen"] == {
+        "state": "cached",
+        "seconds": 1.235,
+        "peak_memory_mb": 321.1,
+        "attempts": 1,
+    }
 
 
 def test_a_model_that_already_serves_is_named_but_was_not_pushed_now(config, tmp_path, evaluation_dir):
@@ -141,3 +147,26 @@ def test_a_model_that_cannot_serve_is_not_pushed_and_the_reason_is_said(config, 
     summary = build_summary(config, records)
     assert (summary["can_serve"], summary["cannot_serve_because"]) == (False, "It hangs.")
     assert describe(summary)[-3:-1] == ["Nothing was pushed.", "The model cannot serve: It hangs."]
+
+
+@pytest.mark.parametrize(
+    ("node_id", "cause", "at_fault"),
+    [
+        ("DriftGate", ValueError("drifted"), True),
+        ("CocoExampleGen", ValueError("too many"), True),
+        ("CocoExampleGen", OSError(28, "No space left on device"), False),
+        ("Trainer", ValueError("a setting"), False),
+        ("data", None, True),
+    ],
+)
+def test_a_failure_says_whether_the_data_is_at_fault(config, node_id, cause, at_fault):
+    failure = NodeFailedError(node_id, "no.")
+    failure.__cause__ = cause
+    assert build_summary(config, [], failure)["data_at_fault"] is at_fault
+    assert build_summary(config, [])["data_at_fault"] is False
+
+
+def test_a_run_that_was_to_stop_before_training_says_that_the_data_is_fit(config):
+    summary = build_summary(dataclasses.replace(config, validates_only=True, span="span-3"), [])
+    assert describe(summary) == ["The data is fit to be learnt from."]
+    assert summary["span"] == "span-3"

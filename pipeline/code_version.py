@@ -1,0 +1,40 @@
+"""Which code a run was made with: the commit, where there is a checkout, and in any case a hash of the sources."""
+
+from __future__ import annotations
+
+import pathlib
+import subprocess
+
+from pipeline.source_fingerprint import source_fingerprint
+
+PACKAGES = ("maskformer_model", "components", "pipeline")
+
+
+def code_version(project_dir: pathlib.Path) -> dict[str, str | bool | None]:
+    """The version of the code in a folder.
+
+    Args:
+        project_dir: Holds `PACKAGES`.
+
+    Returns:
+        `commit`, None outside of a checkout or without git; `changed`, whether tracked files differ from it, None
+        likewise; `sources_sha256`, of every Python file of the packages.
+    """
+    commit = _git(project_dir, "rev-parse", "HEAD")
+    changes = None if commit is None else _git(project_dir, "status", "--porcelain", "--untracked-files=no")
+    return {
+        "commit": commit,
+        "changed": None if changes is None else bool(changes),
+        "sources_sha256": source_fingerprint([project_dir / name for name in PACKAGES]),
+    }
+
+
+def _git(project_dir: pathlib.Path, *arguments: str) -> str | None:
+    if not (project_dir / ".git").exists():
+        return None  # Installed, or unpacked: a repository above it is another project's.
+    try:
+        command = ["git", "-C", str(project_dir), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

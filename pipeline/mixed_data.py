@@ -1,0 +1,231 @@
+"""One data folder out of a new span and what came before it: what a retraining learns from and is judged on.
+
+Learnt from: every train photo of the new span, and of the earlier spans so many that they are `history_share` of all,
+drawn by a hash, so that the same draw is made again and every span draws others. Judged on: `fixed` photos, which stay
+the same from run to run, and the new span's own (`new`); the photo's folder says which, so that they can be sliced
+apart. A photo is known by the SHA-256 of its file: one that is judged on is never learnt from, and the newest span's
+annotations of a photo replace older ones. Spans must be in COCO's panoptic layout and list the same categories. Records
+that cannot be used are left out here; the validation of the span itself has counted them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from components.coco_example_gen.manifest import MANIFEST_FILE, write_manifest
+from components.coco_example_gen.references import id_of, image_problem
+
+TRAIN, VAL = "train2017", "val2017"
+FIXED, NEW = "fixed", "new"
+MIX_FILE = "mix.json"
+
+
+class OtherDataError(ValueError):
+    """A span that cannot be mixed with the others: another layout, other categories."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A folder in COCO's panoptic layout.
+
+    Attributes:
+        name: of the folder that its photos get in the mix, such as `span-3`.
+        path: where it is.
+        manifest: SHA-256 by path.
+    """
+
+    name: str
+    path: str
+    manifest: Mapping[str, str]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Photo:
+    """One photo with its annotation.
+
+    Attributes:
+        source: where it is.
+        path: of the photo, below the source.
+        png_path: of its panoptic PNG, likewise.
+        sha256: of the photo's file.
+        image: its entry in the json.
+        annotation: likewise, its segments.
+    """
+
+    source: Source
+    path: str
+    png_path: str
+    sha256: str
+    image: Mapping[str, Any]
+    annotation: Mapping[str, Any]
+
+
+def check_categories(span_path: str, known_path: str) -> None:
+    """Refuses a span whose classes are not those that the models were trained for.
+
+    Args:
+        span_path: the span.
+        known_path: data whose classes the models know.
+
+    Raises:
+        OtherDataError: naming them.
+    """
+    fields = ("id", "name", "isthing")
+    ours, theirs = (
+        {tuple(category.get(field) for field in fields) for category in _read_json(path, VAL)["categories"]}
+        for path in (span_path, known_path)
+    )
+    if ours != theirs:
+        gone, new = (sorted(str(entry[1]) for entry in part) for part in (theirs - ours, ours - theirs))
+        raise OtherDataError(f"its classes are others: gone {gone or 'none'}, new {new or 'none'}")
+
+
+def pin_eval_photos(target: str, source: Source) -> None:
+    """Copies a folder's validation split, so that it stays the same whatever becomes of the folder.
+
+    Args:
+        target: appears whole or not at all; with a manifest.
+        source: whose photos are judged on from now on.
+
+    Raises:
+        OtherDataError: if there are none.
+    """
+    from tfx.dsl.io import fileio
+
+    places = (f"{VAL}/", f"annotations/panoptic_{VAL}", f"panoptic_{VAL}/")
+    names = [name for name in source.manifest if name.startswith(places)]
+    if not _photos(source, VAL):
+        raise OtherDataError("it has no photos to evaluate on")
+    unfinished = f"{target}.unfinished"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    for name in names:
+        os.makedirs(os.path.dirname(f"{unfinished}/{name}"), exist_ok=True)
+        fileio.copy(f"{source.path}/{name}", f"{unfinished}/{name}")
+    write_manifest(f"{unfinished}/{MANIFEST_FILE}", {name: source.manifest[name] for name in names})
+    os.rename(unfinished, target)
+
+
+def build_mix(
+    target: str, new: Source, history: Sequence[Source], fixed: Source, *, history_share: float
+) -> dict[str, Any]:
+    """Writes the folder; it appears whole or not at all, and an earlier one of the name is replaced.
+
+    Args:
+        target: the folder, local.
+        new: the span.
+        history: earlier spans, oldest first.
+        fixed: where the fixed photos are; its validation split is taken.
+        history_share: of the photos that are learnt from, 0..1, at most so many as there are.
+
+    Returns:
+        How many photos came from where: `train` and `eval`, by source.
+
+    Raises:
+        OtherDataError: if a source is not in COCO's panoptic layout.
+        OSError: if a file cannot be copied.
+    """
+    judged = {photo.sha256: (photo, FIXED) for photo in _photos(fixed, VAL)}
+    for photo in _photos(new, VAL):
+        judged.setdefault(photo.sha256, (photo, NEW))
+    learnt = {photo.sha256: (photo, photo.source.name) for photo in _photos(new, TRAIN) if photo.sha256 not in judged}
+    wanted = round(len(learnt) * history_share / (1 - history_share))
+    earlier = {photo.sha256: photo for source in history for photo in _photos(source, TRAIN)}
+    left = {key: photo for key, photo in earlier.items() if key not in learnt and key not in judged}
+    salt = "".join(sorted(learnt))
+    drawn = sorted(left, key=lambda key: hashlib.sha256(f"{salt}{key}".encode()).digest())[:wanted]
+    learnt |= {key: (left[key], left[key].source.name) for key in sorted(drawn)}
+
+    unfinished = f"{target}.unfinished"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    categories = _read_json(new.path, VAL)["categories"]
+    counts = {
+        "train": _write_split(unfinished, TRAIN, learnt.values(), categories),
+        "eval": _write_split(unfinished, VAL, judged.values(), categories),
+    }
+    with open(os.path.join(unfinished, MIX_FILE), "w", encoding="utf-8") as file:
+        json.dump(counts, file, indent=1)
+    shutil.rmtree(target, ignore_errors=True)
+    os.rename(unfinished, target)
+    return counts
+
+
+def _photos(source: Source, split: str) -> list[Photo]:
+    """The usable photos of a split, by file name."""
+    document = _read_json(source.path, split)
+    entries: dict[str | None, list[Any]] = {}
+    for entry in document["annotations"]:
+        entries.setdefault(id_of(entry, "image_id"), []).append(entry)
+    photos = []
+    for image in document["images"]:
+        found = [] if image_problem(image) else entries.get(id_of(image, "id"), [])
+        if len(found) == 1 and isinstance(found[0].get("file_name"), str):
+            photo = _photo(source, split, image, found[0])
+            if photo is not None:
+                photos.append(photo)
+    return sorted(photos, key=lambda photo: photo.path)
+
+
+def _photo(source: Source, split: str, image: Mapping[str, Any], annotation: Mapping[str, Any]) -> Photo | None:
+    path, png = f"{split}/{image['file_name']}", f"panoptic_{split}/{annotation['file_name']}"
+    png_path = next((name for name in (f"annotations/{png}", png) if name in source.manifest), None)
+    # A name with `..` in it is in no manifest, so nothing is read or written outside of the folders.
+    if path not in source.manifest or png_path is None:
+        return None
+    sha256 = source.manifest[path]
+    return Photo(source=source, path=path, png_path=png_path, sha256=sha256, image=image, annotation=annotation)
+
+
+def _read_json(path: str, split: str) -> dict[str, Any]:
+    from tfx.dsl.io import fileio
+
+    name = f"annotations/panoptic_{split}.json"
+    if not fileio.exists(f"{path}/{name}"):
+        raise OtherDataError(f"it is not in COCO's panoptic layout: {name} is not there")
+    with fileio.open(f"{path}/{name}", "r") as file:
+        try:
+            document = json.loads(file.read())
+            return {key: document[key] for key in ("images", "annotations", "categories")}
+        except (ValueError, KeyError, TypeError) as error:
+            raise OtherDataError(f"{name} is no panoptic json of COCO's: {error}") from error
+
+
+def _write_split(
+    target: str, split: str, chosen: Iterable[tuple[Photo, str]], categories: Sequence[Mapping[str, Any]]
+) -> dict[str, int]:
+    images, annotations, counts = [], [], Counter[str]()
+    png_dir = f"{target}/annotations/panoptic_{split}"
+    for folder in (f"{target}/{split}", png_dir):
+        os.makedirs(folder, exist_ok=True)
+    for photo, folder in chosen:
+        counts[folder] += 1
+        image_id = f"{folder}-{photo.image['id']}"
+        name, png = f"{folder}/{photo.image['file_name']}", f"{folder}/{photo.annotation['file_name']}"
+        images.append({**photo.image, "id": image_id, "file_name": name})
+        annotations.append({**photo.annotation, "image_id": image_id, "file_name": png})
+        _bring(f"{photo.source.path}/{photo.path}", f"{target}/{split}/{name}")
+        _bring(f"{photo.source.path}/{photo.png_path}", f"{png_dir}/{png}")
+    document = {"images": images, "annotations": annotations, "categories": list(categories)}
+    with open(f"{target}/annotations/panoptic_{split}.json", "w", encoding="utf-8") as file:
+        json.dump(document, file)
+    return dict(counts)
+
+
+def _bring(path: str, target: str) -> None:
+    """Links a local file where that can be done, copies it otherwise."""
+    from tfx.dsl.io import fileio
+
+    os.makedirs(os.path.dirname(target), exist_ok=True)
+    if "://" not in path:
+        try:
+            os.link(path, target)
+            return
+        except OSError:
+            pass  # Another file system, or one without links: the copy below says what is wrong, if anything is.
+    fileio.copy(path, target, overwrite=True)

@@ -1,0 +1,235 @@
+"""Retrains when there is something new to learn: `python pipeline/retrain.py --spans DIR [-- FLAGS]`, see `--help`.
+
+One pass by default, as cron or a systemd timer wants it; `--every` and `--cron` stay. Flags after `--` go to every
+`pipeline/run_local.py` that is started. Exit status: 0 when all is well (also where there was nothing to do, or the
+gate said no), 1 when a span failed or was set aside, 2 when the command was wrong, 3 when another instance or a run
+holds the root, 143 when it was asked to stop.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import fcntl
+import logging
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+PROJECT_DIR = pathlib.Path(__file__).resolve().parent.parent
+if not __package__:
+    # Started as a script: Python then looks for modules in this folder instead of beside the packages.
+    sys.path[0] = str(PROJECT_DIR)
+
+EXIT_NOT_WELL, EXIT_USAGE, EXIT_BUSY, EXIT_STOPPED = 1, 2, 3, 143
+LOCK_FILE = "lock"
+
+
+class AlreadyRunningError(RuntimeError):
+    """Another instance holds the root."""
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Reads the command line; unknown flags end the program with status 2."""
+    parser = argparse.ArgumentParser(
+        prog="retrain.py",
+        description="Looks for new spans and, where there is one, validates, trains, judges and pushes.",
+        epilog="Everything after -- goes to run_local.py, such as -- --experiment coco_small --pq_floor 0.3",
+    )
+    add = parser.add_argument
+    add("--spans", metavar="DIR", required=True, help="folder of the spans, local or gs:// and the like")
+    add("--pattern", metavar="P", default="span-{SPAN}", help="of their names (default: %(default)s)")
+    add("--root", metavar="DIR", default=str(PROJECT_DIR / "runs"), help="of the pipeline (default: %(default)s)")
+    add("--backfill", metavar="3,7-9", default="", help="run these spans, known or not, and no others")
+    add("--dry-run", action="store_true", help="say what would happen and why, and do nothing")
+    when = parser.add_mutually_exclusive_group()
+    when.add_argument("--every", metavar="1h", help="a pass now and then every so often: s, m, h or d")
+    when.add_argument("--cron", metavar="EXPR", help="a pass whenever the five fields say, in local time")
+    _add_training_flags(parser.add_argument_group("training"))
+    add("--attempts", type=int, default=3, metavar="N", help="runs of a span that may fail (default: %(default)s)")
+    add("--webhook", metavar="URL|FILE", default="", help="told of pushes, rejections and failures; FILE holds the URL")
+    add("run_args", nargs="*", metavar="-- FLAGS", help="of run_local.py")
+    return parser.parse_args(argv)
+
+
+def _add_training_flags(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    share_help = "of the photos that are learnt from, how many are of earlier spans (default: %(default)s)"
+    add("--history_share", type=float, default=0.5, metavar="S", help=share_help)
+    add("--history_spans", type=int, default=0, metavar="N", help="of the last N of them; 0: of all")
+    add("--cold", action="store_true", help="start every training anew and not from the model that serves")
+    warm_help = "of the experiment's steps, for a training that starts from a model (default: a third)"
+    add("--warm_share", type=float, default=1 / 3, metavar="S", help=warm_help)
+    add("--warm_override", default="", metavar="K=V,...", help="settings of such a training, over all others")
+    add("--fixed_eval", default="", metavar="DIR", help="whose validation photos every model is judged on too")
+    drop_help = "how far PQ on the %s photos may be below the last blessed model's, 0..1 (default: %%(default)s)"
+    add("--fixed_drop", type=float, default=0.02, metavar="D", help=drop_help % "fixed")
+    add("--new_drop", type=float, default=0.02, metavar="D", help=drop_help % "new")
+
+
+@contextlib.contextmanager
+def only_instance(root: str) -> Iterator[int]:
+    """Holds the root's loop for this process and what it starts; yields the lock's file descriptor.
+
+    A run that is handed the descriptor holds the lock, too: where the loop is killed alone, no other begins beside
+    that run.
+
+    Raises:
+        AlreadyRunningError: if another instance holds it.
+    """
+    folder = os.path.join(root, "retrain")
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, LOCK_FILE), "w", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise AlreadyRunningError(f"Another instance, or a run that it began, is at work in {root}.") from error
+        yield file.fileno()
+
+
+class RunProcess:
+    """Runs `run_local.py`, one process after the other.
+
+    Args:
+        lock: descriptor that every process holds as long as it lives.
+        stop: set when the loop was asked to stop; the process is asked to, too.
+        program: what is run.
+    """
+
+    def __init__(self, lock: int, stop: threading.Event, program: Sequence[str] = ()):
+        self._lock = lock
+        self._stop = stop
+        self._program = list(program) or [sys.executable, str(PROJECT_DIR / "pipeline" / "run_local.py")]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __call__(self, flags: Sequence[str]) -> int:
+        if self._stop.is_set():
+            return EXIT_STOPPED
+        self._process = subprocess.Popen([*self._program, *flags], pass_fds=(self._lock,), stdin=subprocess.DEVNULL)
+        if self._stop.is_set():  # Asked to in between.
+            self._process.terminate()
+        try:
+            return self._process.wait()
+        finally:
+            self._process = None
+
+    def stop(self, *_: Any) -> None:
+        """Asks the process to end; training writes a checkpoint first."""
+        self._stop.set()
+        if self._process is not None:
+            self._process.terminate()
+
+
+def config_from_args(args: argparse.Namespace) -> Any:
+    """Turns flags into a `RetrainConfig`.
+
+    Raises:
+        KeyError: if a setting of the runs is unknown.
+        FileNotFoundError: if the file of the webhook is not there.
+        ValueError: if a value breaks its rule.
+    """
+    from pipeline import warm_start
+    from pipeline.alerts import read_webhook
+    from pipeline.retraining import RetrainConfig
+    from pipeline.spans import span_regex
+
+    span_regex(args.pattern)
+    warm_start.experiment_of(args.run_args)  # Refuses unknown flags and settings before there is anything to do.
+    return RetrainConfig(
+        spans_dir=args.spans if "://" in args.spans else os.path.abspath(args.spans),
+        root=os.path.abspath(args.root),
+        pattern=args.pattern,
+        run_args=tuple(args.run_args),
+        history_share=args.history_share,
+        history_spans=args.history_spans,
+        warm=None if args.cold else warm_start.WarmStart(share=args.warm_share, params_override=args.warm_override),
+        fixed_eval=args.fixed_eval and os.path.abspath(args.fixed_eval),
+        fixed_drop=args.fixed_drop,
+        new_drop=args.new_drop,
+        attempts=args.attempts,
+        webhook=read_webhook(args.webhook),
+    )
+
+
+def passes(args: argparse.Namespace, stop: threading.Event) -> Iterator[None]:
+    """One item per pass that is due.
+
+    Raises:
+        ValueError: if the timetable is none.
+    """
+    from pipeline import timetable
+
+    if args.every:
+        return timetable.every(timetable.parse_every(args.every), stop)
+    if args.cron:
+        timetable.cron_trigger(args.cron)
+        return timetable.by_cron(args.cron, stop)
+    return iter([None])
+
+
+def run_passes(retraining: Any, due: Iterator[None], stop: threading.Event, backfill: Sequence[int]) -> int:
+    """Passes until none is due any more or the loop is asked to stop; returns the last one's exit status."""
+    from pipeline.retraining import RootBusyError, StoppedError
+
+    status = 0
+    for _ in due:
+        try:
+            status = 0 if retraining.run_pass(backfill) else EXIT_NOT_WELL
+        except RootBusyError as error:
+            logging.warning("%s What is to be done is done at the next pass.", error)
+            status = EXIT_BUSY
+        except StoppedError as error:
+            logging.info("%s", error)
+        backfill = ()  # Once; the passes after it are as ever.
+    return EXIT_STOPPED if stop.is_set() else status
+
+
+def log_to(root: str) -> None:
+    """Sends the loop's own lines to the terminal and to `<root>/retrain/retrain.log`."""
+    os.makedirs(os.path.join(root, "retrain"), exist_ok=True)
+    file = logging.FileHandler(os.path.join(root, "retrain", "retrain.log"), encoding="utf-8")
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(message)s", handlers=[logging.StreamHandler(sys.stdout), file]
+    )
+    logging.getLogger("apscheduler").setLevel(logging.WARNING)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The program; returns its exit status."""
+    args = parse_args(argv)
+    stop = threading.Event()
+    from pipeline import console
+
+    console.quiet_environment()
+    try:
+        from pipeline.spans import parse_names
+
+        config, due = config_from_args(args), passes(args, stop)
+        backfill = parse_names(args.backfill) if args.backfill else []
+        from pipeline.retraining import Retraining
+
+        if args.dry_run:
+            idle = Retraining(config, lambda flags: EXIT_STOPPED)
+            print("\n".join(map(idle.explain, idle.decisions(backfill))) or f"No span is in {config.spans_dir}.")
+            return 0
+        with only_instance(config.root) as lock:
+            log_to(config.root)
+            run = RunProcess(lock, stop)
+            signal.signal(signal.SIGTERM, run.stop)
+            signal.signal(signal.SIGINT, run.stop)
+            return run_passes(Retraining(config, run, stop.is_set), due, stop, backfill)
+    except AlreadyRunningError as error:
+        print(f"retrain.py: {error}", file=sys.stderr)
+        return EXIT_BUSY
+    except (KeyError, ValueError, FileNotFoundError) as error:
+        print(f"retrain.py: {error.args[-1] if isinstance(error, OSError) else error.args[0]}", file=sys.stderr)
+        return EXIT_USAGE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

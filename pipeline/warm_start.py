@@ -1,0 +1,103 @@
+"""What a retraining's command says beyond a plain run's: where weights start, how long it trains, what judges it."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+
+from maskformer_model import config as experiment_config
+from maskformer_model.config import ExperimentConfig
+from pipeline import run_local
+from pipeline.mixed_data import FIXED, NEW
+
+# As `maskformer_model.checkpoints.initialize` names them, which is too heavy to import for two names.
+_WEIGHTS_FILE, _EXPERIMENT_FILE = "model.weights.h5", "experiment.json"
+FOLDER_FEATURE = "image/folder"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class WarmStart:
+    """How a training differs that goes on from a model.
+
+    Attributes:
+        share: of the experiment's steps, above 0; places where the learning rate drops move with it.
+        params_override: further settings, over all others.
+
+    Raises:
+        ValueError: if the share is not positive.
+    """
+
+    share: float = 1 / 3
+    params_override: str = ""
+
+    def __post_init__(self):
+        if self.share <= 0:
+            raise ValueError(f"`--warm_share` must be positive. Received: {self.share}")
+
+
+def experiment_of(run_args: Sequence[str]) -> ExperimentConfig:
+    """The experiment that `run_local.py` would train with these flags."""
+    return run_local.config_from_args(run_local.parse_args(["--data", ".", *run_args])).experiment
+
+
+def why_cold(initial: str | None, experiment: ExperimentConfig) -> str:
+    """Why a training cannot start from a model's folder; empty where it can.
+
+    Args:
+        initial: the folder that its training left, or None where nothing serves.
+        experiment: what is to be trained now.
+    """
+    import json
+
+    if not initial:
+        return "no model serves"
+    paths = [os.path.join(initial, name) for name in (_WEIGHTS_FILE, _EXPERIMENT_FILE)]
+    if missing := [path for path in paths if not os.path.isfile(path)]:
+        return f"the weights of the model that serves are gone: {missing[0]}"
+    with open(paths[1], encoding="utf-8") as file:
+        trained = experiment_config.from_dict(json.load(file)).task.model
+    # The number of classes comes from the data, and is not in the experiment that asks for training.
+    if dataclasses.replace(trained, num_classes=experiment.task.model.num_classes) != experiment.task.model:
+        return "the model that serves is of another architecture"
+    return ""
+
+
+def warm_overrides(experiment: ExperimentConfig, initial: str, warm: WarmStart) -> str:
+    """The settings of a training that starts from a model, as `--params_override` takes them."""
+    trainer = experiment.trainer
+    steps = _scaled(trainer.train_steps, warm.share, trainer.steps_per_execution)
+    drops = sorted({_scaled(step, warm.share, 1) for step in trainer.optimizer.drop_steps})
+    settings = [
+        f"task.init_checkpoint={initial}",
+        "task.init_checkpoint_modules=all",
+        f"trainer.train_steps={steps}",
+        f"trainer.optimizer.drop_steps=[{','.join(map(str, drops))}]",
+    ]
+    return ",".join(settings + ([warm.params_override] if warm.params_override else []))
+
+
+def training_flags(run_args: Sequence[str], initial: str, warm: WarmStart) -> list[str]:
+    """`--params_override` of a run: the user's, and those of a warm start where there is a model to start from."""
+    own = run_local.parse_args(list(run_args)).params_override
+    added = warm_overrides(experiment_of(run_args), initial, warm) if initial else ""
+    return ["--params_override", ",".join(filter(None, [own, added]))]
+
+
+def judging_flags(eval_counts: Mapping[str, int], fixed_drop: float, new_drop: float) -> list[str]:
+    """Slices and rules that judge fixed and new photos apart.
+
+    Args:
+        eval_counts: photos by folder.
+        fixed_drop: how far PQ on the fixed photos may be below the last blessed model's.
+        new_drop: likewise on the new span's.
+    """
+    flags = ["--slice", FOLDER_FEATURE]
+    for folder, drop in ((FIXED, fixed_drop), (NEW, new_drop)):
+        if eval_counts.get(folder):
+            flags += ["--gate_rule", f"pq[slice=folder={folder}] >= baseline - {drop}"]
+    return flags
+
+
+def _scaled(steps: int, share: float, multiple_of: int) -> int:
+    return max(1, round(steps * share / multiple_of)) * multiple_of

@@ -1,0 +1,136 @@
+"""Tests of `pipeline.mixed_data`."""
+
+import json
+import shutil
+
+import pytest
+
+from components.coco_example_gen.data_files import sources_of
+from components.coco_example_gen.manifest import read_manifest
+from components.coco_example_gen.options import IngestOptions
+from components.coco_example_gen.split_source import PANOPTIC
+from pipeline.mixed_data import FIXED, OtherDataError, Source, build_mix, check_categories, pin_eval_photos
+from tests.pipeline.span_folders import change_annotations, rename_a_class, seal, write_span
+
+
+def source(folder, number):
+    path = folder / f"span-{number}"
+    return Source(f"span-{number}", str(path), read_manifest(str(path / "manifest.json")))
+
+
+@pytest.fixture
+def spans(drawn_spans, tmp_path):
+    shutil.copytree(drawn_spans, tmp_path, dirs_exist_ok=True)
+    return [source(tmp_path, number) for number in (1, 2, 3)]
+
+
+def read(mix, split):
+    return json.loads((mix / "annotations" / f"panoptic_{split}.json").read_text())
+
+
+def folders(mix, split):
+    return [image["file_name"].split("/")[0] for image in read(mix, split)["images"]]
+
+
+def test_new_photos_are_all_learnt_from_and_history_is_the_wanted_share(spans, tmp_path):
+    mix = tmp_path / "mix"
+    counts = build_mix(str(mix), spans[2], spans[:2], spans[0], history_share=0.25)
+    # 6 new photos are three quarters of 8.
+    assert counts["train"]["span-3"] == 6
+    assert counts["train"].get("span-1", 0) + counts["train"].get("span-2", 0) == 2
+    assert counts["eval"] == {"fixed": 3, "new": 3}
+    assert sorted(folders(mix, "train2017")).count("span-3") == 6
+    assert json.loads((mix / "mix.json").read_text()) == counts
+
+
+@pytest.mark.parametrize(("share", "count"), [(0.0, 0), (0.9, 12)])
+def test_without_a_share_nothing_and_with_a_large_one_all_there_is_comes_from_history(spans, tmp_path, share, count):
+    counts = build_mix(str(tmp_path / "mix"), spans[2], spans[:2], spans[0], history_share=share)
+    assert sum(counts["train"].values()) - 6 == count
+
+
+def test_the_same_draw_is_made_again_and_another_span_draws_others(spans, tmp_path):
+    def drawn(new, name):
+        history = [part for part in spans if part is not new]
+        build_mix(str(tmp_path / name), new, history, spans[0], history_share=0.5)
+        images = read(tmp_path / name, "train2017")["images"]
+        return {image["file_name"] for image in images if not image["file_name"].startswith(new.name)}
+
+    assert drawn(spans[2], "a") == drawn(spans[2], "b")
+    assert {name for name in drawn(spans[1], "c") if name.startswith("span-1/")} != {
+        name for name in drawn(spans[2], "a") if name.startswith("span-1/")
+    }
+
+
+def test_the_mix_is_a_data_set_that_the_ingestion_can_read(spans, tmp_path):
+    mix = tmp_path / "mix"
+    build_mix(str(mix), spans[1], spans[:1], spans[0], history_share=0.5)
+    sources = sources_of(str(mix), IngestOptions())
+    assert {part.truth for part in sources.values()} == {PANOPTIC}
+    for split in ("train2017", "val2017"):
+        document = read(mix, split)
+        entries = {entry["image_id"]: entry for entry in document["annotations"]}
+        assert len(entries) == len(document["images"])
+        for image in document["images"]:
+            assert (mix / split / image["file_name"]).is_file()
+            png = entries[image["id"]]["file_name"]
+            assert (mix / "annotations" / f"panoptic_{split}" / png).is_file()
+
+
+def test_the_newest_annotations_of_a_photo_replace_older_ones(tmp_path):
+    write_span(tmp_path, 1)
+    write_span(tmp_path, 2, seed=1, num_train=4)  # The same scenes, as far as they go.
+    change_annotations(tmp_path / "span-2", lambda document: document["annotations"][0].update(note="corrected"))
+    first, second = source(tmp_path, 1), source(tmp_path, 2)
+    counts = build_mix(str(tmp_path / "mix"), second, [first], first, history_share=0.9)
+    assert counts["train"] == {"span-2": 4, "span-1": 2}
+    assert counts["eval"] == {"fixed": 3}
+    assert "corrected" in {entry.get("note") for entry in read(tmp_path / "mix", "train2017")["annotations"]}
+
+
+def test_what_is_judged_on_is_never_learnt_from(spans, tmp_path):
+    photo = next((tmp_path / "span-1" / "val2017").iterdir())
+    target = sorted((tmp_path / "span-2" / "train2017").iterdir())[0]
+    target.write_bytes(photo.read_bytes())
+    seal(tmp_path / "span-2")
+    counts = build_mix(str(tmp_path / "mix"), source(tmp_path, 2), [], spans[0], history_share=0.5)
+    assert counts["train"] == {"span-2": 5}
+
+
+def test_a_record_that_cannot_be_used_or_leaves_the_folder_is_left_out(drawn_spans, tmp_path):
+    shutil.copytree(drawn_spans / "span-1", tmp_path / "span-1")
+
+    def spoil(document):
+        document["images"][0]["file_name"] = "../../secret.jpg"
+        del document["images"][1]["id"]
+        document["annotations"] = [entry for entry in document["annotations"] if entry["image_id"] != 27]
+
+    change_annotations(tmp_path / "span-1", spoil, ["train2017"])
+    counts = build_mix(str(tmp_path / "mix"), source(tmp_path, 1), [], source(tmp_path, 1), history_share=0)
+    assert counts["train"] == {"span-1": 3}
+
+
+def test_other_classes_are_refused_by_name(spans, tmp_path):
+    check_categories(spans[1].path, spans[0].path)
+    change_annotations(tmp_path / "span-2", rename_a_class)
+    with pytest.raises(OtherDataError, match=r"gone \['ball'\], new \['globe'\]"):
+        check_categories(spans[1].path, spans[0].path)
+
+
+def test_pinned_photos_stay_when_the_span_goes(spans, tmp_path):
+    pinned = tmp_path / "fixed"
+    pin_eval_photos(str(pinned), spans[0])
+    for photo in (tmp_path / "span-1" / "val2017").iterdir():
+        photo.write_bytes(b"other")
+    fixed = Source(FIXED, str(pinned), read_manifest(str(pinned / "manifest.json")))
+    counts = build_mix(str(tmp_path / "mix"), spans[1], [], fixed, history_share=0)
+    assert counts["eval"] == {"fixed": 3, "new": 3}
+    photos = (tmp_path / "mix" / "val2017" / "fixed").iterdir()
+    assert all(photo.read_bytes()[:2] == b"\xff\xd8" for photo in photos)
+
+
+def test_another_layout_is_refused(tmp_path):
+    with pytest.raises(OtherDataError, match="not in COCO's panoptic layout"):
+        build_mix(
+            str(tmp_path / "mix"), Source("a", str(tmp_path), {}), [], Source("b", str(tmp_path), {}), history_share=0
+        )
