@@ -26,6 +26,7 @@ EXTRAS = {
         "ijson>=3.4",
         "keras-tuner>=1.4.7,<2",
         "kfp>=2.16,<2.17",
+        "kfp-server-api>=2.16,<3",  # Requests of `pipeline/recurring_runs.py`; kfp brings it.
         "psutil>=5.9",
         "setuptools",  # Beam packs the project with it for its workers.
         "tfx==1.21.0",

@@ -1,5 +1,6 @@
 """Tests of `components.model_versions`."""
 
+import resource
 import shutil
 import subprocess
 import sys
@@ -60,6 +61,22 @@ def test_a_push_that_fails_leaves_what_served_before(model_dir, tmp_path):
     with pytest.raises(OSError):
         publish(model_dir, serving, now_s=200)
     assert [path.name for path in serving.iterdir()] == ["100"]
+
+
+def test_a_disk_that_is_full_in_the_middle_of_a_push_leaves_what_served_before(model_dir, tmp_path):
+    serving = tmp_path / "serving"
+    publish(model_dir, serving, now_s=100)
+    (model_dir / "variables" / "large").write_bytes(b"0" * 200_000)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        # The kernel refuses the rest of the large file, after some of it was written.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+        with pytest.raises(OSError, match="File too large"):
+            publish(model_dir, serving, now_s=200)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [path.name for path in serving.iterdir()] == ["100"]
+    assert publish(model_dir, serving, now_s=200) == 200
 
 
 def test_a_folder_without_a_graph_is_refused(tmp_path):

@@ -25,9 +25,14 @@ from pipeline.span_states import FAILED, PUSHED, REJECTED, SET_ASIDE, SpanStates
 from tests.pipeline import prepared_trainer, span_folders
 from tests.pipeline.webhook import listening
 
-NUM_TRAIN, NUM_VAL = 8, 8
+NUM_TRAIN, NUM_VAL = 6, 8
 COLUMNS = ("day", "what arrives", "the span", "serves", "runs", "s")
 NOTHING = "nothing"
+NODES = (
+    *("CocoExampleGen", "SchemaGen", "latest_blessed_model", "StatisticsGen", "Transform", "DriftGate"),
+    *("ExampleValidator", "AnomalyGate", "Trainer", "InfraValidator", "PanopticPredictor", "BaselinePredictor"),
+    *("PanopticEvaluator", "Pusher"),
+)
 
 
 class ForkedRun:
@@ -109,7 +114,12 @@ class Month:
         self.backfill: list[int] = []
         run_args = ("--experiment", "generated_scenes", "--max_class_drift", "0.3")
         self.config = RetrainConfig(
-            spans_dir=str(self.spans), root=str(self.root), run_args=run_args, webhook=webhook, history_spans=3
+            spans_dir=str(self.spans),
+            root=str(self.root),
+            run_args=run_args,
+            webhook=webhook,
+            history_spans=3,
+            attempts=99,
         )
         self.states = SpanStates(str(self.root))
         retrain.log_to(str(self.root))
@@ -224,19 +234,32 @@ def better(month: Month, number: int) -> None:
     month.run.quality = prepared_trainer.BETTER
 
 
-def killed(at: str) -> Callable[[Month, int], None]:
+def killed(at: str, quality: int = prepared_trainer.BETTER) -> Callable[[Month, int], None]:
     """New scenes, and kill -9 at a node; the loop itself dies, too, and starts again."""
 
     def arrive(month: Month, number: int) -> None:
         month.write_span(number)
-        month.run.quality = prepared_trainer.BETTER
-        month.run.dies_at = at
-        before = month.versions
-        Retraining(dataclasses.replace(month.config, webhook=""), month.run).run_pass()
-        if month.versions != before or month.states.all()[-1].state != FAILED:
-            raise WrongDayError(f"What serves must outlive a kill. Received: {month.versions}, before {before}")
+        month.run.quality = quality
+        go_on_and_die(month, at)
 
     return arrive
+
+
+def go_on_and_die(month: Month, at: str) -> None:
+    """A pass whose run is killed at a node."""
+    month.run.dies_at = at
+    before = month.versions
+    Retraining(dataclasses.replace(month.config, webhook=""), month.run).run_pass()
+    state = month.states.all()[-1]
+    if month.versions != before or (state.state, state.reason) != (FAILED, "the run was cut off (signal 9)"):
+        raise WrongDayError(f"What serves must outlive a kill at {at}. Received: {state}, {month.versions}")
+
+
+def killed_everywhere(month: Month, number: int) -> None:
+    """New scenes, and kill -9 at the beginning of every node, run after run, and in the middle of the push."""
+    better(month, number)
+    for node in (*NODES, "push"):
+        go_on_and_die(month, node)
 
 
 def metadata_cut_short(month: Month, number: int) -> None:
@@ -255,13 +278,12 @@ def two_at_once(month: Month, number: int) -> None:
 
 
 SHORT = [
-    Day("new scenes", new, PUSHED, ("pushed",), True),
+    Day("kill -9 while pushing", killed("push", prepared_trainer.FIRST), PUSHED, ("pushed",), True),
     Day("unchanged", unchanged),
     Day("half-copied", half_copied, "waits"),
     Day("other classes", other_classes, SET_ASIDE, ("set aside",)),
     Day("broken photos", broken, SET_ASIDE, ("set aside",)),
-    Day("a worse model", worse, REJECTED, ("rejected",)),
-    Day("kill -9 while pushing", killed("push"), PUSHED, ("pushed",), True),
+    Day("a worse model, kill -9", killed("PanopticEvaluator", prepared_trainer.WORSE), REJECTED, ("rejected",)),
     Day("two schedulers at once", two_at_once),
 ]
 LONG = [
@@ -278,7 +300,7 @@ LONG = [
     Day("nothing", nothing),
     Day("a better model", better, PUSHED, ("pushed",), True),
     Day("two schedulers at once", two_at_once),
-    Day("kill -9 at Trainer", killed("Trainer"), PUSHED, ("pushed",), True),
+    Day("kill -9 at every step", killed_everywhere, PUSHED, ("pushed",), True),
     Day("unchanged", unchanged),
     Day("scenes of another size", other_scenes, PUSHED, ("pushed",), True),
     *[Day("nothing", nothing), Day("unchanged", unchanged)] * 2,

@@ -1,0 +1,244 @@
+"""The retraining on a platform's own clock: `python pipeline/recurring_runs.py vertex|kubeflow SPEC.yaml ...`.
+
+Takes a spec that `compile_kubeflow.py` wrote, builds the request that makes the platform run it again and again, one
+run at a time and none for times that were missed, and prints it. With `--submit` it is sent: a schedule of the same
+name is replaced, never doubled. Exit status: 0, or 2 where the command or the spec was wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import pathlib
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+PROJECT_DIR = pathlib.Path(__file__).resolve().parent.parent
+if not __package__:
+    # Started as a script: Python then looks for modules in this folder instead of beside the packages.
+    sys.path[0] = str(PROJECT_DIR)
+
+VERTEX, KUBEFLOW = "vertex", "kubeflow"
+EXIT_USAGE = 2
+# What of a schedule an update replaces; all else of it is the platform's.
+UPDATED_FIELDS = ("cron", "max_concurrent_run_count", "allow_queueing", "create_pipeline_job_request")
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Reads the command line; unknown flags end the program with status 2."""
+    parser = argparse.ArgumentParser(
+        prog="recurring_runs.py", description="Makes Vertex AI or Kubeflow Pipelines run a compiled spec on a schedule."
+    )
+    targets = parser.add_subparsers(dest="target", required=True)
+    vertex = targets.add_parser(VERTEX, help="a PipelineJobSchedule")
+    kubeflow = targets.add_parser(KUBEFLOW, help="a recurring run of KFP v2")
+    for target, cron_help in ((vertex, "five fields, with TZ=Europe/Berlin or the like before them"),
+                              (kubeflow, "six fields, seconds first, in UTC")):  # fmt: skip
+        add = target.add_argument
+        add("spec", metavar="SPEC.yaml", help="as compile_kubeflow.py wrote it")
+        add("--name", required=True, help="of the schedule; one of the same name is replaced")
+        add("--cron", required=True, metavar="EXPR", help=cron_help)
+        add("--pipeline_root", required=True, metavar="URI", help="where artifacts go")
+        add("--param", action="append", default=[], metavar="K=V", help="of the pipeline; V is json or text")
+        add("--service_account", default="", help="that the runs act as")
+        add("--submit", action="store_true", help="send it; without, it is printed")
+    vertex.add_argument("--project", required=True)
+    vertex.add_argument("--location", required=True, help="such as europe-west4")
+    kubeflow.add_argument("--experiment_id", required=True)
+    kubeflow.add_argument("--host", default="", metavar="URL", help="of the API, for --submit")
+    kubeflow.add_argument("--token_file", default="", metavar="FILE", help="holds a bearer token")
+    return parser.parse_args(argv)
+
+
+def read_spec(path: str) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """A compiled spec: the PipelineSpec, and the PlatformSpec that may follow it.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is no spec.
+    """
+    import yaml
+
+    documents = list(yaml.safe_load_all(pathlib.Path(path).read_text(encoding="utf-8")))
+    spec = documents[0] if documents else None
+    if isinstance(spec, Mapping) and "pipelineSpec" in spec:
+        spec = spec["pipelineSpec"]  # A PipelineJob, as TFX writes it to .json.
+    if not isinstance(spec, Mapping) or "root" not in spec or "pipelineInfo" not in spec:
+        raise ValueError(f"A spec must hold `pipelineInfo` and `root`. Received: {path}")
+    return dict(spec), documents[1] if len(documents) > 1 else None
+
+
+def read_params(texts: Sequence[str], spec: Mapping[str, Any]) -> dict[str, Any]:
+    """The pipeline's parameters from `K=V` texts.
+
+    Raises:
+        ValueError: if a text is none, or the spec has no parameter of the name.
+    """
+    known = spec["root"].get("inputDefinitions", {}).get("parameters", {})
+    params: dict[str, Any] = {}
+    for text in texts:
+        name, separator, value = text.partition("=")
+        if not separator or name not in known:
+            raise ValueError(f"`--param` must be K=V with K of {sorted(known)}. Received: {text!r}")
+        try:
+            params[name] = json.loads(value)
+        except ValueError:
+            params[name] = value
+    return params
+
+
+def vertex_schedule(args: argparse.Namespace) -> Any:
+    """The `Schedule` that Vertex AI is asked for.
+
+    Raises:
+        FileNotFoundError: if there is no such spec.
+        ValueError: if the spec, a parameter or the cron expression is none.
+    """
+    from google.cloud import aiplatform_v1
+
+    spec, platform = read_spec(args.spec)
+    if platform is not None:
+        raise ValueError(f"Vertex AI takes a spec of one document; compile for it. Received two in {args.spec}")
+    _check_cron(args.cron.split()[1:] if args.cron.startswith(("TZ=", "CRON_TZ=")) else args.cron.split(), 5, args.cron)
+    job = aiplatform_v1.PipelineJob(
+        display_name=args.name,
+        pipeline_spec=spec,
+        runtime_config=aiplatform_v1.PipelineJob.RuntimeConfig(
+            gcs_output_directory=args.pipeline_root, parameter_values=read_params(args.param, spec)
+        ),
+        service_account=args.service_account,
+    )
+    return aiplatform_v1.Schedule(
+        display_name=args.name,
+        cron=args.cron,
+        max_concurrent_run_count=1,
+        allow_queueing=False,
+        create_pipeline_job_request=aiplatform_v1.CreatePipelineJobRequest(parent=_parent(args), pipeline_job=job),
+    )
+
+
+def submit_to_vertex(schedule: Any, parent: str, client: Any) -> str:
+    """Updates the schedule of the same name, or creates one; returns its resource name.
+
+    Args:
+        schedule: see `vertex_schedule`.
+        parent: project and location.
+        client: `aiplatform_v1.ScheduleServiceClient`.
+
+    Raises:
+        ValueError: if there are several of the name, made by others.
+    """
+    from google.protobuf import field_mask_pb2
+
+    found = [
+        other.name
+        for other in client.list_schedules(
+            request={"parent": parent, "filter": f'display_name="{schedule.display_name}"'}
+        )
+        if other.state.name != "COMPLETED"
+    ]
+    if len(found) > 1:
+        raise ValueError(f"`--name` must be of one schedule at most. Received {schedule.display_name!r}: {found}")
+    if not found:
+        return client.create_schedule(parent=parent, schedule=schedule).name
+    schedule.name = found[0]
+    return client.update_schedule(
+        schedule=schedule, update_mask=field_mask_pb2.FieldMask(paths=UPDATED_FIELDS)
+    ).name  # fmt: skip
+
+
+def kubeflow_recurring_run(args: argparse.Namespace) -> Any:
+    """The `V2beta1RecurringRun` that Kubeflow Pipelines is asked for.
+
+    Raises:
+        FileNotFoundError: if there is no such spec.
+        ValueError: if the spec, a parameter or the cron expression is none.
+    """
+    import kfp_server_api
+
+    spec, platform = read_spec(args.spec)
+    _check_cron(args.cron.split(), 6, args.cron)
+    return kfp_server_api.V2beta1RecurringRun(
+        display_name=args.name,
+        experiment_id=args.experiment_id,
+        pipeline_spec=spec if platform is None else {"pipeline_spec": spec, "platform_spec": platform},
+        runtime_config=kfp_server_api.V2beta1RuntimeConfig(
+            parameters=read_params(args.param, spec), pipeline_root=args.pipeline_root
+        ),
+        trigger=kfp_server_api.V2beta1Trigger(cron_schedule=kfp_server_api.V2beta1CronSchedule(cron=args.cron)),
+        max_concurrency="1",
+        no_catchup=True,
+        mode=kfp_server_api.RecurringRunMode.ENABLE,
+        service_account=args.service_account or None,
+    )
+
+
+def submit_to_kubeflow(recurring_run: Any, api: Any) -> str:
+    """Creates the recurring run and then deletes those of the same name; returns its id.
+
+    Args:
+        recurring_run: see `kubeflow_recurring_run`.
+        api: `kfp_server_api.RecurringRunServiceApi`.
+    """
+    created = api.recurring_run_service_create_recurring_run(recurring_run=recurring_run)
+    wanted = {"predicates": [{"operation": "EQUALS", "key": "name", "stringValue": recurring_run.display_name}]}
+    found = api.recurring_run_service_list_recurring_runs(
+        experiment_id=recurring_run.experiment_id, filter=json.dumps(wanted), page_size=100
+    )
+    for other in found.recurring_runs or []:
+        # Asked for by name; but what is deleted is looked at once more.
+        if other.display_name == recurring_run.display_name and other.recurring_run_id != created.recurring_run_id:
+            api.recurring_run_service_delete_recurring_run(other.recurring_run_id)
+    return created.recurring_run_id
+
+
+def _check_cron(fields: Sequence[str], count: int, received: str) -> None:
+    if len(fields) != count:
+        raise ValueError(f"`--cron` must have {count} fields here. Received: {received!r}")
+
+
+def _parent(args: argparse.Namespace) -> str:
+    return f"projects/{args.project}/locations/{args.location}"
+
+
+def _on_vertex(args: argparse.Namespace) -> str:
+    from google.cloud import aiplatform_v1
+
+    schedule = vertex_schedule(args)
+    if not args.submit:
+        request = aiplatform_v1.CreateScheduleRequest(parent=_parent(args), schedule=schedule)
+        return aiplatform_v1.CreateScheduleRequest.to_json(request)
+    endpoint = {"api_endpoint": f"{args.location}-aiplatform.googleapis.com"}
+    return submit_to_vertex(schedule, _parent(args), aiplatform_v1.ScheduleServiceClient(client_options=endpoint))
+
+
+def _on_kubeflow(args: argparse.Namespace) -> str:
+    import kfp_server_api
+
+    recurring_run = kubeflow_recurring_run(args)
+    if not args.submit:
+        return json.dumps(kfp_server_api.ApiClient().sanitize_for_serialization(recurring_run), indent=2)
+    if not args.host:
+        raise ValueError("`--submit` needs `--host`. Received: none")
+    configuration = kfp_server_api.Configuration(host=args.host)
+    client = kfp_server_api.ApiClient(configuration)
+    if args.token_file:
+        token = pathlib.Path(args.token_file).read_text(encoding="utf-8").strip()
+        client.set_default_header("Authorization", f"Bearer {token}")
+    return submit_to_kubeflow(recurring_run, kfp_server_api.RecurringRunServiceApi(client))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The program; returns its exit status."""
+    args = parse_args(argv)
+    try:
+        print(_on_vertex(args) if args.target == VERTEX else _on_kubeflow(args))
+    except (ValueError, FileNotFoundError) as error:
+        print(f"recurring_runs.py: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
