@@ -42,9 +42,10 @@ def build_summary(
 
     Returns:
         `state` ("succeeded" or "failed"); `task` of the model; `failure` (`component` and `reason`, or None);
-        `data_at_fault` (whether it would fail again on the same data); `pq`, `sq`, `rq`, `pq_things` and `pq_stuff`, `mean_iou`, `frequency_weighted_iou`, `pixel_accuracy`, `ap`, `ap50` and
-        `ap75` in 0..1; `pq_interval` (both ends) and `pq_change` (against the last blessed model), or None; `images`
-        (number evaluated); `outcome` (of the comparison); `blessed`; `verdict` (the gate's reasons in words);
+        `data_at_fault` (whether it would fail again on the same data); `pq`, `sq`, `rq`, `pq_things` and `pq_stuff`,
+        `mean_iou`, `frequency_weighted_iou`, `pixel_accuracy`, `ap`, `ap50` and `ap75` in 0..1; `pq_interval` (both
+        ends) and `pq_change` (against the last blessed model), or None; `images` (number evaluated); `outcome` (of the
+        comparison); `blessed`; `verdict` (the gate's reasons in words);
         `can_serve` and `cannot_serve_because` (what InfraValidator found);
         `pushed_model` (folder of the version that serves this model, or None) and `pushed_now` (False where it already
         served); `report` (path); `kept_aside` (count per reason) and `kept_aside_list` (path); `components` (by node
