@@ -238,11 +238,12 @@ class Retraining:
         logging.info("%s: learns from %s, is judged on %s", span.name, counts["train"], counts["eval"])
         digests = {part.name: manifest_digest(part.manifest) for part in (*history, source)}
         state = dataclasses.replace(state, mix={**counts, "digests": digests})
+        kind = warm_start.experiment_of(self._config.run_args).task.kind
         config, warm = self._config, self._config.warm or warm_start.WarmStart()
         status, summary = self._run_pipeline(
             [
                 *("--data", self._mix_dir(state.digest), "--span", span.name),
-                *warm_start.judging_flags(counts["eval"], config.fixed_drop, config.new_drop),
+                *warm_start.judging_flags(counts["eval"], config.fixed_drop, config.new_drop, kind),
                 *warm_start.training_flags(config.run_args, state.plan["initial"], warm),
             ]
         )

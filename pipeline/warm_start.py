@@ -14,6 +14,8 @@ from pipeline.mixed_data import FIXED, NEW
 # As `maskformer_model.checkpoints.initialize` names them, which is too heavy to import for two names.
 _WEIGHTS_FILE, _EXPERIMENT_FILE = "model.weights.h5", "experiment.json"
 FOLDER_FEATURE = "image/folder"
+# What of a slice is judged, by the kind of the task; average precision is known of all images alone.
+_SCORES = {"panoptic": "pq", "semantic": "mean_iou"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -84,18 +86,21 @@ def training_flags(run_args: Sequence[str], initial: str, warm: WarmStart) -> li
     return ["--params_override", ",".join(filter(None, [own, added]))]
 
 
-def judging_flags(eval_counts: Mapping[str, int], fixed_drop: float, new_drop: float) -> list[str]:
+def judging_flags(
+    eval_counts: Mapping[str, int], fixed_drop: float, new_drop: float, kind: str = "panoptic"
+) -> list[str]:
     """Slices and rules that judge fixed and new photos apart.
 
     Args:
         eval_counts: photos by folder.
-        fixed_drop: how far PQ on the fixed photos may be below the last blessed model's.
+        fixed_drop: how far PQ (of a semantic task mIoU) on the fixed photos may be below the last blessed model's.
         new_drop: likewise on the new span's.
+        kind: of the task; an instance task's slices are shown and not judged.
     """
     flags = ["--slice", FOLDER_FEATURE]
     for folder, drop in ((FIXED, fixed_drop), (NEW, new_drop)):
-        if eval_counts.get(folder):
-            flags += ["--gate_rule", f"pq[slice=folder={folder}] >= baseline - {drop}"]
+        if eval_counts.get(folder) and kind in _SCORES:
+            flags += ["--gate_rule", f"{_SCORES[kind]}[slice=folder={folder}] >= baseline - {drop}"]
     return flags
 
 

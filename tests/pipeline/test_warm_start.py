@@ -62,6 +62,8 @@ def test_fixed_and_new_photos_are_judged_apart_where_there_are_any():
         "pq[slice=folder=new] >= baseline - 0.1",
     )
     assert len(judging_flags({"fixed": 5}, 0.02, 0.1)) == 4
+    assert judging_flags({"new": 3}, 0.02, 0.1, "semantic")[-1] == "mean_iou[slice=folder=new] >= baseline - 0.1"
+    assert judging_flags({"new": 3}, 0.02, 0.1, "instance") == ["--slice", "image/folder"]
 
 
 def test_a_share_must_be_positive():
