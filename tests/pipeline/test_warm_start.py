@@ -9,7 +9,12 @@ from maskformer_model import config as experiment_config
 from pipeline import run_local
 from pipeline.warm_start import WarmStart, experiment_of, judging_flags, training_flags, why_cold
 
-RUN_ARGS = ["--experiment", "generated_scenes", "--params_override", "trainer.optimizer.drop_steps=[1200,1500]"]
+RUN_ARGS = [
+    "--experiment",
+    "generated_scenes",
+    "--params_override",
+    "trainer.train_steps=1700,trainer.optimizer.drop_steps=[1200,1500]",
+]
 
 
 @pytest.fixture
