@@ -2,8 +2,8 @@
 
 The artifact `pushed_model` keeps TFX's properties (`pushed`, `pushed_destination`, `pushed_version`) and adds
 `already_serving`: 1 where the newest version has the same content, so that nothing was copied; the destination is then
-that version's. A model that was withdrawn (`pipeline/rollback.py`) is not pushed again. How a version appears and
-disappears is left to `model_versions`.
+that version's. A model that was withdrawn (`pipeline/rollback.py`) is not pushed again. Where `custom_config` names a
+pointer file, it is kept: see `model_pointer`. How a version appears and disappears is left to `model_versions`.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ from tfx.types import artifact_utils
 from tfx.types import standard_component_specs as specs
 from tfx.utils import io_utils, proto_utils
 
-from components import model_versions
+from components import model_pointer, model_versions
 
 ALREADY_SERVING_KEY = "already_serving"
 KEEP_VERSIONS_KEY = "keep_versions"  # In `custom_config`: how many versions stay; without it all do.
+POINTER_KEY = "pointer_file"  # In `custom_config`: what names the model that was pushed last.
 
 
 class Executor(tfx_executor.Executor):
@@ -44,17 +45,21 @@ class Executor(tfx_executor.Executor):
             OSError: if the model cannot be copied; what served before still serves.
         """
         serving_dir = _local_serving_dir(exec_properties)
-        if serving_dir is None:
-            super().Do(input_dict, output_dict, exec_properties)
-            return
+        custom_config = json.loads(exec_properties.get(specs.CUSTOM_CONFIG_KEY) or "null") or {}
         pushed_model = artifact_utils.get_single_instance(output_dict[specs.PUSHED_MODEL_KEY])
         pushed_model.set_int_custom_property(ALREADY_SERVING_KEY, 0)
-        if not self.CheckBlessing(input_dict):
+        if serving_dir is None:
+            super().Do(input_dict, output_dict, exec_properties)
+        elif self.CheckBlessing(input_dict):
+            self._push(self.GetModelPath(input_dict), serving_dir, pushed_model)
+        else:
             self._MarkNotPushed(pushed_model)
             return
-        self._push(self.GetModelPath(input_dict), serving_dir, pushed_model)
-        custom_config = json.loads(exec_properties.get(specs.CUSTOM_CONFIG_KEY) or "null") or {}
-        if (num_kept := custom_config.get(KEEP_VERSIONS_KEY)) is not None:
+        if pointer_file := custom_config.get(POINTER_KEY):
+            _point_to(pointer_file, pushed_model, artifact_utils.get_single_uri(input_dict[specs.MODEL_KEY]))
+        num_kept = custom_config.get(KEEP_VERSIONS_KEY)
+        # Only after the pointer has moved: it must never name what is gone.
+        if serving_dir is not None and num_kept is not None:
             removed = model_versions.keep_newest(serving_dir, num_kept)
             logging.info("Removed from %s: %s.", serving_dir, removed or "nothing")
 
@@ -84,6 +89,21 @@ class Pusher(tfx_component.Pusher):
     """TFX's Pusher with the executor above; inputs, outputs and parameters are TFX's."""
 
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
+
+
+def _point_to(pointer_file: str, pushed_model: types.Artifact, model_uri: str) -> None:
+    """Has the pointer name what was pushed or served already; where neither is so, it stays."""
+    if not (
+        pushed_model.get_int_custom_property("pushed") or pushed_model.get_int_custom_property(ALREADY_SERVING_KEY)
+    ):
+        return
+    pointer = model_pointer.ModelPointer(
+        version=pushed_model.get_string_custom_property("pushed_version"),
+        destination=pushed_model.get_string_custom_property("pushed_destination"),
+        model_uri=model_uri,
+    )
+    model_pointer.write_pointer(pointer_file, pointer)
+    logging.info("%s names version %s.", pointer_file, pointer.version)
 
 
 def _local_serving_dir(exec_properties: dict[str, Any]) -> str | None:

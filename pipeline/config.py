@@ -16,6 +16,7 @@ from components.tuning import TuningConfig, trial_experiment
 from maskformer_model.config import ExperimentConfig
 
 BLOCK, WARN = "block", "warn"
+POINTER_PARTS = ("blessed", "LATEST.json")
 DEFAULT_BEAM_ARGS = ("--runner=FnApiRunner", "--direct_num_workers=1")
 
 
@@ -149,3 +150,8 @@ class PipelineConfig:
     def serving_dir(self) -> str:
         """Where pushed models are, one folder per version."""
         return os.path.join(self.root, "serving")
+
+    @property
+    def pointer_path(self) -> str:
+        """The file that names the model that was pushed last; see `components.model_pointer`."""
+        return os.path.join(self.root, *POINTER_PARTS)

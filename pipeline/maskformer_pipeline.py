@@ -36,7 +36,7 @@ from components.curated_schema import CuratedSchemaGen
 from components.drift_gate import DriftGate
 from components.infra_validator.component import InfraValidator
 from components.panoptic_evaluator.component import PanopticEvaluator, PanopticPredictor
-from components.pusher import KEEP_VERSIONS_KEY, Pusher
+from components.pusher import KEEP_VERSIONS_KEY, POINTER_KEY, Pusher
 from maskformer_model import config as experiment_config
 from maskformer_model import examples
 from pipeline.config import PipelineConfig
@@ -58,14 +58,24 @@ _USED_TFX_COMPONENTS = (
 _INFRA_PHOTOS, _INFRA_TIMEOUT_S = 3, 600
 
 
-def create_pipeline(config: PipelineConfig) -> Pipeline:
+def create_pipeline(
+    config: PipelineConfig, *, example_gen: BaseNode | None = None, baseline: BaseNode | None = None
+) -> Pipeline:
     """Connects the nodes; runs nothing.
+
+    Args:
+        config: What to run.
+        example_gen: In place of CocoExampleGen, with its output, where a platform has no drivers.
+        baseline: In place of latest_blessed_model, with its output `model`, where a platform has no Resolver.
 
     Raises:
         ImportError: if a part of TFX that is used did not import.
     """
     _require_tfx_components()
-    example_gen = CocoExampleGen(config.data.data_dir, **dataclasses.asdict(config.data.options))
+    if example_gen is None:
+        example_gen = CocoExampleGen(config.data.data_dir, **dataclasses.asdict(config.data.options))
+    if baseline is None:
+        baseline = _latest_blessed_model()
     statistics_gen = tfx_components.StatisticsGen(
         examples=example_gen.outputs["examples"], stats_options=_statistics_options()
     )
@@ -76,11 +86,6 @@ def create_pipeline(config: PipelineConfig) -> Pipeline:
     anomaly_gate = AnomalyGate(
         anomalies=example_validator.outputs["anomalies"], action=config.data.on_anomalies
     ).with_id("AnomalyGate")
-    baseline = Resolver(
-        strategy_class=LatestBlessedModelStrategy,
-        model=Channel(type=standard_artifacts.Model),
-        model_blessing=Channel(type=standard_artifacts.ModelBlessing),
-    ).with_id("latest_blessed_model")
     transform = _transform(example_gen.outputs["examples"], schema_gen.outputs["schema"])
     drift_gate = DriftGate(
         examples_artifact=example_gen.outputs["examples"],
@@ -138,7 +143,7 @@ def create_pipeline(config: PipelineConfig) -> Pipeline:
         model=trainer.outputs["model"],
         model_blessing=evaluator.outputs["blessing"],
         infra_blessing=infra_validator.outputs["blessing"],
-        custom_config={KEEP_VERSIONS_KEY: config.keep_versions},
+        custom_config={KEEP_VERSIONS_KEY: config.keep_versions, POINTER_KEY: config.pointer_path},
         push_destination=pusher_pb2.PushDestination(
             filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=config.serving_dir)
         ),
@@ -156,6 +161,14 @@ def _as_pipeline(config: PipelineConfig, nodes: list[BaseNode]) -> Pipeline:
         enable_cache=True,
         beam_pipeline_args=list(config.beam_args),
     )
+
+
+def _latest_blessed_model() -> Resolver:
+    return Resolver(
+        strategy_class=LatestBlessedModelStrategy,
+        model=Channel(type=standard_artifacts.Model),
+        model_blessing=Channel(type=standard_artifacts.ModelBlessing),
+    ).with_id("latest_blessed_model")
 
 
 def _require_tfx_components() -> None:

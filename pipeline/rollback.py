@@ -18,6 +18,7 @@ if not __package__:
 
 from components import model_versions  # noqa: E402
 from pipeline import runs_page  # noqa: E402
+from pipeline.config import POINTER_PARTS  # noqa: E402
 
 EXIT_USAGE = 2
 
@@ -66,6 +67,22 @@ def roll_back(serving_dir: str, to: int | None = None) -> list[int]:
     return withdrawn
 
 
+def _move_pointer(root: str, serving_dir: str, versions: list[int]) -> None:
+    """Has the pointer that Pusher keeps name the newest version that is left."""
+    pointer_file = pathlib.Path(root, *POINTER_PARTS)
+    if not pointer_file.exists():
+        return
+    # Here and not above: it needs TensorFlow, and what serves must change at once.
+    from components import model_pointer
+
+    if versions:
+        destination = model_versions.version_dir(serving_dir, versions[-1])
+        pointer = model_pointer.ModelPointer(version=str(versions[-1]), destination=destination)
+        model_pointer.write_pointer(str(pointer_file), pointer)
+    else:
+        model_pointer.remove_pointer(str(pointer_file))
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The program; returns its exit status."""
     args = parse_args(argv)
@@ -81,6 +98,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not args.list and pathlib.Path(args.root, runs_page.RUNS_FILE).exists():
         runs_page.write_index(args.root, serving_dir)
     versions = model_versions.list_versions(serving_dir)
+    if not args.list:
+        _move_pointer(args.root, serving_dir, versions)
     print(f"Serves: {versions[-1] if versions else 'nothing'}")
     print(f"Versions: {versions}, withdrawn: {model_versions.list_withdrawn(serving_dir)}")
     return 0

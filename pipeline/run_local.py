@@ -147,7 +147,7 @@ def config_from_args(args: argparse.Namespace) -> PipelineConfig:
     from maskformer_model import config as experiment_config
     from maskformer_model import experiments
 
-    root = os.path.abspath(args.root)
+    root = _absolute(args.root)
     experiment = args.experiment or (COCO_EXPERIMENT if args.data else GENERATED_EXPERIMENT)
     return PipelineConfig(
         root=root,

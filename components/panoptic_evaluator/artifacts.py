@@ -9,5 +9,6 @@ from tfx.types.system_artifacts import Dataset
 class PanopticPredictions(artifact.Artifact):
     """Predictions of one model for one split of examples, counted against the truth, or why there are none."""
 
-    TYPE_NAME = "PanopticPredictions"
+    # Kubeflow accepts `<namespace>.<Title>` alone and imports the class by that name: see `components.__getattr__`.
+    TYPE_NAME = "components.PanopticPredictions"
     TYPE_ANNOTATION = Dataset

@@ -9,6 +9,7 @@ from tfx.proto import pusher_pb2
 from tfx.types import standard_artifacts
 
 from components import model_versions
+from components.model_pointer import read_pointer
 from components.pusher import Executor, Pusher
 
 
@@ -17,7 +18,7 @@ def push(tmp_path):
     """Pushes a model with the given weights and returns the `pushed_model` artifact."""
     pushes = []
 
-    def push_model(weights, *, blessed=1, infra_blessed=None, keep_versions=None, base_directory=None):
+    def push_model(weights, *, blessed=1, infra_blessed=None, keep_versions=None, base_directory=None, pointer=None):
         model = standard_artifacts.Model()
         model.uri = str(tmp_path / f"model-{len(pushes)}")
         serving = os.path.join(model.uri, "Format-Serving")
@@ -42,7 +43,14 @@ def push(tmp_path):
             {"pushed_model": [pushed]},
             {
                 "push_destination": json_format.MessageToJson(destination),
-                "custom_config": json.dumps(keep_versions and {"keep_versions": keep_versions}),
+                "custom_config": json.dumps(
+                    {
+                        key: value
+                        for key, value in (("keep_versions", keep_versions), ("pointer_file", pointer))
+                        if value is not None
+                    }
+                    or None
+                ),
             },
         )
         return pushed
@@ -130,3 +138,27 @@ def test_a_destination_without_a_folder_is_refused(push):
 
 def test_the_component_runs_this_executor():
     assert Pusher.EXECUTOR_SPEC.executor_class is Executor
+
+
+def test_the_pointer_names_what_was_pushed_last_or_serves_already(push, tmp_path):
+    pointer = str(tmp_path / "blessed" / "LATEST.json")
+    push(b"one", pointer=pointer)
+    first = read_pointer(pointer)
+    assert [first.version] == versions(tmp_path)
+    assert first.destination == str(tmp_path / "serving" / first.version)
+    push(b"two", pointer=pointer, keep_versions=1)
+    second = read_pointer(pointer)
+    assert [second.version] == versions(tmp_path) != [first.version]
+    os.remove(pointer)
+    push(b"two", pointer=pointer)
+    assert read_pointer(pointer).version == second.version
+
+
+def test_the_pointer_stays_where_nothing_was_pushed(push, tmp_path):
+    pointer = str(tmp_path / "LATEST.json")
+    push(b"one", blessed=0, pointer=pointer)
+    assert read_pointer(pointer) is None
+    push(b"one", pointer=pointer)
+    before = read_pointer(pointer)
+    push(b"two", blessed=0, pointer=pointer)
+    assert read_pointer(pointer) == before

@@ -1,0 +1,182 @@
+"""Compiles the pipeline: `python pipeline/compile_kubeflow.py --target vertex|kubeflow --output FILE`, see `--help`.
+
+The nodes are those of `maskformer_pipeline`. For Vertex AI the file is a PipelineJob, for open-source Kubeflow
+Pipelines v2 a PipelineSpec and a PlatformSpec, in which the two nodes that need what it lacks (drivers, a Resolver)
+are others of the same outputs. Exit status: 0, or 2 where the command, the config or the data is wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import pathlib
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+if not __package__:
+    # Started as a script: Python then looks for modules in this folder instead of beside the packages.
+    sys.path[0] = str(pathlib.Path(__file__).resolve().parent.parent)
+
+import yaml
+
+from pipeline import compiled_spec, console, generated_data, platform_config
+from pipeline.data_folder import DataFolderError
+from pipeline.platform_config import PlatformConfig
+
+VERTEX, KUBEFLOW = "vertex", "kubeflow"
+EXIT_USAGE = 2
+ENTRYPOINT = ("python", "-m", "pipeline.container_entrypoint")
+DRIVER = ("python", "-m", "pipeline.example_gen_driver")
+EXAMPLE_GEN, BASELINE, PUSHER, EXIT_HANDLER = "CocoExampleGen", "latest-blessed-model", "Pusher", "RunStatus"
+# Kubeflow's own place for artifacts where none is named.
+KUBEFLOW_ROOT = "minio://mlpipeline/v2/artifacts"
+# By the name of a run's parameter: the node and its parameter.
+PARAMETERS = {
+    "data_dir": (EXAMPLE_GEN, "input_base"),
+    "on_anomalies": ("AnomalyGate", "action"),
+    "on_drift": ("DriftGate", "action"),
+    "max_class_drift": ("DriftGate", "max_class_drift"),
+    "pq_floor": ("PanopticEvaluator", "pq_floor"),
+    "allowed_pq_drop": ("PanopticEvaluator", "allowed_drop"),
+}
+MANIFEST_PARAMETERS = {"data_dir": (EXAMPLE_GEN, "data_dir"), "data_sha256": (EXAMPLE_GEN, "data_sha256")}
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Reads the command line; unknown flags end the program with status 2."""
+    parser = argparse.ArgumentParser(
+        prog="compile_kubeflow.py", description="Compiles the pipeline for Vertex AI or open-source Kubeflow."
+    )
+    add = parser.add_argument
+    add("--target", required=True, choices=(VERTEX, KUBEFLOW))
+    add("--config", metavar="FILE", help="YAML, see docs/kubeflow.md (default: the demo, in folders of this machine)")
+    add("--output", required=True, metavar="FILE.yaml")
+    return parser.parse_args(argv)
+
+
+def compile_pipeline(config: PlatformConfig, target: str) -> list[dict[str, Any]]:
+    """Compiles the pipeline.
+
+    Args:
+        config: What to compile. Data that is not on this machine is not looked at.
+        target: "vertex" or "kubeflow".
+
+    Returns:
+        The file's documents.
+
+    Raises:
+        ValueError: if the config has what the target cannot do.
+    """
+    spec = _compile_for_kubeflow(config) if target == KUBEFLOW else _compile_for_vertex(config)
+    spec = compiled_spec.configure_nodes(spec, config)
+    if config.project_dir != platform_config.PROJECT_DIR:
+        spec = _move_project(spec, config.project_dir)
+    if target == KUBEFLOW:
+        return [spec, compiled_spec.kubernetes_platform(spec, config)]
+    return [compiled_spec.add_job(spec, config, config.pipeline.name)]
+
+
+def _compile_for_vertex(config: PlatformConfig) -> dict[str, Any]:
+    from pipeline.maskformer_pipeline import create_pipeline
+
+    spec = _run_compiler(create_pipeline(config.pipeline), config, None)
+    spec["defaultPipelineRoot"] = config.pipeline_root or config.pipeline.artifacts_dir
+    spec = compiled_spec.replace_driver(spec, EXAMPLE_GEN, list(DRIVER))
+    spec = compiled_spec.never_cache(spec, (PUSHER,))
+    return compiled_spec.promote_parameters(spec, PARAMETERS)
+
+
+def _compile_for_kubeflow(config: PlatformConfig) -> dict[str, Any]:
+    from components.coco_example_gen.manifest_component import ManifestExampleGen
+    from components.last_pushed_model import LastPushedModel
+    from pipeline.maskformer_pipeline import create_pipeline
+
+    data = config.pipeline.data
+    pipeline = create_pipeline(
+        config.pipeline,
+        example_gen=ManifestExampleGen(data.data_dir, _data_sha256(config), data.options).with_id(EXAMPLE_GEN),
+        baseline=LastPushedModel(pointer_file=config.pipeline.pointer_path).with_id(BASELINE),
+    )
+    spec = _run_compiler(pipeline, config, list(ENTRYPOINT))
+    spec["defaultPipelineRoot"] = config.pipeline_root or KUBEFLOW_ROOT
+    # What serves, and what was pushed last, is no parameter: a cached answer would be an old one.
+    spec = compiled_spec.never_cache(spec, (BASELINE, PUSHER))
+    return compiled_spec.promote_parameters(spec, PARAMETERS | MANIFEST_PARAMETERS)
+
+
+def _run_compiler(pipeline: Any, config: PlatformConfig, command: list[str] | None) -> dict[str, Any]:
+    from tfx.orchestration.kubeflow.decorators import FinalStatusStr
+    from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner
+
+    from components.run_status import RunStatus
+
+    runner = kubeflow_v2_dag_runner.KubeflowV2DagRunner(
+        kubeflow_v2_dag_runner.KubeflowV2DagRunnerConfig(
+            default_image=config.image, default_commands=command, use_pipeline_spec_2_1=True
+        )
+    )
+    status_dir = os.path.join(config.pipeline.root, "status")
+    runner.set_exit_handler(RunStatus(final_status=FinalStatusStr(), status_dir=status_dir).with_id(EXIT_HANDLER))
+    return runner.run(pipeline, write_out=False)["pipelineSpec"]
+
+
+def _data_sha256(config: PlatformConfig) -> str:
+    """The digest that the run expects; of the manifest beside the data where the config names none."""
+    from components.coco_example_gen import manifest
+    from components.coco_example_gen.data_files import sources_of
+
+    data = config.pipeline.data
+    if config.data_sha256:
+        return config.data_sha256
+    path = os.path.join(data.data_dir, manifest.MANIFEST_FILE)
+    if config.scenes is not None:
+        sources = sources_of(data.data_dir, data.options)
+        return manifest.write_manifest(path, manifest.build_manifest(data.data_dir, sources.values()))
+    try:
+        return manifest.manifest_digest(manifest.read_manifest(path))
+    except Exception as error:
+        raise ValueError(
+            f"Write the data's manifest (python -m components.coco_example_gen.manifest write {data.data_dir}) or give "
+            f"its digest as `data_sha256`. Received: {error}"
+        ) from error
+
+
+def _move_project(spec: dict[str, Any], project_dir: str) -> dict[str, Any]:
+    moved = compiled_spec.replace_prefix(spec, f"{platform_config.PROJECT_DIR}/components", f"{project_dir}/components")
+    return compiled_spec.replace_prefix(moved, platform_config.PROJECT_DIR, project_dir)
+
+
+def write_spec(path: str, documents: list[dict[str, Any]]) -> None:
+    """Writes the file, whole or not at all."""
+    unfinished = f"{path}.unfinished"
+    with open(unfinished, "w", encoding="utf-8") as file:
+        yaml.safe_dump_all(documents, file, sort_keys=True)
+    os.replace(unfinished, path)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The program; returns its exit status."""
+    args = parse_args(argv)
+    try:
+        config = platform_config.read_config(args.config) if args.config else platform_config.demo_config()
+        if config.scenes is not None:
+            if "://" in config.pipeline.root:
+                raise ValueError("`pipeline.data` must name the data: scenes are drawn into local folders alone.")
+            generated_data.ensure_generated_data(config.pipeline.data.data_dir, config.scenes)
+        console.quiet_environment()
+        documents = compile_pipeline(config, args.target)
+        os.makedirs(os.path.dirname(os.path.abspath(args.output)), exist_ok=True)
+        write_spec(args.output, documents)
+        from pipeline.spec_validation import validate_spec
+
+        validate_spec(args.output)
+    except (DataFolderError, KeyError, OSError, ValueError) as error:
+        print(f"compile_kubeflow.py: {error.args[0] if isinstance(error, KeyError) else error}", file=sys.stderr)
+        return EXIT_USAGE
+    print(f"Compiled for {args.target}: {args.output}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

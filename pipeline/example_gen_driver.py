@@ -1,0 +1,72 @@
+"""CocoExampleGen's driver on Vertex AI: TFX's, which finds the span, and then a fingerprint of what the files hold.
+
+Vertex runs TFX's driver of file-based ExampleGens and never one of ours, so its cache would go by sizes and times of
+the files that match a pattern, and would not see a photo that has changed. This program runs that driver and replaces
+its fingerprint: by the digest of the manifest beside the data, or else of every file that would be read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+
+def content_fingerprint(exec_properties: dict[str, Any]) -> str:
+    """As `components.coco_example_gen.driver` gives it.
+
+    Args:
+        exec_properties: CocoExampleGen's, after TFX's driver has put in the span.
+    """
+    import tensorflow as tf
+    from tfx.types import standard_component_specs as specs
+
+    from components.coco_example_gen import manifest
+    from components.coco_example_gen.custom_config import data_dir_of, unpack_options
+    from components.coco_example_gen.data_files import sources_of
+
+    data_dir = data_dir_of(exec_properties)
+    path = os.path.join(data_dir, manifest.MANIFEST_FILE)
+    if tf.io.gfile.exists(path):
+        digest = manifest.manifest_digest(manifest.read_manifest(path))
+    else:
+        options = unpack_options(exec_properties[specs.CUSTOM_CONFIG_KEY])
+        digest = manifest.input_digest(data_dir, sources_of(data_dir, options).values())
+    return f"content_sha256:{digest}"
+
+
+def parse_args(argv: Sequence[str]) -> argparse.Namespace:
+    """Reads TFX's flags; those of Beam are not used here."""
+    parser = argparse.ArgumentParser(prog="python -m pipeline.example_gen_driver", allow_abbrev=False)
+    parser.add_argument("--json_serialized_invocation_args", required=True, help="an ExecutorInput")
+    parser.add_argument("--json_serialized_inputs_spec_args", help="a ComponentInputsSpec")
+    return parser.parse_known_args(argv)[0]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the driver."""
+    args = parse_args(sys.argv[1:] if argv is None else argv)
+    from tfx.components.example_gen import utils
+    from tfx.dsl.io import fileio
+    from tfx.orchestration.kubeflow.v2.file_based_example_gen import driver as tfx_driver
+
+    tfx_driver.main(args)
+    executor_input = json.loads(args.json_serialized_invocation_args)
+    output_file = executor_input["outputs"]["outputFile"]
+    with fileio.open(output_file, "r") as file:
+        output = json.loads(file.read())
+    found = output["parameterValues"]
+    fingerprint = content_fingerprint(executor_input["inputs"]["parameterValues"] | found)
+    found[utils.FINGERPRINT_PROPERTY_NAME] = fingerprint
+    for artifact in output["artifacts"]["examples"]["artifacts"]:
+        artifact["metadata"][utils.FINGERPRINT_PROPERTY_NAME] = fingerprint
+    with fileio.open(output_file, "w") as file:
+        file.write(json.dumps(output, indent=1, sort_keys=True))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

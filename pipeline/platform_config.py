@@ -1,0 +1,183 @@
+"""What a compiled pipeline is told besides what it trains: image, places, resources, retries, labels. A YAML file.
+
+The key `pipeline` of the file holds `run_local`'s flags by name, so that one vocabulary says what runs here and there:
+
+    pipeline: {root: gs://bucket/maskformer, data: gs://bucket/coco, experiment: coco_small, pq_floor: 0.3}
+    image: europe-docker.pkg.dev/project/repo/maskformer-pipeline:1
+    default_node: {cpu: 4, memory: 16G, retries: 2}
+    nodes:
+      Trainer: {cpu: 16, memory: 64G, accelerator: nvidia.com/gpu, accelerator_count: 1, retries: 5}
+
+Without a file there is the demo: drawn scenes, folders of this machine. Imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from pipeline import run_local
+from pipeline.config import PipelineConfig
+from pipeline.generated_data import GeneratedDataConfig
+
+PROJECT_DIR = str(pathlib.Path(__file__).resolve().parent.parent)
+IMAGE_PROJECT_DIR = "/opt/maskformer"  # Where docker/pipeline.Dockerfile puts the project.
+DEMO_ROOT = os.path.join(PROJECT_DIR, "runs", "compiled")
+_MEMORY = re.compile(r"\d+(\.\d+)?[KMGT]i?")
+_LABEL_KEY, _LABEL_VALUE = re.compile(r"[a-z][a-z0-9_-]{0,62}"), re.compile(r"[a-z0-9_-]{0,63}")
+
+
+def _require(condition: bool, rule: str, received: object) -> None:
+    if not condition:
+        raise ValueError(f"{rule} Received: {received!r}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NodeConfig:
+    """Of one node's container.
+
+    Attributes:
+        cpu: cores, 0 leaves it to the platform.
+        memory: such as "16G" or "16Gi"; empty leaves it to the platform.
+        accelerator: Vertex's name ("NVIDIA_TESLA_T4") or Kubernetes's resource ("nvidia.com/gpu", "google.com/tpu").
+        accelerator_count: of one pod.
+        retries: how often a node that fails is tried again.
+        backoff_s: seconds before the first of these; each further waits twice as long.
+        node_selector: labels of the machines, on Kubernetes alone (TPU type and topology, spot).
+        tolerations: Kubernetes's tolerations, likewise.
+
+    Raises:
+        ValueError: if a value breaks its rule.
+    """
+
+    cpu: float = 0.0
+    memory: str = ""
+    accelerator: str = ""
+    accelerator_count: int = 0
+    retries: int = 1
+    backoff_s: int = 30
+    node_selector: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    tolerations: tuple[Mapping[str, Any], ...] = ()
+
+    def __post_init__(self):
+        for name in ("cpu", "accelerator_count", "retries", "backoff_s"):
+            _require(getattr(self, name) >= 0, f"`{name}` must not be negative.", getattr(self, name))
+        _require(not self.memory or bool(_MEMORY.fullmatch(self.memory)), "`memory` must be like 16G.", self.memory)
+        _require(
+            bool(self.accelerator) == bool(self.accelerator_count),
+            "`accelerator` and `accelerator_count` belong together.",
+            (self.accelerator, self.accelerator_count),
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class VolumeConfig:
+    """A PersistentVolumeClaim that every node sees, for data and served models, on Kubernetes alone."""
+
+    claim: str
+    mount_path: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PlatformConfig:
+    """Everything that a compiled pipeline is made from.
+
+    Attributes:
+        pipeline: what runs.
+        scenes: what to draw into the data folder first; None where the user brings data.
+        image: holds the project and its locked packages.
+        project_dir: where in the image.
+        pipeline_root: where the platform puts artifacts; empty: `root`'s, on Kubeflow its own.
+        data_sha256: digest of the data's manifest; empty: that of the manifest beside the data when compiling.
+        default_node: of nodes that `nodes` does not name.
+        nodes: by node id.
+        labels: of the run on Vertex, of every pod on Kubeflow.
+        volumes: see `VolumeConfig`.
+
+    Raises:
+        ValueError: if a value breaks its rule.
+    """
+
+    pipeline: PipelineConfig
+    scenes: GeneratedDataConfig | None = None
+    image: str = "maskformer-pipeline:latest"
+    project_dir: str = IMAGE_PROJECT_DIR
+    pipeline_root: str = ""
+    data_sha256: str = ""
+    default_node: NodeConfig = NodeConfig(cpu=2, memory="8G")
+    nodes: Mapping[str, NodeConfig] = dataclasses.field(default_factory=dict)
+    labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    volumes: tuple[VolumeConfig, ...] = ()
+
+    def __post_init__(self):
+        _require(bool(self.image), "`image` must be named.", self.image)
+        for key, value in self.labels.items():
+            fits = _LABEL_KEY.fullmatch(key) and _LABEL_VALUE.fullmatch(value)
+            _require(bool(fits), "`labels` must be lower-case words of at most 63 letters.", {key: value})
+
+    def node(self, node_id: str) -> NodeConfig:
+        """What is configured for a node."""
+        return self.nodes.get(node_id, self.default_node)
+
+
+def demo_config() -> PlatformConfig:
+    """What is compiled without a file: the demo's scenes and training, in folders of this machine."""
+    return config_from_dict({"pipeline": {"root": DEMO_ROOT}, "project_dir": PROJECT_DIR})
+
+
+def read_config(path: str | os.PathLike[str]) -> PlatformConfig:
+    """Reads a file.
+
+    Raises:
+        OSError: if it cannot be read.
+        KeyError: if the experiment or a setting of it is unknown.
+        ValueError: if a key is unknown, or a value breaks its rule.
+    """
+    try:
+        document = yaml.safe_load(pathlib.Path(path).read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"`--config` must be YAML. Received in {path}: {error}") from error
+    if not isinstance(document, dict):
+        raise ValueError(f"`--config` must hold keys and values. Received in {path}: {document!r}")
+    return config_from_dict(document)
+
+
+def config_from_dict(document: Mapping[str, Any]) -> PlatformConfig:
+    """The config of a document, as `read_config` reads it."""
+    values = dict(document)
+    args = run_local.parse_args(_flags(values.pop("pipeline", {})))
+    if isinstance(values.get("default_node"), dict):
+        values["default_node"] = _of(NodeConfig, values["default_node"])
+    values["nodes"] = {name: _of(NodeConfig, node) for name, node in values.get("nodes", {}).items()}
+    values["volumes"] = tuple(_of(VolumeConfig, volume) for volume in values.get("volumes", ()))
+    config = run_local.config_from_args(args)
+    return _of(PlatformConfig, values | {"pipeline": config, "scenes": run_local.generated_data_from_args(args)})
+
+
+def _flags(flags: Mapping[str, Any]) -> list[str]:
+    """`{"data": "x", "evaluate_on_train": True, "slice": ["a", "b"]}` as a command line."""
+    words: list[str] = []
+    for name, value in flags.items():
+        values = value if isinstance(value, list) else [value]
+        for each in values:
+            if each is True:
+                words.append(f"--{name}")
+            elif each is not False:
+                words.append(f"--{name}={each}")
+    return words
+
+
+def _of(kind: Any, values: Mapping[str, Any]) -> Any:
+    known = [field.name for field in dataclasses.fields(kind)]
+    unknown = [name for name in values if name not in known]
+    if unknown:
+        raise ValueError(f"A {kind.__name__} has {known}. Received: {unknown}")
+    if isinstance(values.get("tolerations"), list):
+        values = dict(values) | {"tolerations": tuple(values["tolerations"])}
+    return kind(**values)

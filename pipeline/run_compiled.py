@@ -1,0 +1,177 @@
+"""Runs a compiled pipeline on this machine: `python pipeline/run_compiled.py SPEC [--root DIR]`, see `--help`.
+
+Every task runs as its platform would run it: the spec's own command in a new process, in a folder of its own that
+holds only what the task is given. Exit status: 0 when all tasks went through (the gate may still have said no), 1 when
+one failed, 2 when the command or the spec is wrong. `<root>/runs/<run>/summary.json` says what came of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import datetime
+import hashlib
+import json
+import pathlib
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+PROJECT_DIR = pathlib.Path(__file__).resolve().parent.parent
+if not __package__:
+    # Started as a script: Python then looks for modules in this folder instead of beside the packages.
+    sys.path[0] = str(PROJECT_DIR)
+
+from pipeline import run_local  # noqa: E402
+from pipeline.artifact_store import ArtifactStore  # noqa: E402
+from pipeline.local_platform import FAILED, SUCCEEDED, LocalPlatform, TaskResult  # noqa: E402
+from pipeline.spec_file import CompiledSpec, read_spec  # noqa: E402
+
+EXIT_FAILED, EXIT_USAGE = 1, 2
+KUBEFLOW_ROOT = "minio://mlpipeline/v2/artifacts"
+_SUMMARY_FILE, _START_FILE = "summary.json", "start.json"
+_METRICS = ("pq", "sq", "rq")
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Reads the command line; unknown flags end the program with status 2."""
+    parser = argparse.ArgumentParser(
+        prog="run_compiled.py", description="Runs a compiled pipeline on this machine, each task in a new process."
+    )
+    add = parser.add_argument
+    add("spec", metavar="SPEC", help="what compile_kubeflow.py wrote")
+    root = str(PROJECT_DIR / "runs" / "compiled")
+    add("--root", metavar="DIR", default=root, help="bucket, artifacts and runs go there (default: %(default)s)")
+    add("--param", metavar="NAME=VALUE", action="append", default=[], help="a parameter of the run; may be repeated")
+    add("--resume", action="store_true", help="go on with the newest run of this spec, if it has not gone through")
+    return parser.parse_args(argv)
+
+
+def parameters_from_args(texts: Sequence[str], spec: CompiledSpec) -> dict[str, Any]:
+    """Reads `NAME=VALUE`, by the type that the spec gives the parameter.
+
+    Raises:
+        ValueError: if a text is none, or the value has another type.
+    """
+    definitions = spec.pipeline_spec["root"].get("inputDefinitions", {}).get("parameters", {})
+    values: dict[str, Any] = {}
+    for text in texts:
+        name, separator, value = text.partition("=")
+        if not separator:
+            raise ValueError(f"`--param` must be NAME=VALUE. Received: {text!r}")
+        is_text = definitions.get(name, {}).get("parameterType", "STRING") == "STRING"
+        values[name] = value if is_text else json.loads(value)
+    return values
+
+
+def run(spec_path: str, root: str, texts: Sequence[str] = (), *, resume: bool = False) -> dict[str, Any]:
+    """Runs a compiled pipeline once.
+
+    Args:
+        spec_path: The file.
+        root: Of all that runs leave; pushed models go where the spec says.
+        texts: Parameters as `NAME=VALUE`.
+        resume: Go on with the newest run of the same file and parameters, if it has not gone through.
+
+    Returns:
+        The summary: `state`, `run_id`, `pq`, `sq`, `rq` (None where nothing was evaluated), `blessed`, `pushed_model`,
+        `report`, `tasks` (state, seconds, attempts, reason and whether it was resumed, by name).
+
+    Raises:
+        ValueError: if the spec, or a parameter, is wrong.
+    """
+    spec = read_spec(spec_path)
+    parameters = parameters_from_args(texts, spec)
+    store = ArtifactStore(pathlib.Path(root).resolve())
+    started = {"spec_sha256": _sha256(spec_path), "parameters": parameters}
+    platform = LocalPlatform(
+        spec=spec,
+        store=store,
+        run_id=(_unfinished_run(store.root, started) if resume else None) or _new_run(store.root, started),
+        pipeline_root=_pipeline_root(spec, store),
+        on_result=_print_result,
+    )
+    print(f"Run {platform.run_id} of {spec_path}: {platform.run_dir}", flush=True)
+    results = platform.run(parameters)
+    summary = _summarize(platform, results)
+    path = platform.run_dir / _SUMMARY_FILE
+    path.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+    return summary
+
+
+def _pipeline_root(spec: CompiledSpec, store: ArtifactStore) -> str:
+    """Where artifacts go: the spec's object store, imitated; else, as TFX cannot open `gs://` here, below the mount."""
+    root = spec.pipeline_root
+    if spec.is_kubeflow:
+        return root if "://" in root else KUBEFLOW_ROOT
+    return str(store.mount / "gcs" / spec.pipeline_spec["pipelineInfo"]["name"])
+
+
+def _new_run(root: pathlib.Path, started: Mapping[str, Any]) -> str:
+    run_id = datetime.datetime.now().strftime("run-%Y%m%dt%H%M%S-%f")
+    (root / "runs" / run_id).mkdir(parents=True)
+    (root / "runs" / run_id / _START_FILE).write_text(json.dumps(started), encoding="utf-8")
+    return run_id
+
+
+def _unfinished_run(root: pathlib.Path, started: Mapping[str, Any]) -> str | None:
+    """The newest run, if it began likewise and has not gone through."""
+    newest = max(root.glob(f"runs/*/{_START_FILE}"), default=None)
+    if newest is None or json.loads(newest.read_text("utf-8")) != started:
+        return None
+    summary = newest.with_name(_SUMMARY_FILE)
+    if summary.exists() and json.loads(summary.read_text("utf-8"))["state"] == SUCCEEDED:
+        return None
+    return newest.parent.name
+
+
+def _sha256(path: str) -> str:
+    return hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()
+
+
+def _print_result(name: str, result: TaskResult) -> None:
+    words = f"{result.state:<13} {name:<38} {result.seconds:8.1f} s"
+    print(words + (" (of the run before)" if result.resumed else "") + f" {result.reason}".rstrip(), flush=True)
+
+
+def _summarize(platform: LocalPlatform, results: Mapping[str, TaskResult]) -> dict[str, Any]:
+    failed = [name for name, result in results.items() if result.state == FAILED]
+    evaluation = _output(results, "PanopticEvaluator", "evaluation")
+    folder = platform.store.open_path(evaluation["uri"]) if evaluation else None
+    metrics = json.loads((folder / "metrics.json").read_text("utf-8"))["summary"]["all"] if folder else {}
+    blessing = _output(results, "PanopticEvaluator", "blessing")
+    pushed = (_output(results, "Pusher", "pushed_model") or {}).get("metadata", {})
+    return {
+        "state": FAILED if failed else SUCCEEDED,
+        "run_id": platform.run_id,
+        **{name: metrics.get(name) for name in _METRICS},
+        "blessed": bool(blessing["metadata"].get("blessed")) if blessing else None,
+        "pushed_model": pushed.get("pushed_destination"),
+        "report": str(folder / "report.html") if folder else None,
+        "tasks": {
+            name: {key: value for key, value in dataclasses.asdict(result).items() if key != "outputs"}
+            for name, result in results.items()
+        },
+    }
+
+
+def _output(results: Mapping[str, TaskResult], task: str, key: str) -> dict[str, Any] | None:
+    artifacts = results[task].outputs.get(key, []) if task in results else []
+    return artifacts[0] if artifacts else None
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The program; returns its exit status."""
+    args = parse_args(argv)
+    try:
+        with run_local.only_run_in(str(pathlib.Path(args.root).resolve())):
+            summary = run(args.spec, args.root, args.param, resume=args.resume)
+    except (OSError, ValueError, run_local.RootInUseError) as error:
+        print(f"run_compiled.py: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    print(f"{summary['state']}: PQ {summary['pq']}, pushed: {summary['pushed_model']}\nReport: {summary['report']}")
+    return 0 if summary["state"] == SUCCEEDED else EXIT_FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

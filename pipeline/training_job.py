@@ -1,0 +1,269 @@
+"""Training off the pipeline's node: `python pipeline/training_job.py --platform NAME --config FILE --output FILE`.
+
+Writes the job that trains `maskformer_model` alone on machines of its own: a CustomJob for Vertex AI, a TFJob (training
+operator) or a JobSet for Kubernetes. Its image has no TFX, whose pin of TensorFlow is ahead of the newest TPU wheels.
+What a killed job has trained is kept in `model_dir`, so spot machines will do: the same command goes on from there.
+Nothing is submitted; docs/kubeflow.md has the commands. Exit status: 0, or 2 where the command or the config is wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import pathlib
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import yaml
+
+VERTEX, TFJOB, JOBSET = "vertex", "tfjob", "jobset"
+EXIT_USAGE = 2
+CHIEF, WORKER = "chief", "worker"
+_PORT = 2222
+# Of the TF_CONFIG that MultiWorkerMirroredStrategy reads; Vertex AI and the training operator write it themselves.
+_TF_CONFIG = "TF_CONFIG"
+
+
+def _require(condition: bool, rule: str, received: object) -> None:
+    if not condition:
+        raise ValueError(f"{rule} Received: {received!r}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainingJobConfig:
+    """One training on machines of its own.
+
+    Attributes:
+        name: of the job, in lower case.
+        image: docker/training.Dockerfile's, or docker/training-tpu.Dockerfile's.
+        experiment: see `maskformer_model/experiments`.
+        params_override: settings, such as where the record files are.
+        model_dir: what all machines see and what outlives them: `gs://`, `/gcs/`, or a volume.
+        workers: machines; more than one train as one by `TF_CONFIG`.
+        machine_type: of Vertex AI, such as "n1-standard-16", "a2-highgpu-8g" or "ct5lp-hightpu-4t".
+        accelerator: Vertex's name, or Kubernetes's resource; empty: processors alone.
+        accelerators: of one machine.
+        tpu: the machines are TPU VMs.
+        tpu_topology: such as "2x2", of one slice.
+        spot: cheaper machines that may be taken away at any time.
+        restarts: how often a machine that was taken away, or a job that failed, begins again.
+        claim: PersistentVolumeClaim for `model_dir` and data, on Kubernetes alone; empty: none.
+        mount_path: where the claim is.
+        node_selector: labels of the machines, on Kubernetes alone.
+
+    Raises:
+        ValueError: if a value breaks its rule.
+    """
+
+    name: str
+    image: str
+    experiment: str
+    model_dir: str
+    params_override: str = ""
+    workers: int = 1
+    machine_type: str = "n1-standard-16"
+    accelerator: str = ""
+    accelerators: int = 0
+    tpu: bool = False
+    tpu_topology: str = ""
+    spot: bool = False
+    restarts: int = 10
+    claim: str = ""
+    mount_path: str = "/data"
+    node_selector: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self):
+        _require(self.name.replace("-", "").isalnum() and self.name.islower(), "`name` must be lower-case.", self.name)
+        _require(self.workers > 0, "`workers` must be positive.", self.workers)
+        _require(self.restarts >= 0, "`restarts` must not be negative.", self.restarts)
+        _require(
+            bool(self.accelerator) == bool(self.accelerators),
+            "`accelerator` and `accelerators` belong together.",
+            (self.accelerator, self.accelerators),
+        )
+        _require(
+            self.workers == 1 or "://" in self.model_dir or self.model_dir.startswith("/"),
+            "`model_dir` must be a folder that all workers see.",
+            self.model_dir,
+        )
+        _require(not (self.tpu and self.spot and self.workers > 1), "TPU Pods must not be `spot`.", self.workers)
+
+    @property
+    def strategy(self) -> str:
+        """`runtime.distribution_strategy` for these machines."""
+        if self.tpu:
+            return "tpu"
+        if self.workers > 1:
+            return "multi_worker_mirrored"
+        return "mirrored" if self.accelerators > 1 else "one_device"
+
+    @property
+    def command(self) -> list[str]:
+        """What every machine runs; it goes on where an earlier one of the same `model_dir` stopped."""
+        settings = [f"runtime.distribution_strategy={self.strategy}", self.params_override]
+        command = ["python", "-m", "maskformer_model.train", "--mode=train", f"--experiment={self.experiment}"]
+        command += [f"--model_dir={self.model_dir}", f"--params_override={','.join(filter(None, settings))}"]
+        return [*command, "--tpu=local"] if self.tpu else command
+
+
+def vertex_custom_job(config: TrainingJobConfig) -> dict[str, Any]:
+    """A CustomJob, for `gcloud ai custom-jobs create --config` (its `jobSpec`) or the client library (all of it).
+
+    Vertex AI counts the first pool as the chief and sets `TF_CONFIG` on each machine.
+    """
+    pools = [_vertex_pool(config, 1)]
+    if config.workers > 1:
+        pools.append(_vertex_pool(config, config.workers - 1))
+    scheduling: dict[str, Any] = {"restartJobOnWorkerRestart": True}
+    if config.spot:
+        scheduling["strategy"] = "SPOT"
+    return {"displayName": config.name, "jobSpec": {"workerPoolSpecs": pools, "scheduling": scheduling}}
+
+
+def _vertex_pool(config: TrainingJobConfig, replicas: int) -> dict[str, Any]:
+    machine: dict[str, Any] = {"machineType": config.machine_type}
+    if config.accelerator:
+        machine |= {"acceleratorType": config.accelerator, "acceleratorCount": config.accelerators}
+    if config.tpu_topology:
+        machine["tpuTopology"] = config.tpu_topology
+    return {
+        "machineSpec": machine,
+        "replicaCount": str(replicas),
+        "containerSpec": {"imageUri": config.image, "command": config.command[:3], "args": config.command[3:]},
+    }
+
+
+def kubernetes_tfjob(config: TrainingJobConfig) -> dict[str, Any]:
+    """A TFJob of the training operator, which sets `TF_CONFIG` in each pod and starts pods again that were evicted."""
+    _require(not config.tpu, "A TFJob must not ask for a TPU: a JobSet does.", config.name)
+    replicas = {"Chief": _tfjob_replicas(config, 1)}
+    if config.workers > 1:
+        replicas["Worker"] = _tfjob_replicas(config, config.workers - 1)
+    return {
+        "apiVersion": "kubeflow.org/v1",
+        "kind": "TFJob",
+        "metadata": {"name": config.name},
+        "spec": {
+            "runPolicy": {"backoffLimit": config.restarts, "cleanPodPolicy": "Running"},
+            "successPolicy": "",
+            "tfReplicaSpecs": replicas,
+        },
+    }
+
+
+def _tfjob_replicas(config: TrainingJobConfig, replicas: int) -> dict[str, Any]:
+    # The operator looks for the container and the port by these names.
+    return {"replicas": replicas, "restartPolicy": "OnFailure", "template": {"spec": _pod(config, "tensorflow")}}
+
+
+def kubernetes_jobset(config: TrainingJobConfig) -> dict[str, Any]:
+    """A JobSet: one indexed Job whose pods find each other by name; for TPU slices too.
+
+    No operator writes `TF_CONFIG` here, so each pod does, from the index that Kubernetes gives it.
+    """
+    pod = _pod(config, "trainer") | {"restartPolicy": "Never", "subdomain": config.name}
+    [container] = pod["containers"]
+    if config.strategy == "multi_worker_mirrored":
+        container["env"].append({"name": "JOB_COMPLETION_INDEX", "valueFrom": {"fieldRef": {"fieldPath": _INDEX_PATH}}})
+        hosts = [f"{config.name}-trainer-0-{index}.{config.name}:{_PORT}" for index in range(config.workers)]
+        container["command"] = ["python", "-c", _SET_TF_CONFIG, json.dumps(hosts), *config.command[1:]]
+        container["args"] = []
+    job = {
+        "parallelism": config.workers,
+        "completions": config.workers,
+        "completionMode": "Indexed",
+        "backoffLimit": 0,
+        "template": {"spec": pod},
+    }
+    return {
+        "apiVersion": "jobset.x-k8s.io/v1alpha2",
+        "kind": "JobSet",
+        "metadata": {"name": config.name},
+        "spec": {
+            # One machine that is gone stops the others at the next sum; all begin again from the last checkpoint.
+            "failurePolicy": {"maxRestarts": config.restarts},
+            "network": {"enableDNSHostnames": True, "subdomain": config.name},
+            "replicatedJobs": [{"name": "trainer", "replicas": 1, "template": {"spec": job}}],
+        },
+    }
+
+
+_INDEX_PATH = "metadata.annotations['batch.kubernetes.io/job-completion-index']"
+_SET_TF_CONFIG = (
+    "import json, os, sys; "
+    "task = {'type': 'worker', 'index': int(os.environ['JOB_COMPLETION_INDEX'])}; "
+    f"os.environ['{_TF_CONFIG}'] = json.dumps({{'cluster': {{'worker': json.loads(sys.argv[1])}}, 'task': task}}); "
+    "os.execvp(sys.executable, [sys.executable, *sys.argv[2:]])"
+)
+
+
+def _pod(config: TrainingJobConfig, container_name: str) -> dict[str, Any]:
+    container: dict[str, Any] = {
+        "name": container_name,
+        "image": config.image,
+        "command": config.command[:3],
+        "args": config.command[3:],
+        "env": [],
+        "ports": [{"name": "tfjob-port", "containerPort": _PORT}],
+        "securityContext": {"runAsNonRoot": True, "allowPrivilegeEscalation": False},
+    }
+    if config.accelerator:
+        container["resources"] = {"limits": {config.accelerator: config.accelerators}}
+    pod: dict[str, Any] = {"containers": [container], "terminationGracePeriodSeconds": 120}
+    selector = dict(config.node_selector)
+    if config.tpu_topology:
+        selector["cloud.google.com/gke-tpu-topology"] = config.tpu_topology
+    if config.spot:
+        selector["cloud.google.com/gke-spot"] = "true"
+    if selector:
+        pod["nodeSelector"] = selector
+    if config.claim:
+        container["volumeMounts"] = [{"name": "data", "mountPath": config.mount_path}]
+        pod["volumes"] = [{"name": "data", "persistentVolumeClaim": {"claimName": config.claim}}]
+    return pod
+
+
+BUILDERS = {VERTEX: vertex_custom_job, TFJOB: kubernetes_tfjob, JOBSET: kubernetes_jobset}
+
+
+def read_config(path: str) -> TrainingJobConfig:
+    """Reads a YAML file with the keys of `TrainingJobConfig`.
+
+    Raises:
+        OSError: if it cannot be read.
+        ValueError: if a key is unknown or missing, or a value breaks its rule.
+    """
+    document = yaml.safe_load(pathlib.Path(path).read_text(encoding="utf-8"))
+    _require(isinstance(document, dict), "`--config` must hold keys and values.", document)
+    fields = dataclasses.fields(TrainingJobConfig)
+    unknown = sorted(document.keys() - {field.name for field in fields})
+    _require(not unknown, f"`--config` has {[field.name for field in fields]}.", unknown)
+    try:
+        return TrainingJobConfig(**document)
+    except TypeError as error:
+        raise ValueError(f"`--config` must have all that has no default. Received in {path}: {error}") from error
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The program; returns its exit status."""
+    parser = argparse.ArgumentParser(
+        prog="training_job.py", description="Writes the job that trains on machines of its own."
+    )
+    parser.add_argument("--platform", required=True, choices=sorted(BUILDERS))
+    parser.add_argument("--config", required=True, metavar="FILE", help="YAML, see docs/kubeflow.md")
+    parser.add_argument("--output", required=True, metavar="FILE.yaml")
+    args = parser.parse_args(argv)
+    try:
+        job = BUILDERS[args.platform](read_config(args.config))
+        pathlib.Path(args.output).write_text(yaml.safe_dump(job, sort_keys=False), encoding="utf-8")
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        print(f"training_job.py: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    print(f"Wrote {args.output}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
