@@ -123,23 +123,22 @@ def _run_compiler(pipeline: Any, config: PlatformConfig, command: list[str] | No
 
 def _data_sha256(config: PlatformConfig) -> str:
     """The digest that the run expects; of the manifest beside the data where the config names none."""
+    import tensorflow as tf
+
     from components.coco_example_gen import manifest
     from components.coco_example_gen.data_files import sources_of
 
     data = config.pipeline.data
     if config.data_sha256:
         return config.data_sha256
-    path = os.path.join(data.data_dir, manifest.MANIFEST_FILE)
-    if config.scenes is not None:
-        sources = sources_of(data.data_dir, data.options)
-        return manifest.write_manifest(path, manifest.build_manifest(data.data_dir, sources.values()))
     try:
-        return manifest.manifest_digest(manifest.read_manifest(path))
-    except Exception as error:
-        raise ValueError(
-            f"Write the data's manifest (python -m components.coco_example_gen.manifest write {data.data_dir}) or give "
-            f"its digest as `data_sha256`. Received: {error}"
-        ) from error
+        sources = sources_of(data.data_dir, data.options).values()
+        if config.scenes is None:
+            return manifest.stated_digest(data.data_dir, sources)
+    except (FileNotFoundError, ValueError, tf.errors.OpError) as error:
+        raise ValueError(f"`data_sha256` must be given, or found in the data's manifest. Received: {error}") from error
+    path = os.path.join(data.data_dir, manifest.MANIFEST_FILE)
+    return manifest.write_manifest(path, manifest.build_manifest(data.data_dir, sources))
 
 
 def _move_project(spec: dict[str, Any], project_dir: str) -> dict[str, Any]:

@@ -2,14 +2,13 @@
 
 Vertex runs TFX's driver of file-based ExampleGens and never one of ours, so its cache would go by sizes and times of
 the files that match a pattern, and would not see a photo that has changed. This program runs that driver and replaces
-its fingerprint: by the digest of the manifest beside the data, or else of every file that would be read.
+its fingerprint, as our driver does elsewhere: by the digest of every file that is read, or of the manifest beside them.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -21,7 +20,6 @@ def content_fingerprint(exec_properties: dict[str, Any]) -> str:
     Args:
         exec_properties: CocoExampleGen's, after TFX's driver has put in the span.
     """
-    import tensorflow as tf
     from tfx.types import standard_component_specs as specs
 
     from components.coco_example_gen import manifest
@@ -29,12 +27,9 @@ def content_fingerprint(exec_properties: dict[str, Any]) -> str:
     from components.coco_example_gen.data_files import sources_of
 
     data_dir = data_dir_of(exec_properties)
-    path = os.path.join(data_dir, manifest.MANIFEST_FILE)
-    if tf.io.gfile.exists(path):
-        digest = manifest.manifest_digest(manifest.read_manifest(path))
-    else:
-        options = unpack_options(exec_properties[specs.CUSTOM_CONFIG_KEY])
-        digest = manifest.input_digest(data_dir, sources_of(data_dir, options).values())
+    options = unpack_options(exec_properties[specs.CUSTOM_CONFIG_KEY])
+    find_digest = manifest.stated_digest if options.trust_manifest else manifest.input_digest
+    digest = find_digest(data_dir, sources_of(data_dir, options).values())
     return f"content_sha256:{digest}"
 
 

@@ -7,7 +7,7 @@ that finds another manifest than it was promised stops.
 
 from __future__ import annotations
 
-import os
+from collections.abc import Iterable
 from typing import Any
 
 from tfx import types
@@ -21,9 +21,11 @@ from tfx.utils import proto_utils
 
 from components.coco_example_gen import executor
 from components.coco_example_gen.component import source_sha256
-from components.coco_example_gen.custom_config import ANY_ENTRY, pack_options
-from components.coco_example_gen.manifest import MANIFEST_FILE, manifest_digest, read_manifest
+from components.coco_example_gen.custom_config import ANY_ENTRY, pack_options, unpack_options
+from components.coco_example_gen.data_files import sources_of
+from components.coco_example_gen.manifest import stated_digest
 from components.coco_example_gen.options import SPLITS, IngestOptions
+from components.coco_example_gen.split_source import SplitSource
 
 DATA_DIR_KEY, DATA_SHA256_KEY = "data_dir", "data_sha256"
 
@@ -43,7 +45,8 @@ class ManifestExecutor(executor.Executor):
             ValueError: if the manifest is another one, or damaged.
         """
         data_dir = exec_properties[DATA_DIR_KEY]
-        check_promise(data_dir, exec_properties[DATA_SHA256_KEY])
+        options = unpack_options(exec_properties[specs.CUSTOM_CONFIG_KEY])
+        check_promise(data_dir, sources_of(data_dir, options).values(), exec_properties[DATA_SHA256_KEY])
         [artifact] = output_dict[specs.EXAMPLES_KEY]
         fingerprint = f"content_sha256:{exec_properties[DATA_SHA256_KEY]}"
         artifact.set_string_custom_property(utils.FINGERPRINT_PROPERTY_NAME, fingerprint)
@@ -56,13 +59,14 @@ class ManifestExecutor(executor.Executor):
         super().Do(input_dict, output_dict, as_of_driver)
 
 
-def check_promise(data_dir: str, data_sha256: str) -> None:
+def check_promise(data_dir: str, sources: Iterable[SplitSource], data_sha256: str) -> None:
     """Holds the manifest beside the data against the digest that the run was given.
 
     Raises:
-        ValueError: if they differ.
+        FileNotFoundError: if there is no manifest.
+        ValueError: if they differ, or the manifest is damaged or older than the annotations.
     """
-    found = manifest_digest(read_manifest(os.path.join(data_dir, MANIFEST_FILE)))
+    found = stated_digest(data_dir, sources)
     if found != data_sha256:
         raise ValueError(
             f"`{DATA_SHA256_KEY}` must be the digest of {data_dir}'s manifest, {found}. Received: {data_sha256}"
