@@ -17,8 +17,9 @@ TORCH ?= torch==2.13.0
 # The locks hold every package, so pip resolves nothing; the build tools come from a lock of their own.
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -qq --no-deps --no-build-isolation
 FROM_LOCK := $(PIP_INSTALL) --require-hashes -r
-COMPILE_LOCK := $(BIN)/uv pip compile --quiet --no-header --no-annotate --no-emit-index-url --generate-hashes \
-	--python-version 3.11 --python-platform x86_64-manylinux_2_28 --override requirements/overrides.txt
+COMPILE_PLAIN := $(BIN)/uv pip compile --quiet --no-header --no-annotate --no-emit-index-url --generate-hashes \
+	--python-version 3.11 --python-platform x86_64-manylinux_2_28
+COMPILE_LOCK := $(COMPILE_PLAIN) --override requirements/overrides.txt
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -93,6 +94,8 @@ lock: env  ## Write the locks anew, keeping versions where they still fit (UPGRA
 	$(COMPILE_LOCK) -c requirements/dev.lock requirements/build.in -o requirements/build.lock
 	$(COMPILE_LOCK) -c requirements/dev.lock requirements/parity.in -o requirements/parity.lock
 	$(COMPILE_LOCK) -c requirements/dev.lock setup.py --extra exports -o requirements/exports.lock
+	$(COMPILE_PLAIN) -c requirements/dev.lock requirements/cuda.in -o requirements/cuda.lock
+	$(subst manylinux_2_28,manylinux_2_31,$(COMPILE_PLAIN)) requirements/tpu.in -o requirements/tpu.lock
 
 clean:  ## Remove caches and built packages; runs/ and .venv stay.
 	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -16,7 +16,7 @@ import pytest
 
 from tests.test_layering import PACKAGES, imported_names, modules_of, package_of
 
-LOCKS = ("build", "dev", "parity", "pipeline", "train")
+LOCKS = ("build", "cuda", "dev", "parity", "pipeline", "tpu", "train")
 
 # Extras: imported late, and only by those who ask for them.
 OPTIONAL = {
@@ -77,11 +77,12 @@ def test_a_lock_holds_the_smaller_one_at_the_same_versions(project_dir, inner, o
     assert pins(project_dir, inner).items() <= pins(project_dir, outer).items()
 
 
-def test_the_parity_lock_changes_no_version_of_the_development_lock(project_dir):
-    dev, parity = pins(project_dir, "dev"), pins(project_dir, "parity")
-    assert {name: parity[name] for name in parity.keys() & dev.keys()} == {
-        name: dev[name] for name in parity.keys() & dev.keys()
-    }
+@pytest.mark.parametrize(("added", "base"), [("parity", "dev"), ("cuda", "train")])
+def test_a_lock_that_is_added_to_another_changes_no_version_of_it(project_dir, added, base):
+    ours, theirs = pins(project_dir, added), pins(project_dir, base)
+    shared = ours.keys() & theirs.keys()
+    assert shared
+    assert {name: ours[name] for name in shared} == {name: theirs[name] for name in shared}
 
 
 @pytest.mark.parametrize("lock", LOCKS)

@@ -1,0 +1,28 @@
+# Every node of the pipeline, on Vertex AI and on Kubeflow. Built from the top of the checkout:
+#
+#   docker build -f docker/pipeline.Dockerfile -t IMAGE .
+
+FROM python:3.11-slim-bookworm AS packages
+
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
+RUN python -m venv /opt/venv
+ENV PATH=/opt/venv/bin:$PATH
+COPY requirements/build.lock requirements/pipeline.lock /tmp/locks/
+# The locks hold every package with its hash, so pip resolves nothing and takes nothing else.
+RUN pip install --no-deps --no-build-isolation --require-hashes -r /tmp/locks/build.lock \
+    && pip install --no-deps --no-build-isolation --require-hashes -r /tmp/locks/pipeline.lock
+
+FROM python:3.11-slim-bookworm
+
+# A number, so that Kubernetes can see that it is not root; Beam and TFX write to the home and to /tmp alone.
+RUN useradd --uid 10001 --create-home maskformer
+COPY --from=packages /opt/venv /opt/venv
+COPY setup.py pyproject.toml /opt/maskformer/
+COPY maskformer_model /opt/maskformer/maskformer_model
+COPY components /opt/maskformer/components
+COPY pipeline /opt/maskformer/pipeline
+ENV PATH=/opt/venv/bin:$PATH PYTHONPATH=/opt/maskformer PYTHONUNBUFFERED=1 KERAS_BACKEND=tensorflow TF_CPP_MIN_LOG_LEVEL=2
+WORKDIR /home/maskformer
+USER 10001
+# As TFX's compiler expects of an image for which it writes no command.
+ENTRYPOINT ["python", "-m", "tfx.orchestration.kubeflow.v2.container.kubeflow_v2_run_executor"]

@@ -1,0 +1,28 @@
+# Training alone: no TFX, no Beam. Built from the top of the checkout, for processors or GPUs:
+#
+#   docker build -f docker/training.Dockerfile -t IMAGE .
+#   docker build -f docker/training.Dockerfile --build-arg ACCELERATOR=cuda -t IMAGE .
+
+FROM python:3.11-slim-bookworm AS packages
+
+ARG ACCELERATOR=none
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
+RUN python -m venv /opt/venv
+ENV PATH=/opt/venv/bin:$PATH
+COPY requirements/build.lock requirements/train.lock requirements/cuda.lock /tmp/locks/
+RUN pip install --no-deps --no-build-isolation --require-hashes -r /tmp/locks/build.lock \
+    && pip install --no-deps --no-build-isolation --require-hashes -r /tmp/locks/train.lock \
+    && if [ "$ACCELERATOR" = cuda ]; then pip install --no-deps --require-hashes -r /tmp/locks/cuda.lock; fi
+COPY setup.py pyproject.toml /tmp/project/
+COPY maskformer_model /tmp/project/maskformer_model
+RUN pip install --no-deps --no-build-isolation /tmp/project
+
+FROM python:3.11-slim-bookworm
+
+# A number, so that Kubernetes can see that it is not root.
+RUN useradd --uid 10001 --create-home maskformer
+COPY --from=packages /opt/venv /opt/venv
+ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 KERAS_BACKEND=tensorflow TF_CPP_MIN_LOG_LEVEL=2
+WORKDIR /home/maskformer
+USER 10001
+ENTRYPOINT ["python", "-m", "maskformer_model.train"]
