@@ -1,0 +1,35 @@
+"""One frozen value that says everything about an experiment, and `a.b=c` overrides of it.
+
+The field names are those of the TensorFlow Model Garden (`runtime`, `task`, `trainer`), so that the commands of
+tf-maskformer keep working. A config is checked when it is made, never read from the environment, and round-trips
+through plain dicts (json, yaml). What a value means for the model is documented where it is used.
+"""
+
+from maskformer_model.config.data import DataConfig, ParserConfig
+from maskformer_model.config.experiment import SEED_NAMES, ExperimentConfig, from_dict, merge, override, to_dict
+from maskformer_model.config.model import RESNET_BLOCKS, BackboneConfig, ModelConfig
+from maskformer_model.config.task import INSTANCE, PANOPTIC, SEMANTIC, InferenceConfig, LossConfig, TaskConfig
+from maskformer_model.config.trainer import OptimizerConfig, RuntimeConfig, TrainerConfig
+
+__all__ = [
+    "INSTANCE",
+    "PANOPTIC",
+    "RESNET_BLOCKS",
+    "SEED_NAMES",
+    "SEMANTIC",
+    "BackboneConfig",
+    "DataConfig",
+    "ExperimentConfig",
+    "InferenceConfig",
+    "LossConfig",
+    "ModelConfig",
+    "OptimizerConfig",
+    "ParserConfig",
+    "RuntimeConfig",
+    "TaskConfig",
+    "TrainerConfig",
+    "from_dict",
+    "merge",
+    "override",
+    "to_dict",
+]

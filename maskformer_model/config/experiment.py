@@ -1,0 +1,138 @@
+"""A whole experiment, to and from plain dicts, and `a.b=c` overrides of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from maskformer_model.config.task import TaskConfig
+from maskformer_model.config.trainer import RuntimeConfig, TrainerConfig
+
+# Names of tf-maskformer's settings that mean one of ours.
+SEED_NAMES = {
+    "task.model.hidden_size": "task.model.hidden_dim",
+    "task.model.backbone.resnet.model_id": "task.model.backbone.depth",
+    "task.losses.cost_class": "task.losses.class_weight",
+    "task.losses.cost_dice": "task.losses.dice_weight",
+    "task.losses.cost_focal": "task.losses.mask_weight",
+    "task.losses.l2_weight_decay": "trainer.optimizer.weight_decay",
+    "trainer.summary_interval": "trainer.steps_per_loop",
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExperimentConfig:
+    """Everything about one experiment."""
+
+    runtime: RuntimeConfig = RuntimeConfig()
+    task: TaskConfig = TaskConfig()
+    trainer: TrainerConfig = TrainerConfig()
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """The config as nested plain dicts; tuples become lists, so that json and yaml give the same back."""
+    return {field.name: _plain(getattr(config, field.name)) for field in dataclasses.fields(config)}
+
+
+def from_dict(values: Mapping[str, Any]) -> ExperimentConfig:
+    """The inverse of `to_dict`; absent keys take the defaults.
+
+    Raises:
+        KeyError: if a key is unknown, naming it and the known ones.
+        ValueError: if a value is of the wrong type or breaks a rule.
+    """
+    return merge(ExperimentConfig(), values)
+
+
+def merge(config: Any, values: Mapping[str, Any], _path: str = "") -> Any:
+    """A copy of `config` with the nested `values` in place of its own.
+
+    Raises:
+        KeyError: if a key is unknown, naming it and the known ones.
+        ValueError: if a value is of the wrong type or breaks a rule.
+    """
+    known = {field.name: field for field in dataclasses.fields(config)}
+    hints = typing.get_type_hints(type(config))
+    changes = {}
+    for key, value in values.items():
+        path = f"{_path}{key}"
+        if key not in known:
+            raise KeyError(f"Unknown setting `{path}`. Known here: {', '.join(_path + name for name in known)}")
+        current = getattr(config, key)
+        if dataclasses.is_dataclass(current):
+            if not isinstance(value, Mapping):
+                raise ValueError(f"`{path}` is a group of settings, not a value. Received: {value!r}")
+            changes[key] = merge(current, value, f"{path}.")
+        else:
+            changes[key] = _convert(value, hints[key], path)
+    return dataclasses.replace(config, **changes)
+
+
+def override(config: ExperimentConfig, overrides: str) -> ExperimentConfig:
+    """Applies `a.b=c,d.e=f`; values are yaml, so lists are `[480,640]`.
+
+    Args:
+        config: The value to start from; it is not changed.
+        overrides: Comma-separated settings, as `--params_override` takes them, by our names or those of `SEED_NAMES`;
+            may be empty.
+
+    Raises:
+        KeyError: if a setting is unknown.
+        ValueError: if a piece has no `=` or a value does not fit.
+    """
+    import yaml
+
+    nested: dict[str, Any] = {}
+    for piece in _split_outside_brackets(overrides):
+        key, separator, text = piece.partition("=")
+        if not separator:
+            raise ValueError(f"An override must look like `task.model.num_queries=50`. Received: {piece!r}")
+        key = key.strip()
+        group = nested
+        *parents, leaf = SEED_NAMES.get(key, key).split(".")
+        for parent in parents:
+            group = group.setdefault(parent, {})
+        group[leaf] = yaml.safe_load(text) if text.strip() else ""
+    return merge(config, nested)
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return to_dict(value)
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _convert(value: Any, hint: Any, path: str) -> Any:
+    origin = typing.get_origin(hint)
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise ValueError(f"`{path}` must be a list such as [480,640]. Received: {value!r}")
+        item_hints = typing.get_args(hint)
+        item_hint = item_hints[0]
+        if Ellipsis not in item_hints and len(value) != len(item_hints):
+            raise ValueError(f"`{path}` must have {len(item_hints)} items. Received: {value!r}")
+        return tuple(_convert(item, item_hint, path) for item in value)
+    if hint is float and isinstance(value, (int, float, str)) and not isinstance(value, bool):
+        try:
+            return float(value)  # YAML reads 1e-4 (no dot) as a string.
+        except ValueError:
+            pass
+    elif hint is str and isinstance(value, (str, int, float)) and not isinstance(value, bool):
+        return str(value)
+    elif type(value) is hint:
+        return value
+    raise ValueError(f"`{path}` must be of type {hint.__name__}. Received: {value!r}")
+
+
+def _split_outside_brackets(text: str) -> list[str]:
+    pieces, depth, start = [], 0, 0
+    for position, character in enumerate(text + ","):
+        depth += {"[": 1, "(": 1, "]": -1, ")": -1}.get(character, 0)
+        if character == "," and depth == 0:
+            pieces.append(text[start:position])
+            start = position + 1
+    return [piece for piece in pieces if piece.strip()]

@@ -1,0 +1,125 @@
+"""What is learned, from what, and how logits become segments."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from maskformer_model.config.data import DataConfig
+from maskformer_model.config.model import ModelConfig
+from maskformer_model.config.rules import require
+
+PANOPTIC, INSTANCE, SEMANTIC = "panoptic", "instance", "semantic"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LossConfig:
+    """Weights of losses and matching costs (paper, section 3.2; reference `criterion.py`, `matcher.py`).
+
+    Attributes:
+        class_weight: Of the cross-entropy.
+        mask_weight: Of the focal mask loss.
+        dice_weight: Of the dice loss.
+        background_cls_weight: Weight of the no-object class inside the cross-entropy.
+        mask_loss: "exact" (every pixel) or "points" (uncertainty-sampled, as Mask2Former, for memory).
+        num_points: Points per mask for "points".
+    """
+
+    class_weight: float = 1.0
+    mask_weight: float = 20.0
+    dice_weight: float = 1.0
+    background_cls_weight: float = 0.1
+    mask_loss: str = "exact"
+    num_points: int = 12544
+
+    def __post_init__(self):
+        for name in ("class_weight", "mask_weight", "dice_weight", "background_cls_weight"):
+            require(getattr(self, name) >= 0, f"`task.losses.{name}` must not be negative.", getattr(self, name))
+        kinds = ("exact", "points")
+        require(self.mask_loss in kinds, f"`task.losses.mask_loss` must be one of {kinds}.", self.mask_loss)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class InferenceConfig:
+    """How logits become segments (reference `mask_former_model.py`, `panoptic_inference`).
+
+    Attributes:
+        object_mask_threshold: A query below this class probability proposes nothing.
+        overlap_threshold: A segment that keeps less than this share of its own mask is dropped.
+        shortest_edge_px: Photos are resized to this shortest edge ...
+        max_size_px: ... but never beyond this longest edge.
+        size_divisibility: Pad the resized photo to a multiple of this (reference `SIZE_DIVISIBILITY`); 0: no padding.
+            Padding is attended to, so a model that was trained on padded squares answers best on padded squares.
+        max_pixels: A photo with more pixels is refused before it is decoded.
+        augmented_edges_px: Test-time augmentation (`augmented_inference`): one view of the photo for each of these
+            shortest edges, the first being the one whose queries count; empty: no augmentation.
+        augmented_max_size_px: No view's longest edge is longer.
+        augmented_flip: Whether every view is seen mirrored as well.
+    """
+
+    object_mask_threshold: float = 0.8
+    overlap_threshold: float = 0.8
+    shortest_edge_px: int = 800
+    max_size_px: int = 1333
+    size_divisibility: int = 0
+    max_pixels: int = 100_000_000
+    augmented_edges_px: tuple[int, ...] = ()
+    augmented_max_size_px: int = 4000
+    augmented_flip: bool = True
+
+    def __post_init__(self):
+        require(
+            all(0 < edge <= self.augmented_max_size_px for edge in self.augmented_edges_px),
+            "`task.inference.augmented_edges_px` must be positive and at most `augmented_max_size_px`.",
+            (self.augmented_edges_px, self.augmented_max_size_px),
+        )
+        for name in ("object_mask_threshold", "overlap_threshold"):
+            require(0 <= getattr(self, name) <= 1, f"`task.inference.{name}` must be in [0, 1].", getattr(self, name))
+        require(
+            0 < self.shortest_edge_px <= self.max_size_px,
+            "`task.inference.shortest_edge_px` must be positive and at most `max_size_px`.",
+            (self.shortest_edge_px, self.max_size_px),
+        )
+        require(
+            self.size_divisibility >= 0,
+            "`task.inference.size_divisibility` must not be negative.",
+            self.size_divisibility,
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TaskConfig:
+    """What is learned, from what.
+
+    Attributes:
+        kind: "panoptic", "instance" or "semantic".
+        model: The network.
+        losses: Their weights.
+        train_data: What is learned from.
+        validation_data: What is scored: `input_path` alone is read. Photos are scored one by one at their own size, as
+            `inference` says; the other fields are accepted because commands of tf-maskformer set them.
+        inference: How logits become segments.
+        init_checkpoint: Weights to start from; see `checkpoints.initialize`.
+        init_checkpoint_modules: "backbone" or "all". Where "all" meets another number of classes, the class head starts
+            anew and everything else is taken over.
+        freeze_backbone: Keep the backbone's weights as they are.
+    """
+
+    kind: str = PANOPTIC
+    model: ModelConfig = ModelConfig()
+    losses: LossConfig = LossConfig()
+    train_data: DataConfig = DataConfig()
+    validation_data: DataConfig = DataConfig(drop_remainder=False)
+    inference: InferenceConfig = InferenceConfig()
+    init_checkpoint: str = ""
+    init_checkpoint_modules: str = "backbone"
+    freeze_backbone: bool = False
+
+    def __post_init__(self):
+        kinds = (PANOPTIC, INSTANCE, SEMANTIC)
+        require(self.kind in kinds, f"`task.kind` must be one of {kinds}.", self.kind)
+        modules = ("backbone", "all")
+        require(
+            self.init_checkpoint_modules in modules,
+            f"`task.init_checkpoint_modules` must be one of {modules}.",
+            self.init_checkpoint_modules,
+        )

@@ -1,0 +1,122 @@
+"""Where, how long and with which optimizer a job runs."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from maskformer_model.config.rules import require
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RuntimeConfig:
+    """Where and in which precision a job runs.
+
+    Attributes:
+        distribution_strategy: "one_device", "mirrored" (all accelerators of a machine), "multi_worker_mirrored"
+            (machines named in `TF_CONFIG`), "tpu", or "auto": what the environment offers.
+        mixed_precision_dtype: What layers compute in; weights, losses and the matcher stay float32. "float16" scales
+            the loss dynamically.
+        seed: Of weights, dropout, augmentation and the order of examples.
+        deterministic: Two runs of one config on one machine give the same bits (a few percent slower).
+    """
+
+    distribution_strategy: str = "auto"
+    mixed_precision_dtype: str = "float32"
+    seed: int = 0
+    deterministic: bool = False
+
+    def __post_init__(self):
+        strategies = ("auto", "one_device", "mirrored", "multi_worker_mirrored", "tpu")
+        require(
+            self.distribution_strategy in strategies,
+            f"`runtime.distribution_strategy` must be one of {strategies}.",
+            self.distribution_strategy,
+        )
+        dtypes = ("float32", "bfloat16", "float16", "mixed_bfloat16", "mixed_float16")
+        require(
+            self.mixed_precision_dtype in dtypes,
+            f"`runtime.mixed_precision_dtype` must be one of {dtypes}.",
+            self.mixed_precision_dtype,
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """AdamW as the reference trains (`train_net.py`): PyTorch's formula, full-model clip, slower backbone.
+
+    Attributes:
+        learning_rate: Of everything but the backbone.
+        backbone_multiplier: Times `learning_rate` for the backbone.
+        weight_decay: Decoupled; never on norms, embeddings and relative-position tables.
+        clip_norm: Largest global norm of all gradients together; 0 switches clipping off.
+        schedule: "constant", "step" or "poly".
+        drop_steps: "step": where the rate is multiplied by `drop_factor`.
+        drop_factor: "step".
+        power: "poly".
+        warmup_steps: Linear warm-up from `warmup_factor` times the rate.
+        warmup_factor: Start of the warm-up.
+        ema_momentum: Average of the weights that is exported; 0 switches it off.
+    """
+
+    learning_rate: float = 1e-4
+    backbone_multiplier: float = 0.1
+    weight_decay: float = 1e-4
+    clip_norm: float = 0.01
+    schedule: str = "step"
+    drop_steps: tuple[int, ...] = ()
+    drop_factor: float = 0.1
+    power: float = 0.9
+    warmup_steps: int = 0
+    warmup_factor: float = 1.0
+    ema_momentum: float = 0.0
+
+    def __post_init__(self):
+        require(0 < self.learning_rate <= 1, "`trainer.optimizer.learning_rate` must be in (0, 1].", self.learning_rate)
+        schedules = ("constant", "step", "poly")
+        require(self.schedule in schedules, f"`trainer.optimizer.schedule` must be one of {schedules}.", self.schedule)
+        for name in ("backbone_multiplier", "weight_decay", "clip_norm", "warmup_steps"):
+            require(getattr(self, name) >= 0, f"`trainer.optimizer.{name}` must not be negative.", getattr(self, name))
+        require(0 <= self.ema_momentum < 1, "`trainer.optimizer.ema_momentum` must be in [0, 1).", self.ema_momentum)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainerConfig:
+    """How long, with which optimizer, and what is written down on the way.
+
+    Attributes:
+        train_steps: Optimizer steps in all.
+        steps_per_loop: Steps between two rows of the curves (history file and TensorBoard).
+        checkpoint_interval: Steps between two checkpoints; 0: only at the end.
+        validation_interval: Steps between two evaluations of the validation data; 0: none.
+        max_to_keep: Checkpoints that are kept, beside the best one.
+        accumulation_steps: Parts in which a replica's batch goes through the network, one after the other, before one
+            update: the same update with less memory.
+        max_skipped_steps: A step whose gradient is not finite changes nothing; after so many in a row the job stops.
+        steps_per_execution: Steps that run on the device before Python is asked again.
+        optimizer: See `OptimizerConfig`.
+        jit_compile: Compile the whole step with XLA (accelerators); the matcher is compiled in any case.
+    """
+
+    train_steps: int = 554_400
+    steps_per_loop: int = 1000
+    checkpoint_interval: int = 5000
+    validation_interval: int = 0
+    max_to_keep: int = 3
+    accumulation_steps: int = 1
+    max_skipped_steps: int = 10
+    steps_per_execution: int = 1
+    optimizer: OptimizerConfig = OptimizerConfig()
+    jit_compile: bool = False
+
+    def __post_init__(self):
+        positive = ("train_steps", "steps_per_loop", "max_to_keep", "accumulation_steps", "max_skipped_steps")
+        for name in (*positive, "steps_per_execution"):
+            require(getattr(self, name) > 0, f"`trainer.{name}` must be positive.", getattr(self, name))
+        for name in ("checkpoint_interval", "validation_interval"):
+            require(getattr(self, name) >= 0, f"`trainer.{name}` must not be negative.", getattr(self, name))
+        for name in ("train_steps", "steps_per_loop", "checkpoint_interval", "validation_interval"):
+            require(
+                getattr(self, name) % self.steps_per_execution == 0,
+                f"`trainer.steps_per_execution` ({self.steps_per_execution}) must divide `trainer.{name}`.",
+                getattr(self, name),
+            )
