@@ -25,6 +25,14 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     return _compiled(function, keras.backend.backend())
 
 
+def compiled_for(tensor: Any, function: Callable[..., Any]) -> Callable[..., Any]:
+    """`compiled(function)` where the tensor's size is known; with sizes that change from batch to batch, `function`.
+
+    There, compiling would take longer than it saves.
+    """
+    return function if None in tuple(tensor.shape)[1:] else compiled(function)
+
+
 @functools.cache
 def _compiled(function, backend):
     if backend != "tensorflow":

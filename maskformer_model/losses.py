@@ -16,6 +16,7 @@ from typing import Any
 from keras import ops
 
 from maskformer_model import assignment, mask_loss, matcher, point_loss
+from maskformer_model.compilation import compiled_for
 from maskformer_model.config import LossConfig
 from maskformer_model.replicas import sum_over_replicas
 
@@ -112,8 +113,10 @@ def match_layers(
         costs of the layer were finite.
     """
     target_masks, compared = _matching_grid(layers[0], segment_map, segment_classes, config, seed_generator)
+    # One operation a layer: else all layers' intermediate maps, ten times the logits, would be in memory together.
+    matching_cost = compiled_for(segment_map, matcher.matching_cost)
     costs = [
-        matcher.matching_cost(
+        matching_cost(
             layer["class_logits"],
             compared(layer["mask_logits"]),
             target_masks,

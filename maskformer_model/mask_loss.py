@@ -12,7 +12,7 @@ from __future__ import annotations
 from keras import ops
 
 from maskformer_model.bilinear import bilinear_matrix
-from maskformer_model.compilation import compiled
+from maskformer_model.compilation import compiled_for
 from maskformer_model.matcher import FOCAL_ALPHA
 
 PAIRS_AT_ONCE = (
@@ -67,9 +67,6 @@ def matched_mask_loss_sums(mask_logits, segment_map, matched_query):
         `[2]` float32: the focal and the dice sum; 0 where nothing is matched.
     """
 
-    # With sizes that change from batch to batch, compiling would take longer than it saves.
-    run = (lambda function: function) if None in tuple(segment_map.shape)[1:] else compiled
-
     @ops.custom_gradient
     def sums(logits):
         logits = ops.stop_gradient(logits)
@@ -77,9 +74,9 @@ def matched_mask_loss_sums(mask_logits, segment_map, matched_query):
         def gradient(*args, upstream=None):
             # TensorFlow and JAX pass what flows back by position, PyTorch by name.
             flow = args[0] if upstream is None else upstream
-            return run(_gradient)(logits, segment_map, matched_query, flow)
+            return compiled_for(segment_map, _gradient)(logits, segment_map, matched_query, flow)
 
-        return run(_loss_sums)(logits, segment_map, matched_query), gradient
+        return compiled_for(segment_map, _loss_sums)(logits, segment_map, matched_query), gradient
 
     return sums(mask_logits)
 

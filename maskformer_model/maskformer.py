@@ -174,22 +174,23 @@ class TransformerPredictor(keras.layers.Layer):
         return self.decoder(memory, position, training=training)
 
     def _predict(self, decoder_outputs, mask_features):
-        class_logits = [self.class_head(queries) for queries in decoder_outputs]
-        embeddings = []
-        for hidden in decoder_outputs:
-            for layer in self.mask_head:
-                hidden = layer(hidden)
-            embeddings.append(hidden)
+        num_layers = len(decoder_outputs)
+        # All layers at once: so the gradient by the pixels, the largest of all, is one sum and not one map a layer.
+        queries = ops.concatenate(decoder_outputs, axis=1)
+        class_logits = self.class_head(queries)
+        embeddings = queries
+        for layer in self.mask_head:
+            embeddings = layer(embeddings)
         shape = ops.shape(mask_features)
         pixels = ops.reshape(mask_features, (shape[0], shape[1] * shape[2], self.mask_dim))
-        pixels = ops.transpose(pixels, (0, 2, 1))
-        predictions = []
-        for layer_class_logits, embedding in zip(class_logits, embeddings, strict=True):
-            mask_logits = ops.matmul(embedding, pixels)
-            queries = ops.shape(embedding)[1]
-            mask_logits = ops.reshape(mask_logits, (shape[0], queries, shape[1], shape[2]))
-            predictions.append({"class_logits": layer_class_logits, "mask_logits": mask_logits})
-        return predictions
+        mask_logits = ops.einsum("bqc,bpc->bqp", embeddings, pixels)
+        mask_logits = ops.reshape(mask_logits, (shape[0], ops.shape(queries)[1], shape[1], shape[2]))
+        return [
+            {"class_logits": layer_class_logits, "mask_logits": layer_mask_logits}
+            for layer_class_logits, layer_mask_logits in zip(
+                ops.split(class_logits, num_layers, axis=1), ops.split(mask_logits, num_layers, axis=1), strict=True
+            )
+        ]
 
 
 def _torch_linear(units: int, fan_in: int, activation: str | None = None, *, name: str) -> keras.layers.Dense:

@@ -98,6 +98,7 @@ class AdamW(keras.optimizers.Optimizer):
         self._first_moments, self._second_moments = self.add_optimizer_variables(variables, ["momentum", "velocity"])
         parts = [variable.path.split("/") for variable in variables]
         self._multipliers = [self.backbone_multiplier if BACKBONE in path[:-1] else 1.0 for path in parts]
+        self._distinct_multipliers = sorted(set(self._multipliers))
         self._decays = [0.0 if path[-1] in WITHOUT_DECAY else self.decay for path in parts]
         self.gradient_norm = self._add_scalar("gradient_norm", 0.0)
         self.skipped_steps = self._add_scalar("skipped_steps", 0, "int32")
@@ -120,23 +121,41 @@ class AdamW(keras.optimizers.Optimizer):
     def scale_loss(self, loss):
         return loss * ops.cast(self.loss_scale, loss.dtype) if self.scales_loss else loss
 
-    def update_step(self, gradient, variable, learning_rate):
-        index = self._get_variable_index(variable)
-        applied = ops.cast(self._is_applied, variable.dtype)
-        first, second = self._first_moments[index], self._second_moments[index]
-        gradient = ops.cast(gradient, variable.dtype)
-        rate = ops.cast(learning_rate, variable.dtype) * self._multipliers[index]
-        step = ops.cast(self.iterations + 1, variable.dtype)
-        self.assign_add(first, (gradient - first) * (applied * (1.0 - self.beta_1)))
-        self.assign_add(second, (ops.square(gradient) - second) * (applied * (1.0 - self.beta_2)))
+    def _backend_update_step(self, grads, trainable_variables, learning_rate):
+        super()._backend_update_step(grads, trainable_variables, self._factors(learning_rate))
+
+    def _factors(self, learning_rate):
+        """What all updates are multiplied by, computed once: it would be a third of the step's operations otherwise."""
+        rate = ops.cast(learning_rate, "float32")
+        applied = ops.cast(self._is_applied, "float32")
+        step = ops.cast(self.iterations + 1, "float32")
         # 1 - beta**step, without the loss of digits that float32 would suffer at beta 0.999 and step 1.
         first_correction = -ops.expm1(step * math.log(self.beta_1))
         second_correction = -ops.expm1(step * math.log(self.beta_2))
-        denominator = ops.sqrt(second) / ops.sqrt(second_correction) + self.epsilon
-        change = rate / first_correction * first / denominator
+        return {
+            "first": applied * (1.0 - self.beta_1),
+            "second": applied * (1.0 - self.beta_2),
+            "root": ops.sqrt(second_correction),
+            "epsilon": ops.convert_to_tensor(self.epsilon, "float32"),
+            "rates": [applied * rate * multiplier / first_correction for multiplier in self._distinct_multipliers],
+            "decays": [applied * rate * multiplier * self.decay for multiplier in self._distinct_multipliers],
+        }
+
+    def update_step(self, gradient, variable, learning_rate):
+        """Updates one variable; `learning_rate` is what `_factors` gives."""
+        index = self._get_variable_index(variable)
+        place = self._distinct_multipliers.index(self._multipliers[index])
+        factors = {name: learning_rate[name] for name in ("first", "second", "root", "epsilon")}
+        factors |= {"rate": learning_rate["rates"][place], "decay": learning_rate["decays"][place]}
+        factors = {name: ops.cast(value, variable.dtype) for name, value in factors.items()}
+        first, second = self._first_moments[index], self._second_moments[index]
+        gradient = ops.cast(gradient, variable.dtype)
+        self.assign_add(first, (gradient - first) * factors["first"])
+        self.assign_add(second, (ops.square(gradient) - second) * factors["second"])
+        change = factors["rate"] * first / (ops.sqrt(second) / factors["root"] + factors["epsilon"])
         if self._decays[index]:
-            change = change + rate * self._decays[index] * variable
-        self.assign_sub(variable, applied * change)
+            change = change + factors["decay"] * variable
+        self.assign_sub(variable, change)
 
     def _clip_gradients(self, grads):
         grads = sum_over_replicas(list(grads))
@@ -147,10 +166,11 @@ class AdamW(keras.optimizers.Optimizer):
         # As torch.nn.utils.clip_grad_norm_: the norm is enlarged by 1e-6, and a short gradient stays as it is.
         clip = ops.minimum(self.clip_norm / (norm + 1e-6), 1.0) if self.clip_norm else ops.ones(())
         factor = clip * unscale
+        zero = ops.zeros((), factor.dtype)
         return [
             gradient
             if gradient is None
-            else ops.where(is_finite, gradient * ops.cast(factor, gradient.dtype), ops.zeros_like(gradient))
+            else ops.where(is_finite, gradient * ops.cast(factor, gradient.dtype), ops.cast(zero, gradient.dtype))
             for gradient in grads
         ]
 

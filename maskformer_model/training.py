@@ -18,7 +18,7 @@ import keras
 from maskformer_model import distribution, input_pipeline
 from maskformer_model.categories import CategoryTable
 from maskformer_model.checkpoints.initialize import EXPERIMENT_FILE, WEIGHTS_FILE, initialize
-from maskformer_model.config import DataConfig, ExperimentConfig, from_dict, to_dict
+from maskformer_model.config import ExperimentConfig, from_dict, to_dict
 from maskformer_model.learning_rate import make_schedule
 from maskformer_model.maskformer import MaskFormer
 from maskformer_model.optimizer import make_optimizer
@@ -116,7 +116,7 @@ def build_for_training(config: ExperimentConfig) -> MaskFormerTraining:
     """The compiled model with its starting weights; `config` names the number of classes."""
     network = MaskFormer(config.task.model)
     model = MaskFormerTraining(network, config.task.losses, accumulation_steps=config.trainer.accumulation_steps)
-    _build(model, config.task.train_data)
+    model.build()
     if config.task.init_checkpoint:
         initialize(network, config.task.init_checkpoint, config.task.init_checkpoint_modules, remakes_class_head=True)
     if config.task.freeze_backbone:
@@ -185,7 +185,7 @@ def in_float32(network: MaskFormer) -> MaskFormer:
         return network
     with dtype_policy("float32"):
         copy = MaskFormer(network.config)
-        copy(keras.ops.zeros((1, 64, 64, 3)))
+        copy.build()
     copy.set_weights(network.get_weights())
     return copy
 
@@ -233,16 +233,6 @@ def _note_run(config: ExperimentConfig, categories: CategoryTable, model_dir: st
         json.dump(to_dict(config), file, indent=1)
     with tf.io.gfile.GFile(os.path.join(model_dir, CATEGORIES_FILE), "w") as file:
         json.dump(categories.to_coco(), file, indent=1)
-
-
-def _build(model: MaskFormerTraining, data_config: DataConfig) -> None:
-    height, width = (size or 64 for size in data_config.parser.output_size)
-    model(
-        {
-            "image": keras.ops.zeros((1, height, width, 3), dtype="uint8"),
-            "valid_size_px": keras.ops.full((1, 2), min(height, width), dtype="int32"),
-        }
-    )
 
 
 def _fit(

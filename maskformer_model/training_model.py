@@ -52,6 +52,11 @@ class MaskFormerTraining(keras.Model):
             names += [f"{name}_{layer}" for layer in layers for name in SHOWN_LOSSES]
         self.loss_means = [keras.metrics.Mean(name=name) for name in names]
 
+    def build(self, input_shape=None):
+        """Makes the network's weights, which depend on no size, where they have not been made."""
+        if not self.network.built:
+            self.network.build()
+
     def call(self, x, training=None):
         return self.network(normalize(x["image"], x["valid_size_px"]), training=training)
 
