@@ -174,29 +174,32 @@ def passes(args: argparse.Namespace, stop: threading.Event) -> Iterator[None]:
 
 def run_passes(retraining: Any, due: Iterator[None], stop: threading.Event, backfill: Sequence[int]) -> int:
     """Passes until none is due any more or the loop is asked to stop; returns the last one's exit status."""
-    from pipeline.retraining import RootBusyError, StoppedError
+    from pipeline.retraining import LOG, RootBusyError, StoppedError
 
     status = 0
     for _ in due:
         try:
             status = 0 if retraining.run_pass(backfill) else EXIT_NOT_WELL
         except RootBusyError as error:
-            logging.warning("%s What is to be done is done at the next pass.", error)
+            LOG.warning("%s What is to be done is done at the next pass.", error)
             status = EXIT_BUSY
         except StoppedError as error:
-            logging.info("%s", error)
+            LOG.info("%s", error)
         backfill = ()  # Once; the passes after it are as ever.
     return EXIT_STOPPED if stop.is_set() else status
 
 
 def log_to(root: str) -> None:
     """Sends the loop's own lines to the terminal and to `<root>/retrain/retrain.log`."""
+    from pipeline.retraining import LOG
+
     os.makedirs(os.path.join(root, "retrain"), exist_ok=True)
     file = logging.FileHandler(os.path.join(root, "retrain", "retrain.log"), encoding="utf-8")
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(message)s", handlers=[logging.StreamHandler(sys.stdout), file]
-    )
-    logging.getLogger("apscheduler").setLevel(logging.WARNING)
+    for handler in (logging.StreamHandler(sys.stdout), file):
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+        LOG.addHandler(handler)
+    LOG.setLevel(logging.INFO)
+    LOG.propagate = False
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -37,6 +37,7 @@ from pipeline.spans import DEFAULT_PATTERN, NotWholeError, Span, find_spans, sta
 from pipeline.summary import SUMMARY_FILE
 
 PASS_FILE = "last_pass.json"
+LOG = logging.getLogger("retrain")  # Of its own: TFX and absl say hundreds of lines to the root logger.
 _BUSY_STATUS = 2  # Of run_local where another run holds the root; wrong flags were refused before.
 
 
@@ -149,7 +150,7 @@ class Retraining:
         for span in self._spans(backfill):
             # One by one: what became of a span decides about the next one.
             decision = decide(span, self._states, forced=bool(backfill))
-            logging.info("%s: %s: %s", span.name, decision.action, decision.why)
+            LOG.info("%s: %s: %s", span.name, decision.action, decision.why)
             self._waiting.pop(span.name, None)
             if decision.action == WAIT:
                 self._waiting[span.name] = decision.why
@@ -158,7 +159,7 @@ class Retraining:
                     state = self._process(decision)
                 except metadata_backup.MetadataLockedError as error:
                     raise RootBusyError(str(error)) from error
-                logging.info("%s: %s: %s", span.name, state.state, state.reason)
+                LOG.info("%s: %s: %s", span.name, state.state, state.reason)
                 all_well &= state.state in ACCEPTED
                 if state.state == FAILED:
                     break  # The machine's fault, not the data's: later spans must not overtake it.
@@ -178,7 +179,7 @@ class Retraining:
         except metadata_backup.MetadataLockedError as error:
             raise RootBusyError(str(error)) from error
         if mended:
-            logging.error("%s", mended)
+            LOG.error("%s", mended)
             self._tell({"event": "metadata restored", "text": mended})
 
     def _process(self, decision: Decision) -> SpanState:
@@ -235,7 +236,7 @@ class Retraining:
             mixed_data.Source(mixed_data.FIXED, str(self._fixed_dir), _manifest_of(str(self._fixed_dir))),
             history_share=self._config.history_share,
         )
-        logging.info("%s: learns from %s, is judged on %s", span.name, counts["train"], counts["eval"])
+        LOG.info("%s: learns from %s, is judged on %s", span.name, counts["train"], counts["eval"])
         digests = {part.name: manifest_digest(part.manifest) for part in (*history, source)}
         state = dataclasses.replace(state, mix={**counts, "digests": digests})
         kind = warm_start.experiment_of(self._config.run_args).task.kind
@@ -307,7 +308,7 @@ class Retraining:
                 if manifest_digest(manifest) == state.digest:
                     sources.append(mixed_data.Source(f"span-{state.number}", state.path, manifest))
                 else:
-                    logging.warning("%s is gone or has changed; it is not mixed in.", state.span)
+                    LOG.warning("%s is gone or has changed; it is not mixed in.", state.span)
         return sources
 
     def _pin_fixed(self, source: mixed_data.Source) -> None:
@@ -353,7 +354,7 @@ class Retraining:
         try:
             alerts.post(self._config.webhook, alert)
         except alerts.AlertError as error:
-            logging.error("%s It is tried again at the next pass.", error)
+            LOG.error("%s It is tried again at the next pass.", error)
             return False
         return True
 

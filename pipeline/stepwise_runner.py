@@ -36,11 +36,13 @@ class Retries:
         attempts: How often it is tried in all.
         wait_s: Pause before the second attempt; it doubles from one to the next.
         final_nodes: Ids of nodes whose failure is an answer and would be the same again.
+        final_errors: Errors that would be, too: a wrong value stays wrong, unlike a network or a disk.
     """
 
     attempts: int = 1
     wait_s: float = 0.0
     final_nodes: frozenset[str] = frozenset({"AnomalyGate", "DriftGate"})
+    final_errors: tuple[type[Exception], ...] = (ValueError, TypeError, KeyError)
 
 
 class Observer(Protocol):
@@ -105,6 +107,8 @@ class StepwiseLocalDagRunner(local_dag_runner.LocalDagRunner):
             for attempt in range(1, attempts + 1):
                 state, outputs, failure = self._attempt(pipeline, node)
                 if failure is None or attempt == attempts or _was_asked_to_stop(failure):
+                    break
+                if isinstance(failure.__cause__, self._retries.final_errors):
                     break
                 wait_s = self._retries.wait_s * 2 ** (attempt - 1)
                 logging.warning("%s Attempt %d of %d; the next in %.0f s.", failure, attempt, attempts, wait_s)

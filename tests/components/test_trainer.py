@@ -1,5 +1,6 @@
 """Tests of `components.trainer`; the end-to-end test of the pipeline runs it for real."""
 
+import json
 import types
 
 import pytest
@@ -45,3 +46,54 @@ def test_a_copied_folder_holds_everything_and_replaces_what_an_unfinished_copy_l
     copy_tree(str(tmp_path / "from"), str(tmp_path / "to"))
     assert (tmp_path / "to" / "a").read_text() == "1"
     assert (tmp_path / "to" / "inner" / "b").read_text() == "2"
+
+
+@pytest.mark.slow
+def test_a_training_that_was_cut_off_goes_on_from_its_own_checkpoints(tmp_path, monkeypatch):
+    from components.coco_example_gen.conversion_job import ConversionJob, convert
+    from components.coco_example_gen.data_files import sources_of
+    from components.coco_example_gen.options import IngestOptions
+    from maskformer_model import config, experiments, export
+    from maskformer_model.generated_scenes import write_data_set
+
+    write_data_set(tmp_path / "data", num_train=4, num_val=1)
+    (tmp_path / "records").mkdir()
+    source = sources_of(str(tmp_path / "data"), IngestOptions())["train"]
+    convert(ConversionJob(source=source, output_prefix=str(tmp_path / "records" / "train"), num_shards=1))
+    settings = (
+        "task.model.num_queries=8,task.model.num_decoder_layers=1,task.model.which_pixel_decoder=fpn,"
+        "task.model.hidden_dim=32,task.model.pixel_decoder_dim=32,task.model.mask_dim=32,"
+        "task.train_data.global_batch_size=2,trainer.train_steps=2,trainer.steps_per_loop=1,"
+        "trainer.checkpoint_interval=1,trainer.optimizer.drop_steps=[]"
+    )
+    experiment = config.override(experiments.get("generated_scenes"), settings)
+
+    def train(execution):
+        fn_args = types.SimpleNamespace(
+            custom_config={
+                "experiment": json.dumps(config.to_dict(experiment)),
+                CHECKPOINTS_KEY: str(tmp_path / "checkpoints"),
+            },
+            hyperparameters=None,
+            train_files=[str(tmp_path / "records" / "train-*")],
+            eval_files=[],
+            transform_graph_path=None,
+            model_run_dir=str(tmp_path / execution / "model_run"),
+            serving_model_dir=str(tmp_path / execution / "serving"),
+        )
+        run_fn(fn_args)
+
+    def full_disk(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space"):
+        patch.setattr(export, "export_saved_model", full_disk)
+        train("first")
+    [folder] = (tmp_path / "checkpoints").iterdir()
+    trained = (folder / "training_history.json").read_text()
+    train("second")
+    # Curves hold the seconds of each step: they are the first run's, so nothing was trained again.
+    assert (tmp_path / "second" / "model_run" / "training_history.json").read_text() == trained
+    assert (tmp_path / "second" / "model_run" / "model.weights.h5").is_file()
+    assert (tmp_path / "second" / "serving" / "saved_model.pb").is_file()
+    assert not folder.exists()

@@ -7,6 +7,8 @@ import pathlib
 import shutil
 
 from components.coco_example_gen import manifest
+from components.coco_example_gen.data_files import sources_of
+from components.coco_example_gen.options import IngestOptions
 from maskformer_model.generated_scenes import write_data_set
 
 
@@ -23,10 +25,12 @@ def copy_span(folder, origin: int, number: int) -> pathlib.Path:
     return pathlib.Path(shutil.copytree(pathlib.Path(folder, f"span-{origin}"), pathlib.Path(folder, f"span-{number}")))
 
 
-def seal(path) -> str:
+def seal(path) -> None:
     """Writes the manifest of a span as it is now."""
-    assert manifest.main(["write", str(path)]) == 0
-    return manifest.manifest_digest(manifest.read_manifest(str(pathlib.Path(path, manifest.MANIFEST_FILE))))
+    sources = sources_of(str(path), IngestOptions()).values()
+    manifest.write_manifest(
+        str(pathlib.Path(path, manifest.MANIFEST_FILE)), manifest.build_manifest(str(path), sources)
+    )
 
 
 def change_annotations(path, change, splits=("train2017", "val2017")) -> None:

@@ -134,6 +134,11 @@ def Flaky(model: OutputArtifact[standard_artifacts.Model], counter: Parameter[st
     pathlib.Path(model.uri, "text").write_text("hello")
 
 
+@component
+def Wrong(model: OutputArtifact[standard_artifacts.Model]):
+    raise ValueError("a wrong value stays wrong.")
+
+
 class TrainingInterruptedError(RuntimeError):
     """By its name what a training raises that was asked to stop."""
 
@@ -173,9 +178,11 @@ def test_a_node_that_fails_is_tried_as_often_as_it_is_told(tmp_path, failures, s
 
 
 def test_an_answer_about_the_data_and_a_wish_to_stop_are_not_tried_again(tmp_path):
-    (tmp_path / "a").mkdir()
-    (tmp_path / "b").mkdir()
+    for name in "abc":
+        (tmp_path / name).mkdir()
     gate = Flaky(counter=str(tmp_path / "count"), failures=9).with_id("DriftGate")
     assert run_alone(tmp_path / "a", gate, Retries(attempts=3))[0].attempts == 1
     run_alone(tmp_path / "b", Stopped(counter=str(tmp_path / "stops")), Retries(attempts=3))
     assert (tmp_path / "stops").read_text() == "x"
+    record, error = run_alone(tmp_path / "c", Wrong(), Retries(attempts=3))
+    assert (record.attempts, error.reason) == (1, "a wrong value stays wrong.")
