@@ -67,7 +67,7 @@ def check_photo(photo: bytes, expected_px: tuple[int, int] | None) -> PhotoFacts
         _check_photo_size(photo, (height_px, width_px), expected_px)
         rgb = decode(content).numpy()
     except tf.errors.InvalidArgumentError as error:
-        raise BadRecordError("damaged_photo", f"it cannot be decoded: {error.message}") from error
+        raise BadRecordError("damaged_photo", f"it cannot be decoded: {_own_words(error.message)}") from error
     sums, square_sums = channel_sums(rgb)
     return PhotoFacts(
         image_format=image_format,
@@ -75,6 +75,11 @@ def check_photo(photo: bytes, expected_px: tuple[int, int] | None) -> PhotoFacts
         channel_sums=sums,
         channel_square_sums=square_sums,
     )
+
+
+def _own_words(message: str) -> str:
+    """What the decoder said, without where in a graph it stands, which is many lines before and one after it."""
+    return message.partition("\n\t [[")[0].strip().splitlines()[-1]
 
 
 def check_size(what: str, size_px: tuple[int, int], expected_px: tuple[int, int] | None, hint: str = "") -> None:
