@@ -1,9 +1,9 @@
 """Confidence intervals by resampling images, and of a change by resampling candidate and baseline together.
 
 TFMA's own intervals were tried first. They are a t-interval around the mean of 20 resamples, and PQ of a resample is
-lower than PQ of the sample, because a rare class falls to few images or none: on 60 images the 95 % interval missed
-PQ itself, and differed from run to run, as its seed is not an option (`docs/evaluation.md` has the figures). Here a
-score's interval is the basic one (the resamples' distribution mirrored at the value, which takes that bias out). In a
+lower than PQ of the sample, because a rare class falls to few images or none: such an interval can miss PQ itself, and
+it differs from run to run, as its seed is not an option (`benchmarks.bootstrap_coverage` measures ours). Here a score's
+interval is the basic one (the resamples' distribution mirrored at the value, which takes that bias out). In a
 change the bias cancels, so its interval is the plain percentile one: it never doubts a sign that all resamples share.
 Resamples depend on the number of images alone, so that a gate's verdict can be repeated to the last bit.
 """
