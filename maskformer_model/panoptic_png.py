@@ -163,15 +163,16 @@ def segment_extents(segment_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np
     starts_run[:, 1:] = segment_ids[:, 1:] != segment_ids[:, :-1]
     starts = np.flatnonzero(starts_run)
     lengths = np.diff(starts, append=segment_ids.size)
+    run_ids = segment_ids.ravel().take(starts)
+    # Stable, so that the runs of a segment stay in the order of their rows.
+    order = np.argsort(run_ids, kind="stable")
+    run_ids, starts, lengths = run_ids.take(order), starts.take(order), lengths.take(order)
+    firsts = np.flatnonzero(np.append(True, run_ids[1:] != run_ids[:-1]))
+    lasts = np.append(firsts[1:], run_ids.size) - 1
     rows, lefts = np.divmod(starts, segment_ids.shape[1])
-    ids, owners = np.unique(segment_ids.ravel()[starts], return_inverse=True)
-    areas = np.bincount(owners, weights=lengths).astype(np.int64)
-    order = np.argsort(owners, kind="stable")
-    firsts = np.flatnonzero(np.diff(owners[order], prepend=-1))
-    left = np.minimum.reduceat(lefts[order], firsts)
-    top = np.minimum.reduceat(rows[order], firsts)
-    right = np.maximum.reduceat((lefts + lengths)[order], firsts)
-    bottom = np.maximum.reduceat(rows[order], firsts) + 1
+    ids, areas = run_ids.take(firsts), np.add.reduceat(lengths, firsts)
+    left, right = np.minimum.reduceat(lefts, firsts), np.maximum.reduceat(lefts + lengths, firsts)
+    top, bottom = rows.take(firsts), rows.take(lasts) + 1
     boxes = np.stack([left, top, right - left, bottom - top], axis=-1)
     present = ids != VOID_SEGMENT_ID
     return ids[present], areas[present], boxes[present]

@@ -63,11 +63,21 @@ def decode_image(image_bytes: tf.Tensor, max_pixels: int | None = None) -> tf.Te
         image_bytes = tf.identity(image_bytes)
     image = tf.cond(
         _begins_with(image_bytes, _JPEG_SIGNATURE),
-        # TensorFlow's default inverse DCT is up to 14 grey levels off; this one is libjpeg's, as Pillow uses it.
-        lambda: tf.io.decode_jpeg(image_bytes, channels=3, dct_method="INTEGER_ACCURATE"),
-        lambda: tf.io.decode_png(image_bytes, channels=3),
+        lambda: decode_jpeg(image_bytes),
+        lambda: decode_png(image_bytes),
     )
     return tf.ensure_shape(image, [None, None, 3])
+
+
+def decode_jpeg(image_bytes: tf.Tensor) -> tf.Tensor:
+    """Decodes what is known to be a JPEG of a bearable size: `decode_image` without its checks, as one operation."""
+    # TensorFlow's default inverse DCT is up to 14 grey levels off; this one is libjpeg's, as Pillow uses it.
+    return tf.io.decode_jpeg(image_bytes, channels=3, dct_method="INTEGER_ACCURATE")
+
+
+def decode_png(image_bytes: tf.Tensor) -> tf.Tensor:
+    """Likewise, a PNG."""
+    return tf.io.decode_png(image_bytes, channels=3)
 
 
 def resized_size(height_px, width_px, shortest_edge_px, max_size_px):
