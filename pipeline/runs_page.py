@@ -30,6 +30,7 @@ _KEPT = (
 )
 WIDTH, HEIGHT = 640, 180
 _LEFT, _RIGHT, _TOP, _BOTTOM = 40, 12, 12, 22
+_INSET = 16  # From the grid's ends to the first and last run, so that no point lies on a label.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -113,7 +114,7 @@ def render_index(root: str, serving_dir: str) -> str:
 def chart_points(runs: Sequence[Mapping[str, Any]]) -> list[Point]:
     """The runs that came to a PQ, in their order; PQ fills the height from 0 to 1."""
     known = [run for run in runs if run["pq"] is not None]
-    step = (WIDTH - _LEFT - _RIGHT) / max(1, len(known) - 1)
+    step = (WIDTH - _LEFT - _RIGHT - 2 * _INSET) / max(1, len(known) - 1)
 
     def y(pq: float) -> float:
         return HEIGHT - _BOTTOM - (HEIGHT - _TOP - _BOTTOM) * pq
@@ -123,7 +124,7 @@ def chart_points(runs: Sequence[Mapping[str, Any]]) -> list[Point]:
         low, high = run["pq_interval"] or (run["pq"], run["pq"])
         points.append(
             Point(
-                x=_LEFT + place * step,
+                x=_LEFT + _INSET + place * step,
                 y=y(run["pq"]),
                 low=y(low),
                 high=y(high),

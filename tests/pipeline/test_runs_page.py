@@ -95,7 +95,7 @@ def test_the_chart_has_a_point_per_run_that_came_to_a_pq():
         for number, pq in enumerate((0.0, None, 1.0), start=1)
     ]
     first, last = runs_page.chart_points(runs)
-    assert (first.x, last.x) == (40, runs_page.WIDTH - 12)
+    assert (first.x, last.x) == (40 + 16, runs_page.WIDTH - 12 - 16)
     assert (first.y, last.y) == (runs_page.HEIGHT - 22, 12)
     assert last.label == "Run 3: PQ 1.000"
 
