@@ -36,18 +36,19 @@ def measure() -> Iterable[Row]:
         held = np.zeros(4)
         for _ in range(NUM_DATA_SETS):
             found = resample(layout, *draw_images(generator, layout, num_images), num_resamples=NUM_RESAMPLES)
-            pq, change = found.scores["pq"], found.changes["pq"]
+            (low, high, _), value = _ends(found.scores["pq"]), found.scores["pq"].value
+            change_low, change_high, bound = _ends(found.changes["pq"])
             held += [
-                pq.low <= true <= pq.high,
-                2 * pq.value - pq.high <= true <= 2 * pq.value - pq.low,
-                change.low <= true - true_baseline <= change.high,
-                change.lower_bound <= true - true_baseline,
+                low <= true <= high,
+                2 * value - high <= true <= 2 * value - low,
+                change_low <= true - true_baseline <= change_high,
+                bound <= true - true_baseline,
             ]
-        basic, percentile, of_change, bound = (100 * held / NUM_DATA_SETS).tolist()
+        basic, percentile, of_change, of_bound = (100 * held / NUM_DATA_SETS).tolist()
         remark = f"{NUM_DATA_SETS} data sets; PQ {true:.3f}, change {true - true_baseline:+.3f}"
         yield _row(f"interval of PQ holds it, {num_images} images", basic, remark, percentile)
         yield _row(f"interval of a change of PQ holds it, {num_images} images", of_change, remark)
-        yield _row(f"one-sided bound of a change of PQ is below it, {num_images} images", bound, remark)
+        yield _row(f"one-sided bound of a change of PQ is below it, {num_images} images", of_bound, remark)
 
 
 def draw_images(generator: np.random.Generator, layout, num_images: int) -> list[np.ndarray]:
@@ -67,6 +68,11 @@ def draw_images(generator: np.random.Generator, layout, num_images: int) -> list
             np.concatenate([vectors.reshape(num_images, -1), np.zeros((num_images, 3 * NUM_CLASSES))], axis=1)
         )
     return models
+
+
+def _ends(interval) -> list[float]:
+    """Lower end, upper end, and the one-sided bound, which are there for more than one image."""
+    return [float(end) for end in (interval.low, interval.high, interval.lower_bound)]
 
 
 def _row(name: str, share: float, remark: str, percentile: float | None = None) -> Row:
