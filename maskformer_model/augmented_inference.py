@@ -9,6 +9,7 @@ ordinary way through `inference.panoptic_inference` or `inference.instance_infer
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -21,6 +22,27 @@ Tensor = Any  # A tensor of the Keras backend in use.
 
 _MIN_PARTNER_IOU = 0.5
 _SMALLEST_PROB = 1e-7
+
+
+@dataclasses.dataclass(frozen=True)
+class View:
+    """What the network says about one view of a photo, and how its masks come to the wanted size.
+
+    Attributes:
+        class_logits: `[queries, classes + 1]` float32.
+        mask_logits: `[queries, view height / 4, view width / 4]`, facing as the view does.
+        rows: `[height, view height / 4]` float32, as of `inference.resize_weights`.
+        columns: `[width, view width / 4]` float32; they turn a mirrored view back.
+    """
+
+    class_logits: Tensor
+    mask_logits: Tensor
+    rows: Tensor
+    columns: Tensor
+
+    def resized(self) -> Tensor:
+        """`[queries, height, width]` float32 mask logits."""
+        return ops.matmul(ops.matmul(self.rows, ops.cast(self.mask_logits, "float32")), ops.transpose(self.columns))
 
 
 def augmented_panoptic(
@@ -55,14 +77,10 @@ def augmented_panoptic(
         object_mask_threshold = config.object_mask_threshold
     if overlap_threshold is None:
         overlap_threshold = config.overlap_threshold
-    size_px = height_px, width_px = ops.shape(photo)[:2]
-    first_view_px = preprocessing.resized_size(height_px, width_px, _edges_px(config)[0], config.augmented_max_size_px)
-    merged_size_px = tuple((edge + 3) // 4 for edge in first_view_px)
-    views = list(_views(network, photo, merged_size_px, config))
-    class_logits, mask_logits = merge_panoptic_views(*(ops.stack(logits) for logits in zip(*views, strict=True)))
+    class_logits, mask_logits = merged_queries(network, photo, config)
     order, num_kept = inference.kept_queries(class_logits, object_mask_threshold)
     kept = order[: ops.maximum(num_kept, 1)]
-    mask_logits = inference.resize_logits(ops.take(mask_logits, kept, axis=0), size_px)
+    mask_logits = inference.resize_logits(ops.take(mask_logits, kept, axis=0), ops.shape(photo)[:2])
     class_logits = ops.take(class_logits, kept, axis=0)
     return inference.panoptic_inference(class_logits, mask_logits, isthing, object_mask_threshold, overlap_threshold)
 
@@ -84,9 +102,32 @@ def augmented_semantic(
         ValueError: if the config names no view.
     """
     total, num_views = 0.0, 0
-    for class_logits, mask_logits in _views(network, photo, ops.shape(photo)[:2], config):
-        total, num_views = total + inference.semantic_inference(class_logits, mask_logits), num_views + 1
+    for view in views_of(network, photo, ops.shape(photo)[:2], config):
+        total, num_views = total + inference.semantic_inference(view.class_logits, view.resized()), num_views + 1
     return total / num_views
+
+
+def merged_queries(network: Callable[[Tensor], dict[str, Tensor]], photo: Tensor, config: InferenceConfig):
+    """The queries of all views as one, before anything has the photo's size.
+
+    Args:
+        network: As for `augmented_panoptic`; likewise the others.
+        photo: `[height, width, 3]` uint8.
+        config: Names the views.
+
+    Returns:
+        `[queries, classes + 1]` class logits and `[queries, first view's height / 4, width / 4]` mask logits, float32,
+        which cover the photo without padding.
+
+    Raises:
+        ValueError: if the config names no view.
+    """
+    height_px, width_px = ops.shape(photo)[:2]
+    first_view_px = preprocessing.resized_size(height_px, width_px, _edges_px(config)[0], config.augmented_max_size_px)
+    merged_size_px = tuple((edge + 3) // 4 for edge in first_view_px)
+    views = list(views_of(network, photo, merged_size_px, config))
+    class_logits = ops.stack([view.class_logits for view in views])
+    return merge_panoptic_views(class_logits, ops.stack([view.resized() for view in views]))
 
 
 def _edges_px(config: InferenceConfig) -> tuple[int, ...]:
@@ -95,8 +136,14 @@ def _edges_px(config: InferenceConfig) -> tuple[int, ...]:
     return config.augmented_edges_px
 
 
-def _views(network, photo, size_px, config: InferenceConfig) -> Iterator[tuple[Tensor, Tensor]]:
-    """Each view's `[queries, classes + 1]` class logits and `[queries, *size_px]` mask logits, facing one way."""
+def views_of(
+    network: Callable[[Tensor], dict[str, Tensor]], photo: Tensor, size_px: tuple[Any, Any], config: InferenceConfig
+) -> Iterator[View]:
+    """Runs the network on one view after the other; masks are to come to `size_px`, which is the whole photo.
+
+    Raises:
+        ValueError: if the config names no view.
+    """
     height_px, width_px = ops.shape(photo)[:2]
     for shortest_edge_px in _edges_px(config):
         view_size_px = preprocessing.resized_size(height_px, width_px, shortest_edge_px, config.augmented_max_size_px)
@@ -106,13 +153,18 @@ def _views(network, photo, size_px, config: InferenceConfig) -> Iterator[tuple[T
             seen = ops.flip(view, axis=2) if is_flipped else view
             # Behind the normalisation, so padding is exact zeros, as in training.
             outputs = network(ops.pad(seen, [[0, 0], [0, padding[0]], [0, padding[1]], [0, 0]]))
-            masks = inference.resize_logits(
-                outputs["mask_logits"][0],
+            rows, columns = inference.resize_weights(
+                ops.shape(outputs["mask_logits"])[2:],
                 size_px,
                 padded_size_px=tuple(edge + missing for edge, missing in zip(view_size_px, padding, strict=True)),
                 valid_size_px=view_size_px,
             )
-            yield ops.cast(outputs["class_logits"][0], "float32"), ops.flip(masks, axis=2) if is_flipped else masks
+            yield View(
+                class_logits=ops.cast(outputs["class_logits"][0], "float32"),
+                mask_logits=outputs["mask_logits"][0],
+                rows=rows,
+                columns=ops.flip(columns, axis=0) if is_flipped else columns,
+            )
 
 
 def merge_panoptic_views(class_logits: Tensor, mask_logits: Tensor) -> tuple[Tensor, Tensor]:

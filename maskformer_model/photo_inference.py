@@ -2,8 +2,9 @@
 
 The Python path and every signature of the exported model are these functions, so they cannot differ. What makes it
 quick is that nothing is done at full size for a query that says "no object": masks are made for the kept queries alone,
-and upsampled a band of rows at a time, so that memory does not grow with the photo. What logits mean is left to
-`inference`, decoding to `preprocessing`, the form of the answers to `export`.
+and upsampled a band of rows at a time, so that memory does not grow with the photo. With test-time augmentation
+(`task.inference.augmented_edges_px`) the proposals are those of all views. What logits mean is left to `inference`,
+decoding to `preprocessing`, the form of the answers to `export`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from maskformer_model import inference
+from maskformer_model import augmented_inference, inference
 from maskformer_model.config import InferenceConfig
 from maskformer_model.maskformer import MaskFormer
 from maskformer_model.normalization import normalize
@@ -31,11 +32,12 @@ class Proposals:
 
     Attributes:
         class_logits: `[queries, classes + 1]` float32.
-        mask_embeddings: `[queries, mask_dim]`.
-        pixels: `[height, width, channels]`, see `MaskFormer.propose`.
+        mask_embeddings: `[queries, mask_dim]`; None where masks were merged from several views.
+        pixels: `[height, width, channels]`, see `MaskFormer.propose`; likewise.
         photo_size_px: `[2]` int32, height and width of the photo; likewise the others.
-        padded_size_px: what the network saw.
-        valid_size_px: the part of it that is photo.
+        padded_size_px: what the network saw; None where it is the photo alone.
+        valid_size_px: the part of it that is photo; likewise.
+        merged_masks: `[queries, height, width]` float32 mask logits of all views, in place of embeddings and pixels.
     """
 
     class_logits: Tensor
@@ -44,6 +46,7 @@ class Proposals:
     photo_size_px: Tensor
     padded_size_px: Tensor
     valid_size_px: Tensor
+    merged_masks: Tensor = None
 
 
 class PhotoInference:
@@ -63,6 +66,11 @@ class PhotoInference:
         self._network_outputs = tf.function(
             lambda padded, valid_size_px: network.propose(normalize(padded, valid_size_px)),
             input_signature=[tf.TensorSpec([1, None, None, 3], tf.uint8), tf.TensorSpec([1, 2], tf.int32)],
+            autograph=False,
+        )
+        self._view_outputs = tf.function(
+            lambda image: {name: v for name, v in network(image, training=False).items() if name.endswith("_logits")},
+            input_signature=[tf.TensorSpec([1, None, None, 3])],
             autograph=False,
         )
 
@@ -97,7 +105,9 @@ class PhotoInference:
             return areas + tf.stack([owned[0], own[0]]), owners.write(owners.size(), tf.reshape(owner, [-1]))
 
         owners = tf.TensorArray(tf.int32, size=0, dynamic_size=True, infer_shape=False, element_shape=[None])
-        areas, owners = self._by_bands(proposals, mask_logits, assign, (tf.zeros([2, num_rows], tf.int32), owners))
+        masks = [(mask_logits, *self._resize_weights(proposals))]
+        state = (tf.zeros([2, num_rows], tf.int32), owners)
+        areas, owners = _by_bands(proposals.photo_size_px, masks, assign, state)
         segments = inference.merge_queries(
             keep, classes, scores, areas[0][None], areas[1][None], self.isthing, overlap_threshold
         )
@@ -107,16 +117,18 @@ class PhotoInference:
 
     def semantic(self, photo: Tensor) -> Tensor:
         """`[height, width]` int32 class indices: the best of `inference.semantic_inference` at every pixel."""
-        proposals = self.propose(photo)
+        views = self._views(photo)
 
-        def label(mask_logits, labels):
-            scores = inference.semantic_inference(proposals.class_logits, mask_logits)
+        def label(*masks_and_labels):
+            *masks, labels = masks_and_labels
+            pairs = zip(views, masks, strict=True)
+            scores = sum(inference.semantic_inference(view.class_logits, mask_logits) for view, mask_logits in pairs)
             return (labels.write(labels.size(), tf.reshape(inference.semantic_map(scores), [-1])),)
 
         labels = tf.TensorArray(tf.int32, size=0, dynamic_size=True, infer_shape=False, element_shape=[None])
-        mask_logits = self._mask_logits(proposals, tf.range(tf.shape(proposals.class_logits)[0]))
-        (labels,) = self._by_bands(proposals, mask_logits, label, (labels,))
-        return tf.reshape(labels.concat(), proposals.photo_size_px)
+        masks = [(tf.cast(view.mask_logits, tf.float32), view.rows, view.columns) for view in views]
+        (labels,) = _by_bands(tf.shape(photo)[:2], masks, label, (labels,))
+        return tf.reshape(labels.concat(), tf.shape(photo)[:2])
 
     def instances(self, photo: Tensor, describe_mask: Callable[[Tensor], dict[str, Tensor]], signature, max_instances):
         """The pairs of `inference.instance_inference`, and a description of each pair's mask.
@@ -133,7 +145,7 @@ class PhotoInference:
         """
         proposals = self.propose(photo)
         rows, columns = self._resize_weights(proposals)
-        mask_logits = self.network.mask_logits_of(proposals.mask_embeddings, proposals.pixels)
+        mask_logits = self._mask_logits(proposals, tf.range(tf.shape(proposals.class_logits)[0]))
 
         def describe(one):
             full_size = tf.matmul(tf.matmul(rows, one), columns, transpose_b=True)
@@ -145,7 +157,7 @@ class PhotoInference:
         # One mask at a time: all of them at full size would be the largest thing in memory.
         mean_probs, described = tf.map_fn(
             describe,
-            tf.cast(mask_logits, tf.float32),
+            mask_logits,
             fn_output_signature=(tf.TensorSpec([], tf.float32), signature),
             parallel_iterations=1,
         )
@@ -157,6 +169,9 @@ class PhotoInference:
 
     def propose(self, photo: Tensor) -> Proposals:
         """The network's part."""
+        if self.config.augmented_edges_px:
+            class_logits, masks = augmented_inference.merged_queries(self._view_outputs, photo, self.config)
+            return Proposals(class_logits, None, None, tf.shape(photo)[:2], None, None, merged_masks=masks)
         resized = resize_for_inference(photo, self.config)
         valid_size_px = tf.shape(resized)[:2]
         padded = pad_to_multiple(resized, self.config.size_divisibility)
@@ -170,36 +185,58 @@ class PhotoInference:
             valid_size_px=valid_size_px,
         )
 
+    def _views(self, photo: Tensor) -> list[augmented_inference.View]:
+        """All queries of each view; without augmentation the photo is the only one."""
+        if self.config.augmented_edges_px:
+            size_px = tf.unstack(tf.shape(photo)[:2])
+            return list(augmented_inference.views_of(self._view_outputs, photo, size_px, self.config))
+        proposals = self.propose(photo)
+        mask_logits = self._mask_logits(proposals, tf.range(tf.shape(proposals.class_logits)[0]))
+        return [augmented_inference.View(proposals.class_logits, mask_logits, *self._resize_weights(proposals))]
+
     def _resize_weights(self, proposals: Proposals) -> tuple[Tensor, Tensor]:
+        photo_size_px = tf.unstack(proposals.photo_size_px)
+        if proposals.merged_masks is not None:
+            return inference.resize_weights(tf.unstack(tf.shape(proposals.merged_masks)[1:]), photo_size_px)
         return inference.resize_weights(
             tf.unstack(tf.shape(proposals.pixels)[:2]),
-            tf.unstack(proposals.photo_size_px),
+            photo_size_px,
             padded_size_px=tf.unstack(proposals.padded_size_px),
             valid_size_px=tf.unstack(proposals.valid_size_px),
         )
 
     def _mask_logits(self, proposals: Proposals, queries: Tensor) -> Tensor:
+        if proposals.merged_masks is not None:
+            return tf.gather(proposals.merged_masks, queries)
         chosen = tf.gather(proposals.mask_embeddings, queries)
         return tf.cast(self.network.mask_logits_of(chosen, proposals.pixels), tf.float32)
 
-    def _by_bands(self, proposals: Proposals, mask_logits: Tensor, step: Callable, state: tuple) -> tuple:
-        """Folds `step(mask_logits [queries, band height, width], *state) -> state` over the photo, top to bottom."""
-        rows, columns = self._resize_weights(proposals)
-        height_px, width_px = tf.unstack(proposals.photo_size_px)
-        band_height_px = tf.maximum(_BAND_PIXELS // width_px, 1)
 
-        def body(top, state):
-            band = rows[top : top + band_height_px]
-            # The few rows of the masks that this band lies on: widened first, they make the lesser work.
-            is_used = tf.reduce_max(band, axis=0) > 0
-            first = tf.argmax(is_used, output_type=tf.int32)
-            end = tf.size(is_used) - tf.argmax(is_used[::-1], output_type=tf.int32)
-            widened = tf.matmul(mask_logits[:, first:end], columns, transpose_b=True)
-            upsampled = tf.matmul(band[:, first:end], widened)
-            return top + band_height_px, step(upsampled, *state)
+def _by_bands(photo_size_px: Tensor, masks: list[tuple[Tensor, Tensor, Tensor]], step: Callable, state: tuple) -> tuple:
+    """Folds `step(*mask_logits [queries, band height, width], *state) -> state` over the photo, top to bottom.
 
-        _, state = tf.while_loop(lambda top, state: top < height_px, body, (0, state), parallel_iterations=1)
-        return state
+    Args:
+        photo_size_px: `[2]` int32.
+        masks: mask logits of each view, with the rows and columns of `inference.resize_weights`.
+        step: gets the band of each view.
+        state: what the first step gets.
+    """
+    height_px, width_px = tf.unstack(photo_size_px)
+    band_height_px = tf.maximum(_BAND_PIXELS // width_px, 1)
+
+    def upsampled(top, mask_logits, rows, columns):
+        band = rows[top : top + band_height_px]
+        # The few rows of the masks that this band lies on: widened first, they make the lesser work.
+        is_used = tf.reduce_max(band, axis=0) > 0
+        first = tf.argmax(is_used, output_type=tf.int32)
+        end = tf.size(is_used) - tf.argmax(is_used[::-1], output_type=tf.int32)
+        return tf.matmul(band[:, first:end], tf.matmul(mask_logits[:, first:end], columns, transpose_b=True))
+
+    def body(top, state):
+        return top + band_height_px, step(*(upsampled(top, *one) for one in masks), *state)
+
+    _, state = tf.while_loop(lambda top, state: top < height_px, body, (0, state), parallel_iterations=1)
+    return state
 
 
 def pad_to_multiple(image: Tensor, divisor: int) -> Tensor:
