@@ -20,7 +20,7 @@ class BackboneConfig:
         stem_channels: ResNet.
         res2_channels: ResNet: output channels of the first stage; doubled by each later one.
         bottleneck_channels: ResNet: width of the first stage's 3x3 convolutions; doubled by each later one.
-        res5_multi_grid: ResNet: dilation of each block of the last stage.
+        res5_multi_grid: ResNet: dilation of each block of the last stage, in turn; 1 for the first, which strides.
         stage_blocks: ResNet: blocks of each stage; empty: those of `depth`, which then only names the kind of block.
         stage_channels: ResNet: output channels of each stage, whose bottlenecks keep the first stage's ratio; empty:
             `res2_channels`, doubled by each later stage.
@@ -63,6 +63,11 @@ class BackboneConfig:
                 f"`task.model.backbone.{name}` must be empty or name four positive numbers.",
                 values,
             )
+        require(
+            len(self.res5_multi_grid) > 0 and min(self.res5_multi_grid) > 0 and self.res5_multi_grid[0] == 1,
+            "`task.model.backbone.res5_multi_grid` must begin with 1 and be positive.",
+            self.res5_multi_grid,
+        )
         norms = ("frozen_batch", "batch", "group")
         require(self.norm in norms, f"`task.model.backbone.norm` must be one of {norms}.", self.norm)
         stems = ("basic", "deeplab")

@@ -12,7 +12,6 @@ import tensorflow as tf
 from maskformer_model import inference
 from maskformer_model.config import BackboneConfig, LossConfig, ModelConfig, OptimizerConfig
 from maskformer_model.maskformer import MaskFormer
-from maskformer_model.normalization import normalize
 from maskformer_model.optimizer import make_optimizer
 from maskformer_model.training_model import MaskFormerTraining
 
@@ -110,10 +109,3 @@ def test_a_whole_evaluation_step_compiles_and_equals_the_uncompiled_one():
         for value, expected in zip(tf.nest.flatten(found), tf.nest.flatten(eager), strict=True):
             np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-5 * float(np.abs(expected).max()))
     assert eager["panoptic"]["num_segments"].numpy().min() > 0
-
-
-def test_a_normalised_image_needs_no_python_of_its_own():
-    x, _ = batch()
-    compiled = tf.function(normalize, jit_compile=True)(x["image"], x["valid_size_px"])
-    np.testing.assert_allclose(compiled, normalize(x["image"], x["valid_size_px"]), atol=1e-5)
-    assert not compiled.numpy()[1, 48:].any()

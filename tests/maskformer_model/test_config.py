@@ -45,6 +45,7 @@ def test_an_unknown_setting_names_itself_and_its_neighbours():
         ("trainer.optimizer.learning_rate=0", r"in \(0, 1\]"),
         ("task.model.num_heads=7", "must divide"),
         ("task.model.backbone.type=vgg", "must be one of"),
+        ("task.model.backbone.res5_multi_grid=[2,4]", "must begin with 1"),
         ("task.model.which_pixel_decoder=fpn,task.model.transformer_in_feature=transformer_encoder", "needs"),
     ],
 )

@@ -8,10 +8,7 @@ import pytest
 import tensorflow as tf
 
 from maskformer_model.config import BackboneConfig, ModelConfig
-from maskformer_model.convolution import ConvNorm
 from maskformer_model.maskformer import MaskFormer
-from maskformer_model.pixel_decoder import resize_nearest_like
-from maskformer_model.transformer import Attention, sine_position_embedding
 
 TINY = ModelConfig(
     backbone=BackboneConfig(depth=18, stem_channels=8, res2_channels=8, bottleneck_channels=8),
@@ -124,46 +121,3 @@ def test_dropout_acts_in_training_only(tiny):
 def test_a_network_without_classes_is_refused():
     with pytest.raises(ValueError, match="num_classes"):
         MaskFormer(ModelConfig())
-
-
-def test_positions_count_from_one_and_end_at_two_pi():
-    # Two rows of one column, four channels: y as (sin, cos) and x as (sin, cos).
-    embedding = np.asarray(sine_position_embedding(2, 1, 4))
-    expected = [[np.sin(np.pi), np.cos(np.pi), 0.0, 1.0], [0.0, 1.0, 0.0, 1.0]]
-    np.testing.assert_allclose(embedding, expected, atol=1e-5)
-
-
-def test_query_key_and_value_start_as_one_xavier_matrix():
-    attention = Attention(256, 8, 0.0)
-    attention(np.zeros((1, 2, 256)), np.zeros((1, 3, 256)), np.zeros((1, 3, 256)))
-    for projection in (attention.query, attention.key, attention.value):
-        kernel = projection.kernel.numpy()
-        assert 0.0760 < np.abs(kernel).max() <= np.sqrt(6 / 1024)
-        assert not projection.bias.numpy().any()
-
-
-def test_nearest_resizing_floors_as_pytorch_does():
-    column = np.arange(14, dtype=np.float32).reshape(1, 14, 1, 1)
-    resized = np.asarray(resize_nearest_like(column, np.zeros((1, 27, 1, 1))))[0, :, 0, 0]
-    np.testing.assert_array_equal(resized, [index * 14 // 27 for index in range(27)])
-
-
-def test_a_stride_2_convolution_pads_both_sides_alike():
-    layer = ConvNorm(1, 3, stride=2, kernel_initializer="ones")
-    row = np.arange(1, 5, dtype=np.float32).reshape(1, 1, 4, 1)
-    # Windows (0, 1, 2) and (2, 3, 4); "same" padding would take (1, 2, 3) and (3, 4, 0).
-    np.testing.assert_array_equal(np.asarray(layer(row))[0, 0, :, 0], [3.0, 9.0])
-
-
-def test_a_frozen_norm_scales_by_its_statistics_and_is_not_trained():
-    layer = ConvNorm(1, 1, norm="frozen_batch", kernel_initializer="ones")
-    layer(np.zeros((1, 1, 1, 1)))
-    for weight, value in zip(
-        (layer.norm.gamma, layer.norm.beta, layer.norm.moving_mean, layer.norm.moving_variance),
-        (3, 1, 2, 4),
-        strict=True,
-    ):
-        weight.assign([value])
-    # (6 - 2) / sqrt(4) * 3 + 1
-    assert float(np.asarray(layer(np.full((1, 1, 1, 1), 6.0)))[0, 0, 0, 0]) == pytest.approx(7.0, rel=1e-4)
-    assert len(layer.trainable_weights) == 1

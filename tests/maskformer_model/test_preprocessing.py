@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from maskformer_model import normalization, preprocessing
+from maskformer_model import preprocessing
 from maskformer_model.config import InferenceConfig
 
 
@@ -125,30 +125,3 @@ def test_inference_resize_follows_its_config():
     image = tf.constant(_photo(30, 40))
     resized = preprocessing.resize_for_inference(image, InferenceConfig(shortest_edge_px=60, max_size_px=64))
     assert resized.shape == (48, 64, 3)
-
-
-def test_normalisation_of_known_pixels():
-    image = np.zeros([1, 1, 2, 3], np.uint8)
-    image[0, 0, 1] = (124, 116, 104)
-    expected = [[-123.675 / 58.395, -116.28 / 57.12, -103.53 / 57.375], [0.325 / 58.395, -0.28 / 57.12, 0.47 / 57.375]]
-    normalized = np.asarray(normalization.normalize(image))
-    assert normalized.dtype == np.float32
-    np.testing.assert_allclose(normalized[0, 0], expected, atol=1e-6)
-
-
-def test_padding_is_exactly_zero_after_normalisation():
-    image = np.full([2, 4, 5, 3], 200, np.uint8)
-    normalized = np.asarray(normalization.normalize(image, np.array([[2, 5], [4, 3]])))
-    is_zero = (normalized == 0).all(-1)
-    expected = np.zeros([2, 4, 5], bool)
-    expected[0, 2:] = True
-    expected[1, :, 3:] = True
-    np.testing.assert_array_equal(is_zero, expected)
-
-
-def test_normalisation_keeps_dynamic_shapes():
-    signature = [tf.TensorSpec([None, None, None, 3], tf.uint8), tf.TensorSpec([None, 2], tf.int32)]
-    normalize = tf.function(normalization.normalize, input_signature=signature)
-    image = _photo(6, 7)[None]
-    size_px = np.array([[5, 6]], np.int32)
-    np.testing.assert_allclose(normalize(image, size_px), normalization.normalize(image, size_px), atol=1e-6)

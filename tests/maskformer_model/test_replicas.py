@@ -1,4 +1,7 @@
-"""A batch cut over two replicas trains as the whole batch does on one: losses, clip and update."""
+"""A batch cut over two replicas trains as the whole batch does on one: losses, clip, update and average of weights.
+
+`test_distributed_training` does so with the whole network; here one replica has an image without targets.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,11 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+import tensorflow as tf
+
+from maskformer_model.replicas import sum_over_replicas
 
 # In a process of its own, because logical devices have to be made before TensorFlow starts.
 SCRIPT = """
@@ -56,6 +63,20 @@ one = train(tf.distribute.get_strategy())
 two = train(tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]))
 json.dump([one, two], open(sys.argv[1], "w"))
 """
+
+
+def test_one_replica_gets_back_what_it_has():
+    tensors = [tf.constant(3.0), tf.constant([1, 2])]
+    strategy = tf.distribute.OneDeviceStrategy("CPU:0")
+    for summed in (sum_over_replicas(tensors), strategy.run(sum_over_replicas, (tensors,))):
+        assert float(summed[0]) == 3.0
+        np.testing.assert_array_equal(summed[1], [1, 2])
+
+
+def test_outside_of_a_replica_nothing_is_added():
+    tensors = [tf.constant(3.0)]
+    with tf.distribute.MirroredStrategy(["CPU:0"]).scope():  # The scope is not a replica.
+        assert sum_over_replicas(tensors) is tensors
 
 
 @pytest.mark.slow

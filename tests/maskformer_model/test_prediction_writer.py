@@ -1,0 +1,72 @@
+"""What lies in the folder after two photos."""
+
+import json
+
+import numpy as np
+import pytest
+
+from maskformer_model.panoptic_png import decode_panoptic_png
+from maskformer_model.prediction_writer import PredictionWriter, unique_names
+from maskformer_model.segmentation_result import InstanceResult, PanopticResult, Segment, SemanticResult
+from tests.maskformer_model.small_export import CATEGORIES, encoded, photo
+
+IDS = np.array([[1, 1, 0], [2, 2, 2]], np.int32)
+CAT = Segment(
+    id=1, category_id=5, class_index=0, name="cat", isthing=True, score=0.9, area_px=2, box_px=(0.0, 0.0, 2.0, 1.0)
+)
+SKY = Segment(
+    id=2, category_id=9, class_index=1, name="sky", isthing=False, score=0.8, area_px=3, box_px=(0.0, 1.0, 3.0, 1.0)
+)
+SHARED = {"image_bytes": encoded(photo(2, 3)), "categories": CATEGORIES}
+PANOPTIC = PanopticResult(segment_ids=IDS, segments=(CAT, SKY), **SHARED)
+INSTANCES = InstanceResult(masks=(IDS == 1)[None], segments=(CAT,), **SHARED)
+
+
+def test_photos_of_one_name_are_told_apart():
+    assert unique_names(["a/x.jpg", "b/x.png", "c/x.jpg", "c/x-2.jpg"]) == {
+        "a/x.jpg": "x",
+        "b/x.png": "x-2",
+        "c/x.jpg": "x-3",
+        "c/x-2.jpg": "x-2-2",
+    }
+
+
+def test_a_coco_submission_lists_photos_segments_and_categories(tmp_path):
+    writer = PredictionWriter(str(tmp_path), ["coco_panoptic", "overlay", "npz"], CATEGORIES, ["a/x.jpg", "b/x.jpg"])
+    writer.write("a/x.jpg", 11, PANOPTIC)
+    writer.write("b/x.jpg", 12, PANOPTIC)
+    writer.finish()
+    document = json.loads((tmp_path / "panoptic.json").read_text())
+    assert [image["id"] for image in document["images"]] == [11, 12]
+    assert [a["file_name"] for a in document["annotations"]] == ["x.png", "x-2.png"]
+    assert document["annotations"][1]["segments_info"] == [
+        {"id": 1, "category_id": 5, "area": 2, "bbox": [0, 0, 2, 1], "score": 0.9, "iscrowd": 0},
+        {"id": 2, "category_id": 9, "area": 3, "bbox": [0, 1, 3, 1], "score": 0.8, "iscrowd": 0},
+    ]
+    assert [category["id"] for category in document["categories"]] == [5, 9, 2, 200]
+    np.testing.assert_array_equal(decode_panoptic_png((tmp_path / "panoptic" / "x-2.png").read_bytes()), IDS)
+    np.testing.assert_array_equal(np.load(tmp_path / "npz" / "x.npz")["areas_px"], [2, 3])
+    assert {path.name for path in (tmp_path / "overlay").iterdir()} == {"x.jpg", "x-2.jpg"}
+
+
+def test_instances_are_run_lengths_of_columns(tmp_path):
+    pytest.importorskip("pycocotools")
+    writer = PredictionWriter(str(tmp_path), ["coco_results"], CATEGORIES, ["x.jpg"])
+    writer.write("x.jpg", 7, INSTANCES)
+    writer.finish()
+    (entry,) = json.loads((tmp_path / "instances.json").read_text())
+    assert (entry["image_id"], entry["category_id"], entry["score"]) == (7, 5, 0.9)
+    assert entry["segmentation"]["size"] == [2, 3]
+
+
+def test_without_a_photo_there_is_an_empty_list(tmp_path):
+    writer = PredictionWriter(str(tmp_path), ["coco_results", "coco_panoptic"], CATEGORIES, [])
+    writer.finish()
+    assert json.loads((tmp_path / "instances.json").read_text()) == []
+    assert json.loads((tmp_path / "panoptic.json").read_text())["images"] == []
+
+
+def test_a_semantic_result_keeps_its_classes():
+    result = SemanticResult(class_map=np.array([[0, 3, 3], [1, 1, 1]], np.int32), **SHARED)
+    np.testing.assert_array_equal(result.arrays()["class_map"], [[0, 3, 3], [1, 1, 1]])
+    assert result.plot().size == (3, 2)

@@ -1,0 +1,53 @@
+"""The numbers of the reference's configurations, as its files and its paper give them."""
+
+import pytest
+
+from maskformer_model import experiments, recipes
+from maskformer_model.config import ModelConfig
+
+
+@pytest.mark.parametrize(
+    ("backbone", "embed_dim", "blocks", "window_px"),
+    [("TINY", 96, 12, 7), ("SMALL", 96, 24, 7), ("BASE", 128, 24, 12), ("LARGE", 192, 24, 12)],
+)
+def test_swins_have_heads_of_32_channels(backbone, embed_dim, blocks, window_px):
+    config = getattr(recipes, f"SWIN_{backbone}")
+    assert (config.embed_dim, sum(config.depths), config.window_size) == (embed_dim, blocks, window_px)
+    assert [embed_dim * 2**stage // heads for stage, heads in enumerate(config.num_heads)] == [32] * 4
+    assert config.drop_path_rate == 0.3
+
+
+def test_r101c_has_a_deeplab_stem_and_a_multi_grid():
+    assert (recipes.RESNET_101C.stem_type, recipes.RESNET_101C.stem_channels) == ("deeplab", 128)
+    assert recipes.RESNET_101C.res5_multi_grid == (1, 2, 4)
+
+
+def test_models_are_the_paper_s():
+    for model in (recipes.transformer_fpn_model(recipes.RESNET_50, 133), recipes.fpn_model(recipes.SWIN_TINY, 150)):
+        assert (model.num_queries, model.hidden_dim, model.mask_dim, model.num_heads) == (100, 256, 256, 8)
+        assert (model.num_decoder_layers, model.feedforward_dim, model.dropout) == (6, 2048, 0.1)
+        assert model.deep_supervision
+    assert recipes.transformer_fpn_model(recipes.RESNET_50, 133).decoder_input == "transformer_encoder"
+    assert recipes.fpn_model(recipes.RESNET_50, 150).decoder_input == "res5"
+    assert recipes.fpn_model(recipes.RESNET_50, 150).enforce_input_projection
+
+
+def test_optimizers_are_the_reference_s():
+    resnet, swin = recipes.resnet_optimizer(), recipes.swin_optimizer()
+    assert (resnet.learning_rate, resnet.backbone_multiplier, resnet.weight_decay) == (1e-4, 0.1, 1e-4)
+    assert (swin.learning_rate, swin.backbone_multiplier, swin.weight_decay) == (6e-5, 1.0, 0.01)
+    assert (swin.warmup_steps, swin.warmup_factor, swin.clip_norm, resnet.clip_norm) == (1500, 1e-6, 0.01, 0.01)
+
+
+def test_semantic_edges_are_tenths_of_the_base_edge():
+    parser = recipes.semantic_data(16, 512, (512, 512), max_size_px=2048).parser
+    assert (parser.min_sizes_px[0], parser.min_sizes_px[5], parser.min_sizes_px[-1]) == (256, 512, 1024)
+    assert len(parser.min_sizes_px) == 16
+    assert recipes.detr_data(64).parser.min_sizes_px == (480, 512, 544, 576, 608, 640, 672, 704, 736, 768, 800)
+
+
+@pytest.mark.parametrize("name", experiments.names())
+def test_every_experiment_stands_on_the_model_s_defaults_where_it_says_nothing(name):
+    model = experiments.get(name).task.model
+    assert model.pre_norm is ModelConfig().pre_norm
+    assert model.detr_encoder_layers == 0

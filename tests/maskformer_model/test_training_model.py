@@ -1,0 +1,102 @@
+"""What one step of `fit` does: the sum of all terms, an update, and means that a bad step does not spoil."""
+
+import warnings
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from maskformer_model.config import BackboneConfig, LossConfig, ModelConfig
+from maskformer_model.maskformer import MaskFormer
+from maskformer_model.optimizer import AdamW
+from maskformer_model.training_model import MaskFormerTraining
+
+CONFIG = ModelConfig(
+    backbone=BackboneConfig(stage_blocks=(1, 1, 1, 1), stem_channels=8, res2_channels=16, bottleneck_channels=4),
+    num_classes=3,
+    num_queries=4,
+    hidden_dim=32,
+    pixel_decoder_dim=32,
+    mask_dim=8,
+    num_heads=2,
+    feedforward_dim=16,
+    dropout=0.0,
+    which_pixel_decoder="fpn",
+    num_decoder_layers=2,
+)
+
+
+def training_model(accumulation_steps=1):
+    keras.utils.set_random_seed(0)
+    network = MaskFormer(CONFIG)
+    network.build()
+    model = MaskFormerTraining(network, LossConfig(), accumulation_steps=accumulation_steps)
+    model.build()
+    model.compile(optimizer=AdamW(1e-3, clip_norm=0.01))
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def batch():
+    rng = np.random.default_rng(0)
+    x = {
+        "image": tf.constant(rng.integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)),
+        "valid_size_px": tf.constant([[64, 64], [40, 64]]),
+    }
+    segment_map = np.kron(rng.integers(0, 3, (2, 4, 4)), np.ones((1, 16, 16), int)).astype(np.uint8)
+    y = {"segment_map": tf.constant(segment_map), "segment_classes": tf.constant([[0, 2], [1, -1]])}
+    return x, y
+
+
+@pytest.fixture(scope="module")
+def stepped():
+    model = training_model()
+    before = [value.copy() for value in model.get_weights()]
+    loss = model.train_step(batch())["loss"]
+    return model, loss, before
+
+
+def test_the_loss_of_a_step_is_the_sum_of_every_layer_s_terms(stepped):
+    model, loss, _ = stepped
+    means = {name: float(value) for name, value in model.get_metrics_result().items()}
+    terms = [f"loss_{kind}{layer}" for kind in ("ce", "mask", "dice") for layer in ("", "_0")]
+    assert tuple(loss.shape) == (1,)
+    assert set(means) == {"loss", *terms}
+    assert float(loss[0]) == pytest.approx(sum(means[term] for term in terms), rel=1e-5)
+    assert means["loss"] == pytest.approx(float(loss[0]), rel=1e-6)
+
+
+def test_a_step_moves_weights_and_no_frozen_statistic(stepped):
+    model, _, before = stepped
+    moved = {
+        weight.path: bool(np.any(value != old))
+        for weight, value, old in zip(model.weights, model.get_weights(), before, strict=True)
+    }
+    trained = {weight.path for weight in model.trainable_weights}
+    assert not any(moved[path] for path in moved if path not in trained)
+    assert sum(moved[path] for path in trained) > 0.9 * len(trained)
+
+
+def test_parts_must_divide_the_batch():
+    with pytest.raises(ValueError, match=r"`trainer.accumulation_steps` \(3\) must divide"):
+        training_model(accumulation_steps=3).train_step(batch())
+
+
+def test_a_step_without_a_finite_gradient_leaves_weights_and_means_alone():
+    model = training_model()
+    model.network.predictor.class_head.bias.assign([float("nan"), 0.0, 0.0, 0.0])
+    before = [value.copy() for value in model.get_weights()]
+    model.train_step(batch())
+    for value, old in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(value, old)
+    assert int(model.optimizer.skipped_steps.value) == 1
+    assert all(float(value) == 0.0 for value in model.get_metrics_result().values())
+
+
+def test_it_is_built_without_a_photo_and_without_a_warning():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = training_model()
+    assert model.built
+    assert len(model.weights) == len(model.network.weights) > 50
