@@ -18,9 +18,12 @@ import tempfile
 def fetch(folder: str, worker_id: str, provision_endpoint: str, artifact_endpoint: str) -> tuple[str, list[str]]:
     """Asks the runner for the pipeline's options (as json) and the staged files."""
     import grpc
-    from apache_beam.portability.api import beam_artifact_api_pb2_grpc, beam_provision_api_pb2_grpc
-    from apache_beam.portability.api.beam_provision_api_pb2 import GetProvisionInfoRequest
-    from apache_beam.portability.api.beam_runner_api_pb2 import ArtifactFilePayload
+    from apache_beam.portability.api import (
+        beam_artifact_api_pb2_grpc,
+        beam_provision_api_pb2,
+        beam_provision_api_pb2_grpc,
+        beam_runner_api_pb2,
+    )
     from apache_beam.runners.portability import artifact_service
     from apache_beam.runners.worker.worker_id_interceptor import WorkerIdInterceptor
     from google.protobuf import json_format
@@ -29,10 +32,11 @@ def fetch(folder: str, worker_id: str, provision_endpoint: str, artifact_endpoin
         return grpc.intercept_channel(grpc.insecure_channel(endpoint), WorkerIdInterceptor(worker_id))
 
     provision = beam_provision_api_pb2_grpc.ProvisionServiceStub(channel(provision_endpoint))
-    info = provision.GetProvisionInfo(GetProvisionInfoRequest()).info
+    info = provision.GetProvisionInfo(beam_provision_api_pb2.GetProvisionInfoRequest()).info
     retrieval = beam_artifact_api_pb2_grpc.ArtifactRetrievalServiceStub(channel(artifact_endpoint))
     staged = artifact_service.resolve_artifacts(info.dependencies, retrieval, folder)
-    paths = [ArtifactFilePayload.FromString(artifact.type_payload).path for artifact in staged]
+    payload = beam_runner_api_pb2.ArtifactFilePayload
+    paths = [payload.FromString(artifact.type_payload).path for artifact in staged]
     return json_format.MessageToJson(info.pipeline_options), paths
 
 

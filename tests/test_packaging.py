@@ -33,6 +33,7 @@ OPTIONAL = {
 WITH_TFX = {
     "google",
     "jinja2",
+    "keras_tuner",
     "ml_metadata",
     "pyarrow",
     "tensorflow_data_validation",
