@@ -309,3 +309,29 @@ def test_real_photos_are_answered_alike_by_tensorflow_alone_by_python_and_in_a_b
         np.testing.assert_array_equal(theirs, answer(path.read_bytes())["segment_map"], err_msg=path.name)
         in_batch = decode_panoptic_png(batch["panoptic_png_bytes"].numpy()[index])
         assert np.mean(theirs == in_batch) >= 0.9999
+
+
+@pytest.mark.slow
+def test_an_export_that_is_asked_for_test_time_augmentation_carries_it(tmp_path):
+    from maskformer_model.augmented_inference import augmented_panoptic, augmented_semantic
+    from tests.maskformer_model.small_export import small_network
+
+    config = override(small_config(), "task.inference.augmented_edges_px=[64,96]")
+    network, image = small_network(config), photo(50, 80)
+    export_saved_model(network, CATEGORIES, config, str(tmp_path / "model"))
+    loaded, file = tf.saved_model.load(str(tmp_path / "model")), tf.constant([encoded(image)])
+    settings = config.task.inference
+
+    answer = loaded.signatures["serving_default"](image_bytes=file)
+    expected = augmented_panoptic(network, tf.constant(image), CATEGORIES.isthing, settings)["segment_map"]
+    theirs = decode_panoptic_png(answer["panoptic_png_bytes"].numpy()[0])
+    assert np.mean(theirs == expected) > 0.999
+    alone = loaded.signatures["semantic"](image_bytes=file)["semantic_png_bytes"][0]
+    labels = inference.semantic_map(augmented_semantic(network, tf.constant(image), settings))
+    assert np.mean(tf.io.decode_png(alone)[..., 0] == tf.cast(labels, tf.uint8)) > 0.999
+    instances = loaded.signatures["instances"](image_bytes=file)
+    assert int(instances["num_instances"][0]) > 0
+    one_view = python_path(network, small_config(), CATEGORIES.isthing)(file[0])["segment_map"]
+    assert np.mean(theirs == one_view) < 1.0
+    facts = json.loads((tmp_path / "model" / "assets.extra" / "serving.json").read_text())
+    assert facts["inference"]["augmented_edges_px"] == [64, 96]
