@@ -98,6 +98,8 @@ class Trouble(threading.Thread):
     def _kill_model(self) -> None:
         for pid in self.server.model_pids():
             os.kill(pid, signal.SIGKILL)
+        # Only a loaded model knows that these bytes are no photo.
+        self.server.wait_for(lambda: self.server.predict(b"").status == 400)
 
     def _restart(self) -> None:
         port, killed = self.server.port, time.time()

@@ -2,7 +2,7 @@
 
 One rule for all of them. A request must get the status that it must have. An answer 503 with `Retry-After`, or a
 connection that is refused or cut, says "not now": the caller waits as long as it is told, half a second where nobody
-says, and asks again, for two minutes at most. Each such try is counted in a row of its own and written to the file
+says, and asks again, for five minutes at most. Each such try is counted in a row of its own and written to the file
 `LOAD_RETRIES` with its times: `python -m tests.load` calls it an error unless the whole server was down just then.
 
 Needs Locust alone, so that it can run from an environment of its own.
@@ -20,7 +20,7 @@ from locust import FastHttpUser, between, events, task
 PATH = "/v1/models/maskformer:predict"
 PHOTOS = [path.read_bytes() for path in sorted(pathlib.Path(os.environ["LOAD_PHOTOS"]).glob("*.jpg"))]
 RETRIES = pathlib.Path(os.environ["LOAD_RETRIES"])
-RETRY_FOR_S = 120.0
+RETRY_FOR_S = 300.0
 NO_CONNECTION_WAIT_S = 0.5
 
 

@@ -15,7 +15,7 @@ from tests.browser import MISSING, Browser, find_program
 from tests.maskformer_model.serve.running_server import RunningServer
 from tests.maskformer_model.small_export import encoded
 
-SIZE_PX = (1100, 760)
+SIZE_PX = (1100, 560)
 SCENE_PX = (384, 480)  # Height and width.
 SCENE_SEED = 11
 # The middle one of the pixels of the smallest segment that covers a hundredth of the photo, on the visible page.
@@ -28,8 +28,9 @@ _ON_A_SEGMENT = """(() => {
 
 
 def take(browser: Browser, address: str, output: pathlib.Path, scene_px: tuple[int, int] = SCENE_PX) -> pathlib.Path:
-    """Writes a picture of the page at an address as PNG; the page stays open."""
+    """Writes a picture of the page at an address, as PNG or JPEG; the page stays open."""
     import numpy as np
+    from PIL import Image
 
     from maskformer_model.scene_drawing import draw_scene
 
@@ -42,7 +43,9 @@ def take(browser: Browser, address: str, output: pathlib.Path, scene_px: tuple[i
         browser.wait_for("document.body.dataset.state === 'done'")
         browser.hover(*browser.evaluate(_ON_A_SEGMENT))
         browser.wait_for("!tip.hidden")
-        return browser.screenshot(output)
+        with Image.open(browser.screenshot(pathlib.Path(folder, "page.png"))) as picture:
+            picture.convert("RGB").save(output, quality=90, optimize=True)
+    return output
 
 
 def shown_name(browser: Browser) -> str:
@@ -54,7 +57,7 @@ def main() -> int:
     """The program; returns its exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", required=True, help="a SavedModel, or a folder of versions")
-    parser.add_argument("--output", required=True, type=pathlib.Path, help="a .png")
+    parser.add_argument("--output", required=True, type=pathlib.Path, help="a .png or .jpg")
     args = parser.parse_args()
     program = find_program()
     if program is None:

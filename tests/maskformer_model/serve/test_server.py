@@ -240,7 +240,7 @@ def test_a_page_for_phones_does_not_scroll_sideways(server, browser):
 
 
 def test_a_picture_of_the_page_for_the_docs_shows_a_dropped_scene(server, browser, tmp_path):
-    with Image.open(page_picture.take(browser, server.address, tmp_path / "page.png", (80, 100))) as picture:
+    with Image.open(page_picture.take(browser, server.address, tmp_path / "page.jpg", (80, 100))) as picture:
         assert picture.size == page_picture.SIZE_PX
     assert page_picture.shown_name(browser) in ("disc", "ground")
 
