@@ -37,7 +37,7 @@ def export_saved_model(
     history: list[dict[str, float]] | None = None,
     data_facts: Mapping[str, Any] | None = None,
 ) -> None:
-    """Writes a SavedModel with five signatures.
+    """Writes a SavedModel with six signatures.
 
     `serving_default(image_bytes: string [batch])` and `panoptic(image_bytes, object_mask_threshold,
     overlap_threshold)`, with two float32 scalars in place of the exported thresholds, return, with `segments` = the
@@ -49,6 +49,9 @@ def export_saved_model(
     - `scores`: float32 `[batch, segments]` in 0..1;
     - `areas`: int32 px; `boxes`: float32 `[batch, segments, 4]`, x, y, width, height in px;
     - `num_segments`: int32 `[batch]`.
+
+    `panoptic_of_one_size(image_bytes)` returns the same for photos that are padded to one size, which the network sees
+    as one batch: alike but for the last bits of its arithmetic. It is left out where `augmented_edges_px` are set.
 
     `instances(image_bytes)` returns the same columns for single things, best first, with `num_instances` and
     `mask_png_bytes`: string `[batch, instances]`, grayscale PNGs of 0 and 255, in place of the panoptic PNG and ids.
@@ -74,10 +77,13 @@ def export_saved_model(
     inputs = {
         "serving_default": [photos],
         "panoptic": [photos, *thresholds],
+        "panoptic_of_one_size": [photos],
         "semantic": [photos],
         "instances": [photos],
         "logits": [tf.TensorSpec([None, None, None, 3], tf.uint8, name="images")],
     }
+    if config.task.inference.augmented_edges_px:
+        del inputs["panoptic_of_one_size"]  # A photo that is seen in several views has no one size.
     # Not Keras's ExportArchive: it traces every function once more to look for variables, and takes twice as long.
     module = tf.Module()
     module.weights = [variable.value for variable in network.variables]

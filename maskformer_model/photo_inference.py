@@ -76,7 +76,12 @@ class PhotoInference:
 
     def panoptic(self, photo: Tensor, object_mask_threshold: Tensor, overlap_threshold: Tensor) -> dict[str, Tensor]:
         """`inference.panoptic_inference` of the photo; lists have a row per kept query, at least one."""
-        proposals = self.propose(photo)
+        return self.panoptic_of(self.propose(photo), object_mask_threshold, overlap_threshold)
+
+    def panoptic_of(
+        self, proposals: Proposals, object_mask_threshold: Tensor, overlap_threshold: Tensor
+    ) -> dict[str, Tensor]:
+        """`panoptic` of what the network proposed."""
         kept, mask_logits = self.kept_masks(proposals, object_mask_threshold)
         return self.merge(proposals, kept, mask_logits, object_mask_threshold, overlap_threshold)
 
@@ -172,18 +177,27 @@ class PhotoInference:
         if self.config.augmented_edges_px:
             class_logits, masks = augmented_inference.merged_queries(self._view_outputs, photo, self.config)
             return Proposals(class_logits, None, None, tf.shape(photo)[:2], None, None, merged_masks=masks)
-        resized = resize_for_inference(photo, self.config)
-        valid_size_px = tf.shape(resized)[:2]
-        padded = pad_to_multiple(resized, self.config.size_divisibility)
+        padded, valid_size_px = self.prepare(photo)
         outputs = self._network_outputs(padded[None], valid_size_px[None])
-        return Proposals(
-            class_logits=tf.cast(outputs["class_logits"][0], tf.float32),
-            mask_embeddings=outputs["mask_embeddings"][0],
-            pixels=outputs["pixels"][0],
-            photo_size_px=tf.shape(photo)[:2],
-            padded_size_px=tf.shape(padded)[:2],
-            valid_size_px=valid_size_px,
-        )
+        return _proposals_at(0, outputs, tf.shape(padded)[:2], valid_size_px[None], tf.shape(photo)[None, :2])
+
+    def propose_all(
+        self, padded: Tensor, valid_sizes_px: Tensor, photo_sizes_px: Tensor
+    ) -> Callable[[Tensor], Proposals]:
+        """The network's part for photos that are padded to one size; gives the proposals for a place in the batch.
+
+        Args:
+            padded: `[batch, height, width, 3]` uint8.
+            valid_sizes_px: `[batch, 2]` int32.
+            photo_sizes_px: `[batch, 2]` int32.
+        """
+        outputs = self.network.propose(normalize(padded, valid_sizes_px))
+        return lambda place: _proposals_at(place, outputs, tf.shape(padded)[1:3], valid_sizes_px, photo_sizes_px)
+
+    def prepare(self, photo: Tensor) -> tuple[Tensor, Tensor]:
+        """What the network sees of a photo, `[height, width, 3]` uint8, and the size of the part that is photo."""
+        resized = resize_for_inference(photo, self.config)
+        return pad_to_multiple(resized, self.config.size_divisibility), tf.shape(resized)[:2]
 
     def _views(self, photo: Tensor) -> list[augmented_inference.View]:
         """All queries of each view; without augmentation the photo is the only one."""
@@ -237,6 +251,19 @@ def _by_bands(photo_size_px: Tensor, masks: list[tuple[Tensor, Tensor, Tensor]],
 
     _, state = tf.while_loop(lambda top, state: top < height_px, body, (0, state), parallel_iterations=1)
     return state
+
+
+def _proposals_at(
+    place: Tensor, outputs: dict[str, Tensor], padded_size_px: Tensor, valid_sizes_px: Tensor, photo_sizes_px: Tensor
+) -> Proposals:
+    return Proposals(
+        class_logits=tf.cast(outputs["class_logits"][place], tf.float32),
+        mask_embeddings=outputs["mask_embeddings"][place],
+        pixels=outputs["pixels"][place],
+        photo_size_px=photo_sizes_px[place],
+        padded_size_px=padded_size_px,
+        valid_size_px=valid_sizes_px[place],
+    )
 
 
 def pad_to_multiple(image: Tensor, divisor: int) -> Tensor:

@@ -1,8 +1,9 @@
 """The functions behind an exported model's signatures: encoded photos in, PNGs and lists of segments out.
 
 Every photo goes through the network alone at a size that follows from the photo alone, so a photo's answer never
-depends on its neighbours in the batch. Names of encoded outputs end in `_bytes`: TensorFlow Serving's REST form then
-carries them as base64. What is computed is `photo_inference`'s; here it gets its form.
+depends on its neighbours in the batch; in `panoptic_of_one_size` alone they share the network's arithmetic. Names of
+encoded outputs end in `_bytes`: TensorFlow Serving's REST form then carries them as base64. What is computed is
+`photo_inference`'s; here it gets its form.
 """
 
 from __future__ import annotations
@@ -53,17 +54,36 @@ class ServingSignatures:
         return self._panoptic(image_bytes, object_mask_threshold, overlap_threshold)
 
     def _panoptic_answers(self, image_bytes, object_mask_threshold, overlap_threshold) -> dict[str, tf.Tensor]:
-        rows = self.network.config.num_queries
-
         def one(photo):
             return self.panoptic_row(self.inference.panoptic(photo, object_mask_threshold, overlap_threshold))
 
-        signature = _row_signature(rows) | {
+        return self._for_each(image_bytes, one, self._panoptic_row_signature())
+
+    def panoptic_of_one_size(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        """`serving_default` of photos that are padded to one size: the network sees all of them at once."""
+
+        def prepare(photo):
+            padded, valid_size_px = self.inference.prepare(photo)
+            return padded, valid_size_px, tf.shape(photo)[:2]
+
+        size = tf.TensorSpec([2], tf.int32)
+        signature = (tf.TensorSpec([None, None, 3], tf.uint8), size, size)
+        proposals = self.inference.propose_all(*self._for_each(image_bytes, prepare, signature))
+        thresholds = self.config.object_mask_threshold, self.config.overlap_threshold
+        return tf.map_fn(
+            lambda place: self.panoptic_row(self.inference.panoptic_of(proposals(place), *thresholds)),
+            tf.range(tf.shape(image_bytes)[0]),
+            fn_output_signature=self._panoptic_row_signature(),
+            parallel_iterations=1,
+        )
+
+    def _panoptic_row_signature(self) -> dict[str, tf.TensorSpec]:
+        rows = self.network.config.num_queries
+        return _row_signature(rows) | {
             "panoptic_png_bytes": tf.TensorSpec([], tf.string),
             "segment_ids": tf.TensorSpec([rows], tf.int32),
             "num_segments": tf.TensorSpec([], tf.int32),
         }
-        return self._for_each(image_bytes, one, signature)
 
     def panoptic_row(self, answer: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """What `panoptic` gives for one photo, of the answer of `PhotoInference.panoptic`."""
@@ -138,7 +158,7 @@ class ServingSignatures:
         outputs = self.network(normalize(images), training=False)
         return {name: tf.cast(outputs[name], tf.float32) for name in ("class_logits", "mask_logits")}
 
-    def _for_each(self, image_bytes, answer: Callable[[tf.Tensor], dict[str, Any]], signature) -> dict[str, tf.Tensor]:
+    def _for_each(self, image_bytes, answer: Callable[[tf.Tensor], Any], signature) -> Any:
         indices = tf.range(tf.shape(image_bytes)[0])
         return tf.map_fn(
             lambda one: answer(decode_photo(one[0], one[1], self.config.max_pixels)),

@@ -98,6 +98,8 @@ class PipelineConfig:
         tuning: Which of its settings a Tuner chooses first; by default none, and there is no Tuner.
         gate: See `GateConfig`.
         analysis: Slices, class groups and intervals of the evaluation.
+        predict_batch_size: Photos of one padded size that the evaluated network sees at once. Above 1 the last bits of
+            its arithmetic may depend on which photos share a batch.
         keep_versions: How many pushed models stay, to roll back to.
         beam_args: Of every Beam step. Beam's default runner downloads a program, so another one is named.
         name: Of the pipeline: results are reused, and models compared, among runs of one name and root.
@@ -116,6 +118,7 @@ class PipelineConfig:
     tuning: TuningConfig = TuningConfig()
     gate: GateConfig = GateConfig()
     analysis: AnalysisConfig = AnalysisConfig()
+    predict_batch_size: int = 1
     keep_versions: int = 5
     beam_args: tuple[str, ...] = DEFAULT_BEAM_ARGS
     name: str = "maskformer"
@@ -128,7 +131,8 @@ class PipelineConfig:
     def __post_init__(self):
         _require(bool(self.root), "`root` must name a folder.", repr(self.root))
         _require(bool(self.name), "`name` must not be empty.", repr(self.name))
-        _require(self.keep_versions > 0, "`keep_versions` must be positive.", self.keep_versions)
+        for name in ("keep_versions", "predict_batch_size"):
+            _require(getattr(self, name) > 0, f"`{name}` must be positive.", getattr(self, name))
         # A setting that does not exist is better heard of now than after the data has been read.
         for setting, options in self.tuning.values().items():
             for option in options:

@@ -111,7 +111,10 @@ def create_pipeline(
     for node in filter(None, (tuner, trainer)):
         node.add_upstream_nodes([anomaly_gate, drift_gate])
     predictor = PanopticPredictor(
-        examples=example_gen.outputs["examples"], model=trainer.outputs["model"], split=EVAL_SPLIT
+        examples=example_gen.outputs["examples"],
+        model=trainer.outputs["model"],
+        split=EVAL_SPLIT,
+        batch_size=config.predict_batch_size,
     )
     baseline_predictor = PanopticPredictor(
         examples=example_gen.outputs["examples"],
@@ -119,6 +122,7 @@ def create_pipeline(
         candidate_model=trainer.outputs["model"],
         candidate_predictions=predictor.outputs["predictions"],
         split=EVAL_SPLIT,
+        batch_size=config.predict_batch_size,
     ).with_id("BaselinePredictor")
     evaluator = PanopticEvaluator(
         examples=example_gen.outputs["examples"],

@@ -100,6 +100,8 @@ def _add_evaluation_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--slice", metavar="FEATURE", action="append", default=[], help=slice_help)
     group_help = "classes with a PQ of their own, such as pets=cat,dog; may be repeated"
     group.add_argument("--class_group", metavar="NAME=CLASS,...", action="append", default=[], help=group_help)
+    batch_help = "photos of one padded size that are predicted at once; above 1 last bits depend on the company"
+    _add_number(group, "--predict_batch_size", PipelineConfig.predict_batch_size, batch_help)
 
 
 def _add_data_flags(group: argparse._ArgumentGroup) -> None:
@@ -181,6 +183,7 @@ def config_from_args(args: argparse.Namespace) -> PipelineConfig:
         ),
         analysis=AnalysisConfig(slices=tuple(args.slice), class_groups=class_groups_from_args(args.class_group)),
         keep_versions=args.keep_versions,
+        predict_batch_size=args.predict_batch_size,
         span=args.span,
         validates_only=args.validate_only,
         step_attempts=args.step_attempts,

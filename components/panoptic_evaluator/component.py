@@ -62,8 +62,8 @@ class PanopticPredictor(base_beam_component.BaseBeamComponent):
             candidate_model: for the baseline, the model that it is compared with.
             candidate_predictions: for the baseline, the predictions of that model.
             split: the split to predict.
-            batch_size: photos per call of the model. More than 1 may be faster on an accelerator; then the last bits
-                of the model's arithmetic may depend on which photos share a batch.
+            batch_size: photos that go through the network together, where they are padded to one size. Above 1 the
+                last bits of the network's arithmetic may depend on which photos share a batch.
 
         Raises:
             ValueError: if one of `candidate_model` and `candidate_predictions` is given without the other.

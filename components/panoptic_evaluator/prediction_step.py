@@ -2,15 +2,15 @@
 
 Elements are file names: photos are read, predicted and counted inside one worker and never travel between workers. A
 shard is written under a temporary name and renamed, so a step that is repeated overwrites and never adds. The result
-does not depend on how images are spread over shards; with `batch_size` 1 (the default) neither can the model's own
-arithmetic, whose last bits may vary with the size of a batch.
+does not depend on how images are spread over shards. Above a `batch_size` of 1 (the default) photos that are padded to
+one size go through the network together, and the last bits of its arithmetic may vary with the size of a batch.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import apache_beam as beam
@@ -26,6 +26,8 @@ from components.panoptic_evaluator.prediction_files import Prediction
 from components.panoptic_evaluator.serving_model import PanopticResult, ServingModel
 from maskformer_model import examples, panoptic_png
 from maskformer_model.segment_matching import Segment
+
+_BATCHES_AHEAD = 8
 
 
 class ExampleShard(NamedTuple):
@@ -103,13 +105,30 @@ def require_finite_scores(result: PanopticResult, where: str) -> None:
 def predict_records(
     model: ServingModel, serialized: Iterable[bytes], isthing: np.ndarray, batch_size: int
 ) -> Iterator[Prediction]:
-    """Predicts and counts serialized Examples, `batch_size` at a time, in their order."""
+    """Predicts and counts serialized Examples in their order, up to `batch_size` photos of one size at a time."""
     stream = iter(serialized)
-    while batch := list(itertools.islice(stream, batch_size)):
-        records = [examples.decode_record(example) for example in batch]
-        results = model.predict_task([record.image_encoded for record in records])
-        for example, record, result in zip(batch, records, results, strict=True):
-            yield count_prediction(record, result, isthing, attributes_of(example))
+    # Batches are gathered from so many photos that the common sizes fill them, and few enough to hold.
+    while window := list(itertools.islice(stream, 1 if batch_size == 1 else _BATCHES_AHEAD * batch_size)):
+        records = [examples.decode_record(example) for example in window]
+        results: dict[int, PanopticResult] = {}
+        for places, predict in batches_of_one_size(model, records, batch_size):
+            results |= zip(places, predict([records[place].image_encoded for place in places]), strict=True)
+        for place, (example, record) in enumerate(zip(window, records, strict=True)):
+            yield count_prediction(record, results[place], isthing, attributes_of(example))
+
+
+def batches_of_one_size(
+    model: ServingModel, records: Sequence[examples.ExampleRecord], batch_size: int
+) -> Iterator[tuple[list[int], Callable[[Sequence[bytes]], list[PanopticResult]]]]:
+    """Places of the photos that are predicted together, and by what. A photo without company is predicted as always."""
+    of_size: dict[tuple[int, int] | None, list[int]] = {}
+    for place, record in enumerate(records):
+        size_px = model.padded_size_px(record.height_px, record.width_px) if batch_size > 1 else None
+        of_size.setdefault(size_px, []).append(place)
+    for size_px, places in of_size.items():
+        for start in range(0, len(places), batch_size):
+            batch = places[start : start + batch_size]
+            yield batch, model.predict_task if size_px is None or len(batch) == 1 else model.predict_of_one_size
 
 
 def sum_results(results: Iterable[ShardResult]) -> ShardResult:

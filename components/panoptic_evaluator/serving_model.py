@@ -13,6 +13,7 @@ import io
 import json
 import os
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -24,8 +25,11 @@ from maskformer_model.categories import CategoryTable
 from maskformer_model.config import INSTANCE, PANOPTIC, SEMANTIC
 from maskformer_model.model_assets import CATEGORIES_FILE, EXTRA_ASSETS_FOLDER, HISTORY_FILE, SERVING_FILE
 from maskformer_model.panoptic_png import encode_panoptic_png, segment_extents
+from maskformer_model.preprocessing import resized_size
 
 SIGNATURE = "serving_default"
+_OF_ONE_SIZE = "panoptic_of_one_size"
+_SIZE_KEYS = ("shortest_edge_px", "max_size_px")
 _SIGNATURE_OF_TASK = {SEMANTIC: "semantic", INSTANCE: "instances"}
 _OUTPUTS = ("panoptic_png_bytes", "segment_ids", "category_ids", "class_indices", "scores", "areas", "boxes")
 
@@ -76,8 +80,26 @@ class ServingModel:
     def predict(self, images: Sequence[bytes]) -> list[PanopticResult]:
         """Predicts encoded photos, which may differ in size, through `serving_default`."""
         outputs = self._signature(image_bytes=tf.constant(list(images), tf.string))
-        arrays = {name: outputs[name].numpy() for name in _OUTPUTS}
-        return [_result_of({name: array[row] for name, array in arrays.items()}) for row in range(len(images))]
+        return _results_of(outputs, len(images))
+
+    def predict_of_one_size(self, images: Sequence[bytes]) -> list[PanopticResult]:
+        """`predict` of photos that `padded_size_px` gives one size; the network sees all of them at once."""
+        outputs = self._loaded.signatures[_OF_ONE_SIZE](image_bytes=tf.constant(list(images), tf.string))
+        return _results_of(outputs, len(images))
+
+    def padded_size_px(self, height_px: int, width_px: int) -> tuple[int, int] | None:
+        """Height and width of what the network sees of such a photo; None of a model that takes no batches."""
+        if _OF_ONE_SIZE not in self._loaded.signatures or self.task != PANOPTIC:
+            return None
+        size_px = resized_size(height_px, width_px, *(self._inference[key] for key in _SIZE_KEYS))
+        divisor = max(1, self._inference["size_divisibility"])
+        padded_height_px, padded_width_px = (edge + -edge % divisor for edge in size_px)
+        return padded_height_px, padded_width_px
+
+    @functools.cached_property
+    def _inference(self) -> dict[str, Any]:
+        with tf.io.gfile.GFile(os.path.join(self._model_dir, EXTRA_ASSETS_FOLDER, SERVING_FILE)) as file:
+            return json.load(file)["inference"]
 
     def predict_task(self, images: Sequence[bytes]) -> list[PanopticResult]:
         """Likewise, as the model's task asks for it."""
@@ -133,6 +155,11 @@ def _instances_of(count: int, masks: np.ndarray, class_indices: np.ndarray, scor
         if mask.any():
             instances.append(Instance(class_index, encode_mask(mask), int(mask.sum()), score))
     return tuple(instances)
+
+
+def _results_of(outputs: Mapping[str, tf.Tensor], count: int) -> list[PanopticResult]:
+    arrays = {name: outputs[name].numpy() for name in _OUTPUTS}
+    return [_result_of({name: array[row] for name, array in arrays.items()}) for row in range(count)]
 
 
 def _result_of(row: Mapping[str, np.ndarray]) -> PanopticResult:

@@ -286,7 +286,8 @@ def test_what_the_numbers_mean_travels_with_the_model(exported):
     facts = json.loads((extra / "serving.json").read_text())
     assert facts["inference"]["object_mask_threshold"] == 0.5
     assert facts["preprocessing"]["pixel_mean"] == [123.675, 116.28, 103.53]
-    assert facts["signatures"] == ["serving_default", "panoptic", "semantic", "instances", "logits"]
+    signatures = "serving_default panoptic panoptic_of_one_size semantic instances logits"
+    assert facts["signatures"] == signatures.split()
     assert json.loads((extra / "training_history.json").read_text()) == [{"step": 1, "loss": 2.0}]
 
 

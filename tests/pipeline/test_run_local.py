@@ -70,6 +70,7 @@ def test_flags_reach_the_config(tmp_path):
         "--eval_share": "0.2",
         "--num_shards": "5",
         "--span_pattern": "span-{SPAN}",
+        "--predict_batch_size": "4",
     }
     argv = [word for pair in flags.items() for word in pair]
     config = run_local.config_from_args(run_local.parse_args(argv))
@@ -83,6 +84,7 @@ def test_flags_reach_the_config(tmp_path):
     assert (options.layout, options.eval_share, options.num_shards) == ("cityscapes", 0.2, 5)
     assert options.span_pattern == "span-{SPAN}"
     assert not options.trust_manifest
+    assert config.predict_batch_size == 4
     config = run_local.config_from_args(run_local.parse_args(["--evaluate_on_train", "--trust_manifest"]))
     assert config.data.options.evaluate_on_train and config.data.options.trust_manifest
 
