@@ -75,7 +75,9 @@ def photo_bytes(source: PhotoSource, max_pixels: int | None = None, *, upright: 
         raise
     # Pillow reports damage by several unrelated types, among them SyntaxError for a broken chunk.
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise PhotoError(f"A photo must be a whole image file. Received {len(file_bytes)} bytes: {error}") from error
+        # Its own words are the address of an object in memory.
+        reason = "in no format that is known" if isinstance(error, UnidentifiedImageError) else error
+        raise PhotoError(f"A photo must be a whole image file. Received {len(file_bytes)} bytes: {reason}") from error
 
 
 def decode(file_bytes: bytes) -> np.ndarray:
