@@ -17,8 +17,9 @@ from tests.maskformer_model import tiny_run
 
 STEPS = 4
 SETTINGS = (
-    "task.model.dropout=0,trainer.optimizer.clip_norm=0.01,trainer.optimizer.learning_rate=0.0001,trainer.optimizer.schedule=step,"
-    f"trainer.steps_per_loop=1,trainer.checkpoint_interval={STEPS // 2},task.init_checkpoint_modules=all"
+    "task.model.dropout=0,trainer.optimizer.clip_norm=0.01,trainer.optimizer.learning_rate=0.0001,"
+    f"trainer.optimizer.schedule=step,trainer.train_steps={STEPS},trainer.steps_per_loop=1,"
+    f"trainer.checkpoint_interval={STEPS // 2},task.init_checkpoint_modules=all"
 )
 
 
