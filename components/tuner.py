@@ -41,7 +41,7 @@ class PanopticQualityTuner(keras_tuner.Tuner):
             objective=keras_tuner.Objective(OBJECTIVE, direction="max"),
             max_trials=tuning.max_trials,
             hyperparameters=space,
-            seed=tuning.seed,
+            seed=experiment.runtime.seed,
             max_consecutive_failed_trials=min(3, tuning.max_trials),
         )
         super().__init__(oracle=oracle, **kwargs)

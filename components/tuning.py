@@ -16,7 +16,6 @@ class TuningConfig:
         choices: Texts `SETTING=VALUE|VALUE|...`, settings as in `--params_override`; none: no search.
         max_trials: How many combinations are tried at most.
         trial_steps: Optimizer steps of each trial; 0: a quarter of the experiment's.
-        seed: Of the order in which combinations are tried.
 
     Raises:
         ValueError: if a text is not of that form, a setting comes twice, or a number is out of range.
@@ -25,7 +24,6 @@ class TuningConfig:
     choices: tuple[str, ...] = ()
     max_trials: int = 8
     trial_steps: int = 0
-    seed: int = 0
 
     def __post_init__(self):
         self.values()

@@ -172,9 +172,7 @@ def config_from_args(args: argparse.Namespace) -> PipelineConfig:
         ),
         experiment_name=experiment,
         experiment=experiment_config.override(experiments.get(experiment), args.params_override),
-        tuning=TuningConfig(
-            choices=tuple(args.tune), max_trials=args.tune_trials, trial_steps=args.tune_steps, seed=args.generated_seed
-        ),
+        tuning=TuningConfig(choices=tuple(args.tune), max_trials=args.tune_trials, trial_steps=args.tune_steps),
         gate=GateConfig(
             pq_floor=args.pq_floor,
             allowed_pq_drop=args.allowed_pq_drop,

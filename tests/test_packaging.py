@@ -33,7 +33,6 @@ OPTIONAL = {
 WITH_TFX = {
     "google",
     "jinja2",
-    "keras_tuner",
     "ml_metadata",
     "pyarrow",
     "tensorflow_data_validation",
