@@ -64,14 +64,13 @@ def whole(data, tmp_path_factory, project_dir):
     return outcome(folder)
 
 
-def assert_same(ours, expected):
+def assert_same(ours, expected, near_zero=1e-6):
     losses, weights = ours
     assert len(losses) == 20
     assert losses == pytest.approx(expected[0], rel=1e-5)
     assert expected[0][-1] < expected[0][0]
     for name, value in expected[1].items():
-        # Twenty steps move a weight by up to 2e-3, even where its gradient is rounding: AdamW divides by its size.
-        np.testing.assert_allclose(weights[name], value, rtol=1e-4, atol=5e-5, err_msg=name)
+        np.testing.assert_allclose(weights[name], value, rtol=1e-4, atol=near_zero, err_msg=name)
 
 
 @pytest.mark.slow
@@ -85,7 +84,8 @@ def test_two_replicas_train_as_one_does(data, whole, tmp_path, project_dir):
 def test_a_batch_in_two_parts_trains_as_one_does(data, whole, tmp_path, project_dir):
     folder = tmp_path / "run"
     finish((start(data, folder, project_dir, f"{RECIPE},trainer.accumulation_steps=2"), folder))
-    assert_same(outcome(folder), whole)
+    # Twenty steps move a weight by up to 2e-3, even where its gradient is rounding: AdamW divides by its size.
+    assert_same(outcome(folder), whole, near_zero=5e-5)
 
 
 @pytest.mark.slow
