@@ -68,7 +68,7 @@ def _train(root: pathlib.Path, mix: str, experiment, name: str) -> tuple[float, 
     """PQ on the mix's evaluation photos, and after how many steps."""
     from maskformer_model import training
     from maskformer_model.categories import CategoryTable
-    from maskformer_model.evaluation import Evaluator, quality_fields
+    from maskformer_model.evaluation import Evaluator
 
     folder = root / f"{mix}-records"
     if not folder.exists():
@@ -82,7 +82,7 @@ def _train(root: pathlib.Path, mix: str, experiment, name: str) -> tuple[float, 
         progress=False,
     )
     evaluator = Evaluator(result.network, categories, result.config, [f"{folder}/eval-*"])
-    return quality_fields(evaluator.evaluate())["pq"], experiment.trainer.train_steps
+    return evaluator.evaluate()["pq"], experiment.trainer.train_steps
 
 
 def _convert(data_dir: pathlib.Path, folder: pathlib.Path) -> None:

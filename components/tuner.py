@@ -1,4 +1,4 @@
-"""The Tuner's `tuner_fn`: KerasTuner chooses, `maskformer_model.training` trains, PQ on the eval split decides."""
+"""The Tuner's `tuner_fn`: KerasTuner chooses, `training.train` trains, the score of the eval split decides."""
 
 from __future__ import annotations
 
@@ -19,11 +19,10 @@ if TYPE_CHECKING:
     from tfx.components.tuner.component import TunerFnResult
 
 TUNING_KEY = "tuning"
-OBJECTIVE = "pq"
 
 
 class PanopticQualityTuner(keras_tuner.Tuner):
-    """Trains each combination for a short while and reports its PQ.
+    """Trains each combination for a short while and reports its score: PQ, mIoU or AP, as the task is judged by.
 
     Args:
         experiment: What is trained, without the choice.
@@ -34,11 +33,12 @@ class PanopticQualityTuner(keras_tuner.Tuner):
     def __init__(self, experiment: config_lib.ExperimentConfig, tuning: TuningConfig, **kwargs: Any):
         self.experiment = experiment
         self.tuning = tuning
+        self.score = config_lib.SCORE_OF_TASK[experiment.task.kind]
         space = keras_tuner.HyperParameters()
         for setting, options in tuning.values().items():
             space.Choice(setting, options)
         oracle = keras_tuner.oracles.RandomSearchOracle(
-            objective=keras_tuner.Objective(OBJECTIVE, direction="max"),
+            objective=keras_tuner.Objective(self.score, direction="max"),
             max_trials=tuning.max_trials,
             hyperparameters=space,
             seed=experiment.runtime.seed,
@@ -56,7 +56,12 @@ class PanopticQualityTuner(keras_tuner.Tuner):
             model_dir=os.path.join(self.get_trial_dir(trial.trial_id), "model"),
             strategy=distribution.make_strategy(config.runtime.distribution_strategy),
         )
-        return {OBJECTIVE: result.history[-1][OBJECTIVE]}
+        if self.score not in result.history[-1]:
+            raise ValueError(
+                f"A search by {self.score} needs an eval split that has what it scores: AP needs a thing. "
+                f"Received scores: {sorted(result.history[-1])}"
+            )
+        return {self.score: result.history[-1][self.score]}
 
 
 def tuner_fn(fn_args: FnArgs) -> TunerFnResult:

@@ -17,6 +17,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 from pycocotools.cocoeval import COCOeval
 
+from maskformer_model.photo_files import gray_pixels
 from maskformer_model.segment_matching import Segment
 
 NAMES = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
@@ -63,6 +64,18 @@ def instances_of_map(
         if area_px:
             score = 0.0 if scores is None else float(scores[index])
             instances.append(Instance(segment.class_index, encode_mask(mask), area_px, score, segment.iscrowd))
+    return instances
+
+
+def instances_of_pngs(
+    count: int, pngs: Sequence[bytes], class_indices: np.ndarray, scores: np.ndarray
+) -> list[Instance]:
+    """The first `count` rows of the signature `instances`; one whose mask has no pixel is left out."""
+    instances = []
+    for png, class_index, score in zip(pngs[:count], class_indices.tolist(), scores.tolist(), strict=False):
+        mask = gray_pixels(png) > 0
+        if mask.any():
+            instances.append(Instance(class_index, encode_mask(mask), int(mask.sum()), score))
     return instances
 
 

@@ -1,27 +1,26 @@
-"""Scores a network on record files while it is in memory: PQ as the pipeline's evaluator counts it.
+"""Scores a network on record files while it is in memory: PQ, mIoU and AP as the pipeline's evaluator counts them.
 
-The photos go through the functions that are exported (`serving_signatures`), each at its own size, and their
-segments are counted by `panoptic_quality`: so a score in training is the score of the model that would be pushed.
+The photos go through the functions that are exported (`serving_signatures`), each at its own size, as the experiment's
+task asks for it: a semantic network is asked for class maps, an instance network for instances beside its panoptic map,
+and a panoptic network's pixels and instances are those of its map. So a score in training is the score of the model
+that would be pushed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-from maskformer_model import examples, input_pipeline, panoptic_png
+from maskformer_model import average_precision, examples, input_pipeline, panoptic_png, photo_files
+from maskformer_model import semantic_quality as semantic
 from maskformer_model.categories import CategoryTable
-from maskformer_model.config import ExperimentConfig
-from maskformer_model.panoptic_quality import (
-    PanopticCounts,
-    PanopticQuality,
-    Segment,
-    count_image,
-    panoptic_quality,
-)
+from maskformer_model.config import INSTANCE, SEMANTIC, ExperimentConfig
+from maskformer_model.panoptic_quality import PanopticCounts, count_matches, panoptic_quality
+from maskformer_model.segment_matching import Segment, match_segments
 from maskformer_model.serving_signatures import ServingSignatures
 
 
@@ -31,7 +30,7 @@ class Evaluator:
     Args:
         network: Built.
         categories: Of the data set.
-        config: Its `task.inference` is used.
+        config: Its `task.kind` and `task.inference` are used.
         files: Record files of the evaluation split.
 
     Raises:
@@ -48,50 +47,82 @@ class Evaluator:
             )
         self._categories = categories
         _, self._records = input_pipeline.open_records(files)
+        self._task = config.task.kind
         signatures = ServingSignatures(network, categories, config)
-        self._serve = tf.function(signatures.serving_default, input_signature=[tf.TensorSpec([None], tf.string)])
+        photos = [tf.TensorSpec([None], tf.string)]
+        self._panoptic = tf.function(signatures.serving_default, input_signature=photos)
+        self._semantic = tf.function(signatures.semantic, input_signature=photos)
+        self._instances = tf.function(signatures.instances, input_signature=photos)
 
     def evaluate(
         self, on_image: Callable[[examples.ExampleRecord, dict[str, Any]], None] | None = None
-    ) -> PanopticQuality:
-        """PQ over the whole split, summed over images before dividing.
+    ) -> dict[str, float]:
+        """Scores of the whole split, counted over images before anything is divided.
 
         Args:
             on_image: Is told each record and its answer (`segment_ids` `[height, width]`, `segments`).
+
+        Returns:
+            Fractions by name: `pq`, `sq`, `rq`, `pq_things`, `pq_stuff`, `mean_iou`, `frequency_weighted_iou`,
+            `pixel_accuracy`, and `ap`, `ap50`, `ap75` where the split has a thing to find.
         """
-        counts = PanopticCounts.zeros(self._categories.num_classes)
+        isthing, num_classes = self._categories.isthing, self._categories.num_classes
+        counts = PanopticCounts.zeros(num_classes)
+        confusion = np.zeros((num_classes, num_classes + 1), np.int64)
+        instances = []
         for serialized in self._records.as_numpy_iterator():
             record = examples.decode_record(serialized)
             answer = self._answer(record)
             truth = [Segment(s.id, s.class_index, s.iscrowd, s.area_px) for s in record.segments]
-            counts += count_image(
-                panoptic_png.decode_panoptic_png(record.panoptic_png),
-                truth,
-                answer["segment_ids"],
-                answer["segments"],
-                self._categories.num_classes,
-                image_name=record.filename,
-            )
+            truth_ids = panoptic_png.decode_panoptic_png(record.panoptic_png)
+            maps = (truth_ids, truth, answer["segment_ids"], answer["segments"])
+            matches = match_segments(*maps, image_name=record.filename)
+            sides = (truth, answer["segments"], num_classes)
+            counts += count_matches(matches, *sides)
+            confusion += semantic.pixel_confusion_of_segments(matches.intersections, *sides)
+            true_instances = average_precision.instances_of_map(truth_ids, truth, isthing)
+            instances.append(average_precision.match_instances(true_instances, answer["instances"]))
             if on_image is not None:
                 on_image(record, answer)
-        return panoptic_quality(counts, self._categories.isthing)
+        return _panoptic_fields(counts, isthing) | _semantic_fields(confusion) | _instance_fields(instances, isthing)
 
     def _answer(self, record: examples.ExampleRecord) -> dict[str, Any]:
-        answer = self._serve(tf.constant([record.image_encoded]))
-        count = int(answer["num_segments"][0])
-        columns = [answer[name][0, :count].numpy().tolist() for name in ("segment_ids", "class_indices")]
-        return {
-            "segment_ids": panoptic_png.decode_panoptic_png(answer["panoptic_png_bytes"][0].numpy()),
-            "segments": [Segment(*row) for row in zip(*columns, strict=True)],
-        }
+        """`segment_ids`, `segments` and `instances` of the photo, as the task has them."""
+        photo = tf.constant([record.image_encoded])
+        if self._task == SEMANTIC:
+            class_map = photo_files.gray_pixels(self._semantic(photo)["semantic_png_bytes"][0].numpy())
+            segment_ids = class_map.astype(np.int32) + 1
+            segments = [Segment(int(id_), int(id_) - 1) for id_ in np.unique(segment_ids)]
+            scores = [1.0] * len(segments)
+        else:
+            row = {name: value[0].numpy() for name, value in self._panoptic(photo).items()}
+            count = int(row["num_segments"])
+            segment_ids = panoptic_png.decode_panoptic_png(row["panoptic_png_bytes"])
+            columns = [row[name][:count].tolist() for name in ("segment_ids", "class_indices")]
+            segments = [Segment(*pair) for pair in zip(*columns, strict=True)]
+            scores = row["scores"][:count].tolist()
+        if self._task == INSTANCE:
+            row = {name: value[0].numpy() for name, value in self._instances(photo).items()}
+            columns = [row[name] for name in ("num_instances", "mask_png_bytes", "class_indices", "scores")]
+            instances = average_precision.instances_of_pngs(*columns)
+        else:
+            isthing = self._categories.isthing
+            instances = average_precision.instances_of_map(segment_ids, segments, isthing, scores)
+        return {"segment_ids": segment_ids, "segments": segments, "instances": instances}
 
 
-def quality_fields(quality: PanopticQuality) -> dict[str, float]:
-    """The numbers of the curves, by name: `pq`, `sq`, `rq`, `pq_things`, `pq_stuff`, fractions."""
-    return {
-        "pq": quality.all.pq,
-        "sq": quality.all.sq,
-        "rq": quality.all.rq,
-        "pq_things": quality.things.pq,
-        "pq_stuff": quality.stuff.pq,
-    }
+def _panoptic_fields(counts: PanopticCounts, isthing: np.ndarray) -> dict[str, float]:
+    quality = panoptic_quality(counts, isthing)
+    parts = {"pq_things": quality.things.pq, "pq_stuff": quality.stuff.pq}
+    return {"pq": quality.all.pq, "sq": quality.all.sq, "rq": quality.all.rq, **parts}
+
+
+def _semantic_fields(confusion: np.ndarray) -> dict[str, float]:
+    quality = semantic.semantic_quality(confusion)
+    return {name: getattr(quality, name) for name in ("mean_iou", "frequency_weighted_iou", "pixel_accuracy")}
+
+
+def _instance_fields(instances: Sequence[average_precision.ImageMatches], isthing: np.ndarray) -> dict[str, float]:
+    things = np.flatnonzero(isthing).tolist()
+    quality = average_precision.average_precision(instances, things, by_size=False) if things else {}
+    return {name: quality[name] for name in ("ap", "ap50", "ap75") if quality.get(name) is not None}

@@ -9,7 +9,6 @@ It uses the SavedModel's signatures as every other caller does; nothing of the n
 
 from __future__ import annotations
 
-import io
 import json
 import os
 from collections.abc import Mapping
@@ -17,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image
 
 from maskformer_model import photo_files
 from maskformer_model.categories import CategoryTable
@@ -90,14 +88,14 @@ class MaskFormer:
         return SemanticResult(
             image_bytes=image_bytes,
             categories=self.categories,
-            class_map=_gray(row["semantic_png_bytes"]).astype(np.int32),
+            class_map=photo_files.gray_pixels(row["semantic_png_bytes"]).astype(np.int32),
         )
 
     def predict_instances(self, image: PhotoSource, *, upright: bool = True) -> InstanceResult:
         """Single things, best first; arguments as of `predict`."""
         image_bytes, row = self._call("instances", image, upright)
         count = int(row["num_instances"])
-        masks = [_gray(png) > 0 for png in row["mask_png_bytes"][:count]]
+        masks = [photo_files.gray_pixels(png) > 0 for png in row["mask_png_bytes"][:count]]
         height, width = photo_files.decode(image_bytes).shape[:2]
         return InstanceResult(
             image_bytes=image_bytes,
@@ -114,11 +112,6 @@ class MaskFormer:
         except tf.errors.InvalidArgumentError as error:
             raise PhotoError(photo_files.refusal(error.message)) from error
         return image_bytes, {name: value.numpy()[0] for name, value in answer.items()}
-
-
-def _gray(png: bytes) -> np.ndarray:
-    with Image.open(io.BytesIO(png)) as image:
-        return np.asarray(image)
 
 
 def _segments(row: Mapping[str, np.ndarray], count: int, categories: CategoryTable) -> tuple[Segment, ...]:

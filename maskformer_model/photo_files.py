@@ -86,6 +86,12 @@ def decode(file_bytes: bytes) -> np.ndarray:
         return np.asarray(image.convert("RGB"))
 
 
+def gray_pixels(png_bytes: bytes) -> np.ndarray:
+    """`[height, width]` values of a grayscale PNG, as signatures give class maps and masks."""
+    with Image.open(io.BytesIO(png_bytes), formats=("PNG",)) as image:
+        return np.asarray(image)
+
+
 def refusal(message: str) -> str:
     """The sentence in an InvalidArgument error of an exported model, without TensorFlow's names of nodes."""
     found = re.search(r"assertion failed: \[(.*)\]", message)

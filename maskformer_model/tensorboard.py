@@ -15,7 +15,7 @@ from maskformer_model.categories import CategoryTable
 from maskformer_model.preprocessing import decode_image
 from maskformer_model.visualization import DrawnSegment, draw_panoptic
 
-_QUALITY = re.compile(r"^(pq|sq|rq|miou|ap)(_|$)")
+_QUALITY = re.compile(r"^(pq|sq|rq|ap|ap50|ap75|mean_iou|frequency_weighted_iou|pixel_accuracy)(_|$)")
 _LAYER = re.compile(r"^(loss_(?:ce|mask|dice))(?:_(\d+))?$")
 _NOT_SCALARS = ("step", "seconds")
 

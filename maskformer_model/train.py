@@ -4,8 +4,9 @@
         --params_override "task.train_data.input_path=DIR/train-*,task.validation_data.input_path=DIR/val-*"
 
 `--mode train` goes on where an earlier run in `--model_dir` stopped. `eval` scores the weights of `--model_dir`, or
-those that `task.init_checkpoint` names, and prints PQ. `train_and_eval` scores every `trainer.validation_interval`
-steps and at the end. `continuous_eval` waits for checkpoints of a job that trains elsewhere and scores each.
+those that `task.init_checkpoint` names, and prints PQ, mIoU and AP, what the task is judged by first. `train_and_eval`
+scores every `trainer.validation_interval` steps and at the end. `continuous_eval` waits for checkpoints of a job that
+trains elsewhere and scores each.
 
 Where no input path is set, the folder in the environment variable TFRECORDS_DIR is read: `train*.tfrecord*` and
 `val*.tfrecord*`.
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
 TRAIN, EVAL, TRAIN_AND_EVAL, CONTINUOUS_EVAL = "train", "eval", "train_and_eval", "continuous_eval"
 RECORDS_VARIABLE = "TFRECORDS_DIR"
 EVALUATION_FILE = "evaluation.json"
+_SCORE_LABELS = {
+    **{"pq": "PQ", "sq": "SQ", "rq": "RQ", "pq_things": "PQ_THINGS", "pq_stuff": "PQ_STUFF"},
+    **{"mean_iou": "mIoU", "pixel_accuracy": "ACCURACY", "ap": "AP", "ap50": "AP50", "ap75": "AP75"},
+}
 STOPPED_EXIT_CODE = 143  # What a shell reports of a process that SIGTERM ended.
 
 
@@ -132,7 +137,7 @@ def _run(config: ExperimentConfig, options: argparse.Namespace) -> int:
     )
     scored = [row for row in result.history if "pq" in row]
     if options.mode == TRAIN_AND_EVAL and scored:
-        _report(options.model_dir, int(scored[-1]["step"]), scored[-1])
+        _report(options.model_dir, int(scored[-1]["step"]), scored[-1], config.task.kind)
     return 0
 
 
@@ -153,7 +158,7 @@ def _evaluate(config: ExperimentConfig, categories: Any, model_dir: str) -> int:
         )
     network = build_network(config.task.model)
     initialize(network, source, "all")
-    _report(model_dir, None, _score(network, config, categories))
+    _report(model_dir, None, _score(network, config, categories), config.task.kind)
     return 0
 
 
@@ -168,26 +173,28 @@ def _evaluate_continuously(config: ExperimentConfig, categories: Any, model_dir:
         for variable, value in zip(network.variables, read_network_values(path), strict=True):
             variable.assign(value)
         step = int(path.rpartition("-")[2])
-        _report(model_dir, step, _score(network, config, categories))
+        _report(model_dir, step, _score(network, config, categories), config.task.kind)
         if step >= config.trainer.train_steps:
             break
     return 0
 
 
 def _score(network: Any, config: ExperimentConfig, categories: Any) -> dict[str, float]:
-    from maskformer_model.evaluation import Evaluator, quality_fields
+    from maskformer_model.evaluation import Evaluator
 
-    evaluator = Evaluator(network, categories, config, [config.task.validation_data.input_path])
-    return quality_fields(evaluator.evaluate())
+    return Evaluator(network, categories, config, [config.task.validation_data.input_path]).evaluate()
 
 
-def _report(model_dir: str, step: int | None, fields: Mapping[str, float]) -> None:
-    """Prints PQ and its parts, and writes them beside the model."""
+def _report(model_dir: str, step: int | None, fields: Mapping[str, float], task: str) -> None:
+    """Prints the scores, the task's own first, and writes them beside the model."""
     import tensorflow as tf
 
-    scores = {name: fields[name] for name in ("pq", "sq", "rq", "pq_things", "pq_stuff")}
+    from maskformer_model.config import SCORE_OF_TASK
+
+    first = SCORE_OF_TASK[task]
+    scores = {name: fields[name] for name in sorted(_SCORE_LABELS, key=lambda name: name != first) if name in fields}
     where = "" if step is None else f"step {step}: "
-    print(where + ", ".join(f"{name.upper()} {value:.4f}" for name, value in scores.items()), flush=True)
+    print(where + ", ".join(f"{_SCORE_LABELS[name]} {value:.4f}" for name, value in scores.items()), flush=True)
     tf.io.gfile.makedirs(model_dir)
     name = EVALUATION_FILE if step is None else f"evaluation-{step}.json"
     with tf.io.gfile.GFile(os.path.join(model_dir, name), "w") as file:

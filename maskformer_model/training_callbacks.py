@@ -22,8 +22,8 @@ import tensorflow as tf
 
 from maskformer_model import distribution, training
 from maskformer_model.categories import CategoryTable
-from maskformer_model.config import ExperimentConfig
-from maskformer_model.evaluation import Evaluator, quality_fields
+from maskformer_model.config import SCORE_OF_TASK, ExperimentConfig
+from maskformer_model.evaluation import Evaluator
 from maskformer_model.tensorboard import TensorBoard
 from maskformer_model.training_checkpoints import TrainingCheckpoints
 from maskformer_model.training_model import SHOWN_LOSSES
@@ -64,7 +64,10 @@ class Intervals(keras.callbacks.Callback):
         self._config = config
         self._model_dir = model_dir
         self._train_files = train_files
-        self._checkpoints = TrainingCheckpoints(model, model_dir, config.trainer.max_to_keep, is_writer=self.is_chief)
+        self._judged_by = SCORE_OF_TASK[config.task.kind]
+        self._checkpoints = TrainingCheckpoints(
+            model, model_dir, config.trainer.max_to_keep, best_by=self._judged_by, is_writer=self.is_chief
+        )
         self._evaluator = None
         if config.trainer.validation_interval and self.is_chief:
             self._evaluator = Evaluator(model.network, categories, config, eval_files or [])
@@ -156,13 +159,13 @@ class Intervals(keras.callbacks.Callback):
                 examples.append((record, answer))
 
         with averaged_weights(self.model):
-            fields = quality_fields(evaluator.evaluate(keep_first))
+            fields = evaluator.evaluate(keep_first)
         self._board.write_images(step, examples)
         return fields
 
     def _keep_if_best(self, step: int) -> None:
-        if self.history and self.history[-1]["step"] == step and "pq" in self.history[-1]:
-            self._checkpoints.keep_if_best(step, self.history[-1]["pq"])
+        if self.history and self.history[-1]["step"] == step and self._judged_by in self.history[-1]:
+            self._checkpoints.keep_if_best(step, self.history[-1][self._judged_by])
 
     def _write_row(self, step: int, row: dict[str, float]) -> None:
         rates = self._rates(step)

@@ -71,11 +71,12 @@ class TrainingCheckpoints:
         model: Built and compiled `MaskFormerTraining`, its optimizer built.
         model_dir: Any file system that TensorFlow writes to.
         max_to_keep: Older ones are deleted; the best one is kept apart.
+        best_by: Name of the score that says which one is the best.
         is_writer: Whether this process's files stay. All processes of a job call `save` at the same steps, because
             the replicas' means are summed then; what the others write is thrown away.
     """
 
-    def __init__(self, model: Any, model_dir: str, max_to_keep: int, *, is_writer: bool = True):
+    def __init__(self, model: Any, model_dir: str, max_to_keep: int, *, best_by: str = "pq", is_writer: bool = True):
         self._variables = _named_variables(model)
         # TensorFlow saves its own variables; what another backend holds goes through copies of the same names.
         self._copied = keras.backend.backend() != "tensorflow"
@@ -85,6 +86,7 @@ class TrainingCheckpoints:
         }
         self._state = state
         self._model_dir = model_dir
+        self._best_by = best_by
         self._is_writer = is_writer
         self._thrown_away = None if is_writer else tempfile.TemporaryDirectory()
         self._checkpoint = tf.train.Checkpoint(**state)
@@ -102,10 +104,10 @@ class TrainingCheckpoints:
                 self._state[name].assign(keras.ops.convert_to_numpy(variable))
         self._manager.save(checkpoint_number=step)
 
-    def keep_if_best(self, step: int, pq: float) -> bool:
-        """Keeps a copy of this step's checkpoint if no earlier step had so high a PQ; returns whether it did."""
+    def keep_if_best(self, step: int, score: float) -> bool:
+        """Keeps a copy of this step's checkpoint if no earlier step had so high a score; returns whether it did."""
         best = self._best()
-        if not self._is_writer or pq <= best["pq"]:
+        if not self._is_writer or score <= best[self._best_by]:
             return False
         folder = os.path.join(self._model_dir, BEST_FOLDER)
         tf.io.gfile.makedirs(folder)
@@ -113,7 +115,7 @@ class TrainingCheckpoints:
             tf.io.gfile.copy(path, os.path.join(folder, os.path.basename(path)), overwrite=True)
         # Named last: until then the one before is the best.
         with tf.io.gfile.GFile(os.path.join(folder, f"{BEST_FILE}.part"), "w") as file:
-            json.dump({"step": step, "pq": pq}, file)
+            json.dump({"step": step, self._best_by: score}, file)
         tf.io.gfile.rename(os.path.join(folder, f"{BEST_FILE}.part"), os.path.join(folder, BEST_FILE), overwrite=True)
         for path in tf.io.gfile.glob(os.path.join(folder, f"{PREFIX}-{best['step']}.*")):
             tf.io.gfile.remove(path)
@@ -122,7 +124,7 @@ class TrainingCheckpoints:
     def _best(self) -> dict[str, Any]:
         path = os.path.join(self._model_dir, BEST_FOLDER, BEST_FILE)
         if not tf.io.gfile.exists(path):
-            return {"step": None, "pq": -1.0}
+            return {"step": None, self._best_by: -1.0}
         with tf.io.gfile.GFile(path) as file:
             return json.load(file)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from maskformer_model.config import INSTANCE, PANOPTIC, SEMANTIC
+from maskformer_model.config import INSTANCE, PANOPTIC, SCORE_OF_TASK, SEMANTIC
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ class Headline:
 OF_TASK = {
     PANOPTIC: Headline(
         task=PANOPTIC,
-        metric="pq",
+        metric=SCORE_OF_TASK[PANOPTIC],
         label="PQ",
         title="Panoptic quality",
         lead="Pixels and instances are taken from the panoptic prediction: a pixel is of its segment's class, an "
@@ -37,7 +37,7 @@ OF_TASK = {
     ),
     SEMANTIC: Headline(
         task=SEMANTIC,
-        metric="mean_iou",
+        metric=SCORE_OF_TASK[SEMANTIC],
         label="mIoU",
         title="Mean IoU",
         lead="A semantic model gives each pixel a class. For PQ and AP all pixels of a class are one segment, so they "
@@ -45,7 +45,7 @@ OF_TASK = {
     ),
     INSTANCE: Headline(
         task=INSTANCE,
-        metric="ap",
+        metric=SCORE_OF_TASK[INSTANCE],
         label="AP",
         title="Average precision",
         lead="AP is that of the model's instances, which may overlap; PQ and the pixels' scores are those of its "

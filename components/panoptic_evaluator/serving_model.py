@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import io
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -17,14 +16,14 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image
 
 from components.panoptic_evaluator.prediction_files import PredictedSegment
-from maskformer_model.average_precision import Instance, encode_mask
+from maskformer_model.average_precision import Instance, instances_of_pngs
 from maskformer_model.categories import CategoryTable
 from maskformer_model.config import INSTANCE, PANOPTIC, SEMANTIC
 from maskformer_model.model_assets import CATEGORIES_FILE, EXTRA_ASSETS_FOLDER, HISTORY_FILE, SERVING_FILE
 from maskformer_model.panoptic_png import encode_panoptic_png, segment_extents
+from maskformer_model.photo_files import gray_pixels
 from maskformer_model.preprocessing import resized_size
 
 SIGNATURE = "serving_default"
@@ -110,7 +109,7 @@ class ServingModel:
         if self.task == INSTANCE:
             columns = self._call(INSTANCE, images, "num_instances", "mask_png_bytes", "class_indices", "scores")
             return [
-                dataclasses.replace(result, instances=_instances_of(*row))
+                dataclasses.replace(result, instances=tuple(instances_of_pngs(*row)))
                 for result, *row in zip(results, *columns, strict=True)
             ]
         return results
@@ -123,12 +122,6 @@ class ServingModel:
         signature = self._loaded.signatures[_SIGNATURE_OF_TASK[task]]
         outputs = signature(image_bytes=tf.constant(list(images), tf.string))
         return [outputs[name].numpy() for name in names]
-
-
-def gray_pixels(png_bytes: bytes) -> np.ndarray:
-    """`[height, width]` values of a grayscale PNG."""
-    with Image.open(io.BytesIO(png_bytes), formats=("PNG",)) as image:
-        return np.asarray(image)
 
 
 def semantic_result(class_map: np.ndarray, categories: CategoryTable) -> PanopticResult:
@@ -146,15 +139,6 @@ def semantic_result(class_map: np.ndarray, categories: CategoryTable) -> Panopti
         for segment_id, area_px, box_px in zip(*(c.tolist() for c in segment_extents(ids)), strict=True)
     )
     return PanopticResult(panoptic_png=encode_panoptic_png(ids), segments=segments)
-
-
-def _instances_of(count: int, masks: np.ndarray, class_indices: np.ndarray, scores: np.ndarray) -> tuple[Instance, ...]:
-    instances = []
-    for png, class_index, score in zip(masks[:count], class_indices.tolist(), scores.tolist(), strict=False):
-        mask = gray_pixels(png) > 0
-        if mask.any():
-            instances.append(Instance(class_index, encode_mask(mask), int(mask.sum()), score))
-    return tuple(instances)
 
 
 def _results_of(outputs: Mapping[str, tf.Tensor], count: int) -> list[PanopticResult]:

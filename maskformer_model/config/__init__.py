@@ -8,13 +8,22 @@ through plain dicts (json, yaml). What a value means for the model is documented
 from maskformer_model.config.data import DataConfig, ParserConfig
 from maskformer_model.config.experiment import SEED_NAMES, ExperimentConfig, from_dict, merge, override, to_dict
 from maskformer_model.config.model import RESNET_BLOCKS, BackboneConfig, ModelConfig
-from maskformer_model.config.task import INSTANCE, PANOPTIC, SEMANTIC, InferenceConfig, LossConfig, TaskConfig
+from maskformer_model.config.task import (
+    INSTANCE,
+    PANOPTIC,
+    SCORE_OF_TASK,
+    SEMANTIC,
+    InferenceConfig,
+    LossConfig,
+    TaskConfig,
+)
 from maskformer_model.config.trainer import OptimizerConfig, RuntimeConfig, TrainerConfig
 
 __all__ = [
     "INSTANCE",
     "PANOPTIC",
     "RESNET_BLOCKS",
+    "SCORE_OF_TASK",
     "SEED_NAMES",
     "SEMANTIC",
     "BackboneConfig",

@@ -14,6 +14,8 @@ from tests.maskformer_model.small_export import CATEGORIES
         ("loss_dice_3", "losses/loss_dice/layer_3"),
         ("pq_things", "quality/pq_things"),
         ("rq", "quality/rq"),
+        ("ap50", "quality/ap50"),
+        ("mean_iou", "quality/mean_iou"),
         ("loss", "loss"),
         ("learning_rate", "learning_rate"),
     ],

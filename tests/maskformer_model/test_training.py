@@ -80,6 +80,12 @@ def test_the_last_checkpoints_and_the_best_one_are_kept(run):
     assert (run[0] / "best_ckpt" / f"ckpt-{best['step']}.index").exists()
 
 
+def test_the_best_one_is_told_by_the_score_of_the_task(data, tmp_path):
+    history = train(data, tmp_path, f"{NOTED},task.kind=semantic").history
+    best = json.loads((tmp_path / "best_ckpt" / "best.json").read_text())
+    assert best["mean_iou"] == max(row["mean_iou"] for row in history if "mean_iou" in row)
+
+
 def test_a_finished_run_is_not_trained_again(data, run):
     again = train(data, run[0], NOTED)
     assert again.history == run[1].history
