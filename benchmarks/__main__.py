@@ -18,7 +18,7 @@ from benchmarks.row import Row
 
 THREADS = {"OMP_NUM_THREADS": "2", "TF_NUM_INTRAOP_THREADS": "2", "TF_NUM_INTEROP_THREADS": "2"}
 QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "GRPC_VERBOSITY": "ERROR"}
-NOT_MEASUREMENTS = ("__init__", "__main__", "row", "exports")  # `exports` needs a trained model.
+NOT_MEASUREMENTS = ("__init__", "__main__", "row", "exports", "learning_curve")  # The last two need a trained model.
 
 
 def module_names() -> list[str]:
