@@ -17,7 +17,7 @@ from components.panoptic_evaluator.training_curves import round_marks
 
 HISTORY = ("training_history.json", "assets.extra/training_history.json")
 COLORS = ("#0b66c3", "#c2410c", "#15803d", "#7e22ce")
-WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 640, 300, 48, 42, 14
+WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 640, 312, 48, 42, 26
 
 Curve = Sequence[tuple[float, float]]
 
@@ -75,7 +75,7 @@ def draw(curves: Mapping[str, Curve], score: str) -> str:
         x, _ = place(mark, 0)
         parts.append(f'<text x="{x:.1f}" y="{floor + 16}" text-anchor="middle">{mark:g}</text>')
     parts.append(f'<text x="{(LEFT + right) / 2:.0f}" y="{HEIGHT - 8}" text-anchor="middle">step</text>')
-    parts.append(f'<text x="{LEFT}" y="{TOP - 3}" text-anchor="end">{escape(score.upper())}</text>')
+    parts.append(f'<text x="{LEFT}" y="{TOP - 14}" text-anchor="end">{escape(score.upper())}</text>')
     for (name, curve), color in zip(curves.items(), COLORS, strict=False):
         places = [place(*point) for point in curve]
         line = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)

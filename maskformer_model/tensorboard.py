@@ -12,10 +12,10 @@ import tensorflow as tf
 
 from maskformer_model import panoptic_png
 from maskformer_model.categories import CategoryTable
+from maskformer_model.model_assets import is_score
 from maskformer_model.preprocessing import decode_image
 from maskformer_model.visualization import DrawnSegment, draw_panoptic
 
-_QUALITY = re.compile(r"^(pq|sq|rq|ap|ap50|ap75|mean_iou|frequency_weighted_iou|pixel_accuracy)(_|$)")
 _LAYER = re.compile(r"^(loss_(?:ce|mask|dice))(?:_(\d+))?$")
 _NOT_SCALARS = ("step", "seconds")
 
@@ -40,7 +40,7 @@ class TensorBoard:
         for name, value in row.items():
             if name in _NOT_SCALARS:
                 continue
-            with self._writer("validation" if _QUALITY.match(name) else "train").as_default(step=int(row["step"])):
+            with self._writer("validation" if is_score(name) else "train").as_default(step=int(row["step"])):
                 tf.summary.scalar(tag_of(name), value)
         for writer in self._writers.values():
             writer.flush()
@@ -75,4 +75,4 @@ def tag_of(name: str) -> str:
     layer = _LAYER.match(name)
     if layer:
         return f"losses/{layer[1]}/{'last_layer' if layer[2] is None else 'layer_' + layer[2]}"
-    return f"quality/{name}" if _QUALITY.match(name) else name
+    return f"quality/{name}" if is_score(name) else name

@@ -11,6 +11,8 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 
+from maskformer_model.model_assets import is_score
+
 WIDTH, HEIGHT = 320, 170
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 10, 10, 24
 _MAX_POINTS = 240
@@ -121,7 +123,7 @@ def _line(name: str, values: list[tuple[float, float]], x_range, y_range) -> Lin
         points=" ".join(f"{_x(step, x_range):.1f},{_y(number, y_range):.1f}" for step, number in values),
         first=values[0][1],
         last=values[-1][1],
-        is_validation=name.startswith("val_"),
+        is_validation=name.startswith("val_") or is_score(name),
     )
 
 

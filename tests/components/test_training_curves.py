@@ -32,6 +32,12 @@ def test_a_validation_value_shares_the_chart_of_its_quantity():
     assert chart.words == "loss from 3 to 1; val_loss from 4 to 2"
 
 
+def test_scores_are_of_validation_and_not_of_training():
+    history = [{"step": step, "loss": 1.0 / step, "pq": 0.1 * step, "mean_iou": 0.2 * step} for step in (1, 2)]
+    lines = {line.name: line.is_validation for chart in training_charts(history) for line in chart.lines}
+    assert lines == {"loss": False, "mean_iou": True, "pq": True}
+
+
 def test_values_that_are_not_finite_numbers_are_left_out():
     history = [
         {"step": 1, "loss": 3.0, "note": "start"},
