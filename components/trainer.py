@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import posixpath
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -76,7 +77,8 @@ def stable_training_dir(custom_config: Mapping[str, Any], train_files: Sequence[
     Args:
         custom_config: Of the Trainer, with the experiment as it is trained; every entry counts but where the
             checkpoints are.
-        train_files: Patterns of record files; their names and content count, not where they are.
+        train_files: Patterns of record files; their names and content count, not where they are. Files that
+            CocoExampleGen has written are not read: it noted their hashes beside them.
     """
     if not custom_config.get(CHECKPOINTS_KEY):
         return ""
@@ -84,12 +86,35 @@ def stable_training_dir(custom_config: Mapping[str, Any], train_files: Sequence[
 
     told = {key: value for key, value in custom_config.items() if key != CHECKPOINTS_KEY}
     digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
+    noted = _noted_digests(train_files)
     for path in sorted(path for pattern in train_files for path in tf.io.gfile.glob(pattern)):
-        digest.update(f"\0{os.path.basename(path)}\0".encode())
-        with tf.io.gfile.GFile(path, "rb") as file:
-            while chunk := file.read(_CHUNK_BYTES):
-                digest.update(chunk)
+        digest.update(f"\0{os.path.basename(path)}\0{noted.get(path) or _sha256(path)}".encode())
     return os.path.join(custom_config[CHECKPOINTS_KEY], digest.hexdigest()[:32])
+
+
+def _noted_digests(patterns: Sequence[str]) -> dict[str, str]:
+    """By path of a record file: the hash of its records, where who wrote it has noted that."""
+    import tensorflow as tf
+
+    from maskformer_model import examples
+
+    noted: dict[str, str] = {}
+    for path in sorted({examples.record_digests_path(pattern) for pattern in patterns}):
+        if tf.io.gfile.exists(path):
+            with tf.io.gfile.GFile(path) as file:
+                digests = json.load(file)
+            noted |= {posixpath.join(posixpath.dirname(path), name): digest for name, digest in digests.items()}
+    return noted
+
+
+def _sha256(path: str) -> str:
+    import tensorflow as tf
+
+    digest = hashlib.sha256()
+    with tf.io.gfile.GFile(path, "rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def copy_tree(source: str, target: str) -> None:

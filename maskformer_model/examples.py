@@ -48,6 +48,7 @@ STATISTICS_KEYS = (
 
 CATEGORIES_FILE = "categories.json"
 KEPT_ASIDE_FILE = "kept_aside.jsonl"
+RECORD_DIGESTS_FILE = "record_digests.json"
 _SPLIT_FOLDER_PREFIX = "Split-"
 _SHARD = re.compile(r"(?P<start>.*)-(?P<index>\d{5})-of-(?P<count>\d{5})(?:\.[a-z.]+)?")
 
@@ -245,6 +246,11 @@ def categories_path(file_pattern: str) -> str:
 def kept_aside_path(file_pattern: str) -> str:
     """Where the list of records that were kept aside is, beside `categories_path(file_pattern)`."""
     return posixpath.join(_records_root(file_pattern), KEPT_ASIDE_FILE)
+
+
+def record_digests_path(file_pattern: str) -> str:
+    """Where a hash of every record file is, by its path from there, beside `categories_path(file_pattern)`."""
+    return posixpath.join(_records_root(file_pattern), RECORD_DIGESTS_FILE)
 
 
 def check_shards(paths: Iterable[str]) -> None:

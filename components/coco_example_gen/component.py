@@ -26,7 +26,8 @@ class CocoExampleGen(FileBasedExampleGen):
     """Reads photos and their annotations; output `examples`.
 
     The artifact holds `Split-train` and `Split-eval` (TFRecord files of the Examples that `maskformer_model.examples`
-    defines), `categories.json`, and `kept_aside.jsonl` with the records that could not be taken.
+    defines), `categories.json`, `kept_aside.jsonl` with the records that could not be taken, and `record_digests.json`
+    with a hash of every record file.
     """
 
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(executor.Executor)

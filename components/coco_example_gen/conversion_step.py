@@ -9,6 +9,7 @@ from __future__ import annotations
 import collections
 import concurrent.futures
 import functools
+import hashlib
 import json
 import os
 import uuid
@@ -42,16 +43,16 @@ def encode_plain(record: ExampleRecord, ref: ImageRef, segment_ids: np.ndarray) 
 def convert_shard(
     plan: ShardPlan, categories: CategoryTable, output_dir: str, work_dir: str, encode: Encoder = encode_plain
 ) -> None:
-    """Writes one shard and the list of what had to be kept aside.
+    """Writes one shard, the list of what had to be kept aside, and the hash of the records.
 
     Args:
         plan: what to write.
         categories: of the data set.
         output_dir: of the record files; the folder of `plan.path` must exist.
-        work_dir: for unfinished files and for the lists; must exist, on the same file system as `output_dir`.
+        work_dir: for unfinished files, lists and hashes; must exist, on the same file system as `output_dir`.
         encode: makes the Examples.
     """
-    kept_aside = []
+    kept_aside, digest = [], hashlib.sha256()
     unfinished = os.path.join(work_dir, f"unfinished-{uuid.uuid4().hex}")
     with tf.io.TFRecordWriter(unfinished) as writer:
         for found in _in_threads(functools.partial(_convert, plan, categories, encode), read_references(plan)):
@@ -59,11 +60,19 @@ def convert_shard(
                 kept_aside.append(found)
             else:
                 writer.write(found)
-    unfinished_report = f"{unfinished}.jsonl"
-    with tf.io.gfile.GFile(unfinished_report, "w") as report:
-        report.write("".join(f"{entry.to_json()}\n" for entry in kept_aside))
+                # While the bytes are at hand: whoever asks later which data this is need not read them again.
+                digest.update(len(found).to_bytes(8, "little") + found)
     tf.io.gfile.rename(unfinished, os.path.join(output_dir, plan.path), overwrite=True)
-    tf.io.gfile.rename(unfinished_report, os.path.join(work_dir, plan.report_name), overwrite=True)
+    _write_whole(os.path.join(work_dir, plan.report_name), "".join(f"{entry.to_json()}\n" for entry in kept_aside))
+    _write_whole(os.path.join(work_dir, plan.digest_name), digest.hexdigest())
+
+
+def _write_whole(path: str, text: str) -> None:
+    """Writes a file that appears whole or not at all, and once however often the step is tried."""
+    unfinished = os.path.join(os.path.dirname(path), f"unfinished-{uuid.uuid4().hex}")
+    with tf.io.gfile.GFile(unfinished, "w") as file:
+        file.write(text)
+    tf.io.gfile.rename(unfinished, path, overwrite=True)
 
 
 def read_report(plan: ShardPlan, work_dir: str) -> list[KeptAside]:
@@ -74,6 +83,16 @@ def read_report(plan: ShardPlan, work_dir: str) -> list[KeptAside]:
     """
     with tf.io.gfile.GFile(os.path.join(work_dir, plan.report_name)) as report:
         return [KeptAside(**json.loads(line)) for line in report]
+
+
+def read_digest(plan: ShardPlan, work_dir: str) -> str:
+    """SHA-256, hexadecimal, of the lengths and bytes of the records that `convert_shard` wrote, in their order.
+
+    Raises:
+        tf.errors.NotFoundError: if the shard was not finished.
+    """
+    with tf.io.gfile.GFile(os.path.join(work_dir, plan.digest_name)) as file:
+        return file.read()
 
 
 class ConvertShards(beam.PTransform):

@@ -20,14 +20,14 @@ from tfx.dsl.components.base import base_beam_executor
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, standard_component_specs
 
-from components.coco_example_gen.conversion_step import ConvertShards, read_report
+from components.coco_example_gen.conversion_step import ConvertShards, read_digest, read_report
 from components.coco_example_gen.custom_config import data_dir_of, unpack_options
 from components.coco_example_gen.data_files import sources_of
 from components.coco_example_gen.kept_aside import KeptAside, TooManyKeptAsideError, check_share
 from components.coco_example_gen.options import SPLITS, IngestOptions
 from components.coco_example_gen.reference_files import SplitPlan, SplitRequest, plan_split
 from maskformer_model.categories import CategoryTable
-from maskformer_model.examples import CATEGORIES_FILE, KEPT_ASIDE_FILE
+from maskformer_model.examples import CATEGORIES_FILE, KEPT_ASIDE_FILE, RECORD_DIGESTS_FILE
 
 _WORK_FOLDER = "unfinished"
 
@@ -76,6 +76,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         _judge_kept_aside(kept_aside, num_records, options.max_kept_aside_share, artifact.uri)
         _write_text(os.path.join(artifact.uri, KEPT_ASIDE_FILE), _as_lines(kept_aside))
         _write_text(os.path.join(artifact.uri, CATEGORIES_FILE), json.dumps(categories.to_coco(), indent=1))
+        digests = {shard.path: read_digest(shard, work_dir) for shard in shards}
+        _write_text(os.path.join(artifact.uri, RECORD_DIGESTS_FILE), json.dumps(digests, indent=1))
         tf.io.gfile.rmtree(work_dir)
         logging.info("Of the records %s, %d were kept aside.", num_records, len(kept_aside))
 

@@ -59,6 +59,11 @@ class ShardPlan:
         """File name for what was kept aside."""
         return f"{self.split}-{self.index:05d}.jsonl"
 
+    @property
+    def digest_name(self) -> str:
+        """File name for the hash of the records."""
+        return f"{self.split}-{self.index:05d}.sha256"
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SplitPlan:

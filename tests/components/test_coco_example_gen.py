@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import pathlib
@@ -12,6 +13,7 @@ import pytest
 import tensorflow as tf
 from google.protobuf import text_format
 from ml_metadata.proto import metadata_store_pb2
+from PIL import Image
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2, statistics_pb2
 from tfx import components as tfx_components
 from tfx.orchestration import metadata
@@ -86,7 +88,28 @@ def test_both_splits_are_written_with_categories_and_an_empty_list(data_dir, tmp
     ]
     assert pathlib.Path(examples.kept_aside_path(pattern)).read_text() == ""
     # Nothing else is left in the artifact.
-    assert sorted(os.listdir(artifact.uri)) == ["Split-eval", "Split-train", "categories.json", "kept_aside.jsonl"]
+    files = ["categories.json", "kept_aside.jsonl", "record_digests.json"]
+    assert sorted(os.listdir(artifact.uri)) == ["Split-eval", "Split-train", *files]
+
+
+def test_the_hash_of_every_record_file_is_noted_and_follows_from_the_records_alone(data_dir, tmp_path):
+    def noted(name):
+        return json.loads((tmp_path / name / "record_digests.json").read_text())
+
+    _execute(data_dir, tmp_path / "first", num_shards=2)
+    first = noted("first")
+    records = tf.data.TFRecordDataset(str(tmp_path / "first" / "Split-eval" / "data_tfrecord-00001-of-00002"))
+    content = b"".join(len(record).to_bytes(8, "little") + record for record in records.as_numpy_iterator())
+    assert first["Split-eval/data_tfrecord-00001-of-00002"] == hashlib.sha256(content).hexdigest()
+    assert len(first) == 4
+    shutil.move(data_dir, tmp_path / "elsewhere")
+    _execute(tmp_path / "elsewhere", tmp_path / "second", num_shards=2)
+    assert noted("second") == first
+    photo = tmp_path / "elsewhere" / "train2017" / _photos(tmp_path / "elsewhere", "train2017")[1]
+    Image.open(photo).save(photo, quality=20)
+    _execute(tmp_path / "elsewhere", tmp_path / "third", num_shards=2)
+    changed = [name for name, digest in noted("third").items() if digest != first[name]]
+    assert changed == ["Split-train/data_tfrecord-00001-of-00002"]
 
 
 def test_the_first_train_photos_can_be_both_splits(data_dir, tmp_path):

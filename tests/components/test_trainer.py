@@ -4,6 +4,7 @@ import json
 import types
 
 import pytest
+import tensorflow as tf
 
 from components.trainer import CHECKPOINTS_KEY, copy_tree, run_fn, stable_training_dir
 
@@ -35,6 +36,23 @@ def test_a_training_has_one_folder_by_configuration_and_data_wherever_they_are(t
     }
     assert len(others | {first}) == 5
     assert folder("b", **{CHECKPOINTS_KEY: ""}) == ""
+
+
+def test_records_whose_hashes_were_noted_beside_them_are_not_read(tmp_path):
+    def folder(place, digests):
+        files = tmp_path / place / "Split-train"
+        files.mkdir(parents=True)
+        for name in ("data-00000-of-00002", "data-00001-of-00002"):
+            (files / name).mkdir()  # What cannot be read.
+        (tmp_path / place / "record_digests.json").write_text(json.dumps(digests))
+        return stable_training_dir({CHECKPOINTS_KEY: "/checkpoints"}, [str(files / "*")])
+
+    noted = {"Split-train/data-00000-of-00002": "1", "Split-train/data-00001-of-00002": "2"}
+    first = folder("a", noted)
+    assert folder("b", noted | {"Split-eval/data-00000-of-00001": "3"}) == first
+    assert folder("c", noted | {"Split-train/data-00001-of-00002": "4"}) != first
+    with pytest.raises(tf.errors.FailedPreconditionError, match="data-00001-of-00002"):
+        folder("d", {"Split-train/data-00000-of-00002": "1"})
 
 
 def test_a_copied_folder_holds_everything_and_replaces_what_an_unfinished_copy_left(tmp_path):
