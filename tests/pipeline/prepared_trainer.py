@@ -13,9 +13,11 @@ import pathlib
 import numpy as np
 import tensorflow as tf
 
+from components import data_facts
 from components.panoptic_evaluator import prediction_files
 from maskformer_model import examples
 from maskformer_model.categories import CategoryTable
+from maskformer_model.model_assets import DATA_FACTS_FILE
 
 EXPERIMENT_KEY, CHECKPOINTS_KEY = "experiment", "checkpoints_dir"
 FIRST, BETTER, WORSE, OTHER = 1, 2, 3, 4
@@ -39,6 +41,9 @@ def run_fn(fn_args) -> None:
     extra = pathlib.Path(fn_args.serving_model_dir, "assets.extra")
     os.makedirs(extra, exist_ok=True)
     categories.save(extra / "categories.json")
+    # Without them DriftGate has nothing to hold the next data against.
+    facts = data_facts.read_facts(fn_args.transform_graph_path, categories)
+    (extra / DATA_FACTS_FILE).write_text(json.dumps(facts), encoding="utf-8")
 
 
 class Memory(tf.Module):

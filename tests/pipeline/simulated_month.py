@@ -283,6 +283,7 @@ SHORT = [
     Day("half-copied", half_copied, "waits"),
     Day("other classes", other_classes, SET_ASIDE, ("set aside",)),
     Day("broken photos", broken, SET_ASIDE, ("set aside",)),
+    Day("drifted", drifted, SET_ASIDE, ("set aside",)),
     Day("a worse model, kill -9", killed("PanopticEvaluator", prepared_trainer.WORSE), REJECTED, ("rejected",)),
     Day("two schedulers at once", two_at_once),
 ]

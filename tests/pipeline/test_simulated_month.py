@@ -15,7 +15,8 @@ def test_after_every_day_the_states_the_log_the_page_the_alerts_and_what_serves_
     done = subprocess.run(command, capture_output=True, text=True, cwd=project_dir, env=environment, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     days = [line.split(" | ") for line in done.stdout.splitlines() if line.startswith("| ")][2:]
-    assert [day[2] for day in days] == ["pushed", "nothing", "waits", "set aside", "set aside", "rejected", "nothing"]
+    states = ["pushed", "nothing", "waits", "set aside", "set aside", "set aside", "rejected", "nothing"]
+    assert [day[2] for day in days] == states
     assert len({day[3] for day in days}) == 1  # The version of the first day serves to the last.
     assert [day[4] for day in days][1:4] == ["0", "0", "0"]
     assert not list((tmp_path / "root" / "serving").glob(".incoming-*"))
