@@ -11,13 +11,15 @@ import argparse
 import json
 import pathlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 PROJECT_DIR = pathlib.Path(__file__).resolve().parent.parent
 if not __package__:
     # Started as a script: Python then looks for modules in this folder instead of beside the packages.
     sys.path[0] = str(PROJECT_DIR)
+
+from pipeline.spec_file import CompiledSpec, read_spec  # noqa: E402
 
 VERTEX, KUBEFLOW = "vertex", "kubeflow"
 EXIT_USAGE = 2
@@ -39,8 +41,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         add("spec", metavar="SPEC.yaml", help="as compile_kubeflow.py wrote it")
         add("--name", required=True, help="of the schedule; one of the same name is replaced")
         add("--cron", required=True, metavar="EXPR", help=cron_help)
-        add("--pipeline_root", required=True, metavar="URI", help="where artifacts go")
-        add("--param", action="append", default=[], metavar="K=V", help="of the pipeline; V is json or text")
+        add("--pipeline_root", default="", metavar="URI", help="where artifacts go (default: where the spec says)")
+        add("--param", action="append", default=[], metavar="K=V", help="of the pipeline")
         add("--service_account", default="", help="that the runs act as")
         add("--submit", action="store_true", help="send it; without, it is printed")
     vertex.add_argument("--project", required=True)
@@ -51,40 +53,38 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def read_spec(path: str) -> tuple[dict[str, Any], dict[str, Any] | None]:
-    """A compiled spec: the PipelineSpec, and the PlatformSpec that may follow it.
+def spec_for(target: str, path: str) -> CompiledSpec:
+    """A compiled file, which must be the target's.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it is no spec.
+        OSError: if it cannot be read.
+        ValueError: if it is no compiled pipeline, or another target's.
     """
-    import yaml
-
-    documents = list(yaml.safe_load_all(pathlib.Path(path).read_text(encoding="utf-8")))
-    spec = documents[0] if documents else None
-    if isinstance(spec, Mapping) and "pipelineSpec" in spec:
-        spec = spec["pipelineSpec"]  # A PipelineJob, as TFX writes it to .json.
-    if not isinstance(spec, Mapping) or "root" not in spec or "pipelineInfo" not in spec:
-        raise ValueError(f"A spec must hold `pipelineInfo` and `root`. Received: {path}")
-    return dict(spec), documents[1] if len(documents) > 1 else None
+    spec = read_spec(path)
+    compiled_for = KUBEFLOW if spec.is_kubeflow else VERTEX
+    if compiled_for != target:
+        raise ValueError(f"The spec must be compiled with `--target {target}`. Received one for {compiled_for}: {path}")
+    return spec
 
 
-def read_params(texts: Sequence[str], spec: Mapping[str, Any]) -> dict[str, Any]:
+def read_params(texts: Sequence[str], spec: CompiledSpec) -> dict[str, Any]:
     """The pipeline's parameters from `K=V` texts.
 
     Raises:
-        ValueError: if a text is none, or the spec has no parameter of the name.
+        ValueError: if a text is none, the spec has no parameter of the name, or a number is none.
     """
-    known = spec["root"].get("inputDefinitions", {}).get("parameters", {})
+    known = spec.pipeline_spec["root"].get("inputDefinitions", {}).get("parameters", {})
     params: dict[str, Any] = {}
     for text in texts:
         name, separator, value = text.partition("=")
         if not separator or name not in known:
             raise ValueError(f"`--param` must be K=V with K of {sorted(known)}. Received: {text!r}")
         try:
-            params[name] = json.loads(value)
-        except ValueError:
-            params[name] = value
+            params[name] = value if known[name].get("parameterType", "STRING") == "STRING" else json.loads(value)
+        except ValueError as error:
+            raise ValueError(
+                f"`--param {name}` must be a {known[name]['parameterType']}. Received: {value!r}"
+            ) from error
     return params
 
 
@@ -92,20 +92,22 @@ def vertex_schedule(args: argparse.Namespace) -> Any:
     """The `Schedule` that Vertex AI is asked for.
 
     Raises:
-        FileNotFoundError: if there is no such spec.
-        ValueError: if the spec, a parameter or the cron expression is none.
+        OSError: if the spec cannot be read.
+        ValueError: if the spec, the root, a parameter or the cron expression is none.
     """
     from google.cloud import aiplatform_v1
 
-    spec, platform = read_spec(args.spec)
-    if platform is not None:
-        raise ValueError(f"Vertex AI takes a spec of one document; compile for it. Received two in {args.spec}")
+    spec = spec_for(VERTEX, args.spec)
+    root = args.pipeline_root or spec.pipeline_root
+    if not root.startswith("gs://"):
+        raise ValueError(f"`--pipeline_root` must be an address on gs:// for Vertex AI. Received: {root!r}")
     _check_cron(args.cron.split()[1:] if args.cron.startswith(("TZ=", "CRON_TZ=")) else args.cron.split(), 5, args.cron)
     job = aiplatform_v1.PipelineJob(
         display_name=args.name,
-        pipeline_spec=spec,
+        labels=(spec.job or {}).get("labels", {}),
+        pipeline_spec=spec.pipeline_spec,
         runtime_config=aiplatform_v1.PipelineJob.RuntimeConfig(
-            gcs_output_directory=args.pipeline_root, parameter_values=read_params(args.param, spec)
+            gcs_output_directory=root, parameter_values=read_params(args.param, spec)
         ),
         service_account=args.service_account,
     )
@@ -152,19 +154,22 @@ def kubeflow_recurring_run(args: argparse.Namespace) -> Any:
     """The `V2beta1RecurringRun` that Kubeflow Pipelines is asked for.
 
     Raises:
-        FileNotFoundError: if there is no such spec.
+        OSError: if the spec cannot be read.
         ValueError: if the spec, a parameter or the cron expression is none.
     """
     import kfp_server_api
 
-    spec, platform = read_spec(args.spec)
+    spec = spec_for(KUBEFLOW, args.spec)
+    documents: dict[str, Any] = spec.pipeline_spec
+    if spec.platform_spec is not None:
+        documents = {"pipeline_spec": spec.pipeline_spec, "platform_spec": spec.platform_spec}
     _check_cron(args.cron.split(), 6, args.cron)
     return kfp_server_api.V2beta1RecurringRun(
         display_name=args.name,
         experiment_id=args.experiment_id,
-        pipeline_spec=spec if platform is None else {"pipeline_spec": spec, "platform_spec": platform},
+        pipeline_spec=documents,
         runtime_config=kfp_server_api.V2beta1RuntimeConfig(
-            parameters=read_params(args.param, spec), pipeline_root=args.pipeline_root
+            parameters=read_params(args.param, spec), pipeline_root=args.pipeline_root or spec.pipeline_root
         ),
         trigger=kfp_server_api.V2beta1Trigger(cron_schedule=kfp_server_api.V2beta1CronSchedule(cron=args.cron)),
         max_concurrency="1",
@@ -234,7 +239,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     try:
         print(_on_vertex(args) if args.target == VERTEX else _on_kubeflow(args))
-    except (ValueError, FileNotFoundError) as error:
+    except (OSError, ValueError) as error:
         print(f"recurring_runs.py: {error}", file=sys.stderr)
         return EXIT_USAGE
     return 0

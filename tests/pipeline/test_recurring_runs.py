@@ -22,7 +22,14 @@ SPEC = {
         "dag": {"tasks": {}},
         "inputDefinitions": {"parameters": {"pq_floor": {"parameterType": "NUMBER_DOUBLE"}, "span": {}}},
     },
+    "components": {},
     "deploymentSpec": {"executors": {}},
+}
+JOB = {
+    "displayName": "maskformer",
+    "labels": {"team": "vision"},
+    "pipelineSpec": SPEC,
+    "runtimeConfig": {"gcsOutputDirectory": "gs://b/of-the-file"},
 }
 VERTEX = ["--project", "p", "--location", "europe-west4", "--cron", "TZ=Europe/Berlin 0 3 * * *"]
 KUBEFLOW = ["--experiment_id", "e", "--cron", "0 0 3 * * *"]
@@ -32,10 +39,9 @@ KUBEFLOW = ["--experiment_id", "e", "--cron", "0 0 3 * * *"]
 def command(tmp_path):
     """A command line for a target, over a compiled spec."""
     path = tmp_path / "spec.yaml"
-    path.write_text(yaml.safe_dump(SPEC))
 
-    def build(target, *flags, documents=(SPEC,)):
-        path.write_text(yaml.safe_dump_all(documents))
+    def build(target, *flags, documents=None):
+        path.write_text(yaml.safe_dump_all(documents or [JOB if target == "vertex" else SPEC]))
         own = VERTEX if target == "vertex" else KUBEFLOW
         return [target, str(path), "--name", "retrain", "--pipeline_root", "gs://b/root", *own, *flags]
 
@@ -106,13 +112,17 @@ def test_a_recurring_run_of_kubeflow_runs_one_at_a_time_and_makes_nothing_up(com
     assert request["pipeline_spec"] == SPEC
 
 
-def test_a_platform_spec_travels_with_kubeflow_s_spec_and_is_refused_for_vertex(command, capsys):
+def test_a_platform_spec_travels_with_kubeflow_s_spec(command, capsys):
     documents = (SPEC, {"platforms": {"kubernetes": {}}})
     assert recurring_runs.main(command("kubeflow", documents=documents)) == 0
     request = json.loads(capsys.readouterr().out)
     assert request["pipeline_spec"] == {"pipeline_spec": SPEC, "platform_spec": documents[1]}
-    assert recurring_runs.main(command("vertex", documents=documents)) == 2
-    assert "one document" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("target", "document", "other"), [("kubeflow", JOB, "vertex"), ("vertex", SPEC, "kubeflow")])
+def test_a_spec_for_the_other_platform_is_refused(command, capsys, target, document, other):
+    assert recurring_runs.main(command(target, documents=[document])) == 2
+    assert f"`--target {target}`. Received one for {other}" in capsys.readouterr().err
 
 
 def test_kubeflow_s_client_replaces_a_run_of_the_same_name_and_leaves_the_others(command):
@@ -144,6 +154,14 @@ def test_a_schedule_of_vertex_runs_one_at_a_time(command, capsys):
     assert job["pipelineSpec"] == SPEC
     assert job["runtimeConfig"]["parameterValues"] == {"pq_floor": 0.3}
     assert (job["runtimeConfig"]["gcsOutputDirectory"], job["serviceAccount"]) == ("gs://b/root", "a@b")
+    assert job["labels"] == {"team": "vision"}
+
+
+@pytest.mark.parametrize("target", ["kubeflow", "vertex"])
+def test_without_a_root_artifacts_go_where_the_spec_says(command, capsys, target):
+    document = JOB if target == "vertex" else SPEC | {"defaultPipelineRoot": "gs://b/of-the-file"}
+    assert recurring_runs.main([*command(target, documents=[document]), "--pipeline_root", ""]) == 0
+    assert "gs://b/of-the-file" in capsys.readouterr().out
 
 
 def test_vertex_s_client_updates_a_schedule_of_the_same_name_instead_of_making_two(command):
@@ -175,6 +193,8 @@ def test_vertex_s_client_updates_a_schedule_of_the_same_name_instead_of_making_t
         ("vertex", ["--cron", "0 0 3 * * *"], "`--cron` must have 5 fields"),
         ("kubeflow", ["--param", "steps=3"], "`--param` must be K=V with K of ['pq_floor', 'span']"),
         ("kubeflow", ["--submit"], "`--submit` needs `--host`"),
+        ("kubeflow", ["--param", "pq_floor=high"], "`--param pq_floor` must be a NUMBER_DOUBLE. Received: 'high'"),
+        ("vertex", ["--pipeline_root", "/data"], "`--pipeline_root` must be an address on gs:// for Vertex AI"),
     ],
 )
 def test_a_wrong_value_is_answered_in_one_line_with_status_2(command, capsys, target, flags, words):
@@ -186,4 +206,4 @@ def test_a_wrong_value_is_answered_in_one_line_with_status_2(command, capsys, ta
 
 def test_what_is_no_spec_is_refused(command, capsys):
     assert recurring_runs.main(command("kubeflow", documents=({"a": 1},))) == 2
-    assert "must hold `pipelineInfo` and `root`" in capsys.readouterr().err
+    assert "must have ['pipelineInfo', 'root', 'components', 'deploymentSpec']" in capsys.readouterr().err
