@@ -63,6 +63,34 @@ def test_a_push_that_fails_leaves_what_served_before(model_dir, tmp_path):
     assert [path.name for path in serving.iterdir()] == ["100"]
 
 
+# Runs a program with a file system of 300 kB, which takes no rights where the kernel allows user namespaces.
+_MOUNT_AND_RUN = 'mount -t tmpfs -o size=300k disk "$0" && exec "$@"'
+_ON_A_SMALL_DISK = ["unshare", "--map-root-user", "--mount", "sh", "-c", _MOUNT_AND_RUN]
+_PUSH_THREE_TIMES = """
+import os, sys
+from components.model_versions import publish
+small, large, serving = sys.argv[1:]
+publish(small, serving, now_s=100)
+try:
+    publish(large, serving, now_s=200)
+except OSError as error:
+    print("No space left on device" in str(error), os.listdir(serving))
+print(publish(small, serving, now_s=300), sorted(os.listdir(serving)))
+"""
+
+
+def test_a_real_disk_that_is_full_in_the_middle_of_a_push_leaves_what_served_before(model_dir, tmp_path, project_dir):
+    large, disk = make_model(tmp_path / "large", weights=b"0" * 400_000), tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run([*_ON_A_SMALL_DISK, disk, "true"], capture_output=True).returncode:
+        pytest.skip("This machine lets nobody mount in a user namespace; the test below fills a file, not a disk.")
+    program = [sys.executable, "-c", _PUSH_THREE_TIMES, model_dir, large, disk / "serving"]
+    done = subprocess.run(
+        [*_ON_A_SMALL_DISK, disk, *program], cwd=project_dir, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines() == ["True ['100']", "300 ['100', '300']"]
+
+
 def test_a_disk_that_is_full_in_the_middle_of_a_push_leaves_what_served_before(model_dir, tmp_path):
     serving = tmp_path / "serving"
     publish(model_dir, serving, now_s=100)
