@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
-import math
 import os
 import pathlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from components.panoptic_evaluator.coco_json import read_panoptic_json
 from components.panoptic_evaluator.task_pool import map_tasks
 from maskformer_model import panoptic_png
 from maskformer_model.categories import CategoryTable
 from maskformer_model.panoptic_quality import PanopticCounts, count_image, segments_from_coco
+from maskformer_model.segment_matching import Segment
 
 _MAX_NAMED = 5
 _PAIRS_PER_TASK = 8
@@ -54,16 +54,14 @@ class PanopticDataset:
 
         Raises:
             FileNotFoundError: if json or folder is missing.
-            ValueError: if the json is not one, lacks a key, or annotates an image twice.
+            ValueError: if the json is not one, a field is of another kind, or an image is annotated twice.
         """
         path = pathlib.Path(json_path)
         folder = pathlib.Path(folder or path.with_suffix(""))
         if not folder.is_dir():
             raise FileNotFoundError(f"{path} needs the folder of its PNGs. Not found: {folder}")
-        document = _read_json(path)
+        document = read_panoptic_json(path)
         annotations = document["annotations"]
-        for annotation in annotations:
-            _check_annotation(annotation, path)
         repeated = [i for i, times in Counter(a["image_id"] for a in annotations).items() if times > 1]
         if repeated:
             raise ValueError(f"{path}: every image must be annotated once. Received more often, {_named(repeated)}")
@@ -74,7 +72,7 @@ class PanopticDataset:
             annotations={annotation["image_id"]: annotation for annotation in annotations},
             sizes_px={
                 image["id"]: (image["height"], image["width"])
-                for image in document.get("images", [])
+                for image in document.get("images") or []
                 if "height" in image and "width" in image
             },
         )
@@ -167,45 +165,20 @@ def count_pairs(
                 raise ValueError(f"{path} must be of the photo's size {pair.size_px}. Received: {maps[-1].shape}")
         counts += count_image(
             maps[0],
-            segments_from_coco(pair.truth["segments_info"], categories),
+            _segments(pair.truth, categories, name),
             maps[1],
-            _predicted_segments(pair.prediction, categories, name),
+            _segments(pair.prediction, categories, name),
             categories.num_classes,
             image_name=name,
         )
     return counts
 
 
-def _predicted_segments(annotation: dict[str, Any], categories: CategoryTable, name: str):
-    for segment in annotation["segments_info"]:
-        if not math.isfinite(segment.get("score") or 0.0):
-            raise ValueError(f"Image {name}: scores must be finite. Received: {segment}")
+def _segments(annotation: dict[str, Any], categories: CategoryTable, name: str) -> list[Segment]:
     try:
         return segments_from_coco(annotation["segments_info"], categories)
     except KeyError as error:
         raise ValueError(f"Image {name}: {error.args[0]}") from error
-
-
-def _read_json(path: pathlib.Path) -> dict[str, Any]:
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} must be a json file. Received one that fails with: {error}") from error
-    if not isinstance(document, dict) or not isinstance(document.get("annotations"), list):
-        raise ValueError(f"{path} must be a COCO panoptic json, an object with a list of `annotations`.")
-    return document
-
-
-def _check_annotation(annotation: Any, path: pathlib.Path) -> None:
-    keys = ("image_id", "file_name", "segments_info")
-    if not isinstance(annotation, dict) or any(key not in annotation for key in keys):
-        raise ValueError(f"{path}: every annotation must have {keys}. Received: {str(annotation)[:200]}")
-    for segment in annotation["segments_info"]:
-        if "id" not in segment or "category_id" not in segment:
-            raise ValueError(
-                f"{path}: every segment must have `id` and `category_id`. Received for image "
-                f"{annotation['image_id']}: {segment}"
-            )
 
 
 def _check_categories(truth: CategoryTable, prediction: PanopticDataset) -> None:

@@ -55,6 +55,8 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
         parser.error("--gt_json_file and --pred_json_file are needed, or --model with --data and --predictions")
     if args.num_workers < 1:
         parser.error(f"--num_workers must be positive. Received: {args.num_workers}")
+    if args.output and (os.path.isdir(args.output) or not os.path.isdir(os.path.dirname(args.output) or ".")):
+        parser.error(f"--output must be a file in a folder that exists. Received: {args.output}")
     return args
 
 

@@ -190,6 +190,30 @@ def no_id(prediction):
     del prediction.document["annotations"][0]["segments_info"][0]["id"]
 
 
+def first_segment(**fields):
+    def damage(prediction):
+        prediction.document["annotations"][1]["segments_info"][0].update(fields)
+
+    damage.__name__ = "_".join(f"{key}_{value}" for key, value in fields.items())
+    return damage
+
+
+def second_annotation(**fields):
+    def damage(prediction):
+        prediction.document["annotations"][1].update(fields)
+
+    damage.__name__ = "_".join(f"{key}_{value}" for key, value in fields.items())
+    return damage
+
+
+def document_with(**fields):
+    def damage(prediction):
+        prediction.document.update(fields)
+
+    damage.__name__ = "_".join(f"{key}_{value}" for key, value in fields.items())
+    return damage
+
+
 BAD_PREDICTIONS = {
     leave_out: "no prediction for 1 images of the truth, image ids: 4",
     add_unknown: "1 predictions are for images that are not in the truth, image ids: 99",
@@ -199,12 +223,32 @@ BAD_PREDICTIONS = {
     invent_segment: "2.png (id 2): Every predicted segment needs a pixel in the predicted map. Received segments",
     unknown_category: "2.png (id 2): `category_id` must be one of the data set's 3 category ids. Received: 5",
     other_category_list: "Category 20 is ('sky', 'thing') instead of ('sky', 'stuff')",
-    score_nan: "2.png (id 2): scores must be finite",
+    score_nan: "prediction.json: image 2: `score` of a segment must be a finite number",
     missing_png: "2.png",
     cut_png: "2.png: A panoptic PNG must be a whole PNG file",
     gray_png: "2.png: A panoptic PNG must be 8-bit RGB. Received: 8-bit grayscale",
     no_list: "must be a COCO panoptic json",
     no_id: "must have `id` and `category_id`",
+    # Python would take a flag "0" for true, and 1.5 for 1.
+    first_segment(iscrowd="0"): "image 2: `iscrowd` of a segment must be 0 or 1",
+    first_segment(id=1.5): "image 2: `id` of a segment must be a whole number",
+    first_segment(id=None): "image 2: `id` of a segment must be a whole number",
+    first_segment(category_id="10"): "image 2: `category_id` of a segment must be a whole number",
+    first_segment(area="9"): "image 2: `area` of a segment must be a whole number",
+    first_segment(score="0.5"): "image 2: `score` of a segment must be a finite number",
+    second_annotation(segments_info=None): "`segments_info` must be a list of objects. Received for image 2: None",
+    second_annotation(segments_info=["a"]): "`segments_info` must be a list of objects. Received for image 2: ['a']",
+    second_annotation(image_id=[2]): "`image_id` must be a whole number or a name. Received: [2]",
+    # The truth's own PNG would score 1.
+    second_annotation(
+        file_name="../truth/2.png"
+    ): "`file_name` must name a PNG in its folder. Received for image 2: '../",
+    second_annotation(file_name="/2.png"): "`file_name` must name a PNG in its folder. Received for image 2: '/2.png'",
+    second_annotation(file_name=None): "`file_name` must name a PNG in its folder. Received for image 2: None",
+    document_with(categories=[3]): "prediction.json: `categories` must be a list of objects. Received: [3]",
+    document_with(images=[3]): "prediction.json: `images` must be a list of objects. Received: [3]",
+    document_with(images=[{"height": 4}]): "prediction.json: every image must have an `id`",
+    document_with(images=[{"id": 1, "height": "4"}]): "prediction.json: every image must have an `id`, and a whole",
 }
 
 
@@ -228,6 +272,31 @@ def test_an_unlisted_id_of_the_truth_is_an_error(truth, prediction, capsys):
     truth.save()
     assert run(truth, prediction) == (2, None)
     assert "truth: every id of the map must be in its segment list" in capsys.readouterr().err
+
+
+def test_a_category_of_the_truth_that_is_not_listed_is_an_error(truth, prediction, capsys):
+    first_segment(category_id=5)(truth)
+    truth.save()
+    assert run(truth, prediction) == (2, None)
+    assert "2.png (id 2): `category_id` must be one of the data set's 3 category ids" in capsys.readouterr().err
+
+
+def test_a_crowd_flag_of_the_truth_that_is_text_excuses_nothing(truth, prediction, capsys):
+    first_segment(iscrowd="0")(truth)
+    truth.save()
+    assert run(truth, prediction) == (2, None)
+    assert "truth.json: image 2: `iscrowd` of a segment must be 0 or 1" in capsys.readouterr().err
+
+
+def test_images_may_have_names_for_ids(truth, prediction):
+    for dataset in (truth, prediction):
+        for entry, key in (
+            (e, k) for n, k in (("images", "id"), ("annotations", "image_id")) for e in dataset.document[n]
+        ):
+            entry[key] = f"aachen_{entry[key]}"
+        dataset.save()
+    status, document = run(truth, prediction)
+    assert (status, document["summary"]["All"]["pq"]) == (0, 1.0)
 
 
 def square_or_die(task):
@@ -262,6 +331,11 @@ def always_die(task):
         (["--model", "m"], "--model, --data and --predictions belong together"),
         (["--model", "m", "--data", "d", "--predictions", "p", "--gt_json_file", "g"], "either --model with --data"),
         (["--gt_json_file", "g", "--pred_json_file", "p", "--num_workers", "0"], "--num_workers must be positive"),
+        (
+            ["--gt_json_file", "g", "--pred_json_file", "p", "--output", "no/n.json"],
+            "--output must be a file in a folder",
+        ),
+        (["--gt_json_file", "g", "--pred_json_file", "p", "--output", "."], "--output must be a file in a folder"),
     ],
 )
 def test_flags_that_contradict_each_other_are_refused(flags, message, capsys):
