@@ -145,6 +145,7 @@ class Retraining:
             ValueError: if `backfill` names a span that is not there.
         """
         self._deliver_alerts()
+        self._remove_finished_mixes()  # A loop that was killed has not.
         self._mend_metadata()
         all_well = True
         for span in self._spans(backfill):
@@ -214,8 +215,7 @@ class Retraining:
         metadata_backup.back_up(self._metadata_path)
         self._states.write(state)
         self._deliver_alerts()
-        if state.state != FAILED:
-            shutil.rmtree(self._mix_dir(state.digest), ignore_errors=True)
+        self._remove_finished_mixes()
         self._note_pass()
         return state
 
@@ -329,6 +329,13 @@ class Retraining:
 
     def _mix_dir(self, digest: str) -> str:
         return str(self._folder / "data" / digest[:16])
+
+    def _remove_finished_mixes(self) -> None:
+        """Mixes are kept for runs that are gone on with."""
+        unfinished = {self._mix_dir(state.digest) for state in self._states.all() if state.state in (RUNNING, FAILED)}
+        for path in (self._folder / "data").glob("*"):
+            if str(path) not in unfinished:
+                shutil.rmtree(path, ignore_errors=True)
 
     def _note_pass(self) -> None:
         """Writes what is known of every span beside the states, and the page of runs anew."""

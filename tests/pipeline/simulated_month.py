@@ -1,4 +1,4 @@
-"""A month in minutes: `python -m tests.pipeline.simulated_month [--short] [--root DIR]`, a span a day through the loop.
+"""A month in minutes: `python -m tests.pipeline.simulated_month [--short|--kills]`, a span a day through the loop.
 
 Everything is real but the Trainer, whose models know a given share of the photos by heart (`prepared_trainer`), so that
 a day's model is as good or as bad as the day asks for. After each day the states, the log, the page, the alerts and
@@ -287,6 +287,10 @@ SHORT = [
     Day("a worse model, kill -9", killed("PanopticEvaluator", prepared_trainer.WORSE), REJECTED, ("rejected",)),
     Day("two schedulers at once", two_at_once),
 ]
+KILLS = [
+    Day("new scenes", new, PUSHED, ("pushed",), True),
+    Day("kill -9 at every step", killed_everywhere, PUSHED, ("pushed",), True),
+]
 LONG = [
     Day("new scenes", new, PUSHED, ("pushed",), True),
     Day("unchanged", unchanged),
@@ -321,7 +325,8 @@ LONG = [
 def main(argv: Sequence[str] | None = None) -> int:
     """The program; returns its exit status."""
     parser = argparse.ArgumentParser(prog="simulated_month", description=__doc__.split("\n")[0])
-    parser.add_argument("--short", action="store_true", help="the kinds of day that CI runs")
+    parser.add_argument("--short", dest="days", action="store_const", const=SHORT, help="the kinds of day that CI runs")
+    parser.add_argument("--kills", dest="days", action="store_const", const=KILLS, help="kill -9 at every node alone")
     parser.add_argument("--root", help="default: a temporary folder")
     args = parser.parse_args(argv)
     from pipeline import maskformer_pipeline, stepwise_runner  # noqa: F401  (once, for all forked runs)
@@ -331,7 +336,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(
             "| day | what arrives | the span | serves | runs | s |\n| --- | --- | --- | --- | --- | --- |", flush=True
         )
-        for number, day in enumerate(SHORT if args.short else LONG, start=1):
+        for number, day in enumerate(args.days or LONG, start=1):
             try:
                 row = month.live(number, day)
             except WrongDayError as error:
