@@ -14,8 +14,8 @@ import pathlib
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import IO, Any
 
 import yaml
 
@@ -28,10 +28,18 @@ from pipeline.task_inputs import Artifact, Scope
 SUCCEEDED, FAILED, SKIPPED, NOT_TRIGGERED = "SUCCEEDED", "FAILED", "SKIPPED", "NOT_TRIGGERED"
 _PROJECT_DIR = pathlib.Path(__file__).resolve().parent.parent
 _RESULT_FILE, _LOG_FILE = "result.json", "log.txt"
+# Command, working folder, environment and log in; exit status out.
+CommandRunner = Callable[[Sequence[str], pathlib.Path, Mapping[str, str], IO[str]], int]
 
 
 class TaskFailedError(RuntimeError):
     """A container ended with another status than 0."""
+
+
+def run_command(command: Sequence[str], work_dir: pathlib.Path, environment: Mapping[str, str], log: IO[str]) -> int:
+    """Runs a command to its end in a new process; what it prints goes to `log`. Returns its exit status."""
+    done = subprocess.run(command, cwd=work_dir, env=environment, stdout=log, stderr=subprocess.STDOUT, check=False)
+    return done.returncode
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -65,6 +73,7 @@ class LocalPlatform:
         run_id: Name of the run.
         pipeline_root: Address below which artifacts go.
         on_result: Hears of every task: its name and what came of it.
+        run_command: Runs a container's command.
     """
 
     spec: CompiledSpec
@@ -72,6 +81,7 @@ class LocalPlatform:
     run_id: str
     pipeline_root: str
     on_result: Callable[[str, TaskResult], None]
+    run_command: CommandRunner = run_command
 
     @property
     def run_dir(self) -> pathlib.Path:
@@ -246,9 +256,7 @@ class LocalPlatform:
         with log_path.open("a", encoding="utf-8") as log:
             log.write(f"$ {' '.join(command)[:500]}\n")
             log.flush()
-            status = subprocess.run(
-                filled, cwd=work_dir, env=self._environment(), stdout=log, stderr=subprocess.STDOUT, check=False
-            ).returncode
+            status = self.run_command(filled, work_dir, self._environment(), log)
         if status:
             raise TaskFailedError(
                 f"{command[2] if command[1:2] == ['-m'] else command[0]} ended with {status}: {log_path}"

@@ -22,9 +22,9 @@ if not __package__:
     # Started as a script: Python then looks for modules in this folder instead of beside the packages.
     sys.path[0] = str(PROJECT_DIR)
 
-from pipeline import run_local  # noqa: E402
+from pipeline import local_platform, run_local  # noqa: E402
 from pipeline.artifact_store import ArtifactStore  # noqa: E402
-from pipeline.local_platform import FAILED, SUCCEEDED, LocalPlatform, TaskResult  # noqa: E402
+from pipeline.local_platform import FAILED, SUCCEEDED, CommandRunner, LocalPlatform, TaskResult  # noqa: E402
 from pipeline.spec_file import CompiledSpec, read_spec  # noqa: E402
 
 EXIT_FAILED, EXIT_USAGE = 1, 2
@@ -64,7 +64,14 @@ def parameters_from_args(texts: Sequence[str], spec: CompiledSpec) -> dict[str, 
     return values
 
 
-def run(spec_path: str, root: str, texts: Sequence[str] = (), *, resume: bool = False) -> dict[str, Any]:
+def run(
+    spec_path: str,
+    root: str,
+    texts: Sequence[str] = (),
+    *,
+    resume: bool = False,
+    run_command: CommandRunner = local_platform.run_command,
+) -> dict[str, Any]:
     """Runs a compiled pipeline once.
 
     Args:
@@ -72,6 +79,7 @@ def run(spec_path: str, root: str, texts: Sequence[str] = (), *, resume: bool = 
         root: Of all that runs leave; pushed models go where the spec says.
         texts: Parameters as `NAME=VALUE`.
         resume: Go on with the newest run of the same file and parameters, if it has not gone through.
+        run_command: Runs a container's command.
 
     Returns:
         The summary: `state`, `run_id`, `pq`, `sq`, `rq` (None where nothing was evaluated), `blessed`, `pushed_model`,
@@ -90,6 +98,7 @@ def run(spec_path: str, root: str, texts: Sequence[str] = (), *, resume: bool = 
         run_id=(_unfinished_run(store.root, started) if resume else None) or _new_run(store.root, started),
         pipeline_root=_pipeline_root(spec, store),
         on_result=_print_result,
+        run_command=run_command,
     )
     print(f"Run {platform.run_id} of {spec_path}: {platform.run_dir}", flush=True)
     results = platform.run(parameters)
@@ -160,12 +169,12 @@ def _output(results: Mapping[str, TaskResult], task: str, key: str) -> dict[str,
     return artifacts[0] if artifacts else None
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, run_command: CommandRunner = local_platform.run_command) -> int:
     """The program; returns its exit status."""
     args = parse_args(argv)
     try:
         with run_local.only_run_in(str(pathlib.Path(args.root).resolve())):
-            summary = run(args.spec, args.root, args.param, resume=args.resume)
+            summary = run(args.spec, args.root, args.param, resume=args.resume, run_command=run_command)
     except (OSError, ValueError, run_local.RootInUseError) as error:
         print(f"run_compiled.py: {error}", file=sys.stderr)
         return EXIT_USAGE
