@@ -13,17 +13,18 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from maskformer_model import panoptic_png
 
 _BOUNDARY_SHARE = 0.02
+_PIXELS_AT_ONCE = 1 << 17
 _MULTIPLIERS = (2_654_435_761, 2_246_822_519, 3_266_489_917, 668_265_263)  # Odd, with their bits well mixed.
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(NamedTuple):
     """One segment of a panoptic map.
 
     Attributes:
@@ -195,57 +196,79 @@ def shared_pixels(
             f"size. Received: {truth_ids.shape} and {predicted_ids.shape}"
         )
     truth_ids, predicted_ids = truth_ids.ravel(), predicted_ids.ravel()
-    truth_listed = _listed_ids(truth_segments, f"{_where(image_name)}truth")
-    predicted_listed = _listed_ids(predicted_segments, f"{_where(image_name)}prediction")
-    starts_run = np.empty(truth_ids.size, dtype=bool)
-    starts_run[:1] = True
-    np.not_equal(truth_ids[1:], truth_ids[:-1], out=starts_run[1:])
-    starts_run[1:] |= predicted_ids[1:] != predicted_ids[:-1]
-    run_starts = starts_run.nonzero()[0]
-    run_lengths = np.empty_like(run_starts)
-    np.subtract(run_starts[1:], run_starts[:-1], out=run_lengths[:-1])
-    run_lengths[-1:] = truth_ids.size - run_starts[-1:]
-    pairs = _places(truth_ids.take(run_starts), truth_listed, f"{_where(image_name)}truth")
-    columns = _places(predicted_ids.take(run_starts), predicted_listed, f"{_where(image_name)}prediction")
-    shape = (len(truth_listed), len(predicted_listed))
-    pairs *= shape[1]
-    pairs += columns
-    # Exact, although bincount adds in float64: an image has fewer than 2^53 pixels.
-    pixels = np.bincount(pairs, run_lengths, shape[0] * shape[1])
+    truth_places = _Places(truth_ids, truth_segments, f"{_where(image_name)}truth")
+    predicted_places = _Places(predicted_ids, predicted_segments, f"{_where(image_name)}prediction")
+    shape = (truth_places.count, predicted_places.count)
+    # Exact, although it is added up in float64: an image has fewer than 2^53 pixels.
+    pixels = np.zeros(shape[0] * shape[1])
+    # By pieces that stay in the processor's cache; buffers of a whole photo would come from the system anew each time.
+    for start in range(0, truth_ids.size, _PIXELS_AT_ONCE):
+        truth_piece, predicted_piece = (ids[start : start + _PIXELS_AT_ONCE] for ids in (truth_ids, predicted_ids))
+        run_starts, run_lengths = _runs(truth_piece, predicted_piece)
+        pairs = truth_places.of(truth_piece.take(run_starts))
+        pairs *= shape[1]
+        pairs += predicted_places.of(predicted_piece.take(run_starts))
+        pixels += np.bincount(pairs, run_lengths, pixels.size)
     return pixels.astype(np.int64).reshape(shape)
 
 
-def _listed_ids(segments: Sequence[Segment], what: str) -> np.ndarray:
+def _runs(truth_ids: np.ndarray, predicted_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`[runs]` int64 where neighbours with equal ids on both sides begin, and `[runs]` float64 how many they are."""
+    starts_run = np.empty(truth_ids.size, dtype=bool)
+    starts_run[0] = True
+    np.not_equal(truth_ids[1:], truth_ids[:-1], out=starts_run[1:])
+    starts_run[1:] |= predicted_ids[1:] != predicted_ids[:-1]
+    starts = starts_run.nonzero()[0]
+    lengths = np.empty(starts.size)
+    np.subtract(starts[1:], starts[:-1], out=lengths[:-1])
+    lengths[-1] = truth_ids.size - starts[-1]
+    return starts, lengths
+
+
+def _listed_ids(segments: Sequence[Segment], what: str) -> list[int]:
     """`[1 + segments]` ids, void first."""
-    ids = [segment.id for segment in segments]
+    ids = [int(segment.id) for segment in segments]
     if len(set(ids)) < len(ids) or not 0 < min(ids, default=1) <= max(ids, default=1) <= panoptic_png.MAX_SEGMENT_ID:
         raise ValueError(f"{what}: segment ids must be positive (0 is void), of 24 bits, and unique. Received: {ids}")
-    return np.array([panoptic_png.VOID_SEGMENT_ID, *ids], dtype=np.int64)
+    return [panoptic_png.VOID_SEGMENT_ID, *ids]
 
 
-def _places(ids: np.ndarray, listed: np.ndarray, what: str) -> np.ndarray:
-    """`[ids]` int64: the place of every id among the listed ones."""
-    multiplier, shift = _hash_of(listed)
-    table = np.zeros(1 << (32 - shift if shift else 24), np.int64)
-    table[_slots(listed, multiplier, shift)] = np.arange(len(listed))
-    places = table.take(_slots(ids, multiplier, shift), mode="clip")
-    # Compared in a type that holds both, so that no id looks like another for having lost its upper bits.
-    is_listed = listed.astype(np.promote_types(ids.dtype, np.int32)).take(places) == ids
-    if not is_listed.all():
-        unlisted = np.unique(ids[~is_listed]).tolist()
-        raise ValueError(
-            f"{what}: every id of the map must be in its segment list. Received ids that are not: {unlisted}"
-        )
-    return places
+class _Places:
+    """Finds the place of every id of a map among the listed ones, void first.
+
+    A hash gives each listed id a slot of its own, for multiplying is faster than sorting. An id that is not listed
+    finds the slot of another one, or one that is empty and stands for void, and is told by not being equal to it.
+    """
+
+    def __init__(self, ids: np.ndarray, segments: Sequence[Segment], what: str):
+        self._ids, self._what = ids, what
+        listed = _listed_ids(segments, what)
+        self.count = len(listed)
+        # Compared in a type that holds both, so that no id looks like another for having lost its upper bits.
+        self._listed = np.array(listed, dtype=np.promote_types(ids.dtype, np.int32))
+        self._multiplier, self._shift, slots = _hash_of(listed)
+        self._place_of_slot = np.zeros(1 << (32 - self._shift if self._shift else 24), np.int64)
+        self._place_of_slot[slots] = range(self.count)
+
+    def of(self, ids: np.ndarray) -> np.ndarray:
+        """`[ids]` int64; raises where one is not listed."""
+        places = self._place_of_slot.take(_slots(ids, self._multiplier, self._shift), mode="clip")
+        if (self._listed.take(places) != ids).any():
+            unlisted = np.setdiff1d(self._ids, self._listed).tolist()
+            raise ValueError(
+                f"{self._what}: every id of the map must be in its segment list. Received ids that are not: {unlisted}"
+            )
+        return places
 
 
-def _hash_of(listed: np.ndarray) -> tuple[int, int]:
-    """A multiplier and a shift that give every listed id a slot of its own; multiplying is faster than dividing."""
+def _hash_of(listed: Sequence[int]) -> tuple[int, int, list[int]]:
+    """A multiplier and a shift that give every listed id a slot of its own, and these slots; see `_slots`."""
     for bits in range((len(listed) ** 2).bit_length(), 24):
         for multiplier in _MULTIPLIERS:
-            if len(set(_slots(listed, multiplier, 32 - bits).tolist())) == len(listed):
-                return multiplier, 32 - bits
-    return 1, 0  # An id has 24 bits: it is its own slot.
+            slots = [(multiplier * segment_id % 2**32) >> (32 - bits) for segment_id in listed]
+            if len(set(slots)) == len(listed):
+                return multiplier, 32 - bits, slots
+    return 1, 0, list(listed)  # An id has 24 bits: it is its own slot.
 
 
 def _slots(ids: np.ndarray, multiplier: int, shift: int) -> np.ndarray:
@@ -256,8 +279,10 @@ def _slots(ids: np.ndarray, multiplier: int, shift: int) -> np.ndarray:
 
 
 def _truth_areas(truth_segments: Sequence[Segment], intersections: np.ndarray) -> np.ndarray:
-    counted = intersections[1:].sum(axis=1)
-    stated = [area if s.area is None else s.area for s, area in zip(truth_segments, counted, strict=True)]
+    stated = [segment.area for segment in truth_segments]
+    if None in stated:
+        counted = intersections[1:].sum(axis=1)
+        stated = [pixels if area is None else area for area, pixels in zip(stated, counted, strict=True)]
     return np.array(stated, dtype=np.int64)
 
 
