@@ -120,7 +120,7 @@ class History:
         outputs = self._outputs(trainer)
         model_run = outputs["model_run"].uri if "model_run" in outputs else None
         mixes = [state["mix"] for state in self._states if model_run and state["model_run"] == model_run]
-        run = self._runs.get(self._run_id(trainer), {})
+        run = self._record_of(self._run_id(trainer), model_run)
         return {
             "version": version,
             "model": model.uri,
@@ -138,6 +138,11 @@ class History:
             "run_id": self._run_id(trainer),
             "experiment": experiment,
         }
+
+    def _record_of(self, run_id: str | None, model_run: str | None) -> dict[str, Any]:
+        """What is listed of a training's run; where that was killed, of the first one that went on with its model."""
+        gone_on = (run for run in self._runs.values() if model_run and run.get("model_run") == model_run)
+        return self._runs.get(run_id) or next(gone_on, {})
 
     def _producer(self, artifact_id: int) -> Any:
         events = self._store.get_events_by_artifact_ids([artifact_id])

@@ -26,7 +26,7 @@ SPANS_FILE = os.path.join("retrain", "last_pass.json")  # As `retraining` writes
 _KEPT = (
     *("run_id", "started", "seconds", "state", "failure", "experiment", "data", "data_fingerprint", "code"),
     *("span", "validates_only", "images", "pq", "pq_interval", "pq_change", "blessed", "outcome", "verdict"),
-    *("pushed_model", "pushed_now", "report"),
+    *("pushed_model", "pushed_now", "report", "model_run"),
 )
 WIDTH, HEIGHT = 640, 180
 _LEFT, _RIGHT, _TOP, _BOTTOM = 40, 12, 12, 22

@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from components import model_versions
-from pipeline import retrain, run_local
+from pipeline import lineage, retrain, run_local
 from pipeline.retraining import RetrainConfig, Retraining, RootBusyError
 from pipeline.span_states import FAILED, PUSHED, REJECTED, SET_ASIDE, SpanStates
 from tests.pipeline import prepared_trainer, span_folders
@@ -159,6 +159,7 @@ class Month:
             "alerts": tuple(alert["event"] for alert in self.told) == day.alerts,
             "serving pointer": (newest != (before or [None])[-1]) == day.pushes,
             "a whole model serves": (self.root / "serving" / str(newest) / "saved_model.pb").is_file(),
+            "lineage": not day.pushes or lineage_is_known(self.root, newest, name),
         }
         if wrong := [fact for fact, holds in facts.items() if not holds]:
             raise WrongDayError(f"Day {number} ({day.what}): {wrong}. {found} {self.told} {lines}")
@@ -172,6 +173,13 @@ class Month:
     def log(self) -> pathlib.Path:
         """Of the loop."""
         return self.root / "retrain" / "retrain.log"
+
+
+def lineage_is_known(root: pathlib.Path, version: int, span: str) -> bool:
+    """Whether a version leads back to its data, code and score, also where the run that trained it was killed."""
+    newest = lineage.trace(str(root), version)[0]
+    known = all(newest[key] is not None for key in ("pq", "data", "data_fingerprint", "code", "source_sha256", "mix"))
+    return known and newest["span"] == span
 
 
 def new(month: Month, number: int) -> None:
