@@ -124,7 +124,6 @@ class TransformerPredictor(keras.layers.Layer):
         super().__init__(**kwargs)
         dim = config.hidden_dim
         self.dim = dim
-        self.mask_dim = config.mask_dim
         self.deep_supervision = config.deep_supervision
         needs_projection = in_channels != dim or config.enforce_input_projection
         self.input_projection = ConvNorm(dim, 1, use_bias=True, name="input_projection") if needs_projection else None
@@ -153,15 +152,17 @@ class TransformerPredictor(keras.layers.Layer):
 
     def call(self, feature, mask_features, training=None):
         layers = self._decode(feature, training)
-        return self._predict(layers if self.deep_supervision else layers[-1:], mask_features)
+        if not self.deep_supervision:
+            layers = layers[-1:]
+        if training:
+            # All layers at once: so the gradient by the pixels, the largest of all, is one sum and not one map a layer.
+            return self._predict(layers, mask_features)
+        # One by one: so a compiled caller that reads the last layer alone computes no mask of the others.
+        return [self._predict([layer], mask_features)[0] for layer in layers]
 
     def last_queries(self, feature):
         """Class logits and mask embeddings of the last decoder layer, for inference."""
-        hidden = self._decode(feature, training=False)[-1]
-        class_logits = self.class_head(hidden)
-        for layer in self.mask_head:
-            hidden = layer(hidden)
-        return class_logits, hidden
+        return self._heads(self._decode(feature, training=False)[-1])
 
     def _decode(self, feature, training):
         if self.input_projection is not None:
@@ -175,22 +176,37 @@ class TransformerPredictor(keras.layers.Layer):
 
     def _predict(self, decoder_outputs, mask_features):
         num_layers = len(decoder_outputs)
-        # All layers at once: so the gradient by the pixels, the largest of all, is one sum and not one map a layer.
         queries = ops.concatenate(decoder_outputs, axis=1)
-        class_logits = self.class_head(queries)
-        embeddings = queries
-        for layer in self.mask_head:
-            embeddings = layer(embeddings)
-        shape = ops.shape(mask_features)
-        pixels = ops.reshape(mask_features, (shape[0], shape[1] * shape[2], self.mask_dim))
-        mask_logits = ops.einsum("bqc,bpc->bqp", embeddings, pixels)
-        mask_logits = ops.reshape(mask_logits, (shape[0], ops.shape(queries)[1], shape[1], shape[2]))
+        class_logits, embeddings = self._heads(queries)
+        mask_logits = mask_product(embeddings, mask_features)
         return [
             {"class_logits": layer_class_logits, "mask_logits": layer_mask_logits}
             for layer_class_logits, layer_mask_logits in zip(
                 ops.split(class_logits, num_layers, axis=1), ops.split(mask_logits, num_layers, axis=1), strict=True
             )
         ]
+
+    def _heads(self, queries):
+        embeddings = queries
+        for layer in self.mask_head:
+            embeddings = layer(embeddings)
+        return self.class_head(queries), embeddings
+
+
+def mask_product(embeddings, mask_features):
+    """Mask logits of every query: how far its embedding agrees with each pixel's.
+
+    Args:
+        embeddings: `[batch, queries, mask_dim]` float.
+        mask_features: `[batch, height, width, mask_dim]` float.
+
+    Returns:
+        `[batch, queries, height, width]`.
+    """
+    shape = ops.shape(mask_features)
+    pixels = ops.reshape(mask_features, (shape[0], shape[1] * shape[2], shape[3]))
+    mask_logits = ops.einsum("bqc,bpc->bqp", embeddings, pixels)
+    return ops.reshape(mask_logits, (shape[0], ops.shape(embeddings)[1], shape[1], shape[2]))
 
 
 def _torch_linear(units: int, fan_in: int, activation: str | None = None, *, name: str) -> keras.layers.Dense:

@@ -118,6 +118,15 @@ def test_dropout_acts_in_training_only(tiny):
     np.testing.assert_array_equal(net(IMAGE, training=False)["class_logits"], outputs["class_logits"])
 
 
+def test_training_without_dropout_and_inference_answer_alike_in_every_layer():
+    net = network(dropout=0.0)
+    trained, inferred = net(IMAGE, training=True), net(IMAGE, training=False)
+    assert len(inferred["aux_outputs"]) == 2
+    for one, other in zip((trained, *trained["aux_outputs"]), (inferred, *inferred["aux_outputs"]), strict=True):
+        np.testing.assert_allclose(one["class_logits"], other["class_logits"], atol=1e-5)
+        np.testing.assert_allclose(one["mask_logits"], other["mask_logits"], atol=1e-4)
+
+
 def test_a_network_without_classes_is_refused():
     with pytest.raises(ValueError, match="num_classes"):
         MaskFormer(ModelConfig())
