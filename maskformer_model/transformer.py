@@ -80,14 +80,14 @@ class Attention(keras.layers.Layer):
             layer.build((None, None, self.dim))
 
     def call(self, query, key, value, training=None):
-        query = self._split_heads(self.query(query) * (self.dim // self.num_heads) ** -0.5)
-        key = self._split_heads(self.key(key))
-        value = self._split_heads(self.value(value))
+        query = self._split_heads(_linear(self.query, query) * (self.dim // self.num_heads) ** -0.5)
+        key = self._split_heads(_linear(self.key, key))
+        value = self._split_heads(_linear(self.value, value))
         weights = ops.softmax(ops.matmul(query, ops.transpose(key, (0, 1, 3, 2))), axis=-1)
         attended = ops.matmul(self.dropout(weights, training=training), value)
         attended = ops.transpose(attended, (0, 2, 1, 3))
         batch, length = ops.shape(attended)[0], ops.shape(attended)[1]
-        return self.output_projection(ops.reshape(attended, (batch, length, self.dim)))
+        return _linear(self.output_projection, ops.reshape(attended, (batch, length, self.dim)))
 
     def _split_heads(self, tokens):
         batch, length = ops.shape(tokens)[0], ops.shape(tokens)[1]
@@ -112,7 +112,13 @@ class FeedForward(keras.layers.Layer):
         self.linear2.build((*input_shape[:-1], self.linear1.units))
 
     def call(self, tokens, training=None):
-        return self.linear2(self.dropout(self.linear1(tokens), training=training))
+        return _linear(self.linear2, self.dropout(_linear(self.linear1, tokens), training=training))
+
+
+def _linear(layer, tokens):
+    """A dense layer over flat tokens: TensorFlow computes product, bias and ReLU in one pass only where rank is 2."""
+    flat = layer(ops.reshape(tokens, (-1, tokens.shape[-1])))
+    return ops.reshape(flat, (*ops.shape(tokens)[:-1], layer.units))
 
 
 class EncoderLayer(keras.layers.Layer):

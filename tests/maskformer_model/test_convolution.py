@@ -69,6 +69,13 @@ def test_a_group_norm_centres_each_group_of_channels_over_the_whole_map():
     assert not normed[..., 2:].any()
 
 
+def test_a_group_norm_of_a_large_map_keeps_its_precision():
+    image = (np.random.default_rng(0).normal(size=(1, 160, 160, 64)) + 3).astype(np.float32)
+    groups = image.astype(np.float64).reshape(160 * 160, 32, 2)
+    expected = (groups - groups.mean((0, 2), keepdims=True)) / np.sqrt(groups.var((0, 2), keepdims=True) + 1e-5)
+    np.testing.assert_allclose(make_norm("group")(image), expected.reshape(image.shape), atol=1e-5)
+
+
 def test_a_batch_norm_moves_its_statistics_in_training_only():
     layer = ConvNorm(1, 1, norm="batch", kernel_initializer="ones")
     layer(np.full((1, 1, 2, 1), 10.0, np.float32), training=False)
