@@ -1,12 +1,47 @@
-"""This project's side of `network_forward` and `training_step`: `python -m benchmarks._our_network forward|step`."""
+"""This project's side of `network_forward`, `_forward_stages` and `training_step`.
+
+`python -m benchmarks._our_network forward|stages|step`.
+"""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
+from benchmarks._forward_stages import STAGES
 from benchmarks._scene import SIZE_PX, scene
 from benchmarks._turns import serve
+
+
+def _stages(network: Any, pixels: Any) -> dict[str, Callable[[], Any]]:
+    """Each stage compiled alone, over what the stage before it gives for these pixels."""
+    import tensorflow as tf
+
+    from maskformer_model.maskformer import mask_product
+
+    decoder = network.pixel_decoder
+
+    def fuse(features, top):
+        return decoder.mask_features(decoder.fuse(features, top))
+
+    functions = (lambda image: network.backbone(image, training=False), decoder.encode, fuse)
+    backbone, encode, fuse, predict, product = [
+        tf.function(function, autograph=False)
+        for function in (*functions, network.predictor.last_queries, mask_product)
+    ]
+    features = backbone(pixels)
+    top = encode(features["res5"])
+    mask_features = fuse(features, top)
+    embeddings = predict(top)[1]
+    calls = (
+        lambda: backbone(pixels),
+        lambda: encode(features["res5"]),
+        lambda: fuse(features, top),
+        lambda: predict(top),
+        lambda: product(embeddings, mask_features),
+    )
+    return dict(zip(STAGES, calls, strict=True))
 
 
 def main(task: str) -> None:
@@ -23,7 +58,7 @@ def main(task: str) -> None:
     name = f"TensorFlow {tf.__version__}"
     config = experiments.get("maskformer_coco_panoptic")
     image, segment_map, segment_classes = scene()
-    if task == "forward":
+    if task in ("forward", "stages"):
         network = MaskFormer(config.task.model)
         network.build()
 
@@ -33,7 +68,8 @@ def main(task: str) -> None:
             return outputs["class_logits"], outputs["mask_logits"]
 
         pixels = tf.constant(image, tf.float32) / 64.0 - 2.0
-        return serve(name, lambda: [value.numpy() for value in forward(pixels)])
+        parts = _stages(network, pixels) if task == "stages" else None
+        return serve(name, lambda: [value.numpy() for value in forward(pixels)], parts=parts)
     model: Any = training.build_for_training(config)
     model.optimizer.build(model.trainable_variables)
     x = {"image": tf.constant(image), "valid_size_px": tf.constant([[SIZE_PX, SIZE_PX]])}

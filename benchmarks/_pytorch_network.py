@@ -1,4 +1,6 @@
-"""PyTorch's side of `network_forward` and `training_step`: `python -m benchmarks._pytorch_network forward|step`.
+"""PyTorch's side of `network_forward`, `_forward_stages` and `training_step`.
+
+`python -m benchmarks._pytorch_network forward|stages|step`.
 
 Hugging Face's MaskFormer parts (ResNet-50, FPN, decoder, heads) with the one part that it lacks, six encoder layers on
 the stride-32 feature, made of PyTorch's own attention, so that both sides compute the same layers at the same sizes.
@@ -8,13 +10,15 @@ Losses and matcher follow the official formulas, with SciPy's assignment, as in 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
+from benchmarks._forward_stages import STAGES
 from benchmarks._scene import NUM_CLASSES, scene
 from benchmarks._turns import serve
 
 DIM, HEADS, FEEDFORWARD, QUERIES, LAYERS, DROPOUT = 256, 8, 2048, 100, 6, 0.1
-STAGES = ["stage1", "stage2", "stage3", "stage4"]
+FEATURES = ["stage1", "stage2", "stage3", "stage4"]
 
 
 def build() -> Any:
@@ -52,7 +56,7 @@ def build() -> Any:
                 attention_dropout=DROPOUT,
                 activation_dropout=DROPOUT,
             )
-            config = MaskFormerConfig(backbone_config=ResNetConfig(out_features=STAGES), decoder_config=decoder)
+            config = MaskFormerConfig(backbone_config=ResNetConfig(out_features=FEATURES), decoder_config=decoder)
             config.num_labels = NUM_CLASSES
             whole = parts.MaskFormerForInstanceSegmentation(config)
             self.backbone = whole.model.pixel_level_module.encoder
@@ -69,25 +73,34 @@ def build() -> Any:
         def _keep(self, _layer, _inputs, output):
             self.states.append(output[0] if isinstance(output, tuple) else output)
 
-        def forward(self, image):
-            features = list(self.backbone(image).feature_maps)
-            top = self.projection(features[-1])
+        def encode(self, feature):
+            top = self.projection(feature)
             batch, _, height, width = top.shape
             position = self.transformer.position_embedder(top.shape, top.device, top.dtype)
             position = position.reshape(batch, DIM, -1).transpose(1, 2)
             tokens = top.flatten(2).transpose(1, 2)
             for layer in self.encoder:
                 tokens = layer(tokens, position)
-            top = tokens.transpose(1, 2).reshape(batch, DIM, height, width)
-            pixels = self.pixel_decoder([*features[:-1], top]).last_hidden_state
+            return tokens.transpose(1, 2).reshape(batch, DIM, height, width)
+
+        def fuse(self, features, top):
+            return self.pixel_decoder([*features[:-1], top]).last_hidden_state
+
+        def predict(self, top):
             self.states: list[Any] = []
             self.transformer(top.contiguous())
             states = self.states if self.training else self.states[-1:]
             states = [self.transformer.decoder.layernorm(state) for state in states]
-            return [
-                (self.class_head(state), torch.einsum("bqc,bchw->bqhw", self.mask_head(state), pixels))
-                for state in states
-            ]
+            return [(self.class_head(state), self.mask_head(state)) for state in states]
+
+        def product(self, embeddings, pixels):
+            return torch.einsum("bqc,bchw->bqhw", embeddings, pixels)
+
+        def forward(self, image):
+            features = list(self.backbone(image).feature_maps)
+            top = self.encode(features[-1])
+            pixels = self.fuse(features, top)
+            return [(logits, self.product(embeddings, pixels)) for logits, embeddings in self.predict(top)]
 
         def train(self, mode=True):
             super().train(mode)
@@ -98,6 +111,22 @@ def build() -> Any:
             return self
 
     return Network()
+
+
+def _stages(network: Any, image: Any) -> dict[str, Callable[[], Any]]:
+    """Each stage alone, over what the stage before it gives for this image."""
+    features = list(network.backbone(image).feature_maps)
+    top = network.encode(features[-1])
+    pixels = network.fuse(features, top)
+    embeddings = network.predict(top)[-1][1]
+    calls = (
+        lambda: network.backbone(image),
+        lambda: network.encode(features[-1]),
+        lambda: network.fuse(features, top),
+        lambda: network.predict(top),
+        lambda: network.product(embeddings, pixels),
+    )
+    return dict(zip(STAGES, calls, strict=True))
 
 
 def objective(layers: list[Any], masks: Any, classes: Any) -> Any:
@@ -151,10 +180,11 @@ def main(task: str) -> None:
     pixels = torch.tensor(image).permute(0, 3, 1, 2).float() / 64.0 - 2.0
     network = build()
     name = f"PyTorch {torch.__version__.partition('+')[0]}"
-    if task == "forward":
+    if task in ("forward", "stages"):
         network.eval()
         with torch.inference_mode():
-            return serve(name, lambda: network(pixels))
+            parts = _stages(network, pixels) if task == "stages" else None
+            return serve(name, lambda: network(pixels), parts=parts)
     network.train()
     classes = torch.tensor(segment_classes[0]).long()
     masks = torch.tensor(segment_map)[0][None] == torch.arange(1, len(classes) + 1)[:, None, None]

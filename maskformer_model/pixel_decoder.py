@@ -62,22 +62,25 @@ class PixelDecoder(keras.layers.Layer):
 
     def hidden_features(self, features, training=None):
         """What `mask_features` reads (`[batch, height/4, width/4, pixel_decoder_dim]`), and the encoder feature."""
-        top, encoded = features["res5"], None
-        if self.uses_encoder:
-            encoded = self._encode(self.input_projection(top), training)
-            top = encoded
+        encoded = self.encode(features["res5"], training) if self.uses_encoder else None
+        return self.fuse(features, features["res5"] if encoded is None else encoded), encoded
+
+    def encode(self, top, training=None):
+        """The stride-32 feature after the encoder layers, `[batch, height/32, width/32, pixel_decoder_dim]`."""
+        projected = self.input_projection(top)
+        shape = ops.shape(projected)
+        tokens = ops.reshape(projected, (shape[0], shape[1] * shape[2], self.dim))
+        position = sine_position_embedding(shape[1], shape[2], self.dim, dtype=tokens.dtype)
+        tokens = self.encoder(tokens, position, training=training)
+        return ops.reshape(tokens, (shape[0], shape[1], shape[2], self.dim))
+
+    def fuse(self, features, top):
+        """The feature pyramid: `top` at stride 32, then each finer stage added to it."""
         hidden = self.fusions[3](top)
         for level in (3, 2, 1):
             lateral = self.adapters[level - 1](features[f"res{level + 1}"])
             hidden = self.fusions[level - 1](lateral + resize_nearest_like(hidden, lateral))
-        return hidden, encoded
-
-    def _encode(self, feature, training):
-        shape = ops.shape(feature)
-        tokens = ops.reshape(feature, (shape[0], shape[1] * shape[2], self.dim))
-        position = sine_position_embedding(shape[1], shape[2], self.dim, dtype=tokens.dtype)
-        tokens = self.encoder(tokens, position, training=training)
-        return ops.reshape(tokens, (shape[0], shape[1], shape[2], self.dim))
+        return hidden
 
 
 def resize_nearest_like(image, target):
