@@ -58,12 +58,13 @@ def main() -> None:
     import keras
     import tensorflow as tf
 
-    from maskformer_model import preprocessing
+    from maskformer_model import model_assets, preprocessing
     from maskformer_model.photo_inference import Proposals
 
     tf.config.threading.set_intra_op_parallelism_threads(2)
     tf.config.threading.set_inter_op_parallelism_threads(2)
     keras.utils.set_random_seed(0)
+    model_assets.keep_packed_weights({model_assets.CONSTANT_FILTERS: True})  # As the server does.
     signatures, jpeg = build(), busy.photo_bytes()
     photo = preprocessing.decode_image(tf.constant(jpeg))
     sharpen(signatures.network, signatures.inference.propose(photo))

@@ -19,6 +19,7 @@ from maskformer_model.config import ExperimentConfig, to_dict
 from maskformer_model.maskformer import MaskFormer
 from maskformer_model.model_assets import (
     CATEGORIES_FILE,
+    CONSTANT_FILTERS,
     DATA_FACTS_FILE,
     EXPERIMENT_FILE,
     EXTRA_ASSETS_FOLDER,
@@ -126,6 +127,7 @@ def _serving_facts(categories: CategoryTable, config: ExperimentConfig, signatur
         "num_classes": categories.num_classes,
         "num_queries": config.task.model.num_queries,
         "inference": to_dict(config.task.inference),
+        CONSTANT_FILTERS: True,
         "preprocessing": {
             "formats": ["JPEG", "PNG"],
             "channels": "RGB",

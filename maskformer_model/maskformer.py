@@ -6,6 +6,8 @@ deep supervision, for all of them. Losses are in `losses.py`, what the logits me
 
 from __future__ import annotations
 
+import functools
+
 import keras
 from keras import ops
 
@@ -110,11 +112,27 @@ class MaskFormer(keras.Model):
         if self.config.decoder_input == "pixel_embedding":
             mask_logits = ops.matmul(pixels, embeddings)
         else:
+            # A convolution whose kernel is computed from the photo, as nine products that are shifted and added: where
+            # TensorFlow is told that weights are frozen, it would keep the kernel of the first photo for all others.
             last = self.pixel_decoder.mask_features
             kernel = ops.matmul(ops.cast(last.kernel, embeddings.dtype), embeddings)
             bias = ops.matmul(ops.cast(last.bias, embeddings.dtype)[None], embeddings)[0]
-            mask_logits = ops.conv(pixels[None], kernel, padding="same")[0] + bias
+            mask_logits = _convolve_by_products(pixels, kernel) + bias
         return ops.transpose(mask_logits, (2, 0, 1))
+
+
+def _convolve_by_products(image, kernel):
+    """`[height, width, in]` by an odd square kernel `[size, size, in, out]`, zeros beyond the edge."""
+    size, _, channels, outputs = kernel.shape
+    height, width = ops.shape(image)[0], ops.shape(image)[1]
+    parts = ops.matmul(
+        ops.reshape(image, (height * width, channels)), ops.reshape(ops.transpose(kernel, (2, 0, 1, 3)), (channels, -1))
+    )
+    parts = ops.reshape(parts, (height, width, size, size, -1))
+    reach = size // 2
+    padded = ops.pad(parts, ((reach, reach), (reach, reach), (0, 0), (0, 0), (0, 0)))
+    shifted = [padded[y : y + height, x : x + width, y, x] for y in range(size) for x in range(size)]
+    return functools.reduce(ops.add, shifted)
 
 
 class TransformerPredictor(keras.layers.Layer):

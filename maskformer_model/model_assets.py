@@ -1,6 +1,9 @@
 """The files that travel with an exported model, by name; `export` writes them."""
 
+import os
 import re
+from collections.abc import Mapping
+from typing import Any
 
 EXTRA_ASSETS_FOLDER = "assets.extra"  # TensorFlow Serving's name for files that travel with a model.
 CATEGORIES_FILE = "categories.json"
@@ -8,6 +11,8 @@ EXPERIMENT_FILE = "experiment.json"
 HISTORY_FILE = "training_history.json"
 SERVING_FILE = "serving.json"
 DATA_FACTS_FILE = "data_facts.json"
+# In `serving.json`: no convolution or dense layer of the graph takes its weights from a photo.
+CONSTANT_FILTERS = "constant_filters"
 
 _SCORE = re.compile(r"^(pq|sq|rq|ap|ap50|ap75|mean_iou|frequency_weighted_iou|pixel_accuracy)(_|$)")
 
@@ -15,3 +20,14 @@ _SCORE = re.compile(r"^(pq|sq|rq|ap|ap50|ap75|mean_iou|frequency_weighted_iou|pi
 def is_score(name: str) -> bool:
     """Whether a quantity of the training history is one of the evaluation split; all others are of training."""
     return bool(_SCORE.match(name))
+
+
+def keep_packed_weights(serving_facts: Mapping[str, Any]) -> None:
+    """Lets TensorFlow keep the form in which oneDNN reads a model's weights, instead of making it anew at every call.
+
+    For a process that answers photos with one model and does nothing else, before its first call: whatever changes
+    weights there afterwards, a training above all, would go unnoticed. A model that does not promise
+    `CONSTANT_FILTERS` is left alone, because a filter that is computed from the first photo would be kept as well.
+    """
+    if serving_facts.get(CONSTANT_FILTERS):
+        os.environ.setdefault("TF_ONEDNN_ASSUME_FROZEN_WEIGHTS", "1")

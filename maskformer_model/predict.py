@@ -57,15 +57,17 @@ def image_id_of(path: str) -> int | str:
     return int(stem) if stem.isascii() and stem.isdigit() else stem
 
 
-def predict(args: argparse.Namespace) -> int:
-    """Segments all photos; returns the exit status."""
+def predict(args: argparse.Namespace, *, is_own_process: bool = False) -> int:
+    """Segments all photos; returns the exit status. A process that does nothing else may keep packed weights."""
     from tqdm import tqdm
 
-    from maskformer_model import photo_files, prediction_writer
+    from maskformer_model import model_assets, photo_files, prediction_writer
     from maskformer_model.exported_model import MaskFormer
 
     paths = photo_files.find_photos(args.images)
     model = MaskFormer.from_directory(args.model)
+    if is_own_process:
+        model_assets.keep_packed_weights(model.facts)
     options = {"upright": not args.stored_orientation}
     tasks: dict[str, Callable[..., Any]] = {
         PANOPTIC: model.predict,
@@ -91,16 +93,16 @@ def predict(args: argparse.Namespace) -> int:
     return EXIT_REFUSED if refused else 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, *, is_own_process: bool = False) -> int:
     """The program; returns its exit status."""
     args = parse_args(argv)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # The bar is the output, not TensorFlow's greetings.
     try:
-        return predict(args)
+        return predict(args, is_own_process=is_own_process)
     except FileNotFoundError as error:
         print(f"maskformer_model.predict: {error}", file=sys.stderr)
         return EXIT_USAGE
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(is_own_process=True))

@@ -14,7 +14,7 @@ import os
 from multiprocessing.connection import Connection
 from typing import Any
 
-from maskformer_model.model_assets import CATEGORIES_FILE, EXTRA_ASSETS_FOLDER, SERVING_FILE
+from maskformer_model.model_assets import CATEGORIES_FILE, EXTRA_ASSETS_FOLDER, SERVING_FILE, keep_packed_weights
 from maskformer_model.photo_files import refusal
 
 PHOTO_SIGNATURES = ("serving_default", "panoptic", "semantic", "instances")
@@ -92,6 +92,8 @@ class _Model:
 
         self._tf = tf
         self._dir = model_dir
+        self._facts = self._read(SERVING_FILE, {})
+        keep_packed_weights(self._facts)
         self._loaded = tf.saved_model.load(model_dir)
         self._signatures = {name: self._loaded.signatures[name] for name in self._loaded.signatures}
         missing = [name for name in PHOTO_SIGNATURES[:1] if name not in self._signatures]
@@ -105,7 +107,7 @@ class _Model:
         photo = self._tf.io.encode_png(np.full((64, 64, 3), 127, np.uint8)).numpy()
         self.answer(Call("serving_default", (photo,)))
         names = tuple(name for name in PHOTO_SIGNATURES if name in self._signatures)
-        return Ready(names, self._read(SERVING_FILE, {}), self._read(CATEGORIES_FILE, []))
+        return Ready(names, self._facts, self._read(CATEGORIES_FILE, []))
 
     def _read(self, name: str, otherwise: Any) -> Any:
         path = os.path.join(self._dir, EXTRA_ASSETS_FOLDER, name)
