@@ -12,10 +12,12 @@ from components.coco_example_gen.options import IngestOptions
 from maskformer_model.generated_scenes import write_data_set
 
 
-def write_span(folder, number: int, *, seed: int | None = None, num_train: int = 6, num_val: int = 3) -> pathlib.Path:
+def write_span(
+    folder, number: int, *, seed: int | None = None, num_train: int = 6, num_val: int = 3, **drawing
+) -> pathlib.Path:
     """Draws a whole span, its manifest last."""
     path = pathlib.Path(folder, f"span-{number}")
-    write_data_set(path, num_train=num_train, num_val=num_val, seed=number if seed is None else seed)
+    write_data_set(path, num_train=num_train, num_val=num_val, seed=number if seed is None else seed, **drawing)
     seal(path)
     return path
 
