@@ -113,7 +113,7 @@ def build() -> Any:
     return Network()
 
 
-def _stages(network: Any, image: Any) -> dict[str, Callable[[], Any]]:
+def stages(network: Any, image: Any) -> dict[str, Callable[[], Any]]:
     """Each stage alone, over what the stage before it gives for this image."""
     features = list(network.backbone(image).feature_maps)
     top = network.encode(features[-1])
@@ -183,7 +183,7 @@ def main(task: str) -> None:
     if task in ("forward", "stages"):
         network.eval()
         with torch.inference_mode():
-            parts = _stages(network, pixels) if task == "stages" else None
+            parts = stages(network, pixels) if task == "stages" else None
             return serve(name, lambda: network(pixels), parts=parts)
     network.train()
     classes = torch.tensor(segment_classes[0]).long()
