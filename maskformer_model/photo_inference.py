@@ -105,19 +105,22 @@ class PhotoInference:
         )
         num_rows = tf.shape(kept)[0]
 
-        def assign(mask_logits, areas, owners):
-            owner, owned, own = inference.assign_pixels(keep, scores, mask_logits[None])
-            return areas + tf.stack([owned[0], own[0]]), owners.write(owners.size(), tf.reshape(owner, [-1]))
+        def assign(mask_logits, own_areas, owners):
+            owner, _, own = inference.assign_pixels(keep, scores, mask_logits[None])
+            return own_areas + own[0], owners.write(owners.size(), tf.reshape(owner, [-1]))
 
         owners = tf.TensorArray(tf.int32, size=0, dynamic_size=True, infer_shape=False, element_shape=[None])
         masks = [(mask_logits, *self._resize_weights(proposals))]
-        state = (tf.zeros([2, num_rows], tf.int32), owners)
-        areas, owners = _by_bands(proposals.photo_size_px, masks, assign, state)
+        state = (tf.zeros([num_rows], tf.int32), owners)
+        own_areas, owners = _by_bands(proposals.photo_size_px, masks, assign, state)
+        owner = owners.concat()
+        # Once over the whole photo: several times as quick as the sums that `assign_pixels` would make of each band.
+        owned_areas = tf.math.bincount(owner, minlength=num_rows, maxlength=num_rows)
         segments = inference.merge_queries(
-            keep, classes, scores, areas[0][None], areas[1][None], self.isthing, overlap_threshold
+            keep, classes, scores, owned_areas[None], own_areas[None], self.isthing, overlap_threshold
         )
         answer = {name: value[0] for name, value in segments.items()}
-        segment_map = tf.gather(answer.pop("segment_ids"), owners.concat())
+        segment_map = tf.gather(answer.pop("segment_ids"), owner)
         return {"segment_map": tf.reshape(segment_map, proposals.photo_size_px), **answer}
 
     def semantic(self, photo: Tensor) -> Tensor:
