@@ -14,8 +14,9 @@ from collections.abc import Mapping, Sequence
 from xml.sax.saxutils import escape
 
 from components.panoptic_evaluator.training_curves import round_marks
+from maskformer_model.model_assets import EXTRA_ASSETS_FOLDER, HISTORY_FILE
 
-HISTORY = ("training_history.json", "assets.extra/training_history.json")
+HISTORY = (HISTORY_FILE, f"{EXTRA_ASSETS_FOLDER}/{HISTORY_FILE}")
 COLORS = ("#0b66c3", "#c2410c", "#15803d", "#7e22ce")
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 640, 312, 48, 42, 26
 

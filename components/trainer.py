@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 EXPERIMENT_KEY = "experiment"
 CHECKPOINTS_KEY = "checkpoints_dir"
-_CHUNK_BYTES = 1 << 22
 
 
 def run_fn(fn_args: FnArgs) -> None:
@@ -84,11 +83,13 @@ def stable_training_dir(custom_config: Mapping[str, Any], train_files: Sequence[
         return ""
     import tensorflow as tf
 
+    from components.coco_example_gen.manifest import file_sha256
+
     told = {key: value for key, value in custom_config.items() if key != CHECKPOINTS_KEY}
     digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
     noted = _noted_digests(train_files)
     for path in sorted(path for pattern in train_files for path in tf.io.gfile.glob(pattern)):
-        digest.update(f"\0{os.path.basename(path)}\0{noted.get(path) or _sha256(path)}".encode())
+        digest.update(f"\0{os.path.basename(path)}\0{noted.get(path) or file_sha256(path)}".encode())
     return os.path.join(custom_config[CHECKPOINTS_KEY], digest.hexdigest()[:32])
 
 
@@ -105,16 +106,6 @@ def _noted_digests(patterns: Sequence[str]) -> dict[str, str]:
                 digests = json.load(file)
             noted |= {posixpath.join(posixpath.dirname(path), name): digest for name, digest in digests.items()}
     return noted
-
-
-def _sha256(path: str) -> str:
-    import tensorflow as tf
-
-    digest = hashlib.sha256()
-    with tf.io.gfile.GFile(path, "rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def copy_tree(source: str, target: str) -> None:

@@ -123,7 +123,7 @@ class MaskFormer(keras.Model):
 
 def _convolve_by_products(image, kernel):
     """`[height, width, in]` by an odd square kernel `[size, size, in, out]`, zeros beyond the edge."""
-    size, _, channels, outputs = kernel.shape
+    size, _, channels, _ = kernel.shape
     height, width = ops.shape(image)[0], ops.shape(image)[1]
     parts = ops.matmul(
         ops.reshape(image, (height * width, channels)), ops.reshape(ops.transpose(kernel, (2, 0, 1, 3)), (channels, -1))

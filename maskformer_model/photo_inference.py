@@ -114,7 +114,7 @@ class PhotoInference:
         state = (tf.zeros([num_rows], tf.int32), owners)
         own_areas, owners = _by_bands(proposals.photo_size_px, masks, assign, state)
         owner = owners.concat()
-        # Once over the whole photo: several times as quick as the sums that `assign_pixels` would make of each band.
+        # Once over the whole photo, in place of the sums that `assign_pixels` would make of each band.
         owned_areas = tf.math.bincount(owner, minlength=num_rows, maxlength=num_rows)
         segments = inference.merge_queries(
             keep, classes, scores, owned_areas[None], own_areas[None], self.isthing, overlap_threshold

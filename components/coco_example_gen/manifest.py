@@ -48,7 +48,7 @@ def build_manifest(data_dir: str, sources: Iterable[SplitSource]) -> dict[str, s
     paths = {os.path.relpath(path, data_dir): path for source in sources for path in _input_files(source)}
     names = sorted(paths)
     with concurrent.futures.ThreadPoolExecutor(_HASHING_THREADS) as pool:
-        return dict(zip(names, pool.map(_sha256, (paths[name] for name in names)), strict=True))
+        return dict(zip(names, pool.map(file_sha256, (paths[name] for name in names)), strict=True))
 
 
 def manifest_digest(manifest: Mapping[str, str]) -> str:
@@ -92,7 +92,7 @@ def stated_digest(data_dir: str, sources: Iterable[SplitSource]) -> str:
         raise ValueError(f"A manifest must be json with `digest` and `files`. Received: {path}") from error
     if not is_whole:
         raise ValueError(f"A manifest's digest must be that of its files. Received: {path}")
-    changed = [name for name, file in sorted(annotations.items()) if found.get(name) != _sha256(file)]
+    changed = [name for name, file in sorted(annotations.items()) if found.get(name) != file_sha256(file)]
     if changed:
         raise ValueError(f"{path} is older than the data: write it again. Annotation files that differ: {changed}")
     return str(stated)
@@ -175,7 +175,8 @@ def _digest(entries: Iterable[tuple[str, str]]) -> str:
     return digest.hexdigest()
 
 
-def _sha256(path: str) -> str:
+def file_sha256(path: str) -> str:
+    """SHA-256 of a file, hexadecimal, read piece by piece from any file system that TensorFlow knows."""
     digest = hashlib.sha256()
     with tf.io.gfile.GFile(path, "rb") as file:
         while chunk := file.read(_CHUNK_BYTES):
