@@ -58,14 +58,24 @@ def main() -> None:
     import keras
     import tensorflow as tf
 
-    from maskformer_model import model_assets, preprocessing
-    from maskformer_model.photo_inference import Proposals
+    from maskformer_model import convolution, model_assets
 
     tf.config.threading.set_intra_op_parallelism_threads(2)
     tf.config.threading.set_inter_op_parallelism_threads(2)
     keras.utils.set_random_seed(0)
     model_assets.keep_packed_weights({model_assets.CONSTANT_FILTERS: True})  # As the server does.
-    signatures, jpeg = build(), busy.photo_bytes()
+    signatures = build()
+    with convolution.frozen_norms_folded(signatures.network):  # As `export` does.
+        _serve(signatures)
+
+
+def _serve(signatures: Any) -> None:
+    import tensorflow as tf
+
+    from maskformer_model import preprocessing
+    from maskformer_model.photo_inference import Proposals
+
+    jpeg = busy.photo_bytes()
     photo = preprocessing.decode_image(tf.constant(jpeg))
     sharpen(signatures.network, signatures.inference.propose(photo))
     path, thresholds = signatures.inference, (busy.OBJECT_MASK_THRESHOLD, busy.OVERLAP_THRESHOLD)

@@ -7,7 +7,10 @@ here, so that a step neither stores nor scales a full-size map for them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import keras
 from keras import ops
@@ -95,6 +98,19 @@ def make_norm(norm: str, name: str = "norm") -> keras.layers.Layer:
     raise ValueError(f"`norm` must be 'frozen_batch', 'batch' or 'group'. Received: {norm!r}")
 
 
+@dataclasses.dataclass(frozen=True)
+class FoldedKernel:
+    """A convolution that needs no norm behind it.
+
+    Attributes:
+        kernel: `[size, size, in, out]`, a tensor or a variable.
+        shift: `[out]`, likewise.
+    """
+
+    kernel: Any
+    shift: Any
+
+
 class ConvNorm(keras.layers.Layer):
     """Square convolution, then an optional norm, then an optional ReLU: `[batch, height, width, channels]` float.
 
@@ -133,6 +149,7 @@ class ConvNorm(keras.layers.Layer):
         self.use_bias = use_bias
         self.kernel_initializer = kernel_initializer or xavier_fan_in_uniform()
         self.norm = make_norm(norm) if norm else None
+        self.folded: FoldedKernel | None = None
 
     def build(self, input_shape):
         size = self.kernel_size
@@ -145,18 +162,22 @@ class ConvNorm(keras.layers.Layer):
             self.norm.build((*input_shape[:-1], self.filters))
 
     def call(self, inputs, training=None):
-        kernel = ops.cast(self.kernel, inputs.dtype)
         if isinstance(self.norm, FrozenBatchNorm):
-            scale, shift = self.norm.scale_and_shift()
-            outputs = self._convolve(inputs, kernel * ops.cast(scale, kernel.dtype))
-            outputs = ops.add(outputs, ops.cast(shift, outputs.dtype))
+            folded = self.folded or self.fold(self.norm, inputs.dtype)
+            outputs = self._convolve(inputs, ops.cast(folded.kernel, inputs.dtype))
+            outputs = ops.add(outputs, ops.cast(folded.shift, outputs.dtype))
         else:
-            outputs = self._convolve(inputs, kernel)
+            outputs = self._convolve(inputs, ops.cast(self.kernel, inputs.dtype))
             if self.use_bias:
                 outputs = ops.add(outputs, ops.cast(self.bias, outputs.dtype))
             if self.norm is not None:
                 outputs = self.norm(outputs, training=training) if _is_batch_norm(self.norm) else self.norm(outputs)
         return ops.relu(outputs) if self.activation == "relu" else outputs
+
+    def fold(self, norm: FrozenBatchNorm, dtype) -> FoldedKernel:
+        """What the kernel and the norm behind it amount to."""
+        scale, shift = norm.scale_and_shift()
+        return FoldedKernel(ops.cast(self.kernel, dtype) * ops.cast(scale, dtype), ops.cast(shift, dtype))
 
     def _convolve(self, inputs, kernel):
         padding = "same"
@@ -165,6 +186,40 @@ class ConvNorm(keras.layers.Layer):
             inputs = ops.pad(inputs, [[0, 0], [margin, margin], [margin, margin], [0, 0]])
             padding = "valid"
         return ops.conv(inputs, kernel, strides=self.stride, padding=padding, dilation_rate=self.dilation)
+
+
+@contextlib.contextmanager
+def frozen_norms_folded(network: keras.Layer) -> Iterator[list[keras.Variable]]:
+    """Within it, a graph of the network reads kernels that are scaled once, and not at every call.
+
+    For graphs that are traced here and whose weights change no more: they do not see what is assigned to the network.
+
+    Args:
+        network: Built. Unchanged afterwards.
+
+    Yields:
+        All variables that such a graph reads.
+    """
+    layers = [
+        (layer, layer.norm)
+        for layer in network._flatten_layers()
+        if isinstance(layer, ConvNorm) and isinstance(layer.norm, FrozenBatchNorm)
+    ]
+    replaced = {id(variable) for layer, _ in layers for variable in layer.variables}
+    variables = [variable for variable in network.variables if id(variable) not in replaced]
+    try:
+        for layer, norm in layers:
+            folded = layer.fold(norm, layer.compute_dtype)
+            constants = [
+                keras.Variable(value, dtype=layer.compute_dtype, trainable=False)
+                for value in (folded.kernel, folded.shift)
+            ]
+            layer.folded = FoldedKernel(*constants)
+            variables += constants
+        yield variables
+    finally:
+        for layer, _ in layers:
+            layer.folded = None
 
 
 def build_chain(layers: Sequence[ConvNorm], input_shape) -> None:

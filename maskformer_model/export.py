@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from maskformer_model.categories import CategoryTable
 from maskformer_model.config import ExperimentConfig, to_dict
+from maskformer_model.convolution import frozen_norms_folded
 from maskformer_model.maskformer import MaskFormer
 from maskformer_model.model_assets import (
     CATEGORIES_FILE,
@@ -85,14 +86,15 @@ def export_saved_model(
     }
     if config.task.inference.augmented_edges_px:
         del inputs["panoptic_of_one_size"]  # A photo that is seen in several views has no one size.
-    # Not Keras's ExportArchive: it traces every function once more to look for variables, and takes twice as long.
-    module = tf.Module()
-    module.weights = [variable.value for variable in network.variables]
     functions = {
         name: tf.function(getattr(signatures, name), input_signature=specs, autograph=False)
         for name, specs in inputs.items()
     }
-    tf.saved_model.save(module, directory, signatures=functions)
+    # Not Keras's ExportArchive: it traces every function once more to look for variables, and takes twice as long.
+    module = tf.Module()
+    with frozen_norms_folded(network) as variables:
+        module.weights = [variable.value for variable in variables]
+        tf.saved_model.save(module, directory, signatures=functions)
     _write_extra_assets(directory, categories, config, history or [], list(inputs), data_facts)
 
 

@@ -25,13 +25,18 @@ def normalize(image, valid_size_px=None):
     Returns:
         `[batch, height, width, 3]` float32.
     """
-    image = ops.cast(image, "float32")
-    normalized = (image - ops.array(PIXEL_MEAN_RGB, "float32")) / ops.array(PIXEL_STD_RGB, "float32")
-    if valid_size_px is None:
-        return normalized
-    valid_size_px = ops.cast(valid_size_px, "int32")
-    _, height, width, _ = ops.shape(image)
-    valid_rows = ops.arange(height, dtype="int32")[None, :] < valid_size_px[:, 0:1]
-    valid_columns = ops.arange(width, dtype="int32")[None, :] < valid_size_px[:, 1:2]
-    valid = ops.logical_and(valid_rows[:, :, None, None], valid_columns[:, None, :, None])
-    return ops.where(valid, normalized, ops.zeros_like(normalized))
+    batch, height, width, channels = ops.shape(image)
+
+    def of_row(values):
+        return ops.reshape(ops.broadcast_to(ops.array(values, "float32"), (width, channels)), (width * channels,))
+
+    # A row of a photo as one axis: three channels alone are too few for a processor to compute side by side.
+    rows = ops.cast(ops.reshape(image, (batch, height, width * channels)), "float32")
+    normalized = (rows - of_row(PIXEL_MEAN_RGB)) / of_row(PIXEL_STD_RGB)
+    if valid_size_px is not None:
+        valid_size_px = ops.cast(valid_size_px, "int32")
+        is_photo_row = ops.arange(height, dtype="int32") < valid_size_px[:, 0:1]
+        is_photo_value = ops.arange(width * channels, dtype="int32") < channels * valid_size_px[:, 1:2]
+        is_photo = ops.logical_and(is_photo_row[:, :, None], is_photo_value[:, None, :])
+        normalized = ops.where(is_photo, normalized, ops.zeros_like(normalized))
+    return ops.reshape(normalized, (batch, height, width, channels))
