@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 
+import keras
 import numpy as np
 import pytest
 
 from maskformer_model import other_formats
-from tests.maskformer_model.small_export import small_config, small_network
+from maskformer_model.maskformer import MaskFormer
+from tests.maskformer_model.small_export import small_config
 
 RUNTIMES = {
     "onnx": ("onnxruntime", "tf2onnx"),
@@ -27,7 +29,10 @@ def test_a_file_in_its_runtime_says_what_the_network_says(file_format, tmp_path)
     missing = [name for name in RUNTIMES[file_format] if importlib.util.find_spec(name) is None]
     if missing:
         pytest.skip(f"The extra `exports` must be installed for this test. Missing: {missing}")
-    network = small_network(small_config())
+    # Not `small_network`: it stretches the few bits by which random queries differ, and with them what rounding adds.
+    keras.utils.set_random_seed(0)
+    network = MaskFormer(small_config().task.model)
+    network.build()
     path = tmp_path / f"model{other_formats.suffix_of(file_format)}"
     other_formats.write(network, path, file_format, (64, 96))
     image = np.random.default_rng(0).normal(size=(1, 64, 96, 3)).astype(np.float32)
