@@ -1,21 +1,24 @@
 """This project's side of `end_to_end_latency`: the function behind the exported signature `serving_default`.
 
-Two parts are timed alone. The network proper ends with the mask logits of the kept queries at a quarter of the size;
-post-processing makes of them the map, areas, boxes and the PNG.
+With the argument "direct" no convolution is done by Winograd's method. Two parts are timed alone. The network proper
+ends with the mask logits of the kept queries at a quarter of the size; post-processing makes of them the map, areas,
+boxes and the PNG.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import sys
 from typing import Any
 
 from benchmarks import _busy_photo as busy
 from benchmarks._turns import serve
 
 KEPT_MASKS, POST_PROCESSING = "masks of the kept queries", "post-processing"
+DIRECT = "direct"
 
 
-def build() -> Any:
+def build(winograd: bool = True) -> Any:
     """The signatures of a R50 + transformer_fpn with random weights, at 640 px."""
     from maskformer_model import recipes
     from maskformer_model.categories import CategoryTable
@@ -29,6 +32,7 @@ def build() -> Any:
         1333,
         object_mask_threshold=busy.OBJECT_MASK_THRESHOLD,
         overlap_threshold=busy.OVERLAP_THRESHOLD,
+        winograd=winograd,
     )
     categories = CategoryTable.from_coco(
         [
@@ -58,14 +62,14 @@ def main() -> None:
     import keras
     import tensorflow as tf
 
-    from maskformer_model import convolution, model_assets
+    from maskformer_model import model_assets, served_convolutions
 
     tf.config.threading.set_intra_op_parallelism_threads(2)
     tf.config.threading.set_inter_op_parallelism_threads(2)
     keras.utils.set_random_seed(0)
     model_assets.keep_packed_weights({model_assets.CONSTANT_FILTERS: True})  # As the server does.
-    signatures = build()
-    with convolution.frozen_norms_folded(signatures.network):  # As `export` does.
+    signatures = build(winograd=sys.argv[1:] != [DIRECT])
+    with served_convolutions.constant_kernels(signatures.network, signatures.config.winograd):  # As `export` does.
         _serve(signatures)
 
 

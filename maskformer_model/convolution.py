@@ -7,9 +7,8 @@ here, so that a step neither stores nor scales a full-size map for them.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -101,11 +100,11 @@ def make_norm(norm: str, name: str = "norm") -> keras.layers.Layer:
 
 @dataclasses.dataclass(frozen=True)
 class FoldedKernel:
-    """A convolution that needs no norm behind it.
+    """A convolution and the frozen norm behind it, if there is one.
 
     Attributes:
-        kernel: `[size, size, in, out]`, a tensor or a variable.
-        shift: `[out]`, likewise.
+        kernel: `[size, size, in, out]`, a tensor or a variable; or the form of it that `ConvNorm.convolve_by` reads.
+        shift: `[out]`, likewise; None: nothing is added.
     """
 
     kernel: Any
@@ -150,7 +149,9 @@ class ConvNorm(keras.layers.Layer):
         self.use_bias = use_bias
         self.kernel_initializer = kernel_initializer or xavier_fan_in_uniform()
         self.norm = make_norm(norm) if norm else None
+        # What `served_convolutions` puts in place of `fold` and `_convolve` while a graph is traced.
         self.folded: FoldedKernel | None = None
+        self.convolve_by: Callable[[Any, Any], Any] | None = None
 
     def build(self, input_shape):
         size = self.kernel_size
@@ -163,22 +164,21 @@ class ConvNorm(keras.layers.Layer):
             self.norm.build((*input_shape[:-1], self.filters))
 
     def call(self, inputs, training=None):
-        if isinstance(self.norm, FrozenBatchNorm):
-            folded = self.folded or self.fold(self.norm, inputs.dtype)
-            outputs = self._convolve(inputs, ops.cast(folded.kernel, inputs.dtype))
+        folded = self.folded or self.fold(inputs.dtype)
+        outputs = (self.convolve_by or self._convolve)(inputs, ops.cast(folded.kernel, inputs.dtype))
+        if folded.shift is not None:
             outputs = ops.add(outputs, ops.cast(folded.shift, outputs.dtype))
-        else:
-            outputs = self._convolve(inputs, ops.cast(self.kernel, inputs.dtype))
-            if self.use_bias:
-                outputs = ops.add(outputs, ops.cast(self.bias, outputs.dtype))
-            if self.norm is not None:
-                outputs = self.norm(outputs, training=training) if _is_batch_norm(self.norm) else self.norm(outputs)
+        if self.norm is not None and not isinstance(self.norm, FrozenBatchNorm):
+            outputs = self.norm(outputs, training=training) if _is_batch_norm(self.norm) else self.norm(outputs)
         return ops.relu(outputs) if self.activation == "relu" else outputs
 
-    def fold(self, norm: FrozenBatchNorm, dtype) -> FoldedKernel:
-        """What the kernel and the norm behind it amount to."""
-        scale, shift = norm.scale_and_shift()
-        return FoldedKernel(ops.cast(self.kernel, dtype) * ops.cast(scale, dtype), ops.cast(shift, dtype))
+    def fold(self, dtype) -> FoldedKernel:
+        """What the kernel, the bias and a frozen norm amount to."""
+        kernel = ops.cast(self.kernel, dtype)
+        if isinstance(self.norm, FrozenBatchNorm):
+            scale, shift = self.norm.scale_and_shift()
+            return FoldedKernel(kernel * ops.cast(scale, dtype), ops.cast(shift, dtype))
+        return FoldedKernel(kernel, self.bias if self.use_bias else None)
 
     def _convolve(self, inputs, kernel):
         padding = "same"
@@ -187,40 +187,6 @@ class ConvNorm(keras.layers.Layer):
             inputs = ops.pad(inputs, [[0, 0], [margin, margin], [margin, margin], [0, 0]])
             padding = "valid"
         return ops.conv(inputs, kernel, strides=self.stride, padding=padding, dilation_rate=self.dilation)
-
-
-@contextlib.contextmanager
-def frozen_norms_folded(network: keras.Layer) -> Iterator[list[keras.Variable]]:
-    """Within it, a graph of the network reads kernels that are scaled once, and not at every call.
-
-    For graphs that are traced here and whose weights change no more: they do not see what is assigned to the network.
-
-    Args:
-        network: Built. Unchanged afterwards.
-
-    Yields:
-        All variables that such a graph reads.
-    """
-    layers = [
-        (layer, layer.norm)
-        for layer in network._flatten_layers()
-        if isinstance(layer, ConvNorm) and isinstance(layer.norm, FrozenBatchNorm)
-    ]
-    replaced = {id(variable) for layer, _ in layers for variable in layer.variables}
-    variables = [variable for variable in network.variables if id(variable) not in replaced]
-    try:
-        for layer, norm in layers:
-            folded = layer.fold(norm, layer.compute_dtype)
-            constants = [
-                keras.Variable(value, dtype=layer.compute_dtype, trainable=False)
-                for value in (folded.kernel, folded.shift)
-            ]
-            layer.folded = FoldedKernel(*constants)
-            variables += constants
-        yield variables
-    finally:
-        for layer, _ in layers:
-            layer.folded = None
 
 
 def build_chain(layers: Sequence[ConvNorm], input_shape) -> None:

@@ -16,7 +16,6 @@ import tensorflow as tf
 
 from maskformer_model.categories import CategoryTable
 from maskformer_model.config import ExperimentConfig, to_dict
-from maskformer_model.convolution import frozen_norms_folded
 from maskformer_model.maskformer import MaskFormer
 from maskformer_model.model_assets import (
     CATEGORIES_FILE,
@@ -28,6 +27,7 @@ from maskformer_model.model_assets import (
     SERVING_FILE,
 )
 from maskformer_model.normalization import PIXEL_MEAN_RGB, PIXEL_STD_RGB
+from maskformer_model.served_convolutions import constant_kernels
 from maskformer_model.serving_signatures import ServingSignatures
 
 
@@ -92,7 +92,7 @@ def export_saved_model(
     }
     # Not Keras's ExportArchive: it traces every function once more to look for variables, and takes twice as long.
     module = tf.Module()
-    with frozen_norms_folded(network) as variables:
+    with constant_kernels(network, config.task.inference.winograd) as variables:
         module.weights = [variable.value for variable in variables]
         tf.saved_model.save(module, directory, signatures=functions)
     _write_extra_assets(directory, categories, config, history or [], list(inputs), data_facts)

@@ -20,6 +20,7 @@ from maskformer_model.config import InferenceConfig
 from maskformer_model.maskformer import MaskFormer
 from maskformer_model.normalization import normalize
 from maskformer_model.preprocessing import resize_for_inference
+from maskformer_model.served_convolutions import winograd_convolutions
 
 Tensor = Any
 
@@ -64,12 +65,12 @@ class PhotoInference:
         self.isthing = isthing
         # One graph of the network, however many functions of an export call it: traced, stored and loaded once.
         self._network_outputs = tf.function(
-            lambda padded, valid_size_px: network.propose(normalize(padded, valid_size_px)),
+            self._propose,
             input_signature=[tf.TensorSpec([1, None, None, 3], tf.uint8), tf.TensorSpec([1, 2], tf.int32)],
             autograph=False,
         )
         self._view_outputs = tf.function(
-            lambda image: {name: v for name, v in network(image, training=False).items() if name.endswith("_logits")},
+            self.logits,
             input_signature=[tf.TensorSpec([1, None, None, 3])],
             autograph=False,
         )
@@ -194,8 +195,18 @@ class PhotoInference:
             valid_sizes_px: `[batch, 2]` int32.
             photo_sizes_px: `[batch, 2]` int32.
         """
-        outputs = self.network.propose(normalize(padded, valid_sizes_px))
+        outputs = self._propose(padded, valid_sizes_px)
         return lambda place: _proposals_at(place, outputs, tf.shape(padded)[1:3], valid_sizes_px, photo_sizes_px)
+
+    def logits(self, images: Tensor) -> dict[str, Tensor]:
+        """`class_logits` and `mask_logits` of all queries of normalised images `[batch, height, width, 3]`."""
+        with winograd_convolutions(self.network, self.config.winograd):
+            outputs = self.network(images, training=False)
+        return {name: outputs[name] for name in ("class_logits", "mask_logits")}
+
+    def _propose(self, padded: Tensor, valid_sizes_px: Tensor) -> dict[str, Tensor]:
+        with winograd_convolutions(self.network, self.config.winograd):
+            return self.network.propose(normalize(padded, valid_sizes_px))
 
     def prepare(self, photo: Tensor) -> tuple[Tensor, Tensor]:
         """What the network sees of a photo, `[height, width, 3]` uint8, and the size of the part that is photo."""

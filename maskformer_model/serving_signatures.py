@@ -155,8 +155,8 @@ class ServingSignatures:
 
     def logits(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
         """The network's own outputs for photos that already have one size: nothing is resized or padded."""
-        outputs = self.network(normalize(images), training=False)
-        return {name: tf.cast(outputs[name], tf.float32) for name in ("class_logits", "mask_logits")}
+        outputs = self.inference.logits(normalize(images))
+        return {name: tf.cast(logits, tf.float32) for name, logits in outputs.items()}
 
     def _for_each(self, image_bytes, answer: Callable[[tf.Tensor], Any], signature) -> Any:
         indices = tf.range(tf.shape(image_bytes)[0])

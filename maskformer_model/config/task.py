@@ -56,6 +56,9 @@ class InferenceConfig:
             shortest edges, the first being the one whose queries count; empty: no augmentation.
         augmented_max_size_px: No view's longest edge is longer.
         augmented_flip: Whether every view is seen mirrored as well.
+        winograd: Whether wide 3x3 convolutions are done by Winograd's method (`maskformer_model.winograd`): sooner on
+            processors, equal but for rounding. A GPU's library has such methods of its own: False for a model that is
+            served there.
     """
 
     object_mask_threshold: float = 0.8
@@ -67,6 +70,7 @@ class InferenceConfig:
     augmented_edges_px: tuple[int, ...] = ()
     augmented_max_size_px: int = 4000
     augmented_flip: bool = True
+    winograd: bool = True
 
     def __post_init__(self):
         require(

@@ -13,6 +13,7 @@ class SeesAll:
     """Query 0 is class 0 where the red is bright, query 1 is class 1 where it is dark, query 2 is "no object"."""
 
     config = types.SimpleNamespace(num_queries=3)
+    convolutions = ()
 
     def __call__(self, image, training=None):
         """As `MaskFormer`: class logits `[batch, 3, 3]`, mask logits `[batch, 3, height / 4, width / 4]`."""

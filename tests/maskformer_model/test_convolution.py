@@ -8,7 +8,6 @@ import tensorflow as tf
 from maskformer_model.convolution import (
     ConvNorm,
     build_chain,
-    frozen_norms_folded,
     make_norm,
     msra_fan_out_normal,
     xavier_fan_in_uniform,
@@ -128,23 +127,3 @@ def test_convolutions_that_follow_each_other_are_built_from_the_first_one_s_inpu
     layers = [ConvNorm(4, 3), ConvNorm(2, 1)]
     build_chain(layers, (None, None, None, 3))
     assert [tuple(layer.kernel.shape) for layer in layers] == [(3, 3, 3, 4), (1, 1, 4, 2)]
-
-
-def test_a_graph_with_folded_norms_is_equal_and_keeps_the_weights_that_it_was_traced_with():
-    keras.utils.set_random_seed(0)
-    image = np.random.default_rng(0).normal(size=(1, 6, 5, 3)).astype(np.float32)
-    network = keras.Sequential([ConvNorm(4, 3, norm="frozen_batch"), ConvNorm(32, 1, norm="group", activation="relu")])
-    network.build(image.shape)
-    frozen, group = network.layers
-    for index, weight in enumerate(frozen.norm.weights, start=1):
-        weight.assign(np.arange(1, 5, dtype=np.float32) / index)
-    before = network(image)
-    with frozen_norms_folded(network) as variables:
-        graph = tf.function(network, autograph=False).get_concrete_function(tf.TensorSpec(image.shape))
-    np.testing.assert_array_equal(graph(tf.constant(image)), before)
-    assert {id(tensor) for tensor in graph.captured_inputs} == {id(v.value.handle) for v in variables}
-    assert {id(v) for v in group.variables} < {id(v) for v in variables}
-    assert not {id(v) for v in frozen.variables} & {id(v) for v in variables}
-    frozen.kernel.assign(np.ones(frozen.kernel.shape))
-    np.testing.assert_array_equal(graph(tf.constant(image)), before)
-    assert np.abs(network(image) - before).max() > 0.01

@@ -292,10 +292,14 @@ def test_what_the_numbers_mean_travels_with_the_model(exported):
 
 
 @pytest.mark.slow
-def test_real_photos_are_answered_alike_by_tensorflow_alone_by_python_and_in_a_batch(shared_dir, tmp_path):
+@pytest.mark.parametrize("pixel_decoder_dim", [32, 256])  # The wide one's convolutions are done by Winograd's method.
+def test_real_photos_are_answered_alike_by_tensorflow_alone_by_python_and_in_a_batch(
+    pixel_decoder_dim, shared_dir, tmp_path
+):
     from tests.maskformer_model.small_export import small_network
 
-    config = override(small_config(num_queries=40), "task.inference.max_pixels=1000000")
+    model = small_config(num_queries=40, pixel_decoder_dim=pixel_decoder_dim)
+    config = override(model, "task.inference.max_pixels=1000000")
     network = small_network(config)
     export_saved_model(network, CATEGORIES, config, str(tmp_path / "model"))
     paths = sorted((shared_dir / "data/coco_panoptic/val2017").glob("*.jpg"))

@@ -191,6 +191,16 @@ def is_photo_taken(config):
     return True
 
 
+def num_grouped_convolutions(config):
+    network = MaskFormer(config.task.model)
+    network.build()
+    photos = ServingSignatures(network, CATEGORIES, config).inference
+    graph = tf.function(photos.logits).get_concrete_function(tf.TensorSpec(IMAGE.shape)).graph
+    return sum(
+        op.type == "Conv2D" and op.inputs[0].shape[-1] != op.inputs[1].shape[-2] for op in graph.get_operations()
+    )
+
+
 def resized(config):
     return tuple(preprocessing.resize_for_inference(tf.constant(PHOTO), config.task.inference).shape)
 
@@ -304,6 +314,7 @@ EFFECTS = {
     "task.inference.augmented_edges_px": ("", "[20]", "[20,40]", seen_sizes),
     "task.inference.augmented_max_size_px": (TWO_VIEWS, "64", "48", seen_sizes),
     "task.inference.augmented_flip": (TWO_VIEWS, "true", "false", seen_sizes),
+    "task.inference.winograd": (f"{MODEL}pixel_decoder_dim=256", "true", "false", num_grouped_convolutions),
     "task.init_checkpoint": ("", "", "FOLDER", trained_model),
     "task.init_checkpoint_modules": ("task.init_checkpoint=FOLDER", "backbone", "all", trained_model),
     "task.freeze_backbone": ("", "false", "true", trained_model),

@@ -1,0 +1,118 @@
+"""Graphs that answer photos read kernels in the form that suits them, and give the same answers."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from maskformer_model import winograd
+from maskformer_model.convolution import ConvNorm
+from maskformer_model.served_convolutions import constant_kernels, suits_winograd, winograd_convolutions
+
+IMAGE = np.random.default_rng(0).normal(size=(1, 6, 5, 256)).astype(np.float32)
+
+
+def built(channels=256, filters=256, kernel_size=3, **options):
+    layer = ConvNorm(filters, kernel_size, **options)
+    layer.build((None, None, None, channels))
+    return layer
+
+
+class Chain(keras.Sequential):
+    @property
+    def convolutions(self):
+        return self.layers
+
+
+def small_network():
+    """A frozen norm that varies, a wide convolution before a group norm, one without a norm, and a narrow one."""
+    keras.utils.set_random_seed(0)
+    layers = [
+        ConvNorm(256, 3, norm="frozen_batch", activation="relu"),
+        ConvNorm(256, 3, norm="group"),
+        ConvNorm(256, 3, use_bias=True),
+        ConvNorm(4, 3, norm="frozen_batch"),
+    ]
+    network = Chain(layers)
+    network.build(IMAGE.shape)
+    for layer in (network.layers[0], network.layers[3]):
+        for index, weight in enumerate(layer.norm.weights, start=1):
+            weight.assign(np.linspace(1, 2, layer.filters, dtype=np.float32) / index)
+    return network
+
+
+def traced(network):
+    return tf.function(network, autograph=False).get_concrete_function(tf.TensorSpec(IMAGE.shape))
+
+
+def num_grouped_convolutions(graph):
+    convolutions = [op for op in graph.graph.get_operations() if op.type == "Conv2D"]
+    return sum(op.inputs[0].shape[-1] == winograd.NUM_PRODUCTS * op.inputs[1].shape[-2] for op in convolutions)
+
+
+@pytest.mark.parametrize(
+    ("layer", "expected"),
+    [
+        ({}, True),
+        ({"norm": "group"}, True),
+        ({"channels": 255}, False),
+        ({"filters": 255}, False),
+        ({"channels": 512, "filters": 512}, False),  # 2.4 million elements, for a map of a thirty-second of the photo.
+        ({"kernel_size": 1}, False),
+        ({"stride": 2}, False),
+        ({"dilation": 2}, False),
+        ({"dtype": "mixed_bfloat16"}, False),
+    ],
+)
+def test_winograd_s_method_suits_wide_convolutions_of_stride_1(layer, expected):
+    assert suits_winograd(built(**layer)) == expected
+
+
+def test_a_traced_graph_uses_winograd_s_method_where_it_suits_and_is_equal_but_for_rounding():
+    network = small_network()
+    plain = traced(network)
+    with winograd_convolutions(network):
+        graph = traced(network)
+    with winograd_convolutions(network, wanted=False):
+        unwanted = traced(network)
+    again = traced(network)
+    assert [num_grouped_convolutions(g) for g in (plain, graph, unwanted, again)] == [0, 3, 0, 0]
+    image = tf.constant(IMAGE)
+    np.testing.assert_array_equal(unwanted(image), plain(image))
+    np.testing.assert_allclose(graph(image), plain(image), rtol=1e-3, atol=1e-3 * np.abs(plain(image)).max())
+
+
+def test_a_network_is_itself_again_after_a_failure():
+    network = small_network()
+    for context in (winograd_convolutions, constant_kernels):
+        with pytest.raises(RuntimeError, match="disk full"), context(network):
+            raise RuntimeError("disk full")
+    assert all(layer.folded is None and layer.convolve_by is None for layer in network.layers)
+
+
+@pytest.mark.parametrize("with_winograd", [False, True])
+def test_a_graph_with_constant_kernels_is_equal_and_keeps_the_weights_that_it_was_traced_with(with_winograd):
+    network, image = small_network(), tf.constant(IMAGE)
+    frozen, group, masks, narrow = network.layers
+    with winograd_convolutions(network, with_winograd):
+        before = traced(network)(image)
+        with constant_kernels(network, with_winograd) as variables:
+            graph = traced(network)
+    np.testing.assert_array_equal(graph(image), before)
+    kept = {id(variable) for variable in variables}
+    assert {id(tensor) for tensor in graph.captured_inputs} == {id(variable.value.handle) for variable in variables}
+    assert {id(v) for v in (*group.norm.variables, *masks.variables)} < kept
+    assert not {id(v) for v in (*frozen.variables, *narrow.variables)} & kept
+    assert (id(group.kernel) in kept) == (not with_winograd)
+    frozen.kernel.assign(np.ones(frozen.kernel.shape))
+    np.testing.assert_array_equal(graph(image), before)
+    assert np.abs(network(image) - before).max() > 0.01
+
+
+def test_a_summed_kernel_is_what_the_graph_reads():
+    network = small_network()
+    with winograd_convolutions(network), constant_kernels(network) as variables:
+        group = network.layers[1]
+        expected = winograd.sum_taps(tf.convert_to_tensor(group.kernel.value))
+        assert any(variable is group.folded.kernel for variable in variables)
+        np.testing.assert_array_equal(group.folded.kernel, expected)
