@@ -1,8 +1,7 @@
 """This project's side of `end_to_end_latency`: the function behind the exported signature `serving_default`.
 
-With the argument "direct" no convolution is done by Winograd's method. Two parts are timed alone. The network proper
-ends with the mask logits of the kept queries at a quarter of the size; post-processing makes of them the map, areas,
-boxes and the PNG.
+The argument is `task.inference.convolution_method`. Two parts are timed alone. The network proper ends with the mask
+logits of the kept queries at a quarter of the size; post-processing makes of them the map, areas, boxes and the PNG.
 """
 
 from __future__ import annotations
@@ -15,10 +14,10 @@ from benchmarks import _busy_photo as busy
 from benchmarks._turns import serve
 
 KEPT_MASKS, POST_PROCESSING = "masks of the kept queries", "post-processing"
-DIRECT = "direct"
+AUTO, DIRECT = "auto", "direct"
 
 
-def build(winograd: bool = True) -> Any:
+def build(convolution_method: str = AUTO) -> Any:
     """The signatures of a R50 + transformer_fpn with random weights, at 640 px."""
     from maskformer_model import recipes
     from maskformer_model.categories import CategoryTable
@@ -32,7 +31,7 @@ def build(winograd: bool = True) -> Any:
         1333,
         object_mask_threshold=busy.OBJECT_MASK_THRESHOLD,
         overlap_threshold=busy.OVERLAP_THRESHOLD,
-        winograd=winograd,
+        convolution_method=convolution_method,
     )
     categories = CategoryTable.from_coco(
         [
@@ -68,8 +67,9 @@ def main() -> None:
     tf.config.threading.set_inter_op_parallelism_threads(2)
     keras.utils.set_random_seed(0)
     model_assets.keep_packed_weights({model_assets.CONSTANT_FILTERS: True})  # As the server does.
-    signatures = build(winograd=sys.argv[1:] != [DIRECT])
-    with served_convolutions.constant_kernels(signatures.network, signatures.config.winograd):  # As `export` does.
+    signatures = build(sys.argv[1])
+    with_winograd = served_convolutions.uses_winograd(signatures.config)
+    with served_convolutions.constant_kernels(signatures.network, with_winograd):  # As `export` does.
         _serve(signatures)
 
 

@@ -62,8 +62,8 @@ class GroupNorm(keras.layers.GroupNormalization):
     """Keras's group norm of `[batch, height, width, channels]`, with the statistics taken row by row first.
 
     A reduction over pixels and over the channels of a group at once, as Keras's, is one of the slowest things that
-    TensorFlow does on a CPU. A group's variance is the mean of the variances in its rows, and the variance of their
-    means; a row is one channel's.
+    TensorFlow does on a CPU. A group's variance is the mean of its rows' variances plus the variance of their means,
+    where a row is that of one channel.
     """
 
     def call(self, inputs):
@@ -100,15 +100,17 @@ def make_norm(norm: str, name: str = "norm") -> keras.layers.Layer:
 
 @dataclasses.dataclass(frozen=True)
 class FoldedKernel:
-    """A convolution and the frozen norm behind it, if there is one.
+    """A convolution with its bias or the frozen norm behind it.
 
     Attributes:
-        kernel: `[size, size, in, out]`, a tensor or a variable; or the form of it that `ConvNorm.convolve_by` reads.
+        kernel: `[size, size, in, out]`, a tensor or a variable; or the form of it that `convolve` reads.
         shift: `[out]`, likewise; None: nothing is added.
+        convolve: `(inputs, kernel) -> outputs`; None: the layer's own convolution.
     """
 
     kernel: Any
     shift: Any
+    convolve: Callable[[Any, Any], Any] | None = None
 
 
 class ConvNorm(keras.layers.Layer):
@@ -141,6 +143,8 @@ class ConvNorm(keras.layers.Layer):
         super().__init__(**kwargs)
         if kernel_size % 2 == 0:
             raise ValueError(f"`kernel_size` must be odd. Received: {kernel_size}")
+        if use_bias and norm:
+            raise ValueError(f"`use_bias` and `norm` exclude each other. Received: {use_bias} and {norm!r}")
         self.filters = filters
         self.kernel_size = kernel_size
         self.stride = stride
@@ -149,9 +153,8 @@ class ConvNorm(keras.layers.Layer):
         self.use_bias = use_bias
         self.kernel_initializer = kernel_initializer or xavier_fan_in_uniform()
         self.norm = make_norm(norm) if norm else None
-        # What `served_convolutions` puts in place of `fold` and `_convolve` while a graph is traced.
-        self.folded: FoldedKernel | None = None
-        self.convolve_by: Callable[[Any, Any], Any] | None = None
+        # What `served_convolutions` puts in place of `fold` while a graph is traced.
+        self.form: Callable[[Any], FoldedKernel] | None = None
 
     def build(self, input_shape):
         size = self.kernel_size
@@ -164,8 +167,8 @@ class ConvNorm(keras.layers.Layer):
             self.norm.build((*input_shape[:-1], self.filters))
 
     def call(self, inputs, training=None):
-        folded = self.folded or self.fold(inputs.dtype)
-        outputs = (self.convolve_by or self._convolve)(inputs, ops.cast(folded.kernel, inputs.dtype))
+        folded = (self.form or self.fold)(inputs.dtype)
+        outputs = (folded.convolve or self._convolve)(inputs, ops.cast(folded.kernel, inputs.dtype))
         if folded.shift is not None:
             outputs = ops.add(outputs, ops.cast(folded.shift, outputs.dtype))
         if self.norm is not None and not isinstance(self.norm, FrozenBatchNorm):
@@ -173,7 +176,7 @@ class ConvNorm(keras.layers.Layer):
         return ops.relu(outputs) if self.activation == "relu" else outputs
 
     def fold(self, dtype) -> FoldedKernel:
-        """What the kernel, the bias and a frozen norm amount to."""
+        """What the kernel and the bias or a frozen norm amount to."""
         kernel = ops.cast(self.kernel, dtype)
         if isinstance(self.norm, FrozenBatchNorm):
             scale, shift = self.norm.scale_and_shift()

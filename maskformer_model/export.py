@@ -27,7 +27,7 @@ from maskformer_model.model_assets import (
     SERVING_FILE,
 )
 from maskformer_model.normalization import PIXEL_MEAN_RGB, PIXEL_STD_RGB
-from maskformer_model.served_convolutions import constant_kernels
+from maskformer_model.served_convolutions import constant_kernels, uses_winograd
 from maskformer_model.serving_signatures import ServingSignatures
 
 
@@ -92,7 +92,7 @@ def export_saved_model(
     }
     # Not Keras's ExportArchive: it traces every function once more to look for variables, and takes twice as long.
     module = tf.Module()
-    with constant_kernels(network, config.task.inference.winograd) as variables:
+    with constant_kernels(network, uses_winograd(config.task.inference)) as variables:
         module.weights = [variable.value for variable in variables]
         tf.saved_model.save(module, directory, signatures=functions)
     _write_extra_assets(directory, categories, config, history or [], list(inputs), data_facts)
@@ -129,6 +129,7 @@ def _serving_facts(categories: CategoryTable, config: ExperimentConfig, signatur
         "num_classes": categories.num_classes,
         "num_queries": config.task.model.num_queries,
         "inference": to_dict(config.task.inference),
+        "convolution_method": "winograd" if uses_winograd(config.task.inference) else "direct",
         CONSTANT_FILTERS: True,
         "preprocessing": {
             "formats": ["JPEG", "PNG"],

@@ -43,9 +43,8 @@ class MaskFormer(keras.Model):
         self.pixel_decoder = PixelDecoder(config, name="pixel_decoder")
         self.predictor = TransformerPredictor(config, in_channels=self._decoder_channels(), name="predictor")
 
-    @property
     def convolutions(self) -> list[ConvNorm]:
-        """Every convolution of its backbone, pixel decoder and predictor that is a `ConvNorm`."""
+        """Every `ConvNorm` of it. A property would be saved in place of the layers that own them."""
         return [layer for layer in self._flatten_layers() if isinstance(layer, ConvNorm)]
 
     def _decoder_channels(self) -> int:

@@ -1,11 +1,12 @@
-"""3x3 convolutions with half the multiplications: Winograd's F(4, 3) along rows (arXiv:1509.09308, section 4.1).
+"""3x3 convolutions with half the multiplications: Winograd's F(4, 3) along rows (arXiv:1509.09308, section 4.3).
 
-Four neighbours in a row of the output need three products each, for one row of taps and one pair of channels. Taken
-together they need six: of sums of six neighbours of the input by sums of the three taps. Those sums cost passes over
-the map, so it pays where channels are many. Rounding errors are about twice those of a direct convolution.
+Four neighbours in a row of the output need three products each, for one row of the filter and one pair of channels.
+Taken together, as a tile, they need six: of six sums of the tile's data by six sums of the filter. The transforms that
+make these sums cost passes over the map, so it pays where channels are many. In float32 rounding errors are about twice
+those of a direct convolution; with fewer bits, TensorFloat-32 of GPUs among them, they are too large to be used.
 
-Everything is in operations that TensorFlow has everywhere; the six products are one convolution of six groups. On
-processors that is sooner done than TensorFlow's direct convolution (docs/serving.md, "Latency").
+Everything is in operations that TensorFlow has everywhere; the six products are one convolution of six groups. With
+oneDNN on x86-64 that is sooner done than TensorFlow's direct convolution (docs/serving.md, "Latency").
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ import numpy as np
 import tensorflow as tf
 
 _OUTPUTS, _TAPS = 4, 3
-NUM_PRODUCTS = _OUTPUTS + _TAPS - 1  # As many as neighbours of the input.
-# The paper's matrices, for the points 0, 1, -1, 2, -2 and infinity.
-_INPUT_SUMS = np.array(
+NUM_PRODUCTS = _OUTPUTS + _TAPS - 1  # As many as a tile has columns.
+# The paper's matrices of one dimension.
+_DATA_TRANSFORM = np.array(
     [
         [4, 0, -5, 0, 1, 0],
         [0, -4, -4, 1, 1, 0],
@@ -27,38 +28,39 @@ _INPUT_SUMS = np.array(
     ],
     np.float32,
 )
-_TAP_SUMS = np.array([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]], np.float32) / 24
-_OUTPUT_SUMS = np.array(
+_FILTER_TRANSFORM = np.array([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]], np.float32) / 24
+_INVERSE_TRANSFORM = np.array(
     [[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]], np.float32
 )
 
 
-def convolve(image: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+def transform_filter(kernel: tf.Tensor) -> tf.Tensor:
+    """`[3, 3, in, out]` float32 -> `[3, 1, in, 6 * out]`, the kernel of a convolution of six groups."""
+    rows, _, channels, filters = kernel.shape
+    transformed = tf.einsum("pw,hwcf->hcpf", _FILTER_TRANSFORM, kernel)
+    return tf.reshape(transformed, [rows, 1, channels, NUM_PRODUCTS * filters])
+
+
+def convolve(image: tf.Tensor, transformed_filter: tf.Tensor) -> tf.Tensor:
     """`tf.nn.conv2d(image, kernel, 1, "SAME")` but for rounding.
 
     Args:
         image: `[batch, height, width, in]` float32.
-        kernel: `[3, 3, in, out]`, or what `sum_taps` made of it.
+        transformed_filter: `[3, 1, in, 6 * out]`, see `transform_filter`.
 
     Returns:
         `[batch, height, width, out]` float32.
     """
-    if kernel.shape[1] == _TAPS:
-        kernel = sum_taps(kernel)
     batch, height, width = tf.unstack(tf.shape(image)[:3])
-    channels, filters = image.shape[-1], kernel.shape[-1] // NUM_PRODUCTS
+    channels, filters = image.shape[-1], transformed_filter.shape[-1] // NUM_PRODUCTS
     num_tiles = -(-width // _OUTPUTS)
     columns = tf.range(num_tiles)[:, None] * _OUTPUTS + tf.range(-1, NUM_PRODUCTS - 1)
     is_inside = tf.cast((columns >= 0) & (columns < width), image.dtype)
     tiles = tf.gather(image, tf.clip_by_value(columns, 0, width - 1), axis=2)
-    # What lies beyond the edge counts for nothing: by the sums' weights, which are small, and not by a padded map.
-    sums = tf.matmul(_INPUT_SUMS * is_inside[:, None, :], tiles)
-    products = tf.nn.conv2d(tf.reshape(sums, [batch, height, num_tiles, NUM_PRODUCTS * channels]), kernel, 1, "SAME")
-    outputs = tf.matmul(_OUTPUT_SUMS, tf.reshape(products, [batch, height, num_tiles, NUM_PRODUCTS, filters]))
+    # A column beyond the edge has weight 0 in its tile's transform, so that no padded copy of the map is made.
+    data = tf.matmul(_DATA_TRANSFORM * is_inside[:, None, :], tiles)
+    data = tf.reshape(data, [batch, height, num_tiles, NUM_PRODUCTS * channels])
+    products = tf.nn.conv2d(data, transformed_filter, 1, "SAME")
+    products = tf.reshape(products, [batch, height, num_tiles, NUM_PRODUCTS, filters])
+    outputs = tf.matmul(_INVERSE_TRANSFORM, products)
     return tf.reshape(outputs, [batch, height, num_tiles * _OUTPUTS, filters])[:, :, :width]
-
-
-def sum_taps(kernel: tf.Tensor) -> tf.Tensor:
-    """`[3, 3, in, out]` -> `[3, 1, in, 6 * out]`, the kernel of a convolution of six groups."""
-    rows, _, channels, filters = kernel.shape
-    return tf.reshape(tf.einsum("iw,hwcf->hcif", _TAP_SUMS, kernel), [rows, 1, channels, NUM_PRODUCTS * filters])

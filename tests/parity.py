@@ -166,14 +166,14 @@ class _Run:
         }
 
     def serve(self) -> dict[str, Any]:
-        """Computes logits as a graph does that answers photos, with Winograd's method for narrow convolutions too."""
+        """Computes logits with Winograd's method, as an export does, in every convolution that allows it."""
         import tensorflow as tf
 
         from maskformer_model.normalization import normalize
-        from maskformer_model.served_convolutions import winograd_convolutions
+        from maskformer_model.served_convolutions import allows_winograd, winograd_convolutions
 
         image, valid_size_px, _, _ = self.batch
-        with winograd_convolutions(self.network, min_channels=1):
+        with winograd_convolutions(self.network, suits=allows_winograd):
             return tf.function(lambda: self.network(normalize(image, valid_size_px), training=False), autograph=False)()
 
     def apply(self) -> None:

@@ -13,13 +13,16 @@ class SeesAll:
     """Query 0 is class 0 where the red is bright, query 1 is class 1 where it is dark, query 2 is "no object"."""
 
     config = types.SimpleNamespace(num_queries=3)
-    convolutions = ()
 
     def __call__(self, image, training=None):
         """As `MaskFormer`: class logits `[batch, 3, 3]`, mask logits `[batch, 3, height / 4, width / 4]`."""
         answer = self.propose(image)
         masks = tf.map_fn(lambda pixels: self.mask_logits_of(answer["mask_embeddings"][0], pixels), answer["pixels"])
         return {"class_logits": answer["class_logits"], "mask_logits": masks}
+
+    def convolutions(self):
+        """As `MaskFormer.convolutions`: it has none."""
+        return []
 
     def propose(self, image):
         """As `MaskFormer.propose`."""

@@ -92,7 +92,12 @@ def test_a_batch_norm_moves_its_statistics_in_training_only():
 
 
 @pytest.mark.parametrize(
-    ("make", "message"), [(lambda: make_norm("layer"), "`norm` must be"), (lambda: ConvNorm(1, 2), "must be odd")]
+    ("make", "message"),
+    [
+        (lambda: make_norm("layer"), "`norm` must be"),
+        (lambda: ConvNorm(1, 2), "must be odd"),
+        (lambda: ConvNorm(1, 1, use_bias=True, norm="group"), "exclude each other.*'group'"),
+    ],
 )
 def test_what_there_is_not_is_refused(make, message):
     with pytest.raises(ValueError, match=message):

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -69,6 +70,16 @@ def test_saved_weights_give_the_same_answer(tiny, tmp_path):
     other.build()
     other.load_weights(tmp_path / "w.weights.h5")
     np.testing.assert_array_equal(other(IMAGE)["class_logits"], outputs["class_logits"])
+
+
+def test_a_file_of_weights_has_the_layers_where_earlier_versions_put_them(tiny, tmp_path):
+    # Keras saves a list of layers that any attribute gives under the name of that attribute.
+    tiny[0].save_weights(tmp_path / "w.weights.h5")
+    with h5py.File(tmp_path / "w.weights.h5") as file:
+        assert set(file) == {"backbone", "layers", "vars"}
+        assert set(file["layers"]) == {"pixel_decoder", "transformer_predictor"}
+        decoder = {"adapters", "encoder", "fusions", "input_projection", "mask_features", "vars"}
+        assert set(file["layers/pixel_decoder"]) == decoder
 
 
 def parameters(**changes):

@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tests.maskformer_model import small_export
 
@@ -26,7 +27,10 @@ np.savez(sys.argv[2], **{key: value.astype("S") if value.dtype == object else va
 @pytest.fixture(scope="module")
 def model_dir(tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")
-    small_export.export_small(folder)
+    # Wide enough for Winograd's method, whose transforms are products with the photo.
+    small_export.export_small(folder, small_export.small_config(pixel_decoder_dim=256))
+    kernels = [tuple(variable.shape) for variable in tf.saved_model.load(str(folder)).weights]
+    assert (3, 1, 256, 6 * 256) in kernels
     return folder
 
 

@@ -6,22 +6,28 @@ import pytest
 import tensorflow as tf
 
 from maskformer_model import winograd
+from maskformer_model.config import InferenceConfig
 from maskformer_model.convolution import ConvNorm
-from maskformer_model.served_convolutions import constant_kernels, suits_winograd, winograd_convolutions
+from maskformer_model.served_convolutions import (
+    constant_kernels,
+    suits_winograd,
+    uses_winograd,
+    winograd_convolutions,
+)
+from tests.maskformer_model.winograd_graphs import num_winograd_convolutions
 
 IMAGE = np.random.default_rng(0).normal(size=(1, 6, 5, 256)).astype(np.float32)
+
+
+class Chain(keras.Sequential):
+    def convolutions(self):
+        return self.layers
 
 
 def built(channels=256, filters=256, kernel_size=3, **options):
     layer = ConvNorm(filters, kernel_size, **options)
     layer.build((None, None, None, channels))
     return layer
-
-
-class Chain(keras.Sequential):
-    @property
-    def convolutions(self):
-        return self.layers
 
 
 def small_network():
@@ -45,11 +51,6 @@ def traced(network):
     return tf.function(network, autograph=False).get_concrete_function(tf.TensorSpec(IMAGE.shape))
 
 
-def num_grouped_convolutions(graph):
-    convolutions = [op for op in graph.graph.get_operations() if op.type == "Conv2D"]
-    return sum(op.inputs[0].shape[-1] == winograd.NUM_PRODUCTS * op.inputs[1].shape[-2] for op in convolutions)
-
-
 @pytest.mark.parametrize(
     ("layer", "expected"),
     [
@@ -68,26 +69,44 @@ def test_winograd_s_method_suits_wide_convolutions_of_stride_1(layer, expected):
     assert suits_winograd(built(**layer)) == expected
 
 
+def test_the_method_is_left_to_the_machine_or_chosen():
+    methods = {name: uses_winograd(InferenceConfig(convolution_method=name)) for name in ("direct", "winograd")}
+    assert methods == {"direct": False, "winograd": True}
+    assert uses_winograd(InferenceConfig()) == (not tf.config.list_physical_devices("GPU"))
+
+
 def test_a_traced_graph_uses_winograd_s_method_where_it_suits_and_is_equal_but_for_rounding():
     network = small_network()
     plain = traced(network)
     with winograd_convolutions(network):
         graph = traced(network)
-    with winograd_convolutions(network, wanted=False):
-        unwanted = traced(network)
+    with winograd_convolutions(network, enabled=False):
+        disabled = traced(network)
+    with winograd_convolutions(network, suits=lambda layer: layer is network.layers[1]):
+        one = traced(network)
     again = traced(network)
-    assert [num_grouped_convolutions(g) for g in (plain, graph, unwanted, again)] == [0, 3, 0, 0]
+    assert [num_winograd_convolutions(g.graph) for g in (plain, graph, disabled, one, again)] == [0, 3, 0, 1, 0]
     image = tf.constant(IMAGE)
-    np.testing.assert_array_equal(unwanted(image), plain(image))
-    np.testing.assert_allclose(graph(image), plain(image), rtol=1e-3, atol=1e-3 * np.abs(plain(image)).max())
+    np.testing.assert_array_equal(disabled(image), plain(image))
+    np.testing.assert_allclose(graph(image), plain(image), rtol=0, atol=1e-5 * np.abs(plain(image)).max())
 
 
-def test_a_network_is_itself_again_after_a_failure():
+def test_a_network_is_itself_again_after_use_in_one_another_and_after_a_failure():
     network = small_network()
+    layers = network.layers
+    with constant_kernels(network, with_winograd=False):
+        constant = layers[0].form
+        with winograd_convolutions(network):
+            # What is constant stays so; the others are done by Winograd's method.
+            assert layers[0].form is constant
+            assert layers[1].form(tf.float32).convolve is winograd.convolve
+        assert [layer.form is not None for layer in layers] == [True, False, False, True]
+    assert all(layer.form is None for layer in layers)
     for context in (winograd_convolutions, constant_kernels):
         with pytest.raises(RuntimeError, match="disk full"), context(network):
+            assert layers[1].form is not None
             raise RuntimeError("disk full")
-    assert all(layer.folded is None and layer.convolve_by is None for layer in network.layers)
+        assert all(layer.form is None for layer in layers)
 
 
 @pytest.mark.parametrize("with_winograd", [False, True])
@@ -96,9 +115,10 @@ def test_a_graph_with_constant_kernels_is_equal_and_keeps_the_weights_that_it_wa
     frozen, group, masks, narrow = network.layers
     with winograd_convolutions(network, with_winograd):
         before = traced(network)(image)
-        with constant_kernels(network, with_winograd) as variables:
-            graph = traced(network)
+    with constant_kernels(network, with_winograd) as variables, winograd_convolutions(network, with_winograd):
+        graph = traced(network)
     np.testing.assert_array_equal(graph(image), before)
+    assert num_winograd_convolutions(graph.graph) == (3 if with_winograd else 0)
     kept = {id(variable) for variable in variables}
     assert {id(tensor) for tensor in graph.captured_inputs} == {id(variable.value.handle) for variable in variables}
     assert {id(v) for v in (*group.norm.variables, *masks.variables)} < kept
@@ -107,12 +127,3 @@ def test_a_graph_with_constant_kernels_is_equal_and_keeps_the_weights_that_it_wa
     frozen.kernel.assign(np.ones(frozen.kernel.shape))
     np.testing.assert_array_equal(graph(image), before)
     assert np.abs(network(image) - before).max() > 0.01
-
-
-def test_a_summed_kernel_is_what_the_graph_reads():
-    network = small_network()
-    with winograd_convolutions(network), constant_kernels(network) as variables:
-        group = network.layers[1]
-        expected = winograd.sum_taps(tf.convert_to_tensor(group.kernel.value))
-        assert any(variable is group.folded.kernel for variable in variables)
-        np.testing.assert_array_equal(group.folded.kernel, expected)
