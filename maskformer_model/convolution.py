@@ -59,28 +59,27 @@ class FrozenBatchNorm(keras.layers.Layer):
 
 
 class GroupNorm(keras.layers.GroupNormalization):
-    """Keras's group norm of `[batch, height, width, channels]`, with the statistics taken row by row first.
+    """Keras's group norm of `[batch, height, width, channels]`, with the statistics taken channel by channel first.
 
     A reduction over pixels and over the channels of a group at once, as Keras's, is one of the slowest things that
-    TensorFlow does on a CPU. A group's variance is the mean of its rows' variances plus the variance of their means,
-    where a row is that of one channel.
+    TensorFlow does on a CPU. A group's variance is the mean of its channels' variances and the variance of their means.
     """
 
     def call(self, inputs):
         features = ops.cast(inputs, keras.backend.result_type(inputs.dtype, "float32"))
-        means, variances = ops.moments(features, axes=2, keepdims=True)
+        means, variances = ops.moments(features, axes=(1, 2), keepdims=True)
         mean = self._mean_of_group(means)
         variance = self._mean_of_group(variances + ops.square(means - mean))
         scale = ops.cast(self.gamma, features.dtype) * ops.rsqrt(variance + self.epsilon)
         shift = ops.cast(self.beta, features.dtype) - mean * scale
         return ops.cast(features * scale + shift, inputs.dtype)
 
-    def _mean_of_group(self, of_rows):
-        """`[batch, height, 1, channels]` -> `[batch, 1, 1, channels]`, alike within each group."""
-        channels = of_rows.shape[-1]
-        grouped = ops.reshape(ops.mean(of_rows, axis=1), (-1, self.groups, channels // self.groups))
+    def _mean_of_group(self, of_channels):
+        """`[batch, 1, 1, channels]` -> the same shape, alike within each group."""
+        shape = (-1, self.groups, of_channels.shape[-1] // self.groups)
+        grouped = ops.reshape(of_channels, shape)
         means = ops.broadcast_to(ops.mean(grouped, axis=-1, keepdims=True), ops.shape(grouped))
-        return ops.reshape(means, (-1, 1, 1, channels))
+        return ops.reshape(means, (-1, 1, 1, of_channels.shape[-1]))
 
 
 def make_norm(norm: str, name: str = "norm") -> keras.layers.Layer:
