@@ -14,10 +14,9 @@ from benchmarks import _busy_photo as busy
 from benchmarks._turns import serve
 
 KEPT_MASKS, POST_PROCESSING = "masks of the kept queries", "post-processing"
-AUTO, DIRECT = "auto", "direct"
 
 
-def build(convolution_method: str = AUTO) -> Any:
+def build(convolution_method: str) -> Any:
     """The signatures of a R50 + transformer_fpn with random weights, at 640 px."""
     from maskformer_model import recipes
     from maskformer_model.categories import CategoryTable

@@ -20,14 +20,17 @@ from maskformer_model.maskformer import MaskFormer
 from maskformer_model.model_assets import (
     CATEGORIES_FILE,
     CONSTANT_FILTERS,
+    CONVOLUTION_METHOD,
     DATA_FACTS_FILE,
+    DIRECT,
     EXPERIMENT_FILE,
     EXTRA_ASSETS_FOLDER,
     HISTORY_FILE,
     SERVING_FILE,
+    WINOGRAD,
 )
 from maskformer_model.normalization import PIXEL_MEAN_RGB, PIXEL_STD_RGB
-from maskformer_model.served_convolutions import constant_kernels, uses_winograd
+from maskformer_model.served_convolutions import constant_kernels, suits_winograd, uses_winograd
 from maskformer_model.serving_signatures import ServingSignatures
 
 
@@ -92,10 +95,12 @@ def export_saved_model(
     }
     # Not Keras's ExportArchive: it traces every function once more to look for variables, and takes twice as long.
     module = tf.Module()
-    with constant_kernels(network, uses_winograd(config.task.inference)) as variables:
+    with_winograd = uses_winograd(config.task.inference) and any(map(suits_winograd, network.convolutions()))
+    with constant_kernels(network, with_winograd) as variables:
         module.weights = [variable.value for variable in variables]
         tf.saved_model.save(module, directory, signatures=functions)
-    _write_extra_assets(directory, categories, config, history or [], list(inputs), data_facts)
+    facts = _serving_facts(categories, config, list(inputs), WINOGRAD if with_winograd else DIRECT)
+    _write_extra_assets(directory, categories, config, history or [], facts, data_facts)
 
 
 def _write_extra_assets(
@@ -103,7 +108,7 @@ def _write_extra_assets(
     categories: CategoryTable,
     config: ExperimentConfig,
     history,
-    signatures: list[str],
+    serving_facts: Mapping[str, Any],
     data_facts: Mapping[str, Any] | None,
 ) -> None:
     folder = os.path.join(directory, EXTRA_ASSETS_FOLDER)
@@ -112,7 +117,7 @@ def _write_extra_assets(
     files: dict[str, Any] = {
         EXPERIMENT_FILE: to_dict(config),
         HISTORY_FILE: history,
-        SERVING_FILE: _serving_facts(categories, config, signatures),
+        SERVING_FILE: serving_facts,
     }
     if data_facts is not None:
         files[DATA_FACTS_FILE] = data_facts
@@ -121,7 +126,9 @@ def _write_extra_assets(
             json.dump(value, file, indent=1)
 
 
-def _serving_facts(categories: CategoryTable, config: ExperimentConfig, signatures: list[str]) -> dict[str, Any]:
+def _serving_facts(
+    categories: CategoryTable, config: ExperimentConfig, signatures: list[str], convolution_method: str
+) -> dict[str, Any]:
     """What a caller in any language must know about the numbers that go in and come out."""
     return {
         "signatures": signatures,
@@ -129,7 +136,7 @@ def _serving_facts(categories: CategoryTable, config: ExperimentConfig, signatur
         "num_classes": categories.num_classes,
         "num_queries": config.task.model.num_queries,
         "inference": to_dict(config.task.inference),
-        "convolution_method": "winograd" if uses_winograd(config.task.inference) else "direct",
+        CONVOLUTION_METHOD: convolution_method,
         CONSTANT_FILTERS: True,
         "preprocessing": {
             "formats": ["JPEG", "PNG"],

@@ -67,7 +67,7 @@ def predict(args: argparse.Namespace, *, is_own_process: bool = False) -> int:
     paths = photo_files.find_photos(args.images)
     model = MaskFormer.from_directory(args.model)
     if is_own_process:
-        model_assets.keep_packed_weights(model.facts)
+        model_assets.prepare_process(model.facts)
     options = {"upright": not args.stored_orientation}
     tasks: dict[str, Callable[..., Any]] = {
         PANOPTIC: model.predict,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -19,6 +19,7 @@ from maskformer_model import winograd
 from maskformer_model.config import InferenceConfig
 from maskformer_model.convolution import ConvNorm, FoldedKernel, FrozenBatchNorm
 from maskformer_model.maskformer import MaskFormer
+from maskformer_model.model_assets import DIRECT, WINOGRAD
 
 _Form = Callable[[Any], FoldedKernel]
 
@@ -29,10 +30,16 @@ _MAX_KERNEL_ELEMENTS = 1 << 20
 
 
 def uses_winograd(config: InferenceConfig) -> bool:
-    """What `config.convolution_method` means here; "auto": whether TensorFlow sees nothing but processors."""
-    if config.convolution_method == "auto":
-        return all(device.device_type == "CPU" for device in tf.config.list_physical_devices())
-    return config.convolution_method == "winograd"
+    """What `config.convolution_method` means in this process."""
+    device_types = [device.device_type for device in tf.config.list_physical_devices()]
+    return chosen_method(config.convolution_method, device_types) == WINOGRAD
+
+
+def chosen_method(convolution_method: str, device_types: Iterable[str]) -> str:
+    """ "direct" or "winograd"; "auto" is "winograd" where TensorFlow sees nothing but processors."""
+    if convolution_method == "auto":
+        return WINOGRAD if set(device_types) <= {"CPU"} else DIRECT
+    return convolution_method
 
 
 def allows_winograd(layer: ConvNorm) -> bool:
@@ -58,9 +65,13 @@ def winograd_convolutions(
     Args:
         network: Built. Unchanged afterwards.
         enabled: False does nothing.
-        suits: Which convolutions.
+        suits: Which of the convolutions that allow it.
     """
-    layers = [layer for layer in network.convolutions() if enabled and layer.form is None and suits(layer)]
+    layers = [
+        layer
+        for layer in network.convolutions()
+        if enabled and layer.form is None and allows_winograd(layer) and suits(layer)
+    ]
     with _given_forms([(layer, functools.partial(_winograd_form, layer)) for layer in layers]):
         yield
 

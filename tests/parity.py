@@ -166,15 +166,20 @@ class _Run:
         }
 
     def serve(self) -> dict[str, Any]:
-        """Computes logits with Winograd's method, as an export does, in every convolution that allows it."""
+        """Computes logits with Winograd's method in every convolution that allows it; in exports, in wide ones."""
         import tensorflow as tf
 
         from maskformer_model.normalization import normalize
         from maskformer_model.served_convolutions import allows_winograd, winograd_convolutions
+        from tests.maskformer_model.winograd_graphs import num_winograd_convolutions
 
         image, valid_size_px, _, _ = self.batch
+        compute = tf.function(lambda: self.network(normalize(image, valid_size_px), training=False), autograph=False)
         with winograd_convolutions(self.network, suits=allows_winograd):
-            return tf.function(lambda: self.network(normalize(image, valid_size_px), training=False), autograph=False)()
+            graph = compute.get_concrete_function()
+        if not num_winograd_convolutions(graph.graph):
+            raise RuntimeError("The graph does no convolution by Winograd's method: its rows would show nothing.")
+        return graph()
 
     def apply(self) -> None:
         """Updates the weights with the gradients of the last `step`."""

@@ -45,12 +45,13 @@ WITH_TENSORFLOW = {
     "winograd",
 }
 # Here a function may reach for TensorFlow, the module itself imports without it: XLA around the matcher and the mask
-# loss, sums over replicas, TensorFlow's training step and its checkpoints, the server's process that holds a model, and
-# LiteRT's settings.
+# loss, sums over replicas, TensorFlow's training step and its checkpoints, the server's process that holds a model, how
+# a process rounds, and LiteRT's settings.
 WITH_LATE_TENSORFLOW = {
     "checkpoints",
     "compilation",
     "distribution",
+    "model_assets",
     "other_formats",
     "replicas",
     "serve",

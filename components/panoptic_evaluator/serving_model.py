@@ -18,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from components.panoptic_evaluator.prediction_files import PredictedSegment
+from maskformer_model import model_assets
 from maskformer_model.average_precision import Instance, instances_of_pngs
 from maskformer_model.categories import CategoryTable
 from maskformer_model.config import INSTANCE, PANOPTIC, SEMANTIC
@@ -59,8 +60,10 @@ class ServingModel:
     """
 
     def __init__(self, model_dir: str):
-        self.task = task_of_model(model_dir)
+        facts = _serving_facts(model_dir)
+        self.task = facts.get("task", PANOPTIC)
         self._model_dir = model_dir
+        model_assets.keep_float32(facts)
         self._loaded = tf.saved_model.load(model_dir)  # Kept: the signature holds its variables only weakly.
         for name in (SIGNATURE, *([] if self.task == PANOPTIC else [_SIGNATURE_OF_TASK[self.task]])):
             if name not in self._loaded.signatures:
@@ -163,11 +166,15 @@ def _result_of(row: Mapping[str, np.ndarray]) -> PanopticResult:
 
 def task_of_model(model_dir: str) -> str:
     """What the model was trained for; "panoptic" where it does not say."""
+    return _serving_facts(model_dir).get("task", PANOPTIC)
+
+
+def _serving_facts(model_dir: str) -> dict[str, Any]:
     path = os.path.join(model_dir, EXTRA_ASSETS_FOLDER, SERVING_FILE)
     if not tf.io.gfile.exists(path):
-        return PANOPTIC
+        return {}
     with tf.io.gfile.GFile(path) as file:
-        return json.load(file).get("task", PANOPTIC)
+        return json.load(file)
 
 
 def training_history(model_dir: str) -> list[dict[str, float]]:

@@ -14,7 +14,7 @@ import os
 from multiprocessing.connection import Connection
 from typing import Any
 
-from maskformer_model.model_assets import CATEGORIES_FILE, EXTRA_ASSETS_FOLDER, SERVING_FILE, keep_packed_weights
+from maskformer_model.model_assets import CATEGORIES_FILE, EXTRA_ASSETS_FOLDER, SERVING_FILE, prepare_process
 from maskformer_model.photo_files import refusal
 
 PHOTO_SIGNATURES = ("serving_default", "panoptic", "semantic", "instances")
@@ -93,7 +93,7 @@ class _Model:
         self._tf = tf
         self._dir = model_dir
         self._facts = self._read(SERVING_FILE, {})
-        keep_packed_weights(self._facts)
+        prepare_process(self._facts)
         self._loaded = tf.saved_model.load(model_dir)
         self._signatures = {name: self._loaded.signatures[name] for name in self._loaded.signatures}
         missing = [name for name in PHOTO_SIGNATURES[:1] if name not in self._signatures]

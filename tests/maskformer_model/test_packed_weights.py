@@ -1,5 +1,6 @@
 """An exported model answers alike where TensorFlow is told that its weights never change."""
 
+import json
 import subprocess
 import sys
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from maskformer_model import config as config_lib
 from tests.maskformer_model import small_export
 
 # A process of its own for each setting: TensorFlow reads it once. Nothing of ours is imported there.
@@ -28,7 +30,12 @@ np.savez(sys.argv[2], **{key: value.astype("S") if value.dtype == object else va
 def model_dir(tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")
     # Wide enough for Winograd's method, whose transforms are products with the photo.
-    small_export.export_small(folder, small_export.small_config(pixel_decoder_dim=256))
+    config = config_lib.override(
+        small_export.small_config(pixel_decoder_dim=256), "task.inference.convolution_method=winograd"
+    )
+    small_export.export_small(folder, config)
+    facts = json.loads((folder / "assets.extra" / "serving.json").read_text())
+    assert (facts["constant_filters"], facts["convolution_method"]) == (True, "winograd")
     kernels = [tuple(variable.shape) for variable in tf.saved_model.load(str(folder)).weights]
     assert (3, 1, 256, 6 * 256) in kernels
     return folder

@@ -8,7 +8,9 @@ import tensorflow as tf
 from maskformer_model import winograd
 from maskformer_model.config import InferenceConfig
 from maskformer_model.convolution import ConvNorm
+from maskformer_model.model_assets import prepare_process
 from maskformer_model.served_convolutions import (
+    chosen_method,
     constant_kernels,
     suits_winograd,
     uses_winograd,
@@ -69,10 +71,34 @@ def test_winograd_s_method_suits_wide_convolutions_of_stride_1(layer, expected):
     assert suits_winograd(built(**layer)) == expected
 
 
-def test_the_method_is_left_to_the_machine_or_chosen():
+@pytest.mark.parametrize(
+    ("method", "device_types", "expected"),
+    [
+        ("auto", ["CPU"], "winograd"),
+        ("auto", ["CPU", "GPU"], "direct"),
+        ("auto", ["CPU", "TPU"], "direct"),
+        ("winograd", ["CPU", "GPU"], "winograd"),
+        ("direct", ["CPU"], "direct"),
+    ],
+)
+def test_the_method_is_left_to_the_machine_or_chosen(method, device_types, expected):
+    assert chosen_method(method, device_types) == expected
+
+
+def test_a_chosen_method_is_that_of_every_machine():
     methods = {name: uses_winograd(InferenceConfig(convolution_method=name)) for name in ("direct", "winograd")}
     assert methods == {"direct": False, "winograd": True}
-    assert uses_winograd(InferenceConfig()) == (not tf.config.list_physical_devices("GPU"))
+
+
+def test_a_model_by_winograd_s_method_keeps_its_process_from_rounding_to_tensor_float():
+    enabled = tf.config.experimental.tensor_float_32_execution_enabled
+    try:
+        prepare_process({"convolution_method": "direct"})
+        assert enabled()
+        prepare_process({"convolution_method": "winograd"})
+        assert not enabled()
+    finally:
+        tf.config.experimental.enable_tensor_float_32_execution(True)
 
 
 def test_a_traced_graph_uses_winograd_s_method_where_it_suits_and_is_equal_but_for_rounding():
