@@ -57,9 +57,9 @@ class InferenceConfig:
         augmented_max_size_px: No view's longest edge is longer.
         augmented_flip: Whether every view is seen mirrored as well.
         convolution_method: Of wide 3x3 convolutions (256 channels) where photos are answered. "winograd"
-            (`maskformer_model.winograd`) is sooner on processors, equal but for rounding in true float32, and not for
-            GPUs, which round to TensorFloat-32 and have such methods of their own; "direct"; "auto": "winograd" where
-            the process that traces or exports sees no accelerator, "direct" elsewhere.
+            (`maskformer_model.winograd`) is sooner on processors with oneDNN, equal but for rounding in true float32,
+            and not for GPUs, which round to TensorFloat-32 and have such methods of their own; "direct"; "auto":
+            "winograd" where the process that traces or exports sees no accelerator, "direct" elsewhere.
     """
 
     object_mask_threshold: float = 0.8
