@@ -2,8 +2,9 @@
 
 Four neighbours in a row of the output need three products each, for one row of the filter and one pair of channels.
 Taken together, as a tile, they need six: of six sums of the tile's data by six sums of the filter. The transforms that
-make these sums cost passes over the map, so it pays where channels are many. In float32 rounding errors are about twice
-those of a direct convolution; with fewer bits, TensorFloat-32 of GPUs among them, they are too large to be used.
+make these sums cost passes over the map, so it pays where channels are many. The sums magnify rounding errors, in
+float32 to less than three times those of a direct convolution (`test_winograd.py`); it is not for TensorFloat-32 and
+the like.
 
 Everything is in operations that TensorFlow has everywhere; the six products are one convolution of six groups. With
 oneDNN on x86-64 that is sooner done than TensorFlow's direct convolution (docs/serving.md, "Latency").

@@ -60,10 +60,10 @@ class ServingModel:
     """
 
     def __init__(self, model_dir: str):
-        facts = _serving_facts(model_dir)
-        self.task = facts.get("task", PANOPTIC)
+        self._facts = _serving_facts(model_dir)
+        self.task = self._facts.get("task", PANOPTIC)
         self._model_dir = model_dir
-        model_assets.keep_float32(facts)
+        model_assets.keep_float32(self._facts)
         self._loaded = tf.saved_model.load(model_dir)  # Kept: the signature holds its variables only weakly.
         for name in (SIGNATURE, *([] if self.task == PANOPTIC else [_SIGNATURE_OF_TASK[self.task]])):
             if name not in self._loaded.signatures:
@@ -93,15 +93,11 @@ class ServingModel:
         """Height and width of what the network sees of such a photo; None of a model that takes no batches."""
         if _OF_ONE_SIZE not in self._loaded.signatures or self.task != PANOPTIC:
             return None
-        size_px = resized_size(height_px, width_px, *(self._inference[key] for key in _SIZE_KEYS))
-        divisor = max(1, self._inference["size_divisibility"])
+        inference = self._facts["inference"]
+        size_px = resized_size(height_px, width_px, *(inference[key] for key in _SIZE_KEYS))
+        divisor = max(1, inference["size_divisibility"])
         padded_height_px, padded_width_px = (edge + -edge % divisor for edge in size_px)
         return padded_height_px, padded_width_px
-
-    @functools.cached_property
-    def _inference(self) -> dict[str, Any]:
-        with tf.io.gfile.GFile(os.path.join(self._model_dir, EXTRA_ASSETS_FOLDER, SERVING_FILE)) as file:
-            return json.load(file)["inference"]
 
     def predict_task(self, images: Sequence[bytes]) -> list[PanopticResult]:
         """Likewise, as the model's task asks for it."""

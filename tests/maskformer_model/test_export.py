@@ -300,7 +300,7 @@ def test_real_photos_are_answered_alike_by_tensorflow_alone_by_python_and_in_a_b
     from tests.maskformer_model.small_export import small_network
 
     model = small_config(num_queries=40, pixel_decoder_dim=pixel_decoder_dim)
-    config = override(model, "task.inference.max_pixels=1000000")
+    config = override(model, "task.inference.max_pixels=1000000,task.inference.convolution_method=winograd")
     network = small_network(config)
     export_saved_model(network, CATEGORIES, config, str(tmp_path / "model"))
     paths = sorted((shared_dir / "data/coco_panoptic/val2017").glob("*.jpg"))
