@@ -41,7 +41,8 @@ def run_fn(fn_args: FnArgs) -> None:
     from components import data_facts
     from components.tuning import with_choice
     from maskformer_model import config as config_lib
-    from maskformer_model import distribution, examples, export, training
+    from maskformer_model import examples, export, training
+    from maskformer_model.backend import distribution
     from maskformer_model.categories import CategoryTable
 
     config = config_lib.from_dict(json.loads(fn_args.custom_config[EXPERIMENT_KEY]))

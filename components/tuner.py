@@ -11,7 +11,8 @@ import keras_tuner
 from components.trainer import EXPERIMENT_KEY
 from components.tuning import TuningConfig, trial_experiment
 from maskformer_model import config as config_lib
-from maskformer_model import distribution, examples, training
+from maskformer_model import examples, training
+from maskformer_model.backend import distribution
 from maskformer_model.categories import CategoryTable
 
 if TYPE_CHECKING:

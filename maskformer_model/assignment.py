@@ -13,7 +13,7 @@ from __future__ import annotations
 import keras
 from keras import ops
 
-from maskformer_model.compilation import compiled
+from maskformer_model.backend.compilation import compiled
 
 LARGEST_COST = 1e30  # Costs beyond are treated as not finite: sums of them would overflow float32.
 

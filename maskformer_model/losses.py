@@ -16,9 +16,9 @@ from typing import Any
 from keras import ops
 
 from maskformer_model import assignment, mask_loss, matcher, point_loss
-from maskformer_model.compilation import compiled_for
+from maskformer_model.backend.compilation import compiled_for
+from maskformer_model.backend.replicas import sum_over_replicas
 from maskformer_model.config import LossConfig
-from maskformer_model.replicas import sum_over_replicas
 
 OFFICIAL_WEIGHTS = LossConfig()
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from keras import ops
 
+from maskformer_model.backend.compilation import compiled_for
 from maskformer_model.bilinear import bilinear_matrix
-from maskformer_model.compilation import compiled_for
 from maskformer_model.matcher import FOCAL_ALPHA
 
 PAIRS_AT_ONCE = (

@@ -14,8 +14,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from maskformer_model.backend.replicas import sum_over_replicas
 from maskformer_model.config import OptimizerConfig
-from maskformer_model.replicas import sum_over_replicas
 
 BACKBONE = "backbone"
 INITIAL_LOSS_SCALE = 2.0**15

@@ -15,7 +15,8 @@ from typing import Any
 
 import keras
 
-from maskformer_model import distribution, input_pipeline
+from maskformer_model import input_pipeline
+from maskformer_model.backend import distribution
 from maskformer_model.categories import CategoryTable
 from maskformer_model.checkpoints.initialize import EXPERIMENT_FILE, WEIGHTS_FILE, initialize
 from maskformer_model.config import ExperimentConfig, from_dict, to_dict

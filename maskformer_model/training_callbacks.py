@@ -20,7 +20,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from maskformer_model import distribution, training
+from maskformer_model import training
+from maskformer_model.backend import distribution
 from maskformer_model.categories import CategoryTable
 from maskformer_model.config import SCORE_OF_TASK, ExperimentConfig
 from maskformer_model.evaluation import Evaluator

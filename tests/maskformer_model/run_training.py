@@ -24,7 +24,8 @@ def main() -> None:
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * arguments.replicas)
 
-    from maskformer_model import distribution, training
+    from maskformer_model import training
+    from maskformer_model.backend import distribution
     from maskformer_model.categories import CategoryTable
     from tests.maskformer_model import tiny_run
 

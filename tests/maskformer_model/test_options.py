@@ -18,16 +18,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from maskformer_model import (
-    augmented_inference,
-    distribution,
-    inference,
-    input_pipeline,
-    losses,
-    preprocessing,
-    training,
-)
+from maskformer_model import augmented_inference, inference, input_pipeline, losses, preprocessing, training
 from maskformer_model.backbones.registry import build_backbone
+from maskformer_model.backend import distribution
 from maskformer_model.checkpoints.initialize import save_converted
 from maskformer_model.config import ExperimentConfig, override
 from maskformer_model.learning_rate import make_schedule

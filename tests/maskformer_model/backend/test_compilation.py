@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from maskformer_model.compilation import compiled
+from maskformer_model.backend.compilation import compiled
 
 
 def halvings(value):

@@ -6,7 +6,7 @@ import types
 import pytest
 import tensorflow as tf
 
-from maskformer_model import distribution
+from maskformer_model.backend import distribution
 
 TWO_WORKERS = json.dumps({"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 0}})
 

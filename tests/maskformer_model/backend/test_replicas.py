@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from maskformer_model.replicas import sum_over_replicas
+from maskformer_model.backend.replicas import sum_over_replicas
 
 # In a process of its own, because logical devices have to be made before TensorFlow starts.
 SCRIPT = """
