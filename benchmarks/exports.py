@@ -55,9 +55,14 @@ class Photos:
     def maps(self, run: Callable) -> tuple[list[Any], float, list[float]]:
         """The panoptic map of each photo, PQ of all, and the seconds of each call of the network."""
         from maskformer_model import inference
+        from maskformer_model.metrics.panoptic_quality import (
+            PanopticCounts,
+            count_image,
+            panoptic_quality,
+            segments_from_coco,
+        )
+        from maskformer_model.metrics.segment_matching import Segment
         from maskformer_model.panoptic_png import decode_panoptic_png
-        from maskformer_model.panoptic_quality import PanopticCounts, count_image, panoptic_quality, segments_from_coco
-        from maskformer_model.segment_matching import Segment
 
         settings, table = self._config.task.inference, self._categories
         maps, counts, seconds = [], PanopticCounts.zeros(table.num_classes), []

@@ -142,7 +142,7 @@ def seconds_to_count() -> float:
     """Per photo: from decoded maps and json entries to counts."""
     from components.panoptic_evaluator import coco_panoptic
     from maskformer_model import panoptic_png
-    from maskformer_model.panoptic_quality import PanopticCounts, count_image, segments_from_coco
+    from maskformer_model.metrics.panoptic_quality import PanopticCounts, count_image, segments_from_coco
 
     truth, prediction = (coco_panoptic.PanopticDataset.load(path) for path in (TRUTH, PREDICTIONS))
     pairs, categories = coco_panoptic.pair_images(truth, prediction)
@@ -214,7 +214,7 @@ def require_equal(official: str) -> None:
     import io
 
     from components.panoptic_evaluator.evaluate import evaluate_files, results_document
-    from maskformer_model.panoptic_quality import panoptic_quality
+    from maskformer_model.metrics.panoptic_quality import panoptic_quality
 
     evaluation, _ = _import_official(official)
     with contextlib.redirect_stdout(io.StringIO()):

@@ -19,8 +19,8 @@ from components.panoptic_evaluator.bootstrap import Interval, Resampled, resampl
 from components.panoptic_evaluator.image_attributes import slice_images
 from components.panoptic_evaluator.metrics import Evaluation
 from components.panoptic_evaluator.scores import CountLayout
-from maskformer_model.average_precision import NAMES as AP_NAMES
-from maskformer_model.average_precision import average_precision
+from maskformer_model.metrics.average_precision import NAMES as AP_NAMES
+from maskformer_model.metrics.average_precision import average_precision
 
 ALL_IMAGES = ""
 _AP_WITH_INTERVAL = AP_NAMES[:3]

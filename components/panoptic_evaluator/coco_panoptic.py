@@ -2,7 +2,7 @@
 
 The official evaluation overlooks some mistakes that make a score look better or worse than it is: a prediction for a
 photo that is not in the truth, a second annotation of the same photo, other categories. Here each is named. What pixels
-say is checked in `maskformer_model.segment_matching`, when a pair is counted.
+say is checked in `maskformer_model.metrics.segment_matching`, when a pair is counted.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from components.panoptic_evaluator.coco_json import read_panoptic_json
 from components.panoptic_evaluator.task_pool import map_tasks
 from maskformer_model import panoptic_png
 from maskformer_model.categories import CategoryTable
-from maskformer_model.panoptic_quality import PanopticCounts, count_image, segments_from_coco
-from maskformer_model.segment_matching import Segment
+from maskformer_model.metrics.panoptic_quality import PanopticCounts, count_image, segments_from_coco
+from maskformer_model.metrics.segment_matching import Segment
 
 _MAX_NAMED = 5
 _PAIRS_PER_TASK = 8

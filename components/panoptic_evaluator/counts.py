@@ -1,8 +1,8 @@
 """The PQ counts of one image or of many as a short list per class: what travels through Beam and into files.
 
 An image holds a handful of a data set's classes, so a row per class that occurs is far smaller than the dense arrays of
-`maskformer_model.panoptic_quality`, which alone says how an image is counted and how counts become PQ. IoU sums arrive
-from there in units that float64 adds without rounding, so a sum does not depend on the order of its terms.
+`maskformer_model.metrics.panoptic_quality`, which alone says how an image is counted and how counts become PQ. IoU
+sums arrive from there in units that float64 adds without rounding, so a sum does not depend on the order of its terms.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from maskformer_model.panoptic_quality import PanopticCounts
+from maskformer_model.metrics.panoptic_quality import PanopticCounts
 
 
 class SegmentCounts(NamedTuple):

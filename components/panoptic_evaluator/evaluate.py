@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from maskformer_model.categories import CategoryTable
-    from maskformer_model.panoptic_quality import PanopticCounts, PanopticQuality
+    from maskformer_model.metrics.panoptic_quality import PanopticCounts, PanopticQuality
 
 EXIT_WRONG_INPUT = 2
 _PREDICTIONS_JSON = "predictions.json"
@@ -124,7 +124,7 @@ def _predict(args: argparse.Namespace) -> tuple[str, str]:
 def main(argv: Sequence[str] | None = None) -> int:
     """The program; returns its exit status."""
     args = parse_args(sys.argv[1:] if argv is None else argv)
-    from maskformer_model.panoptic_quality import panoptic_quality
+    from maskformer_model.metrics.panoptic_quality import panoptic_quality
 
     try:
         truth_json, predictions_json = _predict(args) if args.model else (args.gt_json_file, args.pred_json_file)

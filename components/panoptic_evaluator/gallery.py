@@ -19,7 +19,7 @@ from PIL import Image
 from components.panoptic_evaluator.metrics import ImageScore
 from maskformer_model import panoptic_png
 from maskformer_model.categories import CategoryTable
-from maskformer_model.segment_matching import Segment, SegmentMatches, match_segments
+from maskformer_model.metrics.segment_matching import Segment, SegmentMatches, match_segments
 from maskformer_model.visualization import DrawnSegment, MatchState, draw_panoptic
 
 if TYPE_CHECKING:  # Both import TensorFlow.

@@ -19,8 +19,8 @@ from components.panoptic_evaluator.analysis import ALL_IMAGES, Analysis, Slice
 from components.panoptic_evaluator.bootstrap import Interval
 from components.panoptic_evaluator.gate_rules import EVERY, NOT_WORSE, POINT, Rule
 from components.panoptic_evaluator.headline import OF_TASK, Headline
-from maskformer_model.average_precision import NAMES as AP_NAMES
 from maskformer_model.config import PANOPTIC
+from maskformer_model.metrics.average_precision import NAMES as AP_NAMES
 
 
 class Outcome(enum.Enum):

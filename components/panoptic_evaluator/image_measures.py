@@ -14,8 +14,8 @@ import numpy as np
 
 from components.panoptic_evaluator import counts as counts_lib
 from components.panoptic_evaluator.counts import ClassCounts, counts_per_class
-from maskformer_model import average_precision, panoptic_quality, segment_confusion, semantic_quality
-from maskformer_model.segment_matching import Segment, default_boundary_px, match_segments
+from maskformer_model.metrics import average_precision, panoptic_quality, segment_confusion, semantic_quality
+from maskformer_model.metrics.segment_matching import Segment, default_boundary_px, match_segments
 
 ALL, BOUNDARY = "all", "boundary"
 # The ways in which PQ's counts are taken, in the order of arrays that hold all of them.

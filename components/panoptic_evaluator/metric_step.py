@@ -17,7 +17,7 @@ from components.panoptic_evaluator import counts as counts_lib
 from components.panoptic_evaluator import prediction_files
 from components.panoptic_evaluator.image_measures import ImageMeasures
 from components.panoptic_evaluator.prediction_files import Prediction
-from maskformer_model import panoptic_quality
+from maskformer_model.metrics import panoptic_quality
 
 # What is summed under a key: (kind, ...) -> numbers.
 KeyedCounts = tuple[tuple[str | int, ...], tuple[float, ...]]

@@ -18,11 +18,11 @@ from components.panoptic_evaluator import counts as counts_lib
 from components.panoptic_evaluator.headline import OF_TASK, Headline
 from components.panoptic_evaluator.image_measures import ALL, ImageMeasures
 from components.panoptic_evaluator.scores import CountLayout
-from maskformer_model import semantic_quality
-from maskformer_model.average_precision import average_precision
 from maskformer_model.categories import CategoryTable
 from maskformer_model.config import PANOPTIC
-from maskformer_model.panoptic_quality import PanopticCounts, PanopticQuality, QualityMean, panoptic_quality
+from maskformer_model.metrics import semantic_quality
+from maskformer_model.metrics.average_precision import average_precision
+from maskformer_model.metrics.panoptic_quality import PanopticCounts, PanopticQuality, QualityMean, panoptic_quality
 
 if TYPE_CHECKING:
     from components.panoptic_evaluator.analysis import Analysis

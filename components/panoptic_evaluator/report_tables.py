@@ -12,7 +12,7 @@ from components.panoptic_evaluator.bootstrap import Interval
 from components.panoptic_evaluator.gallery import css_color
 from components.panoptic_evaluator.gate import Reason
 from components.panoptic_evaluator.metrics import Evaluation, per_class_rows
-from maskformer_model.panoptic_quality import PanopticQuality
+from maskformer_model.metrics.panoptic_quality import PanopticQuality
 
 MAX_CONFUSIONS = 25
 MAX_REASONS = 4

@@ -14,7 +14,7 @@ import numpy as np
 
 from components.panoptic_evaluator.image_measures import ALL, BOUNDARY, VARIANTS, ImageMeasures
 from maskformer_model.categories import CategoryTable
-from maskformer_model.panoptic_quality import SIZES, quality_per_class
+from maskformer_model.metrics.panoptic_quality import SIZES, quality_per_class
 
 THINGS, STUFF = "things", "stuff"
 # Scores of all classes together, apart from those of class groups, which are `pq_<group>`.

@@ -19,9 +19,9 @@ import tensorflow as tf
 
 from components.panoptic_evaluator.prediction_files import PredictedSegment
 from maskformer_model import model_assets
-from maskformer_model.average_precision import Instance, instances_of_pngs
 from maskformer_model.categories import CategoryTable
 from maskformer_model.config import INSTANCE, PANOPTIC, SEMANTIC
+from maskformer_model.metrics.average_precision import Instance, instances_of_pngs
 from maskformer_model.model_assets import CATEGORIES_FILE, EXTRA_ASSETS_FOLDER, HISTORY_FILE, SERVING_FILE
 from maskformer_model.panoptic_png import encode_panoptic_png, segment_extents
 from maskformer_model.photo_files import gray_pixels

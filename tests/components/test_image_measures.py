@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from components.panoptic_evaluator.counts import sum_counts
 from components.panoptic_evaluator.image_measures import ALL, VARIANTS, ImageMeasures, measure_image
-from maskformer_model.panoptic_quality import SIZES
-from maskformer_model.segment_matching import Segment
+from maskformer_model.metrics.panoptic_quality import SIZES
+from maskformer_model.metrics.segment_matching import Segment
 
 ISTHING = np.array([True, False, True])
 

@@ -19,7 +19,7 @@ from components.panoptic_evaluator.counts import (
     to_panoptic_counts,
 )
 from components.panoptic_evaluator.metrics import evaluation_from_files, metrics_document, require_same_images
-from maskformer_model.panoptic_quality import PanopticCounts
+from maskformer_model.metrics.panoptic_quality import PanopticCounts
 from tests.components.image_lines import CATEGORIES, image_line, sums_text
 
 

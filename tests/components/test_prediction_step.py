@@ -19,8 +19,8 @@ from components.panoptic_evaluator.prediction_files import PredictionSummary
 from components.panoptic_evaluator.prediction_step import PredictShard, PredictSplit, ShardResult, count_prediction
 from components.panoptic_evaluator.serving_model import PanopticResult, ServingModel, difference_of_categories
 from maskformer_model import examples
-from maskformer_model.average_precision import average_precision
 from maskformer_model.categories import CategoryTable
+from maskformer_model.metrics.average_precision import average_precision
 from tests.components.brightness_model import CATEGORIES, DISC, GROUND, save_model, scene, write_examples
 
 # Two discs are too dark for the model: it calls all of the image ground.

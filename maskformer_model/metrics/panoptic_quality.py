@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from maskformer_model.categories import CategoryTable
-from maskformer_model.segment_matching import Segment, SegmentMatches, classes_of, match_segments
+from maskformer_model.metrics.segment_matching import Segment, SegmentMatches, classes_of, match_segments
 
 # IoUs are summed in units of 2^-36 (1.5e-11). Such sums are exact in float64 up to 131,072 matches of a class, so the
 # result is bitwise the same in whatever order and in whatever shards the images are added.

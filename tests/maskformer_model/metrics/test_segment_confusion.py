@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from maskformer_model.segment_confusion import NOTHING, segment_confusion
-from maskformer_model.segment_matching import Segment, match_segments
+from maskformer_model.metrics.segment_confusion import NOTHING, segment_confusion
+from maskformer_model.metrics.segment_matching import Segment, match_segments
 
 CAT, DOG, SKY = 0, 1, 2
 

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from maskformer_model.segment_matching import Segment, match_segments
-from maskformer_model.semantic_quality import pixel_confusion, pixel_confusion_of_segments, semantic_quality
+from maskformer_model.metrics.segment_matching import Segment, match_segments
+from maskformer_model.metrics.semantic_quality import pixel_confusion, pixel_confusion_of_segments, semantic_quality
 
 VOID = 3
 CLASS_MAPS = hnp.arrays(np.int64, (5, 7), elements=st.integers(0, VOID))

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from maskformer_model.segment_matching import Segment, SegmentMatches, classes_of
+from maskformer_model.metrics.segment_matching import Segment, SegmentMatches, classes_of
 
 NOTHING = -1  # In place of the class that a missed or an invented segment has no partner of.
 

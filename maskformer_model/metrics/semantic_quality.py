@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from maskformer_model.segment_matching import Segment, classes_of
+from maskformer_model.metrics.segment_matching import Segment, classes_of
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

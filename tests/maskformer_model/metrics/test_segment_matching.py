@@ -5,8 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maskformer_model import segment_matching
-from maskformer_model.segment_matching import Segment, boundary_map, default_boundary_px, match_segments, shared_pixels
+from maskformer_model.metrics import segment_matching
+from maskformer_model.metrics.segment_matching import (
+    Segment,
+    boundary_map,
+    default_boundary_px,
+    match_segments,
+    shared_pixels,
+)
 
 TRUTH = np.array([[1, 1, 1, 2], [1, 1, 1, 2], [0, 0, 3, 3]])
 FOUND = np.array([[7, 7, 7, 8], [7, 7, 8, 8], [9, 9, 0, 0]])

@@ -10,14 +10,14 @@ from hypothesis.extra import numpy as hnp
 
 from maskformer_model import panoptic_png
 from maskformer_model.categories import CategoryTable
-from maskformer_model.panoptic_quality import (
+from maskformer_model.metrics.panoptic_quality import (
     PanopticCounts,
     count_by_size,
     count_image,
     panoptic_quality,
     segments_from_coco,
 )
-from maskformer_model.segment_matching import Segment, boundary_map, default_boundary_px, match_segments
+from maskformer_model.metrics.segment_matching import Segment, boundary_map, default_boundary_px, match_segments
 
 NUM_CLASSES = 3
 

@@ -11,7 +11,7 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from maskformer_model.average_precision import (
+from maskformer_model.metrics.average_precision import (
     NAMES,
     Instance,
     average_precision,
@@ -19,7 +19,7 @@ from maskformer_model.average_precision import (
     instances_of_map,
     match_instances,
 )
-from maskformer_model.segment_matching import Segment
+from maskformer_model.metrics.segment_matching import Segment
 
 NUM_CLASSES = 3
 
