@@ -18,7 +18,7 @@ def _stages(network: Any, pixels: Any) -> dict[str, Callable[[], Any]]:
     """Each stage compiled alone, over what the stage before it gives for these pixels."""
     import tensorflow as tf
 
-    from maskformer_model.maskformer import mask_product
+    from maskformer_model.modeling.maskformer import mask_product
 
     decoder = network.pixel_decoder
 
@@ -50,7 +50,7 @@ def main(task: str) -> None:
     import tensorflow as tf
 
     from maskformer_model import experiments, model_assets, training
-    from maskformer_model.maskformer import MaskFormer
+    from maskformer_model.modeling.maskformer import MaskFormer
 
     tf.config.threading.set_intra_op_parallelism_threads(2)
     tf.config.threading.set_inter_op_parallelism_threads(2)

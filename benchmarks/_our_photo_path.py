@@ -21,7 +21,7 @@ def build(convolution_method: str) -> Any:
     from maskformer_model import recipes
     from maskformer_model.categories import CategoryTable
     from maskformer_model.config import ExperimentConfig, TaskConfig
-    from maskformer_model.maskformer import MaskFormer
+    from maskformer_model.modeling.maskformer import MaskFormer
     from maskformer_model.serving_signatures import ServingSignatures
 
     model = recipes.transformer_fpn_model(recipes.RESNET_50, num_classes=busy.NUM_CLASSES)

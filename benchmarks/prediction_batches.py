@@ -21,7 +21,7 @@ def measure() -> Iterator[Row]:
     import tensorflow as tf
 
     from maskformer_model import experiments
-    from maskformer_model.maskformer import MaskFormer
+    from maskformer_model.modeling.maskformer import MaskFormer
 
     keras.utils.set_random_seed(0)
     network = MaskFormer(experiments.get("maskformer_coco_panoptic").task.model)

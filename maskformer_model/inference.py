@@ -17,7 +17,7 @@ from typing import Any
 
 from keras import ops
 
-from maskformer_model.bilinear import bilinear_matrix
+from maskformer_model.modeling.layers.bilinear import bilinear_matrix
 
 Tensor = Any  # A tensor of the Keras backend in use.
 

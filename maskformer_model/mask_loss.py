@@ -12,8 +12,8 @@ from __future__ import annotations
 from keras import ops
 
 from maskformer_model.backend.compilation import compiled_for
-from maskformer_model.bilinear import bilinear_matrix
 from maskformer_model.matcher import FOCAL_ALPHA
+from maskformer_model.modeling.layers.bilinear import bilinear_matrix
 
 PAIRS_AT_ONCE = (
     2  # Full-size maps of so many masks stay in the processor's cache; more fill a large accelerator better.

@@ -17,9 +17,9 @@ import tensorflow as tf
 
 from maskformer_model import winograd
 from maskformer_model.config import InferenceConfig
-from maskformer_model.convolution import ConvNorm, FoldedKernel, FrozenBatchNorm
-from maskformer_model.maskformer import MaskFormer
 from maskformer_model.model_assets import DIRECT, WINOGRAD
+from maskformer_model.modeling.layers.convolution import ConvNorm, FoldedKernel, FrozenBatchNorm
+from maskformer_model.modeling.maskformer import MaskFormer
 
 _Form = Callable[[Any], FoldedKernel]
 

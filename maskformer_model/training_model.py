@@ -13,7 +13,7 @@ import keras
 
 from maskformer_model.config import LossConfig
 from maskformer_model.losses import loss_normalizers, maskformer_losses
-from maskformer_model.maskformer import MaskFormer
+from maskformer_model.modeling.maskformer import MaskFormer
 from maskformer_model.normalization import normalize
 
 SHOWN_LOSSES = ("loss_ce", "loss_mask", "loss_dice")

@@ -101,7 +101,7 @@ def load_official_backbone(backbone: Any, arrays: Mapping[str, np.ndarray]) -> N
 
 def build_network(config: ModelConfig) -> Any:
     """A `MaskFormer` whose weights exist, with random values."""
-    from maskformer_model.maskformer import MaskFormer
+    from maskformer_model.modeling.maskformer import MaskFormer
 
     network = MaskFormer(config)
     network.build()

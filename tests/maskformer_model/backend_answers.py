@@ -65,7 +65,7 @@ def _network(config, rng):
     """The network, with weights that every backend draws alike."""
     import numpy as np
 
-    from maskformer_model.maskformer import MaskFormer
+    from maskformer_model.modeling.maskformer import MaskFormer
 
     network = MaskFormer(config)
     network.build()

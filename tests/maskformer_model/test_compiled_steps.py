@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from maskformer_model import inference
 from maskformer_model.config import BackboneConfig, LossConfig, ModelConfig, OptimizerConfig
-from maskformer_model.maskformer import MaskFormer
+from maskformer_model.modeling.maskformer import MaskFormer
 from maskformer_model.optimizer import make_optimizer
 from maskformer_model.training_model import MaskFormerTraining
 

@@ -19,12 +19,12 @@ import pytest
 import tensorflow as tf
 
 from maskformer_model import augmented_inference, inference, input_pipeline, losses, preprocessing, training
-from maskformer_model.backbones.registry import build_backbone
 from maskformer_model.backend import distribution
 from maskformer_model.checkpoints.initialize import save_converted
 from maskformer_model.config import ExperimentConfig, override
 from maskformer_model.learning_rate import make_schedule
-from maskformer_model.maskformer import MaskFormer
+from maskformer_model.modeling.maskformer import MaskFormer
+from maskformer_model.modeling.registry import build_backbone
 from maskformer_model.optimizer import make_optimizer
 from maskformer_model.serving_signatures import ServingSignatures
 from tests.maskformer_model.sees_all import SeesAll

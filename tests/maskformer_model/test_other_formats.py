@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from maskformer_model import other_formats
-from maskformer_model.maskformer import MaskFormer
+from maskformer_model.modeling.maskformer import MaskFormer
 from tests.maskformer_model.small_export import small_config
 
 RUNTIMES = {

@@ -7,8 +7,8 @@ import tensorflow as tf
 
 from maskformer_model import winograd
 from maskformer_model.config import InferenceConfig
-from maskformer_model.convolution import ConvNorm
 from maskformer_model.model_assets import prepare_process
+from maskformer_model.modeling.layers.convolution import ConvNorm
 from maskformer_model.served_convolutions import (
     chosen_method,
     constant_kernels,

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from maskformer_model.config import BackboneConfig, LossConfig, ModelConfig
-from maskformer_model.maskformer import MaskFormer
+from maskformer_model.modeling.maskformer import MaskFormer
 from maskformer_model.optimizer import AdamW
 from maskformer_model.training_model import MaskFormerTraining
 

@@ -47,7 +47,7 @@ def write_pickle(path, content):
 
 
 def small_backbone(**settings):
-    from maskformer_model.backbones.registry import build_backbone
+    from maskformer_model.modeling.registry import build_backbone
 
     backbone = build_backbone(BackboneConfig(**settings))
     backbone(np.zeros((1, 32, 32, 3), np.float32))

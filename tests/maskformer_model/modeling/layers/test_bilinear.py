@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from maskformer_model.bilinear import bilinear_matrix
+from maskformer_model.modeling.layers.bilinear import bilinear_matrix
 
 
 def test_twice_as_many_samples_lie_a_quarter_from_the_old_centres():

@@ -14,7 +14,7 @@ import keras
 from keras import ops
 
 from maskformer_model.config import BackboneConfig
-from maskformer_model.convolution import FrozenBatchNorm
+from maskformer_model.modeling.layers.convolution import FrozenBatchNorm
 
 PIXEL_MEAN = (123.675, 116.28, 103.53)  # What `normalization.normalize` subtracts ...
 PIXEL_STD = (58.395, 57.12, 57.375)  # ... and divides by.

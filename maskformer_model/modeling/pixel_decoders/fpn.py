@@ -13,8 +13,8 @@ import keras
 from keras import ops
 
 from maskformer_model.config import ModelConfig
-from maskformer_model.convolution import ConvNorm
-from maskformer_model.transformer import Encoder, sine_position_embedding
+from maskformer_model.modeling.layers.convolution import ConvNorm
+from maskformer_model.modeling.layers.transformer import Encoder, sine_position_embedding
 
 
 class PixelDecoder(keras.layers.Layer):

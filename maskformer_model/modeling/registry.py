@@ -19,15 +19,15 @@ def build_backbone(config: BackboneConfig, name: str = "backbone") -> keras.laye
         ValueError: if there is no such type.
     """
     if config.type == "resnet":
-        from maskformer_model.backbones.resnet import ResNet
+        from maskformer_model.modeling.backbones.resnet import ResNet
 
         return ResNet(config, name=name)
     if config.type == "swin":
-        from maskformer_model.backbones.swin import SwinTransformer
+        from maskformer_model.modeling.backbones.swin import SwinTransformer
 
         return SwinTransformer(config, name=name)
     if config.type == "efficientnet_lite0":
-        from maskformer_model.backbones.efficientnet_lite import EfficientNetLite0
+        from maskformer_model.modeling.backbones.efficientnet_lite import EfficientNetLite0
 
         return EfficientNetLite0(config, name=name)
     raise ValueError(f"`task.model.backbone.type` has no builder. Received: {config.type!r}")

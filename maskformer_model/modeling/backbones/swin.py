@@ -13,7 +13,7 @@ import numpy as np
 from keras import ops
 
 from maskformer_model.config import BackboneConfig
-from maskformer_model.transformer import LAYER_NORM_EPSILON, torch_default_uniform
+from maskformer_model.modeling.layers.transformer import LAYER_NORM_EPSILON, torch_default_uniform
 
 PATCH_SIZE = 4
 _OTHER_REGION_LOGIT = -100.0  # The reference's stand-in for minus infinity.

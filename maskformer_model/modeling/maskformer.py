@@ -11,11 +11,16 @@ import functools
 import keras
 from keras import ops
 
-from maskformer_model.backbones.registry import build_backbone
 from maskformer_model.config import ModelConfig
-from maskformer_model.convolution import ConvNorm
-from maskformer_model.pixel_decoder import PixelDecoder
-from maskformer_model.transformer import Decoder, Encoder, sine_position_embedding, torch_default_uniform
+from maskformer_model.modeling.layers.convolution import ConvNorm
+from maskformer_model.modeling.layers.transformer import (
+    Decoder,
+    Encoder,
+    sine_position_embedding,
+    torch_default_uniform,
+)
+from maskformer_model.modeling.pixel_decoders.fpn import PixelDecoder
+from maskformer_model.modeling.registry import build_backbone
 
 
 class MaskFormer(keras.Model):

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from maskformer_model.config import BackboneConfig, ModelConfig
-from maskformer_model.maskformer import MaskFormer
+from maskformer_model.modeling.maskformer import MaskFormer
 
 TINY = ModelConfig(
     backbone=BackboneConfig(depth=18, stem_channels=8, res2_channels=8, bottleneck_channels=8),

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from maskformer_model.convolution import (
+from maskformer_model.modeling.layers.convolution import (
     ConvNorm,
     build_chain,
     make_norm,

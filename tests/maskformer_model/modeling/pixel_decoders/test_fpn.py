@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from maskformer_model.config import ModelConfig
-from maskformer_model.pixel_decoder import PixelDecoder, resize_nearest_like
+from maskformer_model.modeling.pixel_decoders.fpn import PixelDecoder, resize_nearest_like
 from tests.maskformer_model.saved_layer import copy_through_file
 
 CONFIG = ModelConfig(

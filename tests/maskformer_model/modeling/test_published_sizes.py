@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from maskformer_model import experiments
-from maskformer_model.maskformer import MaskFormer
+from maskformer_model.modeling.maskformer import MaskFormer
 
 # Trainable parameters as measured on the official code, in millions (batch norms are frozen and counted apart).
 PUBLISHED_MILLIONS = {

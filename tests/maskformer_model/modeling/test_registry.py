@@ -2,8 +2,8 @@
 
 import pytest
 
-from maskformer_model.backbones.registry import build_backbone
 from maskformer_model.config import BackboneConfig
+from maskformer_model.modeling.registry import build_backbone
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from maskformer_model.transformer import (
+from maskformer_model.modeling.layers.transformer import (
     Attention,
     Decoder,
     Encoder,

@@ -12,7 +12,7 @@ import keras
 from keras import ops
 
 from maskformer_model.config import RESNET_BLOCKS, BackboneConfig
-from maskformer_model.convolution import ConvNorm, build_chain, msra_fan_out_normal
+from maskformer_model.modeling.layers.convolution import ConvNorm, build_chain, msra_fan_out_normal
 
 
 class ResNet(keras.layers.Layer):

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from maskformer_model.backbones import swin
-from maskformer_model.backbones.registry import build_backbone
 from maskformer_model.checkpoints.maskformer_names import backbone_weights
 from maskformer_model.checkpoints.weight_table import write_weights
 from maskformer_model.config import BackboneConfig
+from maskformer_model.modeling.backbones import swin
+from maskformer_model.modeling.registry import build_backbone
 from maskformer_model.optimizer import WITHOUT_DECAY
 
 TINY = BackboneConfig(

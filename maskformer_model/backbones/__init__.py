@@ -1,1 +1,0 @@
-"""Feature extractors with outputs at strides 4 to 32. Import the modules by name."""

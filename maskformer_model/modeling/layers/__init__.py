@@ -1,0 +1,1 @@
+"""Layers without an architecture: attention, convolution with norm, bilinear resizing."""
