@@ -21,7 +21,7 @@ def measure() -> Iterator[Row]:
     import scipy.optimize
     import tensorflow as tf
 
-    from maskformer_model.assignment import linear_sum_assignment
+    from maskformer_model.losses.linear_assignment import linear_sum_assignment
 
     rng = np.random.default_rng(0)
     rows, columns = np.arange(1, QUERIES + 1), np.arange(1, TARGETS + 1)

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 
 from maskformer_model.config import LossConfig
-from maskformer_model.losses import loss_normalizers, maskformer_losses
+from maskformer_model.losses.criterion import loss_normalizers, maskformer_losses
 from maskformer_model.modeling.maskformer import MaskFormer
 from maskformer_model.normalization import normalize
 

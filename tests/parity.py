@@ -124,7 +124,7 @@ class _Run:
     def _compile(self) -> None:
         import tensorflow as tf
 
-        from maskformer_model import losses
+        from maskformer_model.losses import criterion
         from maskformer_model.normalization import normalize
 
         variables = [variable.value for variable in self.network.trainable_variables]
@@ -135,10 +135,10 @@ class _Run:
             with tf.GradientTape() as tape:
                 normalized = normalize(image, valid_size_px)
                 outputs = self.network.outputs_with_features(normalized, training=True)
-                terms = losses.maskformer_losses(outputs, segment_map, segment_classes, self.loss_config)
+                terms = criterion.maskformer_losses(outputs, segment_map, segment_classes, self.loss_config)
                 total = tf.add_n(list(terms.values()))
             layers = [*outputs["aux_outputs"], outputs]
-            queries, _ = losses.match_layers(layers, segment_map, segment_classes, self.loss_config)
+            queries, _ = criterion.match_layers(layers, segment_map, segment_classes, self.loss_config)
             gradients = tape.gradient(total, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
             return {
                 "outputs": {**outputs, "normalized": normalized},

@@ -159,8 +159,8 @@ def test_a_wrong_import_is_found_in_every_form(source, found):
     ("source", "names"),
     [
         ("from . import losses", ["maskformer_model.backbones.losses"]),
-        ("from .. import losses", ["maskformer_model.losses"]),
-        ("from ..losses import dice_loss", ["maskformer_model.losses.dice_loss"]),
+        ("from .. import losses", ["maskformer_model.losses.criterion"]),
+        ("from ..losses import dice_loss", ["maskformer_model.losses.criterion.dice_loss"]),
         ("from ...components import trainer", ["components.trainer"]),
     ],
 )

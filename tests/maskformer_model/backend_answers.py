@@ -79,13 +79,13 @@ def _network(config, rng):
 def _compare(layers, segment_map, segment_classes):
     from keras import ops
 
-    from maskformer_model import losses
+    from maskformer_model.losses import criterion
 
-    queries, finite = losses.match_layers(layers, segment_map, segment_classes)
+    queries, finite = criterion.match_layers(layers, segment_map, segment_classes)
     found = {f"queries_{index}": query for index, query in enumerate(queries)}
     found["finite"] = ops.stack(finite)
     outputs = {**layers[-1], "aux_outputs": layers[:-1]}
-    return found | losses.maskformer_losses(outputs, segment_map, segment_classes, matched=(queries, finite))
+    return found | criterion.maskformer_losses(outputs, segment_map, segment_classes, matched=(queries, finite))
 
 
 def _interpret(class_logits, mask_logits):

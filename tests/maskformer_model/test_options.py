@@ -18,11 +18,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from maskformer_model import augmented_inference, inference, input_pipeline, losses, preprocessing, training
+from maskformer_model import augmented_inference, inference, input_pipeline, preprocessing, training
 from maskformer_model.backend import distribution
 from maskformer_model.checkpoints.initialize import save_converted
 from maskformer_model.config import ExperimentConfig, override
 from maskformer_model.learning_rate import make_schedule
+from maskformer_model.losses import criterion
 from maskformer_model.modeling.maskformer import MaskFormer
 from maskformer_model.modeling.registry import build_backbone
 from maskformer_model.optimizer import make_optimizer
@@ -93,7 +94,7 @@ def loss_terms(config):
     segment_map = np.repeat([[[1] * 8 + [2] * 8]], 16, axis=1).astype(np.uint8)
     seed = keras.random.SeedGenerator(0)
     classes = tf.constant([[0, 2]])
-    terms = losses.maskformer_losses(
+    terms = criterion.maskformer_losses(
         outputs, tf.constant(segment_map), classes, config.task.losses, seed_generator=seed
     )
     return {name: float(value) for name, value in terms.items()}

@@ -19,7 +19,7 @@ from maskformer_model.backend.replicas import sum_over_replicas
 SCRIPT = """
 import json, sys
 import numpy as np, tensorflow as tf, keras
-from maskformer_model.losses import maskformer_losses
+from maskformer_model.losses.criterion import maskformer_losses
 from maskformer_model.optimizer import AdamW
 
 QUERIES, CLASSES = 6, 3

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from maskformer_model import point_loss
+from maskformer_model.losses import point_loss
 
 CORNERS = np.array([[[0.25, 0.25], [0.75, 0.25], [0.25, 0.75], [0.75, 0.75]]], np.float32)  # Centres of 2 x 2 pixels.
 

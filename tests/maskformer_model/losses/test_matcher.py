@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from maskformer_model import matcher
+from maskformer_model.losses import matcher
 
 
 def test_focal_cost_by_hand():

@@ -9,7 +9,7 @@ import scipy.optimize
 import tensorflow as tf
 from hypothesis import strategies
 
-from maskformer_model import assignment
+from maskformer_model.losses import linear_assignment
 
 # Few shapes, because each is compiled once: fewer, as many and more columns than rows, and single ones.
 SHAPES = ((7, 5), (5, 7), (6, 6), (1, 4))
@@ -20,7 +20,7 @@ def solve(cost, valid_columns=None):
     cost = np.asarray(cost, np.float32)
     if valid_columns is None:
         valid_columns = np.ones((cost.shape[0], cost.shape[2]), bool)
-    return np.asarray(assignment.linear_sum_assignment(cost, valid_columns))
+    return np.asarray(linear_assignment.linear_sum_assignment(cost, valid_columns))
 
 
 def solve_uncompiled(cost, valid_columns=None):
@@ -28,7 +28,7 @@ def solve_uncompiled(cost, valid_columns=None):
     cost = tf.constant(cost, tf.float32)
     if valid_columns is None:
         valid_columns = np.ones((cost.shape[0], cost.shape[2]), bool)
-    return assignment._solve(cost, tf.constant(valid_columns)).numpy()
+    return linear_assignment._solve(cost, tf.constant(valid_columns)).numpy()
 
 
 def scipy_rows(cost, valid_columns):
@@ -127,10 +127,10 @@ def test_eager_equals_graph_equals_xla_and_unknown_batch():
     rng = np.random.default_rng(3)
     cost, valid = rng.random((2, 4, 3)).astype(np.float32), np.array([[True, True, False], [True, True, True]])
     expected = np.stack([scipy_rows(*problem) for problem in zip(cost, valid, strict=True)])
-    eager = assignment._solve(tf.constant(cost), tf.constant(valid))
+    eager = linear_assignment._solve(tf.constant(cost), tf.constant(valid))
     signature = [tf.TensorSpec([None, 4, 3]), tf.TensorSpec([None, 3], tf.bool)]
-    graph = tf.function(assignment.linear_sum_assignment, input_signature=signature)
-    inside_xla = tf.function(assignment.linear_sum_assignment, jit_compile=True)
+    graph = tf.function(linear_assignment.linear_sum_assignment, input_signature=signature)
+    inside_xla = tf.function(linear_assignment.linear_sum_assignment, jit_compile=True)
     for found in (eager, graph(cost, valid), inside_xla(cost, valid)):
         np.testing.assert_array_equal(found, expected)
 
@@ -138,7 +138,7 @@ def test_eager_equals_graph_equals_xla_and_unknown_batch():
 def test_no_gradient_flows():
     cost = tf.Variable(np.random.default_rng(0).random((2, 5, 3)).astype(np.float32))
     with tf.GradientTape() as tape:
-        rows = assignment.linear_sum_assignment(cost, np.ones((2, 3), bool))
+        rows = linear_assignment.linear_sum_assignment(cost, np.ones((2, 3), bool))
         loss = tf.reduce_sum(tf.gather(cost, tf.maximum(rows, 0), axis=1, batch_dims=1)) + tf.reduce_sum(
             tf.cast(rows, tf.float32)
         )
@@ -148,7 +148,7 @@ def test_no_gradient_flows():
 def test_works_in_an_export(tmp_path):
     module = tf.Module()
     module.match = tf.function(
-        assignment.linear_sum_assignment,
+        linear_assignment.linear_sum_assignment,
         input_signature=[tf.TensorSpec([None, 3, 2]), tf.TensorSpec([None, 2], tf.bool)],
     )
     tf.saved_model.save(module, str(tmp_path))
@@ -159,9 +159,9 @@ def test_works_in_an_export(tmp_path):
 
 def test_arguments_are_checked():
     with pytest.raises(ValueError, match=r"`cost` must be \[batch, rows, columns\].*\(3, 2\)"):
-        assignment.linear_sum_assignment(np.zeros((3, 2)), np.ones((3, 2), bool))
+        linear_assignment.linear_sum_assignment(np.zeros((3, 2)), np.ones((3, 2), bool))
     with pytest.raises(ValueError, match="must be static"):
         tf.function(
-            assignment.linear_sum_assignment,
+            linear_assignment.linear_sum_assignment,
             input_signature=[tf.TensorSpec([2, None, 2]), tf.TensorSpec([2, 2], tf.bool)],
         ).get_concrete_function()

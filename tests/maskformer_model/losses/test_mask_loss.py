@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from maskformer_model import mask_loss
+from maskformer_model.losses import mask_loss
 
 MAP = np.zeros((2, 8, 12), np.uint8)
 MAP[0, :4, :5], MAP[0, 2:, 6:], MAP[1, 1:3, 1:3] = 1, 2, 3

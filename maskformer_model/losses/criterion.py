@@ -15,10 +15,10 @@ from typing import Any
 
 from keras import ops
 
-from maskformer_model import assignment, mask_loss, matcher, point_loss
 from maskformer_model.backend.compilation import compiled_for
 from maskformer_model.backend.replicas import sum_over_replicas
 from maskformer_model.config import LossConfig
+from maskformer_model.losses import linear_assignment, mask_loss, matcher, point_loss
 
 OFFICIAL_WEIGHTS = LossConfig()
 
@@ -127,7 +127,7 @@ def match_layers(
         for layer in layers
     ]
     valid = ops.tile(segment_classes >= 0, (len(layers), 1))
-    query = assignment.linear_sum_assignment(ops.concatenate(costs, axis=0), valid)
+    query = linear_assignment.linear_sum_assignment(ops.concatenate(costs, axis=0), valid)
     return ops.split(query, len(layers), axis=0), [ops.all(ops.isfinite(cost)) for cost in costs]
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from keras import ops
 
 from maskformer_model.backend.compilation import compiled_for
-from maskformer_model.matcher import FOCAL_ALPHA
+from maskformer_model.losses.matcher import FOCAL_ALPHA
 from maskformer_model.modeling.layers.bilinear import bilinear_matrix
 
 PAIRS_AT_ONCE = (

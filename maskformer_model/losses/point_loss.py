@@ -11,7 +11,7 @@ from __future__ import annotations
 import keras
 from keras import ops
 
-from maskformer_model.mask_loss import dice_loss, focal_loss
+from maskformer_model.losses.mask_loss import dice_loss, focal_loss
 
 OVERSAMPLING = 3
 UNCERTAIN_SHARE = 0.75

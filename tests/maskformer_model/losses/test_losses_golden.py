@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from maskformer_model import losses, matcher
+from maskformer_model.losses import criterion, matcher
 
 TINY = ("tiny_resnet50_transformer_fpn", "tiny_swin_fpn")
 LARGE = ("resnet50_fpn", "resnet50_transformer_fpn", "swin_fpn")
@@ -44,18 +44,18 @@ def read_golden(folder):
 def check_golden(folder):
     outputs, segment_map, segment_classes, matches, terms = read_golden(folder)
     layers = [*outputs["aux_outputs"], outputs]
-    found, finite = losses.match_layers(layers, segment_map, segment_classes)
+    found, finite = criterion.match_layers(layers, segment_map, segment_classes)
     assert all(finite)
     all_equal = all(
         matches_or_ties(layer, segment_map, segment_classes, np.asarray(query), expected)
         for layer, query, expected in zip(layers, found, matches, strict=True)
     )
-    computed = losses.maskformer_losses(outputs, segment_map, segment_classes)
+    computed = criterion.maskformer_losses(outputs, segment_map, segment_classes)
     assert computed.keys() == terms.keys()
     for name, expected in terms.items():
         np.testing.assert_allclose(float(computed[name]), expected, rtol=1e-5 if all_equal else 1e-4, err_msg=name)
     given = [tf.constant(match, tf.int32) for match in matches]
-    computed = losses.maskformer_losses(outputs, segment_map, segment_classes, matched=(given, finite))
+    computed = criterion.maskformer_losses(outputs, segment_map, segment_classes, matched=(given, finite))
     for name, expected in terms.items():
         np.testing.assert_allclose(float(computed[name]), expected, rtol=1e-5, err_msg=name)
 

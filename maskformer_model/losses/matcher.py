@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from keras import ops
 
-from maskformer_model import assignment
+from maskformer_model.losses import linear_assignment
 
 FOCAL_ALPHA = 0.25
 FOCAL_GAMMA = 2
@@ -43,7 +43,7 @@ def match(
         mask_weight=mask_weight,
         dice_weight=dice_weight,
     )
-    return assignment.linear_sum_assignment(cost, segment_classes >= 0)
+    return linear_assignment.linear_sum_assignment(cost, segment_classes >= 0)
 
 
 def matching_cost(
