@@ -75,7 +75,7 @@ def main() -> None:
 def _serve(signatures: Any) -> None:
     import tensorflow as tf
 
-    from maskformer_model import preprocessing
+    from maskformer_model.data import preprocessing
     from maskformer_model.photo_inference import Proposals
 
     jpeg = busy.photo_bytes()

@@ -41,8 +41,9 @@ class Photos:
         import numpy as np
         import tensorflow as tf
 
-        from maskformer_model import photo_inference, preprocessing
-        from maskformer_model.normalization import normalize
+        from maskformer_model import photo_inference
+        from maskformer_model.data import preprocessing
+        from maskformer_model.data.normalization import normalize
 
         for name, annotation in self._rows:
             photo = preprocessing.decode_image(tf.constant((self._folder / name).read_bytes()))
@@ -55,6 +56,7 @@ class Photos:
     def maps(self, run: Callable) -> tuple[list[Any], float, list[float]]:
         """The panoptic map of each photo, PQ of all, and the seconds of each call of the network."""
         from maskformer_model import inference
+        from maskformer_model.data.panoptic_png import decode_panoptic_png
         from maskformer_model.metrics.panoptic_quality import (
             PanopticCounts,
             count_image,
@@ -62,7 +64,6 @@ class Photos:
             segments_from_coco,
         )
         from maskformer_model.metrics.segment_matching import Segment
-        from maskformer_model.panoptic_png import decode_panoptic_png
 
         settings, table = self._config.task.inference, self._categories
         maps, counts, seconds = [], PanopticCounts.zeros(table.num_classes), []

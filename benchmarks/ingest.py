@@ -46,7 +46,7 @@ def _write_photos(root: pathlib.Path) -> None:
     from PIL import Image
 
     from maskformer_model import generated_scenes, scene_drawing
-    from maskformer_model.panoptic_png import encode_panoptic_png, segment_extents
+    from maskformer_model.data.panoptic_png import encode_panoptic_png, segment_extents
 
     ids_of = {entry["name"]: entry["id"] for entry in generated_scenes.CATEGORIES}
     png_dir = root / "annotations" / "panoptic_train2017"
@@ -110,7 +110,7 @@ def _conversion_row(root: pathlib.Path) -> Row:
 
 def _input_rows(root: pathlib.Path) -> Iterable[Row]:
     from maskformer_model import config
-    from maskformer_model.input_pipeline import make_dataset
+    from maskformer_model.data.input_pipeline import make_dataset
 
     parser = config.ParserConfig(
         augmentation="detr",

@@ -141,7 +141,7 @@ def memory_row() -> Row:
 def seconds_to_count() -> float:
     """Per photo: from decoded maps and json entries to counts."""
     from components.panoptic_evaluator import coco_panoptic
-    from maskformer_model import panoptic_png
+    from maskformer_model.data import panoptic_png
     from maskformer_model.metrics.panoptic_quality import PanopticCounts, count_image, segments_from_coco
 
     truth, prediction = (coco_panoptic.PanopticDataset.load(path) for path in (TRUTH, PREDICTIONS))
@@ -166,7 +166,7 @@ def seconds_of_official_counting(official: str) -> float:
 
     import numpy as np
 
-    from maskformer_model import panoptic_png
+    from maskformer_model.data import panoptic_png
 
     evaluation, _ = _import_official(official)
     truth, prediction = (json.loads(path.read_text(encoding="utf-8")) for path in (TRUTH, PREDICTIONS))

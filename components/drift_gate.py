@@ -19,8 +19,8 @@ from tfx.types import artifact_utils, standard_artifacts
 from tfx.utils import path_utils
 
 from components.data_facts import read_facts
-from maskformer_model import examples
 from maskformer_model.categories import CategoryTable
+from maskformer_model.data import examples
 
 BLOCK, WARN = "block", "warn"
 _SHARES = {"segment_share": "segments", "pixel_share": "labelled pixels"}

@@ -41,9 +41,10 @@ def run_fn(fn_args: FnArgs) -> None:
     from components import data_facts
     from components.tuning import with_choice
     from maskformer_model import config as config_lib
-    from maskformer_model import examples, export, training
+    from maskformer_model import export, training
     from maskformer_model.backend import distribution
     from maskformer_model.categories import CategoryTable
+    from maskformer_model.data import examples
 
     config = config_lib.from_dict(json.loads(fn_args.custom_config[EXPERIMENT_KEY]))
     if fn_args.hyperparameters:
@@ -98,7 +99,7 @@ def _noted_digests(patterns: Sequence[str]) -> dict[str, str]:
     """By path of a record file: the hash of its records, where who wrote it has noted that."""
     import tensorflow as tf
 
-    from maskformer_model import examples
+    from maskformer_model.data import examples
 
     noted: dict[str, str] = {}
     for path in sorted({examples.record_digests_path(pattern) for pattern in patterns}):

@@ -11,9 +11,10 @@ import keras_tuner
 from components.trainer import EXPERIMENT_KEY
 from components.tuning import TuningConfig, trial_experiment
 from maskformer_model import config as config_lib
-from maskformer_model import examples, training
+from maskformer_model import training
 from maskformer_model.backend import distribution
 from maskformer_model.categories import CategoryTable
+from maskformer_model.data import examples
 
 if TYPE_CHECKING:
     from tfx.components.trainer.fn_args_utils import FnArgs

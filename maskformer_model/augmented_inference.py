@@ -15,8 +15,9 @@ from typing import Any
 
 from keras import ops
 
-from maskformer_model import inference, normalization, preprocessing
+from maskformer_model import inference
 from maskformer_model.config import InferenceConfig
+from maskformer_model.data import normalization, preprocessing
 
 Tensor = Any  # A tensor of the Keras backend in use.
 

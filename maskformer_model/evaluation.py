@@ -15,9 +15,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from maskformer_model import examples, input_pipeline, panoptic_png, photo_files
 from maskformer_model.categories import CategoryTable
 from maskformer_model.config import INSTANCE, SEMANTIC, ExperimentConfig
+from maskformer_model.data import examples, input_pipeline, panoptic_png, photo_files
 from maskformer_model.metrics import average_precision
 from maskformer_model.metrics import semantic_quality as semantic
 from maskformer_model.metrics.panoptic_quality import PanopticCounts, count_matches, panoptic_quality

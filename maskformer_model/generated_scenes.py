@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from maskformer_model.panoptic_png import encode_panoptic_png
+from maskformer_model.data.panoptic_png import encode_panoptic_png
 from maskformer_model.scene_drawing import Scene, draw_scene
 
 CATEGORIES = (

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from maskformer_model.preprocessing import decode_image, image_size
+from maskformer_model.data.preprocessing import decode_image, image_size
 
 
 def decode_photo(image_bytes: tf.Tensor, index: tf.Tensor, max_pixels: int) -> tf.Tensor:

@@ -17,9 +17,9 @@ import tensorflow as tf
 
 from maskformer_model import augmented_inference, inference
 from maskformer_model.config import InferenceConfig
+from maskformer_model.data.normalization import normalize
+from maskformer_model.data.preprocessing import resize_for_inference
 from maskformer_model.modeling.maskformer import MaskFormer
-from maskformer_model.normalization import normalize
-from maskformer_model.preprocessing import resize_for_inference
 from maskformer_model.served_convolutions import uses_winograd, winograd_convolutions
 
 Tensor = Any

@@ -61,7 +61,8 @@ def predict(args: argparse.Namespace, *, is_own_process: bool = False) -> int:
     """Segments all photos; returns the exit status. A process that does nothing else may keep packed weights."""
     from tqdm import tqdm
 
-    from maskformer_model import model_assets, photo_files, prediction_writer
+    from maskformer_model import model_assets, prediction_writer
+    from maskformer_model.data import photo_files
     from maskformer_model.exported_model import MaskFormer
 
     paths = photo_files.find_photos(args.images)

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from maskformer_model import panoptic_png, photo_files
 from maskformer_model.categories import CategoryTable
+from maskformer_model.data import panoptic_png, photo_files
 from maskformer_model.visualization import DrawnSegment, draw_panoptic
 
 

@@ -116,7 +116,7 @@ def _run(config: ExperimentConfig, options: argparse.Namespace) -> int:
     from maskformer_model import training
     from maskformer_model.backend import distribution
     from maskformer_model.categories import CategoryTable
-    from maskformer_model.examples import categories_path
+    from maskformer_model.data.examples import categories_path
 
     records = config.task.train_data.input_path or config.task.validation_data.input_path
     categories = CategoryTable.load(options.categories or categories_path(records))

@@ -12,9 +12,9 @@ from typing import Any
 import keras
 
 from maskformer_model.config import LossConfig
+from maskformer_model.data.normalization import normalize
 from maskformer_model.losses.criterion import loss_normalizers, maskformer_losses
 from maskformer_model.modeling.maskformer import MaskFormer
-from maskformer_model.normalization import normalize
 
 SHOWN_LOSSES = ("loss_ce", "loss_mask", "loss_dice")
 

@@ -38,7 +38,7 @@ from components.infra_validator.component import InfraValidator
 from components.panoptic_evaluator.component import PanopticEvaluator, PanopticPredictor
 from components.pusher import KEEP_VERSIONS_KEY, POINTER_KEY, Pusher
 from maskformer_model import config as experiment_config
-from maskformer_model import examples
+from maskformer_model.data import examples
 from pipeline.config import PipelineConfig
 from pipeline.source_fingerprint import source_fingerprint
 

@@ -124,8 +124,8 @@ class _Run:
     def _compile(self) -> None:
         import tensorflow as tf
 
+        from maskformer_model.data.normalization import normalize
         from maskformer_model.losses import criterion
-        from maskformer_model.normalization import normalize
 
         variables = [variable.value for variable in self.network.trainable_variables]
 
@@ -169,7 +169,7 @@ class _Run:
         """Computes logits with Winograd's method in every convolution that allows it; in exports, in wide ones."""
         import tensorflow as tf
 
-        from maskformer_model.normalization import normalize
+        from maskformer_model.data.normalization import normalize
         from maskformer_model.served_convolutions import allows_winograd, winograd_convolutions
         from tests.maskformer_model.winograd_graphs import num_winograd_convolutions
 

@@ -42,7 +42,7 @@ def predict(args: argparse.Namespace, beam_flags: list[str]) -> dict[str, int]:
     """Predicts what is not done yet; returns the counts of the whole."""
     from components import model_versions
     from components.bulk_predictor import plan
-    from maskformer_model import photo_files
+    from maskformer_model.data import photo_files
     from maskformer_model.served_versions import newest_model_dir
 
     model_dir = os.path.abspath(newest_model_dir(args.model))

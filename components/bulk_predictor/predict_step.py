@@ -25,7 +25,7 @@ from apache_beam.utils import shared
 from components.bulk_predictor.plan import Shard, photos_of
 from components.panoptic_evaluator.prediction_files import whole_file
 from components.panoptic_evaluator.serving_model import ServingModel
-from maskformer_model.photo_files import refusal
+from maskformer_model.data.photo_files import refusal
 
 
 def predict_photo(model: ServingModel, path: str) -> tf.train.Example:

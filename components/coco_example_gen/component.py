@@ -19,14 +19,14 @@ from components.coco_example_gen import driver, executor
 from components.coco_example_gen.custom_config import ANY_ENTRY, pack_options
 from components.coco_example_gen.options import SPLITS, IngestOptions
 
-_MODEL_SOURCES = ("categories.py", "examples.py", "panoptic_png.py", "preprocessing.py")
+_MODEL_SOURCES = ("categories.py", "data/examples.py", "data/panoptic_png.py", "data/preprocessing.py")
 
 
 class CocoExampleGen(FileBasedExampleGen):
     """Reads photos and their annotations; output `examples`.
 
-    The artifact holds `Split-train` and `Split-eval` (TFRecord files of the Examples that `maskformer_model.examples`
-    defines), `categories.json`, `kept_aside.jsonl` with the records that could not be taken, and `record_digests.json`
+    The artifact holds `Split-train` and `Split-eval` (TFRecord files of Examples as `maskformer_model.data.examples`
+    defines them), `categories.json`, `kept_aside.jsonl` with the records that were skipped, and `record_digests.json`
     with a hash of every record file.
     """
 

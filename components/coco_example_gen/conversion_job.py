@@ -18,8 +18,8 @@ from components.coco_example_gen.kept_aside import KeptAside, check_share
 from components.coco_example_gen.reference_files import SplitPlan, SplitRequest, plan_split
 from components.coco_example_gen.split_source import PANOPTIC, SplitSource
 from components.coco_example_gen.tf_record_encoder import MaskOptions, TfRecordEncoder
-from maskformer_model import mask_keys
-from maskformer_model.examples import CATEGORIES_FILE, KEPT_ASIDE_FILE
+from maskformer_model.data import tf_maskformer_features
+from maskformer_model.data.examples import CATEGORIES_FILE, KEPT_ASIDE_FILE
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -93,7 +93,7 @@ def convert(job: ConversionJob) -> Converted:
     plan = plan_split(request, job.source, work_dir)
     has_panoptic = job.source.truth == PANOPTIC
     if has_panoptic:
-        mask_keys.check_categories(plan.categories)
+        tf_maskformer_features.check_categories(plan.categories)
     encode = TfRecordEncoder(job.masks, object_names(job.source), has_panoptic)
     with beam.Pipeline(options=PipelineOptions(list(job.beam_args))) as pipeline:
         pipeline | "ConvertShards" >> ConvertShards(plan.shards, plan.categories, work_dir, work_dir, encode)

@@ -25,7 +25,7 @@ from components.coco_example_gen.record_reader import read_record_and_ids
 from components.coco_example_gen.reference_files import ShardPlan, read_references
 from components.coco_example_gen.references import ImageRef
 from maskformer_model.categories import CategoryTable
-from maskformer_model.examples import ExampleRecord, encode_example
+from maskformer_model.data.examples import ExampleRecord, encode_example
 
 _READING_THREADS = 4
 _In = TypeVar("_In")
@@ -36,7 +36,7 @@ Encoder = Callable[[ExampleRecord, ImageRef, np.ndarray], tf.train.Example]
 
 
 def encode_plain(record: ExampleRecord, ref: ImageRef, segment_ids: np.ndarray) -> tf.train.Example:
-    """The keys of `maskformer_model.examples` and no others."""
+    """The keys of `maskformer_model.data.examples` and no others."""
     return encode_example(record)
 
 

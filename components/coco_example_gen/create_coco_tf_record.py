@@ -5,9 +5,10 @@
         --panoptic_annotations_file=annotations/panoptic_train2017.json \\
         --panoptic_masks_dir=annotations/panoptic_train2017 --output_file_prefix=/tmp/train --num_shards=100
 
-It writes PREFIX-00000-of-00100.tfrecord and so on with the Examples of `maskformer_model.examples` and, where flags ask
-for them, those of `maskformer_model.mask_keys`; beside them `categories.json` and PREFIX.kept_aside.jsonl. The record
-files appear together, when all are whole. Arguments after `--` are Beam's: they choose where it runs.
+It writes PREFIX-00000-of-00100.tfrecord and so on with the Examples of `maskformer_model.data.examples` and, where
+flags ask for them, the features of `maskformer_model.data.tf_maskformer_features`; beside them `categories.json` and
+PREFIX.kept_aside.jsonl. The record files appear together, when all are whole. Arguments after `--`
+are Beam's: they choose where it runs.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ import tensorflow as tf
 from PIL import Image
 
 from components.coco_example_gen.kept_aside import BadRecordError
-from maskformer_model import preprocessing
+from maskformer_model.data import preprocessing
 
 MAX_PHOTO_PIXELS = 100_000_000
 _JPEG, _PNG = "jpeg", "png"

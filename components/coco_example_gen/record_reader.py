@@ -23,8 +23,8 @@ from components.coco_example_gen.photo_check import check_photo, check_size
 from components.coco_example_gen.references import ImageRef
 from components.coco_example_gen.split_source import INSTANCES, LABELS, PANOPTIC, SplitSource
 from maskformer_model.categories import CategoryTable
-from maskformer_model.examples import ExampleRecord, SegmentRecord
-from maskformer_model.panoptic_png import (
+from maskformer_model.data.examples import ExampleRecord, SegmentRecord
+from maskformer_model.data.panoptic_png import (
     MAX_SEGMENT_ID,
     decode_panoptic_png,
     encode_panoptic_png,

@@ -13,8 +13,8 @@ import tensorflow as tf
 from components.coco_example_gen.instance_masks import object_mask
 from components.coco_example_gen.kept_aside import BadRecordError
 from components.coco_example_gen.references import ImageRef
-from maskformer_model import mask_keys
-from maskformer_model.examples import ExampleRecord, encode_example
+from maskformer_model.data import tf_maskformer_features
+from maskformer_model.data.examples import ExampleRecord, encode_example
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -68,17 +68,19 @@ class TfRecordEncoder:
         for entry in ref.objects:
             _check_object(entry, self.object_names)
         draw = functools.partial(_draw, size_px=size_px) if self.options.include_masks else None
-        return mask_keys.object_features(ref.objects, size_px, self.object_names, draw)
+        return tf_maskformer_features.object_features(ref.objects, size_px, self.object_names, draw)
 
     def _panoptic_features(self, record: ExampleRecord, all_segments, segment_ids) -> dict[str, tf.train.Feature]:
-        features = mask_keys.semantic_feature(segment_ids, record.segments)
+        features = tf_maskformer_features.semantic_feature(segment_ids, record.segments)
         if self.options.include_panoptic_masks:
             try:
-                number = dict(zip((s.id for s in all_segments), mask_keys.instance_ids_of(all_segments), strict=True))
+                number = dict(
+                    zip((s.id for s in all_segments), tf_maskformer_features.instance_ids_of(all_segments), strict=True)
+                )
             except ValueError as error:
                 raise BadRecordError("too_many_segments", str(error)) from error
             instance_ids = [number[s.id] for s in record.segments]
-            features |= mask_keys.panoptic_features(segment_ids, record.segments, instance_ids)
+            features |= tf_maskformer_features.panoptic_features(segment_ids, record.segments, instance_ids)
         return features
 
 

@@ -24,7 +24,7 @@ def check(model_dir: str, photos: Sequence[bytes]) -> None:
     import tensorflow as tf
 
     from components.panoptic_evaluator.serving_model import ServingModel
-    from maskformer_model.preprocessing import image_size
+    from maskformer_model.data.preprocessing import image_size
 
     if not photos:
         raise ValueError("`photos` must hold at least one photo.")
@@ -43,7 +43,7 @@ def check(model_dir: str, photos: Sequence[bytes]) -> None:
 
 
 def _check_answer(name: str, result, size_px: tuple[int, int]) -> None:
-    from maskformer_model.panoptic_png import decode_panoptic_png, segment_extents
+    from maskformer_model.data.panoptic_png import decode_panoptic_png, segment_extents
 
     ids, areas, _ = segment_extents(segment_map := decode_panoptic_png(result.panoptic_png))
     if segment_map.shape != size_px:

@@ -33,7 +33,7 @@ def first_photos(split_dir: str, num_photos: int) -> list[bytes]:
         ValueError: if there is none.
     """
     from components.panoptic_evaluator import prediction_files
-    from maskformer_model import examples
+    from maskformer_model.data import examples
 
     records = itertools.chain.from_iterable(
         prediction_files.read_records(path) for path in prediction_files.example_files(split_dir)

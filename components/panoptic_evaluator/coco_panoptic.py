@@ -17,8 +17,8 @@ from typing import Any
 
 from components.panoptic_evaluator.coco_json import read_panoptic_json
 from components.panoptic_evaluator.task_pool import map_tasks
-from maskformer_model import panoptic_png
 from maskformer_model.categories import CategoryTable
+from maskformer_model.data import panoptic_png
 from maskformer_model.metrics.panoptic_quality import PanopticCounts, count_image, segments_from_coco
 from maskformer_model.metrics.segment_matching import Segment
 

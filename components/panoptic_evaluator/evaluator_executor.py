@@ -36,8 +36,8 @@ from components.panoptic_evaluator.metrics import (
 from components.panoptic_evaluator.prediction_files import PredictionSummary
 from components.panoptic_evaluator.report import render_report
 from components.panoptic_evaluator.report_sources import assemble_report
-from maskformer_model import examples
 from maskformer_model.categories import CategoryTable
+from maskformer_model.data import examples
 
 EXAMPLES_KEY = "examples"
 MODEL_KEY = "model"

@@ -17,14 +17,14 @@ import numpy as np
 from PIL import Image
 
 from components.panoptic_evaluator.metrics import ImageScore
-from maskformer_model import panoptic_png
 from maskformer_model.categories import CategoryTable
+from maskformer_model.data import panoptic_png
 from maskformer_model.metrics.segment_matching import Segment, SegmentMatches, match_segments
 from maskformer_model.visualization import DrawnSegment, MatchState, draw_panoptic
 
 if TYPE_CHECKING:  # Both import TensorFlow.
     from components.panoptic_evaluator.prediction_files import Prediction
-    from maskformer_model.examples import ExampleRecord
+    from maskformer_model.data.examples import ExampleRecord
 
 MIN_SIDE_PX, MAX_SIDE_PX = 480, 960
 _JPEG_QUALITY = 82

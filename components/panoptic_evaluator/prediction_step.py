@@ -24,7 +24,7 @@ from components.panoptic_evaluator.image_attributes import attributes_of
 from components.panoptic_evaluator.image_measures import measure_image
 from components.panoptic_evaluator.prediction_files import Prediction
 from components.panoptic_evaluator.serving_model import PanopticResult, ServingModel
-from maskformer_model import examples, panoptic_png
+from maskformer_model.data import examples, panoptic_png
 from maskformer_model.metrics.segment_matching import Segment
 
 _BATCHES_AHEAD = 8

@@ -22,8 +22,8 @@ from tfx.utils import path_utils
 from components.panoptic_evaluator import prediction_files, serving_model
 from components.panoptic_evaluator.prediction_files import PredictionSummary
 from components.panoptic_evaluator.prediction_step import PredictSplit, ShardResult
-from maskformer_model import examples
 from maskformer_model.categories import CategoryTable
+from maskformer_model.data import examples
 
 EXAMPLES_KEY = "examples"
 MODEL_KEY = "model"

@@ -23,8 +23,8 @@ from components.panoptic_evaluator.prediction_files import Prediction
 from components.panoptic_evaluator.prediction_step import predict_records
 from components.panoptic_evaluator.report import Gallery, Report
 from components.panoptic_evaluator.training_curves import training_charts
-from maskformer_model import examples
 from maskformer_model.categories import CategoryTable
+from maskformer_model.data import examples
 
 
 def assemble_report(

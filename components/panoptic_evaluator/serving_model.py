@@ -21,11 +21,11 @@ from components.panoptic_evaluator.prediction_files import PredictedSegment
 from maskformer_model import model_assets
 from maskformer_model.categories import CategoryTable
 from maskformer_model.config import INSTANCE, PANOPTIC, SEMANTIC
+from maskformer_model.data.panoptic_png import encode_panoptic_png, segment_extents
+from maskformer_model.data.photo_files import gray_pixels
+from maskformer_model.data.preprocessing import resized_size
 from maskformer_model.metrics.average_precision import Instance, instances_of_pngs
 from maskformer_model.model_assets import CATEGORIES_FILE, EXTRA_ASSETS_FOLDER, HISTORY_FILE, SERVING_FILE
-from maskformer_model.panoptic_png import encode_panoptic_png, segment_extents
-from maskformer_model.photo_files import gray_pixels
-from maskformer_model.preprocessing import resized_size
 
 SIGNATURE = "serving_default"
 _OF_ONE_SIZE = "panoptic_of_one_size"

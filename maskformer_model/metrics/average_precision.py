@@ -17,8 +17,8 @@ import numpy as np
 from pycocotools import mask as coco_mask
 from pycocotools.cocoeval import COCOeval
 
+from maskformer_model.data.photo_files import gray_pixels
 from maskformer_model.metrics.segment_matching import Segment
-from maskformer_model.photo_files import gray_pixels
 
 NAMES = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
 _NUM_THRESHOLDS = 10

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from maskformer_model import panoptic_png
+from maskformer_model.data import panoptic_png
 
 _BOUNDARY_SHARE = 0.02
 _PIXELS_AT_ONCE = 1 << 17

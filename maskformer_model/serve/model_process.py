@@ -14,8 +14,8 @@ import os
 from multiprocessing.connection import Connection
 from typing import Any
 
+from maskformer_model.data.photo_files import refusal
 from maskformer_model.model_assets import CATEGORIES_FILE, EXTRA_ASSETS_FOLDER, SERVING_FILE, prepare_process
-from maskformer_model.photo_files import refusal
 
 PHOTO_SIGNATURES = ("serving_default", "panoptic", "semantic", "instances")
 

@@ -14,8 +14,8 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from maskformer_model import examples, panoptic_png
 from maskformer_model.categories import CategoryTable
+from maskformer_model.data import examples, panoptic_png
 
 CATEGORIES = CategoryTable.from_coco(
     [

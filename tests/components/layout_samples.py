@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from maskformer_model import generated_scenes, scene_drawing
-from maskformer_model.panoptic_png import encode_panoptic_png, segment_extents
+from maskformer_model.data.panoptic_png import encode_panoptic_png, segment_extents
 
 CATEGORIES = list(generated_scenes.CATEGORIES)
 CLASS_OF = {entry["name"]: index for index, entry in enumerate(CATEGORIES)}

@@ -20,8 +20,8 @@ from components.panoptic_evaluator.prediction_step import count_prediction
 from components.panoptic_evaluator.report import Gallery, Report
 from components.panoptic_evaluator.serving_model import PanopticResult
 from components.panoptic_evaluator.training_curves import training_charts
-from maskformer_model import examples, panoptic_png
 from maskformer_model.categories import CategoryTable
+from maskformer_model.data import examples, panoptic_png
 from maskformer_model.generated_scenes import CATEGORIES as SCENE_CATEGORIES
 from maskformer_model.generated_scenes import write_data_set
 

@@ -21,10 +21,10 @@ from components.coco_example_gen.record_reader import read_record
 from components.coco_example_gen.reference_files import SplitRequest, plan_split, read_references
 from components.coco_example_gen.references import ImageRef
 from components.coco_example_gen.tf_record_encoder import MaskOptions, TfRecordEncoder
-from maskformer_model import examples
 from maskformer_model.config import ParserConfig
-from maskformer_model.input_pipeline import load_example
-from maskformer_model.panoptic_png import decode_panoptic_png, encode_panoptic_png
+from maskformer_model.data import examples
+from maskformer_model.data.input_pipeline import load_example
+from maskformer_model.data.panoptic_png import decode_panoptic_png, encode_panoptic_png
 
 HEIGHT, WIDTH = 6, 8
 SQUARE = [[1, 1, 5, 1, 5, 5, 1, 5]]

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from components.bulk_predictor import __main__ as program
 from components.bulk_predictor import plan
-from maskformer_model.panoptic_png import decode_panoptic_png
+from maskformer_model.data.panoptic_png import decode_panoptic_png
 from tests.components import brightness_model
 
 

@@ -30,8 +30,9 @@ from components.coco_example_gen.executor import Executor
 from components.coco_example_gen.kept_aside import TooManyKeptAsideError
 from components.coco_example_gen.options import IngestOptions
 from components.curated_schema import CuratedSchemaGen
-from maskformer_model import examples, generated_scenes
+from maskformer_model import generated_scenes
 from maskformer_model.categories import CategoryTable
+from maskformer_model.data import examples
 
 SCHEMA_FILE = pathlib.Path(coco_example_gen.__file__).parent / "schema.pbtxt"
 BEAM_ARGS = ["--runner=FnApiRunner"]

@@ -24,7 +24,8 @@ from components.coco_example_gen.options import IngestOptions
 from components.coco_example_gen.photo_check import check_photo
 from components.coco_example_gen.record_reader import read_record, read_record_and_ids
 from components.coco_example_gen.reference_files import SplitRequest, num_shards, plan_split, read_references
-from maskformer_model import examples, generated_scenes, panoptic_png
+from maskformer_model import generated_scenes
+from maskformer_model.data import examples, panoptic_png
 
 SPLIT = "val2017"
 NUM_SCENES = 6

@@ -8,7 +8,7 @@ import pathlib
 import pytest
 
 from components.panoptic_evaluator import evaluate
-from maskformer_model import panoptic_png
+from maskformer_model.data import panoptic_png
 from tests.components.brightness_model import CATEGORIES, save_model, scene
 
 # Two of five discs are too dark for the model.

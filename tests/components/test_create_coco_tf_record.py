@@ -14,8 +14,9 @@ import tensorflow as tf
 from PIL import Image
 
 from components.coco_example_gen import create_coco_tf_record
-from maskformer_model import examples, generated_scenes, panoptic_png
+from maskformer_model import generated_scenes
 from maskformer_model.categories import CategoryTable
+from maskformer_model.data import examples, panoptic_png
 
 NUM_SCENES = 5
 OBJECT_KEYS = ["area", "bbox/xmax", "bbox/xmin", "bbox/ymax", "bbox/ymin", "class/label", "class/text", "is_crowd"]

@@ -15,7 +15,7 @@ import pytest
 
 from components.panoptic_evaluator import evaluate
 from components.panoptic_evaluator.task_pool import MAX_ATTEMPTS, map_tasks
-from maskformer_model import panoptic_png
+from maskformer_model.data import panoptic_png
 
 CATEGORIES = [
     {"id": 10, "name": "cat", "isthing": 1},

@@ -11,7 +11,8 @@ import pytest
 import tensorflow as tf
 
 from components.coco_example_gen import create_coco_tf_record
-from maskformer_model import examples, generated_scenes
+from maskformer_model import generated_scenes
+from maskformer_model.data import examples
 
 NUM_SCENES, NUM_SHARDS = 9, 3
 # Kills the process, as a machine that goes away would, when it is about to check its seventh photo.

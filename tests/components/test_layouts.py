@@ -14,10 +14,10 @@ from components.coco_example_gen.kept_aside import KeptAside
 from components.coco_example_gen.layouts import UnknownLayoutError, find_sources
 from components.coco_example_gen.record_reader import read_record
 from components.coco_example_gen.reference_files import SplitRequest, plan_split, read_references
-from maskformer_model import examples, preprocessing
 from maskformer_model.config import ParserConfig
-from maskformer_model.input_pipeline import load_example
-from maskformer_model.panoptic_png import decode_panoptic_png
+from maskformer_model.data import examples, preprocessing
+from maskformer_model.data.input_pipeline import load_example
+from maskformer_model.data.panoptic_png import decode_panoptic_png
 from tests.components import layout_samples
 from tests.components.layout_samples import CITYSCAPES_LABEL, CLASS_OF, isthing
 

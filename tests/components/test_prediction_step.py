@@ -18,8 +18,8 @@ from components.panoptic_evaluator.metrics import evaluation_from_files
 from components.panoptic_evaluator.prediction_files import PredictionSummary
 from components.panoptic_evaluator.prediction_step import PredictShard, PredictSplit, ShardResult, count_prediction
 from components.panoptic_evaluator.serving_model import PanopticResult, ServingModel, difference_of_categories
-from maskformer_model import examples
 from maskformer_model.categories import CategoryTable
+from maskformer_model.data import examples
 from maskformer_model.metrics.average_precision import average_precision
 from tests.components.brightness_model import CATEGORIES, DISC, GROUND, save_model, scene, write_examples
 

@@ -21,7 +21,7 @@ from components.panoptic_evaluator.metrics import evaluation_from_files
 from components.panoptic_evaluator.report import Gallery, Report, format_change, format_score, render_report
 from components.panoptic_evaluator.report_tables import class_rows, confusion_rows, split_reasons
 from components.panoptic_evaluator.training_curves import training_charts
-from maskformer_model import panoptic_png
+from maskformer_model.data import panoptic_png
 from tests.components.image_lines import CATEGORIES, image_line, sums_text
 
 SKY, CAT, DOG = 0, 1, 2

@@ -7,8 +7,8 @@ import tensorflow as tf
 
 from components.panoptic_evaluator.prediction_step import batches_of_one_size
 from components.panoptic_evaluator.serving_model import ServingModel
-from maskformer_model import panoptic_png
-from maskformer_model.examples import ExampleRecord
+from maskformer_model.data import panoptic_png
+from maskformer_model.data.examples import ExampleRecord
 from tests.maskformer_model.small_export import encoded, export_small, photo
 
 # The network sees edges of 64 to 96 px in steps of 32: 64 x 96 for the first four, whatever their own size.

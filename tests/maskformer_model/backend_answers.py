@@ -38,7 +38,7 @@ def answers() -> dict:
     import keras
     import numpy as np
 
-    from maskformer_model.normalization import normalize
+    from maskformer_model.data.normalization import normalize
 
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (2, 48, 72, 3), dtype=np.uint8)

@@ -52,8 +52,8 @@ def small_network(config: ExperimentConfig):
     """Built, with random weights; about half of the queries propose a segment, and masks vary over the photo."""
     import keras
 
+    from maskformer_model.data.normalization import normalize
     from maskformer_model.modeling.maskformer import MaskFormer
-    from maskformer_model.normalization import normalize
 
     keras.utils.set_random_seed(3)
     network = MaskFormer(config.task.model)

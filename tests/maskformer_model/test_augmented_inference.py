@@ -11,7 +11,7 @@ import tensorflow as tf
 from maskformer_model import inference
 from maskformer_model.augmented_inference import augmented_panoptic, augmented_semantic, merge_panoptic_views
 from maskformer_model.config import InferenceConfig
-from maskformer_model.normalization import normalize
+from maskformer_model.data.normalization import normalize
 
 ISTHING = np.array([True, True, False, False])
 

@@ -11,12 +11,13 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from maskformer_model import inference, photo_inference, preprocessing
+from maskformer_model import inference, photo_inference
 from maskformer_model.categories import CategoryTable
 from maskformer_model.config import override
+from maskformer_model.data import preprocessing
+from maskformer_model.data.normalization import normalize
+from maskformer_model.data.panoptic_png import decode_panoptic_png, segment_extents
 from maskformer_model.export import export_saved_model
-from maskformer_model.normalization import normalize
-from maskformer_model.panoptic_png import decode_panoptic_png, segment_extents
 from tests.maskformer_model.small_export import (
     CATEGORIES,
     MAX_PIXELS,

@@ -9,7 +9,7 @@ from PIL import Image
 
 from maskformer_model import generated_scenes, scene_drawing
 from maskformer_model.categories import CategoryTable
-from maskformer_model.panoptic_png import decode_panoptic_png, segment_extents
+from maskformer_model.data.panoptic_png import decode_panoptic_png, segment_extents
 
 NUM_TRAIN, NUM_VAL = 40, 8
 _SPLITS = ("train2017", "val2017")

@@ -18,20 +18,21 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from maskformer_model import augmented_inference, inference, input_pipeline, preprocessing, training
+from maskformer_model import augmented_inference, inference, training
 from maskformer_model.backend import distribution
 from maskformer_model.checkpoints.initialize import save_converted
 from maskformer_model.config import ExperimentConfig, override
+from maskformer_model.data import input_pipeline, preprocessing
 from maskformer_model.learning_rate import make_schedule
 from maskformer_model.losses import criterion
 from maskformer_model.modeling.maskformer import MaskFormer
 from maskformer_model.modeling.registry import build_backbone
 from maskformer_model.optimizer import make_optimizer
 from maskformer_model.serving_signatures import ServingSignatures
+from tests.maskformer_model.data.test_input_pipeline import _record, _write
 from tests.maskformer_model.sees_all import SeesAll
 from tests.maskformer_model.small_export import encoded
 from tests.maskformer_model.test_evaluation import CATEGORIES
-from tests.maskformer_model.test_input_pipeline import _record, _write
 from tests.maskformer_model.winograd_graphs import num_winograd_convolutions
 
 MODEL, BACKBONE, PARSER = "task.model.", "task.model.backbone.", "task.train_data.parser."

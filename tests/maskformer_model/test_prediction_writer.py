@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from maskformer_model.panoptic_png import decode_panoptic_png
+from maskformer_model.data.panoptic_png import decode_panoptic_png
 from maskformer_model.prediction_writer import PredictionWriter, unique_names
 from maskformer_model.segmentation_result import InstanceResult, PanopticResult, Segment, SemanticResult
 from tests.maskformer_model.small_export import CATEGORIES, encoded, photo

@@ -7,8 +7,9 @@ import pathlib
 
 import tensorflow as tf
 
-from maskformer_model import config, examples, generated_scenes
+from maskformer_model import config, generated_scenes
 from maskformer_model.categories import CategoryTable
+from maskformer_model.data import examples
 
 SIZE_PX = 64
 TINY_NETWORK = (

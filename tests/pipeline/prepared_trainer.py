@@ -15,8 +15,8 @@ import tensorflow as tf
 
 from components import data_facts
 from components.panoptic_evaluator import prediction_files
-from maskformer_model import examples
 from maskformer_model.categories import CategoryTable
+from maskformer_model.data import examples
 from maskformer_model.model_assets import DATA_FACTS_FILE
 
 EXPERIMENT_KEY, CHECKPOINTS_KEY = "experiment", "checkpoints_dir"
@@ -86,7 +86,7 @@ class Memory(tf.Module):
 
 
 def _without_crowds(record) -> bytes:
-    from maskformer_model import panoptic_png
+    from maskformer_model.data import panoptic_png
 
     ids = panoptic_png.decode_panoptic_png(record.panoptic_png)
     crowds = [segment.id for segment in record.segments if segment.iscrowd]

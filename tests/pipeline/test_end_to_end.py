@@ -121,7 +121,7 @@ def test_the_pushed_model_carries_the_facts_of_its_data(root, first):
 def test_the_pushed_model_answers_with_a_map_of_the_photo_s_size(root, first):
     import tensorflow as tf
 
-    from maskformer_model.panoptic_png import decode_panoptic_png
+    from maskformer_model.data.panoptic_png import decode_panoptic_png
 
     photo = first_photo(root / "data" / "generated", "val2017")
     serve = tf.saved_model.load(first[1]["pushed_model"]).signatures["serving_default"]

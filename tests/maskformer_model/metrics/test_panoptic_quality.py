@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from maskformer_model import panoptic_png
 from maskformer_model.categories import CategoryTable
+from maskformer_model.data import panoptic_png
 from maskformer_model.metrics.panoptic_quality import (
     PanopticCounts,
     count_by_size,

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from maskformer_model.panoptic_png import decode_panoptic_png
+from maskformer_model.data.panoptic_png import decode_panoptic_png
 from tests.components import brightness_model
 from tests.maskformer_model.serve import page_picture
 from tests.maskformer_model.serve.running_server import RunningServer, push

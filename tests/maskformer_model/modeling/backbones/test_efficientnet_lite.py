@@ -5,9 +5,9 @@ import importlib.util
 import numpy as np
 import pytest
 
-from maskformer_model import normalization
 from maskformer_model.checkpoints import efficientnet_weights
 from maskformer_model.config import BackboneConfig
+from maskformer_model.data import normalization
 from maskformer_model.modeling.backbones import efficientnet_lite
 from maskformer_model.modeling.registry import build_backbone
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from maskformer_model import examples
-from maskformer_model.panoptic_png import encode_panoptic_png
+from maskformer_model.data import examples
+from maskformer_model.data.panoptic_png import encode_panoptic_png
 
 _PERSON = examples.SegmentRecord(
     id=300, category_id=7, class_index=0, isthing=True, iscrowd=False, area_px=2, bbox_px=(0, 0, 2, 1)

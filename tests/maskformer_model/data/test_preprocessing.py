@@ -9,8 +9,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from maskformer_model import preprocessing
 from maskformer_model.config import InferenceConfig
+from maskformer_model.data import preprocessing
 
 
 def _photo(height_px, width_px, seed=0):

@@ -23,7 +23,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from maskformer_model.config import ParserConfig
-from maskformer_model.preprocessing import resize_image, resized_size
+from maskformer_model.data.preprocessing import resize_image, resized_size
 
 _NO_LIMIT_PX = 2**30
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from maskformer_model import normalization
+from maskformer_model.data import normalization
 
 
 def test_normalisation_of_known_pixels():

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from maskformer_model import mask_keys
 from maskformer_model.categories import CategoryTable
-from maskformer_model.examples import SegmentRecord
+from maskformer_model.data import tf_maskformer_features
+from maskformer_model.data.examples import SegmentRecord
 
 IDS = np.array([[5, 5, 0], [8, 8, 9]], np.int32)
 
@@ -33,7 +33,7 @@ def image(feature):
 
 
 def test_masks_show_category_place_and_contiguous_id():
-    features = mask_keys.panoptic_features(IDS, SEGMENTS, mask_keys.instance_ids_of(SEGMENTS))
+    features = tf_maskformer_features.panoptic_features(IDS, SEGMENTS, tf_maskformer_features.instance_ids_of(SEGMENTS))
     np.testing.assert_array_equal(image(features["image/panoptic/category_mask"]), [[1, 1, 0], [92, 92, 0]])
     np.testing.assert_array_equal(image(features["image/panoptic/instance_mask"]), [[1, 1, 0], [0, 0, 0]])
     np.testing.assert_array_equal(image(features["image/panoptic/contiguous_mask"]), [[1, 1, 0], [2, 2, 0]])
@@ -42,28 +42,28 @@ def test_masks_show_category_place_and_contiguous_id():
 
 
 def test_semantic_labels_are_one_for_things_and_the_stuff_s_number_less_90():
-    feature = mask_keys.semantic_feature(IDS, SEGMENTS)["image/segmentation/class/encoded"]
+    feature = tf_maskformer_features.semantic_feature(IDS, SEGMENTS)["image/segmentation/class/encoded"]
     np.testing.assert_array_equal(image(feature), [[1, 1, 0], [2, 2, 0]])
 
 
 def test_objects_have_boxes_in_fractions_and_those_outside_are_left_out():
     inside = {"bbox": [1.0, 0.0, 2.0, 1.0], "area": 1.5, "category_id": 3, "iscrowd": 1}
     outside = {"bbox": [2.0, 0.0, 2.0, 1.0], "area": 1.0, "category_id": 3}
-    drawn = mask_keys.object_features([inside, outside], (2, 3), {3: "car"}, lambda o: IDS == 8)
+    drawn = tf_maskformer_features.object_features([inside, outside], (2, 3), {3: "car"}, lambda o: IDS == 8)
     boxes = [drawn[f"image/object/bbox/{edge}"].float_list.value[:] for edge in ("xmin", "xmax", "ymin", "ymax")]
     np.testing.assert_allclose(boxes, [[1 / 3], [1.0], [0.0], [0.5]], rtol=1e-6)
     assert drawn["image/object/class/text"].bytes_list.value[:] == [b"car"]
     assert drawn["image/object/is_crowd"].int64_list.value[:] == [1]
     assert image(drawn["image/object/mask"]).sum() == 2 * 255 or image(drawn["image/object/mask"]).sum() == 2
-    assert mask_keys.object_features([outside], (2, 3), {3: "car"}) == {}
+    assert tf_maskformer_features.object_features([outside], (2, 3), {3: "car"}) == {}
 
 
 def test_more_segments_than_an_8_bit_mask_holds_are_refused():
     with pytest.raises(ValueError, match="up to 255. Received: 256"):
-        mask_keys.instance_ids_of([segment(5, 1, 0, True)] * 256)
+        tf_maskformer_features.instance_ids_of([segment(5, 1, 0, True)] * 256)
 
 
 def test_ids_that_do_not_fit_the_masks_are_listed():
     table = CategoryTable.from_coco([{"id": 300, "name": "a", "isthing": 1}, {"id": 91, "name": "b", "isthing": 0}])
     with pytest.raises(ValueError, match=r"Received the ids: \[91, 300\]"):
-        mask_keys.check_categories(table)
+        tf_maskformer_features.check_categories(table)

@@ -13,10 +13,10 @@ from hypothesis import strategies
 from hypothesis.extra import numpy as numpy_strategies
 from PIL import Image
 
-from maskformer_model import input_pipeline
 from maskformer_model.config import DataConfig, ParserConfig
-from maskformer_model.examples import ExampleRecord, SegmentRecord, encode_example
-from maskformer_model.panoptic_png import encode_panoptic_png
+from maskformer_model.data import input_pipeline
+from maskformer_model.data.examples import ExampleRecord, SegmentRecord, encode_example
+from maskformer_model.data.panoptic_png import encode_panoptic_png
 
 PARSER = ParserConfig(output_size=(8, 8), min_sizes_px=(8,), max_size_px=8, max_targets=4)
 

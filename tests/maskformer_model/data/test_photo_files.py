@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from maskformer_model.photo_files import PhotoError, decode, find_photos, photo_bytes, refusal
+from maskformer_model.data.photo_files import PhotoError, decode, find_photos, photo_bytes, refusal
 from tests.maskformer_model.small_export import encoded, photo
 
 

@@ -9,7 +9,8 @@ import tensorflow as tf
 from hypothesis import strategies
 from hypothesis.extra import numpy as numpy_strategies
 
-from maskformer_model import panoptic_png, segment_targets
+from maskformer_model.data import panoptic_png
+from maskformer_model.data import targets as data_targets
 
 
 def _segments(class_index, area=None, iscrowd=None, isthing=None):
@@ -22,7 +23,7 @@ def _segments(class_index, area=None, iscrowd=None, isthing=None):
 
 
 def _chosen(segments, kind="panoptic", max_targets=255, **options):
-    targets, classes = segment_targets.choose_targets(segments, kind=kind, max_targets=max_targets, **options)
+    targets, classes = data_targets.choose_targets(segments, kind=kind, max_targets=max_targets, **options)
     assert (targets.dtype, classes.dtype) == (tf.uint8, tf.int32)
     return targets.numpy().tolist(), classes.numpy().tolist()
 
@@ -73,13 +74,13 @@ def test_semantic_targets_join_the_segments_of_a_class_and_count_crowds_in():
 
 def test_ids_from_a_png_are_those_of_the_numpy_decoder():
     ids = np.array([[0, 1, 255], [256, 65536, 2**24 - 1]], np.int32)
-    decoded = segment_targets.segment_ids(tf.constant(panoptic_png.encode_panoptic_png(ids)))
+    decoded = data_targets.segment_ids(tf.constant(panoptic_png.encode_panoptic_png(ids)))
     np.testing.assert_array_equal(decoded, ids)
 
 
 def test_ids_that_follow_each_other_and_ids_that_are_not_listed():
     ids = tf.constant([[5, 6, 7], [8, 4, 0], [6, 2**24 - 1, 5]])
-    numbers = segment_targets.number_segments(
+    numbers = data_targets.number_segments(
         ids, tf.constant([6, 5, 8, 2**24 - 1], tf.int64), tf.constant([1, 2, 0, 3], tf.uint8)
     )
     np.testing.assert_array_equal(numbers, [[2, 1, 0], [0, 0, 0], [1, 3, 2]])
@@ -87,7 +88,7 @@ def test_ids_that_follow_each_other_and_ids_that_are_not_listed():
 
 
 def test_without_segments_every_pixel_is_void():
-    numbers = segment_targets.number_segments(tf.constant([[3, 0]]), tf.zeros([0], tf.int64), tf.zeros([0], tf.uint8))
+    numbers = data_targets.number_segments(tf.constant([[3, 0]]), tf.zeros([0], tf.int64), tf.zeros([0], tf.uint8))
     np.testing.assert_array_equal(numbers, [[0, 0]])
 
 
@@ -103,8 +104,8 @@ def test_without_segments_every_pixel_is_void():
 def test_random_maps_survive_png_and_numbering(ids, data):
     listed = data.draw(strategies.permutations([i for i in np.unique(ids).tolist() if i]))
     png = tf.constant(panoptic_png.encode_panoptic_png(ids))
-    numbers = segment_targets.number_segments(
-        segment_targets.segment_ids(png), tf.constant(listed, tf.int64), tf.cast(tf.range(1, len(listed) + 1), tf.uint8)
+    numbers = data_targets.number_segments(
+        data_targets.segment_ids(png), tf.constant(listed, tf.int64), tf.cast(tf.range(1, len(listed) + 1), tf.uint8)
     )
     np.testing.assert_array_equal(np.array([0, *listed])[numbers.numpy()], ids)
 
@@ -119,7 +120,7 @@ def test_random_maps_survive_png_and_numbering(ids, data):
     ],
 )
 def test_empty_targets_are_dropped_and_the_rest_renumbered(segment_map, classes, expected_map, expected_classes):
-    dropped_map, dropped_classes = segment_targets.drop_empty_targets(
+    dropped_map, dropped_classes = data_targets.drop_empty_targets(
         tf.constant(segment_map, tf.uint8), tf.constant(classes, tf.int32)
     )
     assert dropped_map.dtype == tf.uint8

@@ -7,9 +7,9 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maskformer_model import augmentation, examples, panoptic_png
 from maskformer_model.config import ParserConfig
-from maskformer_model.input_pipeline import load_example
+from maskformer_model.data import augmentation, examples, panoptic_png
+from maskformer_model.data.input_pipeline import load_example
 
 _IDS = st.integers(1, panoptic_png.MAX_SEGMENT_ID)
 

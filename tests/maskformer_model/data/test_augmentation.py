@@ -7,9 +7,9 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from maskformer_model import augmentation
 from maskformer_model.config import ParserConfig
-from maskformer_model.preprocessing import resize_image
+from maskformer_model.data import augmentation
+from maskformer_model.data.preprocessing import resize_image
 
 PARSERS = {
     "none": ParserConfig(min_sizes_px=(32,), max_size_px=64, output_size=(64, 64)),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hypothesis_numpy
 from PIL import Image
 
-from maskformer_model import panoptic_png
+from maskformer_model.data import panoptic_png
 
 
 def _png(image: Image.Image) -> bytes:

@@ -15,9 +15,9 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from maskformer_model import augmentation, preprocessing, segment_targets
 from maskformer_model.config import PANOPTIC, DataConfig, ParserConfig
-from maskformer_model.examples import check_shards, parse_example
+from maskformer_model.data import augmentation, preprocessing, targets
+from maskformer_model.data.examples import check_shards, parse_example
 
 PADDING_CLASS = -1
 # Padding that the network sees (crops of "lsj" and "semantic" smaller than the batch) is grey, as in the reference;
@@ -113,7 +113,7 @@ def load_example(serialized: tf.Tensor, *, parser: ParserConfig, kind: str) -> d
     """
     example = parse_example(serialized)
     image = preprocessing.decode_image(example["image/encoded"])
-    ids = segment_targets.segment_ids(example["image/panoptic/encoded"])
+    ids = targets.segment_ids(example["image/panoptic/encoded"])
     rule = "The photo and its panoptic PNG must have the same height and width. Received the record, photo and PNG:"
     image_size_px, map_size_px = tf.shape(image)[:2], tf.shape(ids)
     check = tf.debugging.Assert(
@@ -122,13 +122,13 @@ def load_example(serialized: tf.Tensor, *, parser: ParserConfig, kind: str) -> d
     )
     with tf.control_dependencies([check]):
         ids = tf.identity(ids)
-    target_of_segment, segment_classes = segment_targets.choose_targets(
+    target_of_segment, segment_classes = targets.choose_targets(
         {name: example[f"image/segment/{name}"] for name in ("class_index", "area", "iscrowd", "isthing")},
         kind=kind,
         max_targets=parser.max_targets,
         keep_crowd=parser.keep_crowd,
     )
-    segment_map = segment_targets.number_segments(ids, example["image/segment/id"], target_of_segment)
+    segment_map = targets.number_segments(ids, example["image/segment/id"], target_of_segment)
     image, segment_map = augmentation.prepare(image, segment_map, parser)
     return {
         "image": image,
@@ -205,7 +205,7 @@ def _finish(
     image, segment_map = augmentation.augment(example["image"], example["segment_map"], parser, example_seed)
     segment_classes = example["segment_classes"]
     if kind != PANOPTIC or not parser.keep_emptied_targets:
-        segment_map, segment_classes = segment_targets.drop_empty_targets(segment_map, segment_classes)
+        segment_map, segment_classes = targets.drop_empty_targets(segment_map, segment_classes)
     valid_size_px = tf.shape(segment_map)
     if parser.augmentation in ("lsj", "semantic"):
         valid_size_px = tf.maximum(valid_size_px, parser.output_size)

@@ -27,7 +27,7 @@ import tensorflow as tf
 from PIL import Image
 
 from maskformer_model.categories import CategoryTable
-from maskformer_model.examples import SegmentRecord
+from maskformer_model.data.examples import SegmentRecord
 
 THING_LABEL = 1
 STUFF_OFFSET = 90  # COCO's last thing; its stuff begins at 92.

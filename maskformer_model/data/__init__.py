@@ -1,0 +1,1 @@
+"""Examples and photos: reading, targets, augmentation, batches. COCO's files are read by `components`."""
