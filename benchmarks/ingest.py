@@ -45,10 +45,10 @@ def _write_photos(root: pathlib.Path) -> None:
     import numpy as np
     from PIL import Image
 
-    from maskformer_model import generated_scenes, scene_drawing
     from maskformer_model.data.panoptic_png import encode_panoptic_png, segment_extents
+    from maskformer_model.scenes import data_set, drawing
 
-    ids_of = {entry["name"]: entry["id"] for entry in generated_scenes.CATEGORIES}
+    ids_of = {entry["name"]: entry["id"] for entry in data_set.CATEGORIES}
     png_dir = root / "annotations" / "panoptic_train2017"
     png_dir.mkdir(parents=True)
     (root / "train2017").mkdir()
@@ -56,7 +56,7 @@ def _write_photos(root: pathlib.Path) -> None:
     files = []
     for number in range(_DRAWN_SCENES):
         generator = np.random.default_rng([7, number])
-        scene = scene_drawing.draw_scene(generator, *PHOTO_SIZE)
+        scene = drawing.draw_scene(generator, *PHOTO_SIZE)
         # A photo is noisier than a drawing; without noise its JPEG is a third as large and decodes too fast.
         noise = generator.normal(0, 8, scene.photo.shape)
         photo = Image.fromarray(np.clip(scene.photo + noise, 0, 255).astype(np.uint8))
@@ -74,7 +74,7 @@ def _write_photos(root: pathlib.Path) -> None:
         (png_dir / f"{name}.png").write_bytes(png)
         images.append({"id": number, "file_name": f"{name}.jpg", "height": PHOTO_SIZE[0], "width": PHOTO_SIZE[1]})
         annotations.append({"image_id": number, "file_name": f"{name}.png", "segments_info": segments})
-    document = {"images": images, "annotations": annotations, "categories": list(generated_scenes.CATEGORIES)}
+    document = {"images": images, "annotations": annotations, "categories": list(data_set.CATEGORIES)}
     (root / "annotations" / "panoptic_train2017.json").write_text(json.dumps(document))
 
 

@@ -56,7 +56,7 @@ def _draw_span(root: pathlib.Path, number: int):
     from components.coco_example_gen.data_files import sources_of
     from components.coco_example_gen.manifest import build_manifest
     from components.coco_example_gen.options import IngestOptions
-    from maskformer_model.generated_scenes import write_data_set
+    from maskformer_model.scenes.data_set import write_data_set
     from pipeline.mixed_data import Source
 
     path = f"{root}/span-{number}"

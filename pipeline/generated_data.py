@@ -1,6 +1,6 @@
 """The embedded data set: generated scenes, drawn where a run is given no data.
 
-How scenes are drawn is left to `maskformer_model.generated_scenes`, reading them to CocoExampleGen.
+How scenes are drawn is left to `maskformer_model.scenes.data_set`, reading them to CocoExampleGen.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pipeline.data_folder import DataFolderError
 from pipeline.source_fingerprint import source_fingerprint
 
 _RECIPE_FILE = "generated.json"
-_GENERATOR_SOURCES = ("generated_scenes.py", "scene_drawing.py", "panoptic_png.py")
+_GENERATOR_SOURCES = ("scenes/data_set.py", "scenes/drawing.py", "data/panoptic_png.py")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,11 +62,11 @@ def ensure_generated_data(directory: str | os.PathLike[str], config: GeneratedDa
         return False
     if root.exists() and _read_recipe(root) is None:
         raise DataFolderError(f"{root} must hold generated scenes or not exist: it has no {_RECIPE_FILE}.")
-    from maskformer_model import generated_scenes
+    from maskformer_model.scenes import data_set
 
     unfinished = root.with_name(f"{root.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
-    generated_scenes.write_data_set(unfinished, **dataclasses.asdict(config))
+    data_set.write_data_set(unfinished, **dataclasses.asdict(config))
     (unfinished / _RECIPE_FILE).write_text(json.dumps(recipe, indent=1), encoding="utf-8")
     replaced = root.with_name(f"{root.name}.replaced")
     shutil.rmtree(replaced, ignore_errors=True)
@@ -78,9 +78,9 @@ def ensure_generated_data(directory: str | os.PathLike[str], config: GeneratedDa
 
 
 def _recipe(config: GeneratedDataConfig) -> dict[str, int | str]:
-    from maskformer_model import generated_scenes
+    from maskformer_model.scenes import data_set
 
-    package = pathlib.Path(generated_scenes.__file__).parent
+    package = pathlib.Path(data_set.__file__).parent.parent
     sources = [package / name for name in _GENERATOR_SOURCES]
     return dataclasses.asdict(config) | {"generator": source_fingerprint(sources)}
 

@@ -44,7 +44,7 @@ from pipeline.source_fingerprint import source_fingerprint
 
 SCHEMA_FILE = pathlib.Path(coco_example_gen.__file__).parent / "schema.pbtxt"
 # Sources that the Trainer need not watch: what they say reaches it as settings or as Examples.
-_SEEN_BY_VALUE = ("experiments", "recipes.py", "generated_scenes.py", "scene_drawing.py")
+_SEEN_BY_VALUE = ("experiments", "recipes.py", "scenes")
 _USED_TFX_COMPONENTS = (
     "Evaluator",
     "ExampleValidator",

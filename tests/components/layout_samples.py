@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from maskformer_model import generated_scenes, scene_drawing
 from maskformer_model.data.panoptic_png import encode_panoptic_png, segment_extents
+from maskformer_model.scenes import data_set, drawing
 
-CATEGORIES = list(generated_scenes.CATEGORIES)
+CATEGORIES = list(data_set.CATEGORIES)
 CLASS_OF = {entry["name"]: index for index, entry in enumerate(CATEGORIES)}
 # Cityscapes' label of each of the drawn scenes' categories.
 CITYSCAPES_LABEL = {"sky": 23, "ball": 26, "grass": 21, "crate": 27, "tent": 24, "ring": 33, "water": 7}
@@ -48,7 +48,7 @@ def draw_samples(num_train: int, num_val: int, size_px: int = 48, seed: int = 11
 
 
 def _draw(seed: int, stream: int, number: int, size_px: int) -> Sample:
-    scene = scene_drawing.draw_scene(np.random.default_rng([seed, stream, number]), size_px, size_px - 8)
+    scene = drawing.draw_scene(np.random.default_rng([seed, stream, number]), size_px, size_px - 8)
     buffer = io.BytesIO()
     Image.fromarray(scene.photo).save(buffer, format="JPEG", quality=95)
     present = segment_extents(scene.segment_map)[0].tolist()

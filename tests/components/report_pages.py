@@ -22,8 +22,8 @@ from components.panoptic_evaluator.serving_model import PanopticResult
 from components.panoptic_evaluator.training_curves import training_charts
 from maskformer_model.categories import CategoryTable
 from maskformer_model.data import examples, panoptic_png
-from maskformer_model.generated_scenes import CATEGORIES as SCENE_CATEGORIES
-from maskformer_model.generated_scenes import write_data_set
+from maskformer_model.scenes.data_set import CATEGORIES as SCENE_CATEGORIES
+from maskformer_model.scenes.data_set import write_data_set
 
 CATEGORIES = CategoryTable.from_coco(SCENE_CATEGORIES)
 NUM_IMAGES = 24

@@ -30,9 +30,9 @@ from components.coco_example_gen.executor import Executor
 from components.coco_example_gen.kept_aside import TooManyKeptAsideError
 from components.coco_example_gen.options import IngestOptions
 from components.curated_schema import CuratedSchemaGen
-from maskformer_model import generated_scenes
 from maskformer_model.categories import CategoryTable
 from maskformer_model.data import examples
+from maskformer_model.scenes import data_set
 
 SCHEMA_FILE = pathlib.Path(coco_example_gen.__file__).parent / "schema.pbtxt"
 BEAM_ARGS = ["--runner=FnApiRunner"]
@@ -42,7 +42,7 @@ NUM_TRAIN, NUM_VAL = 5, 3
 @pytest.fixture(scope="module")
 def pristine_dir(tmp_path_factory):
     directory = tmp_path_factory.mktemp("scenes")
-    generated_scenes.write_data_set(directory, num_train=NUM_TRAIN, num_val=NUM_VAL, size_px=48, seed=5)
+    data_set.write_data_set(directory, num_train=NUM_TRAIN, num_val=NUM_VAL, size_px=48, seed=5)
     return directory
 
 
@@ -85,7 +85,7 @@ def test_both_splits_are_written_with_categories_and_an_empty_list(data_dir, tmp
     names = [os.path.basename(path) for path in sorted(tf.io.gfile.glob(pattern))]
     assert names == ["data_tfrecord-00000-of-00002", "data_tfrecord-00001-of-00002"]
     assert CategoryTable.load(examples.categories_path(pattern)).to_coco() == [
-        {key: entry[key] for key in ("id", "name", "isthing", "color")} for entry in generated_scenes.CATEGORIES
+        {key: entry[key] for key in ("id", "name", "isthing", "color")} for entry in data_set.CATEGORIES
     ]
     assert pathlib.Path(examples.kept_aside_path(pattern)).read_text() == ""
     # Nothing else is left in the artifact.

@@ -24,8 +24,8 @@ from components.coco_example_gen.options import IngestOptions
 from components.coco_example_gen.photo_check import check_photo
 from components.coco_example_gen.record_reader import read_record, read_record_and_ids
 from components.coco_example_gen.reference_files import SplitRequest, num_shards, plan_split, read_references
-from maskformer_model import generated_scenes
 from maskformer_model.data import examples, panoptic_png
+from maskformer_model.scenes import data_set
 
 SPLIT = "val2017"
 NUM_SCENES = 6
@@ -34,7 +34,7 @@ NUM_SCENES = 6
 @pytest.fixture(scope="module")
 def pristine_dir(tmp_path_factory):
     directory = tmp_path_factory.mktemp("scenes")
-    generated_scenes.write_data_set(directory, num_train=2, num_val=NUM_SCENES, size_px=48, seed=3)
+    data_set.write_data_set(directory, num_train=2, num_val=NUM_SCENES, size_px=48, seed=3)
     return directory
 
 

@@ -14,9 +14,9 @@ import tensorflow as tf
 from PIL import Image
 
 from components.coco_example_gen import create_coco_tf_record
-from maskformer_model import generated_scenes
 from maskformer_model.categories import CategoryTable
 from maskformer_model.data import examples, panoptic_png
+from maskformer_model.scenes import data_set
 
 NUM_SCENES = 5
 OBJECT_KEYS = ["area", "bbox/xmax", "bbox/xmin", "bbox/ymax", "bbox/ymin", "class/label", "class/text", "is_crowd"]
@@ -26,7 +26,7 @@ PANOPTIC_KEYS = ["category_mask", "class_ids", "contiguous_mask", "instance_ids"
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory):
     directory = tmp_path_factory.mktemp("scenes")
-    generated_scenes.write_data_set(directory, num_train=0, num_val=NUM_SCENES, size_px=48, seed=3)
+    data_set.write_data_set(directory, num_train=0, num_val=NUM_SCENES, size_px=48, seed=3)
     return directory
 
 
@@ -90,7 +90,7 @@ def test_masks_boxes_and_lists_have_their_hand_computed_values(tmp_path):
     images = [{"id": 5, "file_name": "a.png", "height": 4, "width": 6}]
     segments = [(70000, 100, 0), (300, 1, 1), (9, 3, 0)]
     entries = [{"id": i, "category_id": c, "iscrowd": crowd} for i, c, crowd in segments]
-    panoptic = {"images": images, "categories": list(generated_scenes.CATEGORIES)}
+    panoptic = {"images": images, "categories": list(data_set.CATEGORIES)}
     panoptic["annotations"] = [{"image_id": 5, "file_name": "a.png", "segments_info": entries}]
     square = {"id": 1, "image_id": 5, "category_id": 3, "area": 4, "iscrowd": 0, "bbox": [4, 2, 2, 2]}
     square["segmentation"] = [[4, 2, 6, 2, 6, 4, 4, 4]]

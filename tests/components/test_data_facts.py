@@ -19,8 +19,8 @@ from components.coco_example_gen.component import CocoExampleGen
 from components.curated_schema import CuratedSchemaGen
 from components.data_facts import describe, read_facts
 from components.drift_gate import judge_drift
-from maskformer_model import generated_scenes
 from maskformer_model.categories import CategoryTable
+from maskformer_model.scenes import data_set
 
 SCHEMA_FILE = pathlib.Path(coco_example_gen.__file__).parent / "schema.pbtxt"
 
@@ -29,7 +29,7 @@ SCHEMA_FILE = pathlib.Path(coco_example_gen.__file__).parent / "schema.pbtxt"
 def run(tmp_path_factory):
     """A data folder, and the facts that the nodes made of it."""
     root = tmp_path_factory.mktemp("facts")
-    generated_scenes.write_data_set(root / "data", num_train=9, num_val=1, size_px=48, seed=5)
+    data_set.write_data_set(root / "data", num_train=9, num_val=1, size_px=48, seed=5)
     example_gen = CocoExampleGen(str(root / "data"))
     schema = CuratedSchemaGen(schema_file=str(SCHEMA_FILE))
     transform = tfx_components.Transform(

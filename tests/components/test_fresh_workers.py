@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from maskformer_model import generated_scenes
+from maskformer_model.scenes import data_set
 from tests.conftest import PROJECT_DIR
 
 NUM_SCENES = 3
@@ -85,7 +85,7 @@ def start_pool(tmp_path, monkeypatch):
 def conversion(tmp_path):
     """A command that converts a few scenes in the workers of a pool."""
     scenes = tmp_path / "scenes"
-    generated_scenes.write_data_set(scenes, num_train=NUM_SCENES, num_val=1, size_px=32, seed=0)
+    data_set.write_data_set(scenes, num_train=NUM_SCENES, num_val=1, size_px=32, seed=0)
     (tmp_path / "records").mkdir()
 
     def command(address):

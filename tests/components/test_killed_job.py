@@ -11,8 +11,8 @@ import pytest
 import tensorflow as tf
 
 from components.coco_example_gen import create_coco_tf_record
-from maskformer_model import generated_scenes
 from maskformer_model.data import examples
+from maskformer_model.scenes import data_set
 
 NUM_SCENES, NUM_SHARDS = 9, 3
 # Kills the process, as a machine that goes away would, when it is about to check its seventh photo.
@@ -32,7 +32,7 @@ record_reader.check_photo = check_or_die
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory):
     directory = tmp_path_factory.mktemp("scenes")
-    generated_scenes.write_data_set(directory, num_train=NUM_SCENES, num_val=2, size_px=48, seed=3)
+    data_set.write_data_set(directory, num_train=NUM_SCENES, num_val=2, size_px=48, seed=3)
     return directory
 
 

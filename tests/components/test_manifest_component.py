@@ -12,14 +12,14 @@ from components.coco_example_gen import manifest
 from components.coco_example_gen.data_files import sources_of
 from components.coco_example_gen.manifest_component import ManifestExampleGen, ManifestExecutor
 from components.coco_example_gen.options import IngestOptions
-from maskformer_model import generated_scenes
+from maskformer_model.scenes import data_set
 
 
 @pytest.fixture
 def data_dir(tmp_path):
     """Three scenes and their manifest."""
     folder = tmp_path / "data"
-    generated_scenes.write_data_set(folder, num_train=2, num_val=1, size_px=32, seed=0)
+    data_set.write_data_set(folder, num_train=2, num_val=1, size_px=32, seed=0)
     return str(folder)
 
 

@@ -72,7 +72,7 @@ def test_a_training_that_was_cut_off_goes_on_from_its_own_checkpoints(tmp_path, 
     from components.coco_example_gen.data_files import sources_of
     from components.coco_example_gen.options import IngestOptions
     from maskformer_model import config, experiments, export
-    from maskformer_model.generated_scenes import write_data_set
+    from maskformer_model.scenes.data_set import write_data_set
 
     write_data_set(tmp_path / "data", num_train=4, num_val=1)
     (tmp_path / "records").mkdir()

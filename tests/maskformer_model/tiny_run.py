@@ -7,9 +7,10 @@ import pathlib
 
 import tensorflow as tf
 
-from maskformer_model import config, generated_scenes
+from maskformer_model import config
 from maskformer_model.categories import CategoryTable
 from maskformer_model.data import examples
+from maskformer_model.scenes import data_set
 
 SIZE_PX = 64
 TINY_NETWORK = (
@@ -40,7 +41,7 @@ def experiment(overrides: str = "") -> config.ExperimentConfig:
 def write_records(folder: pathlib.Path, num_train: int = 10, num_val: int = 4, size_px: int = SIZE_PX) -> CategoryTable:
     """Draws scenes and writes `train.tfrecord`, `val.tfrecord` and `categories.json` into a folder."""
     source = folder / "coco"
-    generated_scenes.write_data_set(source, num_train=num_train, num_val=num_val, size_px=size_px, seed=0)
+    data_set.write_data_set(source, num_train=num_train, num_val=num_val, size_px=size_px, seed=0)
     for split in ("train", "val"):
         categories = _write_split(source, f"{split}2017", folder / f"{split}.tfrecord")
     categories.save(folder / "categories.json")

@@ -32,7 +32,7 @@ def take(browser: Browser, address: str, output: pathlib.Path, scene_px: tuple[i
     import numpy as np
     from PIL import Image
 
-    from maskformer_model.scene_drawing import draw_scene
+    from maskformer_model.scenes.drawing import draw_scene
 
     with tempfile.TemporaryDirectory() as folder:
         photo = pathlib.Path(folder, "scene.png")

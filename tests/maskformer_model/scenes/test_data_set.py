@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from maskformer_model import generated_scenes, scene_drawing
 from maskformer_model.categories import CategoryTable
 from maskformer_model.data.panoptic_png import decode_panoptic_png, segment_extents
+from maskformer_model.scenes import data_set, drawing
 
 NUM_TRAIN, NUM_VAL = 40, 8
 _SPLITS = ("train2017", "val2017")
@@ -18,7 +18,7 @@ _SPLITS = ("train2017", "val2017")
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory):
     directory = tmp_path_factory.mktemp("generated")
-    generated_scenes.write_data_set(directory, num_train=NUM_TRAIN, num_val=NUM_VAL, size_px=64, seed=7)
+    data_set.write_data_set(directory, num_train=NUM_TRAIN, num_val=NUM_VAL, size_px=64, seed=7)
     return directory
 
 
@@ -69,15 +69,15 @@ def test_the_data_has_what_real_data_trips_over(data_dir):
     assert any(segment["iscrowd"] for segment in segments)
     assert max(segment["id"] for segment in segments) > 2**16
     assert min(segment["area"] for segment in segments if not segment["iscrowd"]) < 60
-    category_ids = [category["id"] for category in generated_scenes.CATEGORIES]
+    category_ids = [category["id"] for category in data_set.CATEGORIES]
     assert {segment["category_id"] for segment in segments} == set(category_ids)
     assert category_ids != sorted(category_ids)
-    isthing = CategoryTable.from_coco(generated_scenes.CATEGORIES).isthing.tolist()
+    isthing = CategoryTable.from_coco(data_set.CATEGORIES).isthing.tolist()
     assert isthing not in (sorted(isthing), sorted(isthing, reverse=True))
 
 
 def test_ids_are_unique_and_a_stuff_class_is_one_segment(data_dir):
-    isthing = {category["id"]: category["isthing"] for category in generated_scenes.CATEGORIES}
+    isthing = {category["id"]: category["isthing"] for category in data_set.CATEGORIES}
     for entry, _ in _maps(data_dir, "train2017"):
         ids = [segment["id"] for segment in entry["segments_info"]]
         stuff = [s["category_id"] for s in entry["segments_info"] if not isthing[s["category_id"]]]
@@ -109,7 +109,7 @@ def test_outlines_and_run_lengths_give_back_the_pixels_of_the_png(data_dir, spli
 
 @pytest.mark.parametrize("split", _SPLITS)
 def test_every_thing_has_an_instance_and_every_photo_a_caption(data_dir, split):
-    isthing = {category["id"]: category["isthing"] for category in generated_scenes.CATEGORIES}
+    isthing = {category["id"]: category["isthing"] for category in data_set.CATEGORIES}
     panoptic = _load(data_dir, "panoptic", split)
     things = sum(isthing[s["category_id"]] for entry in panoptic["annotations"] for s in entry["segments_info"])
     assert len(_load(data_dir, "instances", split)["annotations"]) == things
@@ -118,8 +118,8 @@ def test_every_thing_has_an_instance_and_every_photo_a_caption(data_dir, split):
 
 
 def test_the_same_seed_writes_the_same_bytes_and_more_train_scenes_change_no_other(data_dir, tmp_path):
-    generated_scenes.write_data_set(tmp_path / "fewer", num_train=2, num_val=2, size_px=64, seed=7)
-    generated_scenes.write_data_set(tmp_path / "other", num_train=2, num_val=2, size_px=64, seed=8)
+    data_set.write_data_set(tmp_path / "fewer", num_train=2, num_val=2, size_px=64, seed=7)
+    data_set.write_data_set(tmp_path / "other", num_train=2, num_val=2, size_px=64, seed=8)
     fewer, other, all_files = (_digest(path) for path in (tmp_path / "fewer", tmp_path / "other", data_dir))
     pictures = [name for name in fewer if not name.endswith(".json")]
     assert len(pictures) == 8
@@ -130,21 +130,21 @@ def test_the_same_seed_writes_the_same_bytes_and_more_train_scenes_change_no_oth
 @pytest.mark.parametrize("arguments", [{"num_train": -1, "num_val": 1}, {"num_train": 1, "num_val": 1, "size_px": 8}])
 def test_impossible_requests_are_refused(tmp_path, arguments):
     with pytest.raises(ValueError, match="Received"):
-        generated_scenes.write_data_set(tmp_path, **arguments)
+        data_set.write_data_set(tmp_path, **arguments)
 
 
 @pytest.mark.parametrize("seed", range(8))
 def test_every_segment_has_a_pixel_and_every_thing_stays_recognisable(seed):
-    scene = scene_drawing.draw_scene(np.random.default_rng(seed), 72, 96)
+    scene = drawing.draw_scene(np.random.default_rng(seed), 72, 96)
     areas = np.bincount(scene.segment_map.ravel(), minlength=len(scene.segments) + 1)[1:]
     assert scene.photo.shape == (72, 96, 3)
     assert len(areas) == len(scene.segments)
     for area, segment in zip(areas, scene.segments, strict=True):
-        assert area >= (10 if segment.name in scene_drawing.THING_NAMES else 1)
+        assert area >= (10 if segment.name in drawing.THING_NAMES else 1)
 
 
 def test_a_photo_shows_its_map():
-    scene = scene_drawing.draw_scene(np.random.default_rng(3), 96, 96)
+    scene = drawing.draw_scene(np.random.default_rng(3), 96, 96)
     for index in range(1, len(scene.segments) + 1):
         inside = scene.segment_map == index
         others = scene.photo[~inside].mean(axis=0)
@@ -153,15 +153,15 @@ def test_a_photo_shows_its_map():
 
 def test_a_frame_too_small_for_a_scene_is_refused():
     with pytest.raises(ValueError, match="at least 16 x 16 px. Received: 15 x 40"):
-        scene_drawing.draw_scene(np.random.default_rng(0), 15, 40)
+        drawing.draw_scene(np.random.default_rng(0), 15, 40)
 
 
 def test_outlines_run_with_the_clock_around_parts_and_against_it_around_holes():
     mask = np.ones((3, 4), dtype=bool)
     mask[1, 1:3] = False
-    areas = sorted(generated_scenes._signed_area(outline) for outline in generated_scenes._outlines(mask))
+    areas = sorted(data_set._signed_area(outline) for outline in data_set._outlines(mask))
     assert areas == [-2.0, 12.0]
-    assert generated_scenes._outlines(np.eye(2, dtype=bool)) == [
+    assert data_set._outlines(np.eye(2, dtype=bool)) == [
         [0.0, 0.0, 1.0, 0.0, 1.0, 1.0, 0.0, 1.0],
         [1.0, 1.0, 2.0, 1.0, 2.0, 2.0, 1.0, 2.0],
     ]

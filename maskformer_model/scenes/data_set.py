@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from maskformer_model.data.panoptic_png import encode_panoptic_png
-from maskformer_model.scene_drawing import Scene, draw_scene
+from maskformer_model.scenes.drawing import Scene, draw_scene
 
 CATEGORIES = (
     {"id": 92, "name": "sky", "isthing": 0, "color": [70, 130, 220], "supercategory": "stuff"},
