@@ -60,15 +60,16 @@ def main() -> None:
     import keras
     import tensorflow as tf
 
-    from maskformer_model import model_assets, served_convolutions
+    from maskformer_model import model_assets
+    from maskformer_model.inference import folded_norms
 
     tf.config.threading.set_intra_op_parallelism_threads(2)
     tf.config.threading.set_inter_op_parallelism_threads(2)
     keras.utils.set_random_seed(0)
     model_assets.keep_packed_weights({model_assets.CONSTANT_FILTERS: True})  # As the server does.
     signatures = build(sys.argv[1])
-    with_winograd = served_convolutions.uses_winograd(signatures.config)
-    with served_convolutions.constant_kernels(signatures.network, with_winograd):  # As `export` does.
+    with_winograd = folded_norms.uses_winograd(signatures.config)
+    with folded_norms.constant_kernels(signatures.network, with_winograd):  # As `export` does.
         _serve(signatures)
 
 
@@ -76,7 +77,7 @@ def _serve(signatures: Any) -> None:
     import tensorflow as tf
 
     from maskformer_model.data import preprocessing
-    from maskformer_model.photo_inference import Proposals
+    from maskformer_model.inference.photo_inference import Proposals
 
     jpeg = busy.photo_bytes()
     photo = preprocessing.decode_image(tf.constant(jpeg))

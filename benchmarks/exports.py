@@ -41,9 +41,9 @@ class Photos:
         import numpy as np
         import tensorflow as tf
 
-        from maskformer_model import photo_inference
         from maskformer_model.data import preprocessing
         from maskformer_model.data.normalization import normalize
+        from maskformer_model.inference import photo_inference
 
         for name, annotation in self._rows:
             photo = preprocessing.decode_image(tf.constant((self._folder / name).read_bytes()))
@@ -55,8 +55,8 @@ class Photos:
 
     def maps(self, run: Callable) -> tuple[list[Any], float, list[float]]:
         """The panoptic map of each photo, PQ of all, and the seconds of each call of the network."""
-        from maskformer_model import inference
         from maskformer_model.data.panoptic_png import decode_panoptic_png
+        from maskformer_model.inference import postprocessing
         from maskformer_model.metrics.panoptic_quality import (
             PanopticCounts,
             count_image,
@@ -72,10 +72,10 @@ class Photos:
                 start_s = time.perf_counter()
                 outputs = run(image)
                 seconds.append(time.perf_counter() - start_s)
-            masks = inference.resize_logits(
+            masks = postprocessing.resize_logits(
                 outputs["mask_logits"][0], size, padded_size_px=image.shape[1:3], valid_size_px=valid
             )
-            answer = inference.panoptic_inference(
+            answer = postprocessing.panoptic_inference(
                 outputs["class_logits"][0],
                 masks,
                 table.isthing,

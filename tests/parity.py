@@ -170,7 +170,7 @@ class _Run:
         import tensorflow as tf
 
         from maskformer_model.data.normalization import normalize
-        from maskformer_model.served_convolutions import allows_winograd, winograd_convolutions
+        from maskformer_model.inference.folded_norms import allows_winograd, winograd_convolutions
         from tests.maskformer_model.winograd_graphs import num_winograd_convolutions
 
         image, valid_size_px, _, _ = self.batch

@@ -61,17 +61,17 @@ def _isthing(segments_info: dict[str, list[dict]], num_classes: int) -> list[boo
 def _compare_photo(arrays, photo: int, settings: dict, isthing: list[bool]) -> dict:
     from keras import ops
 
-    from maskformer_model import inference
+    from maskformer_model.inference import postprocessing
 
     class_logits = ops.convert_to_tensor(arrays[f"class_logits_{photo}"])
     height_px, width_px = (int(size) for size in arrays[f"size_hw_{photo}"])
     mask_logits = ops.convert_to_tensor(arrays[f"mask_logits_{photo}"])
-    mask_logits = inference.resize_logits(mask_logits, (height_px, width_px))
+    mask_logits = postprocessing.resize_logits(mask_logits, (height_px, width_px))
     thresholds = settings["object_mask_threshold"], settings["overlap_threshold"]
-    answer = inference.panoptic_inference(class_logits, mask_logits, isthing, *thresholds)
+    answer = postprocessing.panoptic_inference(class_logits, mask_logits, isthing, *thresholds)
     classes = ops.convert_to_numpy(answer["segment_classes"])[: int(answer["num_segments"])].tolist()
     segments_info = [{"id": i, "isthing": isthing[c], "category_id": c} for i, c in enumerate(classes, 1)]
-    labels = inference.semantic_map(inference.semantic_inference(class_logits, mask_logits))
+    labels = postprocessing.semantic_map(postprocessing.semantic_inference(class_logits, mask_logits))
     panoptic = float((ops.convert_to_numpy(answer["segment_map"]) == arrays[f"panoptic_{photo}"]).mean())
     semantic = float((ops.convert_to_numpy(labels) == arrays[f"semantic_argmax_{photo}"]).mean())
     equal = segments_info == settings["segments_info"][str(photo)]

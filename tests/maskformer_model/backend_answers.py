@@ -91,14 +91,14 @@ def _compare(layers, segment_map, segment_classes):
 def _interpret(class_logits, mask_logits):
     import numpy as np
 
-    from maskformer_model import inference
+    from maskformer_model.inference import postprocessing
 
-    masks = inference.resize_logits(mask_logits, (48, 72))
-    semantic = inference.semantic_inference(class_logits, masks)
+    masks = postprocessing.resize_logits(mask_logits, (48, 72))
+    semantic = postprocessing.semantic_inference(class_logits, masks)
     isthing = np.arange(NUM_CLASSES) < 4
-    panoptic = inference.panoptic_inference(class_logits, masks, isthing, 0.1, 0.1)
-    instance = inference.instance_inference(class_logits, masks, isthing=isthing, max_instances=20)
-    found = {"semantic": semantic, "semantic_map": inference.semantic_map(semantic)}
+    panoptic = postprocessing.panoptic_inference(class_logits, masks, isthing, 0.1, 0.1)
+    instance = postprocessing.instance_inference(class_logits, masks, isthing=isthing, max_instances=20)
+    found = {"semantic": semantic, "semantic_map": postprocessing.semantic_map(semantic)}
     found |= {f"panoptic.{name}": value for name, value in panoptic.items()}
     return found | {f"instance.{name}": value for name, value in instance.items()}
 

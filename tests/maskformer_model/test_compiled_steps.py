@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from maskformer_model import inference
 from maskformer_model.config import BackboneConfig, LossConfig, ModelConfig, OptimizerConfig
+from maskformer_model.inference import postprocessing
 from maskformer_model.modeling.maskformer import MaskFormer
 from maskformer_model.optimizer import make_optimizer
 from maskformer_model.training_model import MaskFormerTraining
@@ -97,10 +97,10 @@ def test_a_whole_evaluation_step_compiles_and_equals_the_uncompiled_one():
     def evaluate(x, y):
         outputs = model(x, training=False)
         losses = model._loss_terms(y, outputs)
-        masks = inference.resize_logits(outputs["mask_logits"], (64, 64))
+        masks = postprocessing.resize_logits(outputs["mask_logits"], (64, 64))
         isthing = [True] * 4 + [False] * 2
-        panoptic = inference.panoptic_inference(outputs["class_logits"], masks, isthing, 0.0, 0.0)
-        semantic = inference.semantic_inference(outputs["class_logits"], masks)
+        panoptic = postprocessing.panoptic_inference(outputs["class_logits"], masks, isthing, 0.0, 0.0)
+        semantic = postprocessing.semantic_inference(outputs["class_logits"], masks)
         return {"losses": losses, "panoptic": panoptic, "semantic": semantic}
 
     eager = evaluate(*batch())

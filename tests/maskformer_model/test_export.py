@@ -11,13 +11,13 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from maskformer_model import inference, photo_inference
 from maskformer_model.categories import CategoryTable
 from maskformer_model.config import override
 from maskformer_model.data import preprocessing
 from maskformer_model.data.normalization import normalize
 from maskformer_model.data.panoptic_png import decode_panoptic_png, segment_extents
 from maskformer_model.export import export_saved_model
+from maskformer_model.inference import photo_inference, postprocessing
 from tests.maskformer_model.small_export import (
     CATEGORIES,
     MAX_PIXELS,
@@ -72,7 +72,7 @@ def resized_logits(network, config, image):
     padded = photo_inference.pad_to_multiple(resized, config.task.inference.size_divisibility)
     valid = resized.shape[:2]
     outputs = network(normalize(padded[None], np.array([valid])), training=False)
-    masks = inference.resize_logits(
+    masks = postprocessing.resize_logits(
         outputs["mask_logits"][0], image.shape[:2], padded_size_px=padded.shape[:2], valid_size_px=valid
     )
     return outputs["class_logits"][0], masks
@@ -90,14 +90,14 @@ def test_masks_of_kept_queries_in_bands_give_the_answer_of_all_masks_at_once(mon
     classes, masks = resized_logits(network, config, image)
 
     ours = photos.panoptic(tf.constant(image), 0.5, 0.1)
-    whole = inference.panoptic_inference(classes, masks, CATEGORIES.isthing, 0.5, 0.1)
+    whole = postprocessing.panoptic_inference(classes, masks, CATEGORIES.isthing, 0.5, 0.1)
     num_segments = int(whole["num_segments"])
     assert int(ours["num_segments"]) == num_segments > 1
     # The masks' last convolution is done in another order, so a pixel between two queries may go to the other one.
     assert np.mean(ours["segment_map"] == whole["segment_map"]) > 0.999
     np.testing.assert_array_equal(ours["segment_classes"][:num_segments], whole["segment_classes"][:num_segments])
     np.testing.assert_allclose(ours["segment_scores"][:num_segments], whole["segment_scores"][:num_segments], rtol=1e-5)
-    labels = inference.semantic_map(inference.semantic_inference(classes, masks))
+    labels = postprocessing.semantic_map(postprocessing.semantic_inference(classes, masks))
     assert np.mean(photos.semantic(tf.constant(image)) == labels) > 0.999
 
 
@@ -164,12 +164,12 @@ def test_semantic_instances_and_logits_are_those_of_the_network(exported, model)
 
     answer = model.signatures["semantic"](image_bytes=file)
     labels = tf.io.decode_png(answer["semantic_png_bytes"][0])[..., 0].numpy()
-    expected = inference.semantic_map(inference.semantic_inference(classes, masks)).numpy()
+    expected = postprocessing.semantic_map(postprocessing.semantic_inference(classes, masks)).numpy()
     assert np.mean(labels == expected) > 0.999
     np.testing.assert_array_equal(answer["areas"][0], np.bincount(labels.ravel(), minlength=4))
 
     answer = {name: value[0].numpy() for name, value in model.signatures["instances"](image_bytes=file).items()}
-    expected = inference.instance_inference(classes, masks, isthing=CATEGORIES.isthing)
+    expected = postprocessing.instance_inference(classes, masks, isthing=CATEGORIES.isthing)
     scores = np.sort(expected["scores"].numpy()[expected["scores"].numpy() > 0])[::-1]
     count = int(answer["num_instances"])
     assert count == len(scores) > 0
@@ -320,7 +320,7 @@ def test_real_photos_are_answered_alike_by_tensorflow_alone_by_python_and_in_a_b
 
 @pytest.mark.slow
 def test_an_export_that_is_asked_for_test_time_augmentation_carries_it(tmp_path):
-    from maskformer_model.augmented_inference import augmented_panoptic, augmented_semantic
+    from maskformer_model.inference.test_time_augmentation import augmented_panoptic, augmented_semantic
     from tests.maskformer_model.small_export import small_network
 
     config = override(small_config(), "task.inference.augmented_edges_px=[64,96]")
@@ -334,7 +334,7 @@ def test_an_export_that_is_asked_for_test_time_augmentation_carries_it(tmp_path)
     theirs = decode_panoptic_png(answer["panoptic_png_bytes"].numpy()[0])
     assert np.mean(theirs == expected) > 0.999
     alone = loaded.signatures["semantic"](image_bytes=file)["semantic_png_bytes"][0]
-    labels = inference.semantic_map(augmented_semantic(network, tf.constant(image), settings))
+    labels = postprocessing.semantic_map(augmented_semantic(network, tf.constant(image), settings))
     assert np.mean(tf.io.decode_png(alone)[..., 0] == tf.cast(labels, tf.uint8)) > 0.999
     instances = loaded.signatures["instances"](image_bytes=file)
     assert int(instances["num_instances"][0]) > 0

@@ -18,11 +18,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from maskformer_model import augmented_inference, inference, training
+from maskformer_model import training
 from maskformer_model.backend import distribution
 from maskformer_model.checkpoints.initialize import save_converted
 from maskformer_model.config import ExperimentConfig, override
 from maskformer_model.data import input_pipeline, preprocessing
+from maskformer_model.inference import postprocessing, test_time_augmentation
 from maskformer_model.learning_rate import make_schedule
 from maskformer_model.losses import criterion
 from maskformer_model.modeling.maskformer import MaskFormer
@@ -161,7 +162,7 @@ def seen_sizes(config):
     network = Watching()
     settings = config.task.inference
     if settings.augmented_edges_px:
-        augmented_inference.augmented_panoptic(network, tf.constant(PHOTO), [True, False], settings)
+        test_time_augmentation.augmented_panoptic(network, tf.constant(PHOTO), [True, False], settings)
     else:
         ServingSignatures(network, CATEGORIES, config).inference.panoptic(tf.constant(PHOTO), 0.5, 0.5)
     return network.sizes_px
@@ -177,7 +178,7 @@ def num_merged(config):
     class_logits = tf.constant([[9.0, 0.0, 0.0], [0.0, 8.9, 0.0]])
     mask_logits = tf.constant([[[6.0, 6.0, -6.0, -6.0]], [[5.0, 5.0, 5.0, 5.0]]])
     thresholds = (settings.object_mask_threshold, settings.overlap_threshold)
-    return int(inference.panoptic_inference(class_logits, mask_logits, [True, True], *thresholds)["num_segments"])
+    return int(postprocessing.panoptic_inference(class_logits, mask_logits, [True, True], *thresholds)["num_segments"])
 
 
 def is_photo_taken(config):

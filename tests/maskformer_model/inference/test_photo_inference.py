@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from maskformer_model import inference, photo_inference
-from maskformer_model.augmented_inference import augmented_panoptic, augmented_semantic
 from maskformer_model.config import InferenceConfig
-from maskformer_model.photo_inference import PhotoInference, pad_to_multiple
+from maskformer_model.inference import photo_inference, postprocessing
+from maskformer_model.inference.photo_inference import PhotoInference, pad_to_multiple
+from maskformer_model.inference.test_time_augmentation import augmented_panoptic, augmented_semantic
 from tests.maskformer_model.sees_all import SeesAll
 
 PHOTO = np.zeros((40, 64, 3), np.uint8)
@@ -71,7 +71,7 @@ def test_views_of_test_time_augmentation_are_answered_as_the_functions_answer_th
     assert int(ours["num_segments"]) == 2
     np.testing.assert_array_equal(ours["segment_map"], expected["segment_map"])
     scores = augmented_semantic(SeesAll(), photo, config)
-    np.testing.assert_array_equal(photos.semantic(photo), inference.semantic_map(scores))
+    np.testing.assert_array_equal(photos.semantic(photo), postprocessing.semantic_map(scores))
     # A mirrored view alone would put the lamp on the other side, a small one alone would blur its edge elsewhere.
     assert int(photos.panoptic(photo, 0.99999, 0.5)["num_segments"]) == 0
 

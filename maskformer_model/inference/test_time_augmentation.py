@@ -15,9 +15,9 @@ from typing import Any
 
 from keras import ops
 
-from maskformer_model import inference
 from maskformer_model.config import InferenceConfig
 from maskformer_model.data import normalization, preprocessing
+from maskformer_model.inference import postprocessing
 
 Tensor = Any  # A tensor of the Keras backend in use.
 
@@ -79,11 +79,13 @@ def augmented_panoptic(
     if overlap_threshold is None:
         overlap_threshold = config.overlap_threshold
     class_logits, mask_logits = merged_queries(network, photo, config)
-    order, num_kept = inference.kept_queries(class_logits, object_mask_threshold)
+    order, num_kept = postprocessing.kept_queries(class_logits, object_mask_threshold)
     kept = order[: ops.maximum(num_kept, 1)]
-    mask_logits = inference.resize_logits(ops.take(mask_logits, kept, axis=0), ops.shape(photo)[:2])
+    mask_logits = postprocessing.resize_logits(ops.take(mask_logits, kept, axis=0), ops.shape(photo)[:2])
     class_logits = ops.take(class_logits, kept, axis=0)
-    return inference.panoptic_inference(class_logits, mask_logits, isthing, object_mask_threshold, overlap_threshold)
+    return postprocessing.panoptic_inference(
+        class_logits, mask_logits, isthing, object_mask_threshold, overlap_threshold
+    )
 
 
 def augmented_semantic(
@@ -104,7 +106,7 @@ def augmented_semantic(
     """
     total, num_views = 0.0, 0
     for view in views_of(network, photo, ops.shape(photo)[:2], config):
-        total, num_views = total + inference.semantic_inference(view.class_logits, view.resized()), num_views + 1
+        total, num_views = total + postprocessing.semantic_inference(view.class_logits, view.resized()), num_views + 1
     return total / num_views
 
 
@@ -154,7 +156,7 @@ def views_of(
             seen = ops.flip(view, axis=2) if is_flipped else view
             # Behind the normalisation, so padding is exact zeros, as in training.
             outputs = network(ops.pad(seen, [[0, 0], [0, padding[0]], [0, padding[1]], [0, 0]]))
-            rows, columns = inference.resize_weights(
+            rows, columns = postprocessing.resize_weights(
                 ops.shape(outputs["mask_logits"])[2:],
                 size_px,
                 padded_size_px=tuple(edge + missing for edge, missing in zip(view_size_px, padding, strict=True)),

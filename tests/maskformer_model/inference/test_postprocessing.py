@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from maskformer_model import inference
+from maskformer_model.inference import postprocessing
 from tests import parity_postprocess
 
 CAT, DOG, SKY, GRASS = range(4)
@@ -31,7 +31,7 @@ def mask_logits(*masks: str) -> np.ndarray:
 
 def panoptic(classes, masks, object_mask_threshold=0.8, overlap_threshold=0.8):
     """The map's only row and `(class, score)` of each segment."""
-    answer = inference.panoptic_inference(classes, masks, ISTHING, object_mask_threshold, overlap_threshold)
+    answer = postprocessing.panoptic_inference(classes, masks, ISTHING, object_mask_threshold, overlap_threshold)
     answer = {name: np.asarray(value) for name, value in answer.items()}
     num_segments = int(answer["num_segments"])
     assert (answer["segment_classes"][num_segments:] == -1).all()
@@ -159,7 +159,7 @@ def loop_panoptic(classes, masks, object_mask_threshold, overlap_threshold):
 @pytest.mark.parametrize("overlap_threshold", [0.0, 0.15])
 def test_the_answer_equals_a_loop_over_queries(seed, overlap_threshold):
     classes, masks = random_logits(seed=seed)
-    batch = inference.panoptic_inference(classes, masks, ISTHING, 0.6, overlap_threshold)
+    batch = postprocessing.panoptic_inference(classes, masks, ISTHING, 0.6, overlap_threshold)
     for image in range(len(classes)):
         segment_map, segments = loop_panoptic(classes[image], masks[image], 0.6, overlap_threshold)
         np.testing.assert_array_equal(batch["segment_map"][image], segment_map)
@@ -168,13 +168,13 @@ def test_the_answer_equals_a_loop_over_queries(seed, overlap_threshold):
 
 def answers(classes, masks):
     """Every task's answer in one dict."""
-    scores = inference.semantic_inference(classes, masks)
+    scores = postprocessing.semantic_inference(classes, masks)
     return {
-        **inference.panoptic_inference(classes, masks, ISTHING, 0.6, 0.15),
-        **inference.instance_inference(classes, masks, isthing=ISTHING, max_instances=10),
+        **postprocessing.panoptic_inference(classes, masks, ISTHING, 0.6, 0.15),
+        **postprocessing.instance_inference(classes, masks, isthing=ISTHING, max_instances=10),
         "semantic_scores": scores,
-        "semantic_map": inference.semantic_map(scores),
-        "resized": inference.resize_logits(masks, (5, 11)),
+        "semantic_map": postprocessing.semantic_map(scores),
+        "resized": postprocessing.resize_logits(masks, (5, 11)),
     }
 
 
@@ -232,17 +232,19 @@ def test_half_precision_logits_are_read_as_float32():
 )
 def panoptic_of_kept(classes, masks, size_px):
     """As an export does it: sizes known only at run time, only kept queries upsampled."""
-    order, num_kept = inference.kept_queries(classes, 0.6)
+    order, num_kept = postprocessing.kept_queries(classes, 0.6)
     chosen = order[: tf.maximum(num_kept, 1)]
-    masks = inference.resize_logits(tf.gather(masks, chosen), (size_px[0], size_px[1]))
-    return inference.panoptic_inference(tf.gather(classes, chosen), masks, ISTHING, 0.6, 0.15)
+    masks = postprocessing.resize_logits(tf.gather(masks, chosen), (size_px[0], size_px[1]))
+    return postprocessing.panoptic_inference(tf.gather(classes, chosen), masks, ISTHING, 0.6, 0.15)
 
 
 @pytest.mark.parametrize("bias", [0.0, 20.0])  # 20 towards no object: nothing is kept.
 def test_leaving_out_the_queries_that_are_not_kept_changes_nothing(bias):
     classes, masks = random_logits(num_images=1)
     classes[..., 4] += bias
-    every = inference.panoptic_inference(classes[0], inference.resize_logits(masks[0], (20, 30)), ISTHING, 0.6, 0.15)
+    every = postprocessing.panoptic_inference(
+        classes[0], postprocessing.resize_logits(masks[0], (20, 30)), ISTHING, 0.6, 0.15
+    )
     kept = panoptic_of_kept(classes[0], masks[0], [20, 30])
     num_segments = int(every["num_segments"])
     assert num_segments == int(kept["num_segments"])
@@ -253,19 +255,19 @@ def test_leaving_out_the_queries_that_are_not_kept_changes_nothing(bias):
 
 
 def test_kept_queries_come_first_in_their_order():
-    order, num_kept = inference.kept_queries(class_logits((None, 0.9), (CAT, 0.9), (DOG, 0.5), (SKY, 0.9)), 0.8)
+    order, num_kept = postprocessing.kept_queries(class_logits((None, 0.9), (CAT, 0.9), (DOG, 0.5), (SKY, 0.9)), 0.8)
     assert (order.numpy().tolist(), int(num_kept)) == ([1, 3, 0, 2], 2)
 
 
 def test_resizing_uses_half_pixel_centres_and_repeats_the_border():
     # New centres in old pixels: -0.25, 0.25, 0.75, 1.25.
-    resized = inference.resize_logits(np.array([[[0.0, 4.0]]], np.float32), (1, 4))
+    resized = postprocessing.resize_logits(np.array([[[0.0, 4.0]]], np.float32), (1, 4))
     np.testing.assert_allclose(resized, [[[0.0, 1.0, 3.0, 4.0]]], atol=1e-6)
 
 
 def test_shrinking_takes_the_two_nearest_pixels_without_antialiasing():
     # New centres in old pixels: 1.5 and 5.5.
-    resized = inference.resize_logits(np.arange(8, dtype=np.float32)[None, None] ** 2, (1, 2))
+    resized = postprocessing.resize_logits(np.arange(8, dtype=np.float32)[None, None] ** 2, (1, 2))
     np.testing.assert_allclose(resized, [[[(1 + 4) / 2, (25 + 36) / 2]]], atol=1e-5)
 
 
@@ -273,31 +275,33 @@ def test_shrinking_takes_the_two_nearest_pixels_without_antialiasing():
 def test_resizing_equals_tensorflows_bilinear(size_px):
     _, masks = random_logits()
     expected = tf.image.resize(tf.transpose(masks, (0, 2, 3, 1)), size_px)
-    np.testing.assert_allclose(inference.resize_logits(masks, size_px), tf.transpose(expected, (0, 3, 1, 2)), atol=1e-5)
+    np.testing.assert_allclose(
+        postprocessing.resize_logits(masks, size_px), tf.transpose(expected, (0, 3, 1, 2)), atol=1e-5
+    )
 
 
 def test_the_way_through_padding_equals_its_three_steps():
     _, masks = random_logits()
-    padded = inference.resize_logits(masks, (36, 28))
-    expected = inference.resize_logits(padded[..., :30, :21], (50, 33))
-    at_once = inference.resize_logits(masks, (50, 33), padded_size_px=(36, 28), valid_size_px=(30, 21))
+    padded = postprocessing.resize_logits(masks, (36, 28))
+    expected = postprocessing.resize_logits(padded[..., :30, :21], (50, 33))
+    at_once = postprocessing.resize_logits(masks, (50, 33), padded_size_px=(36, 28), valid_size_px=(30, 21))
     np.testing.assert_allclose(at_once, expected, atol=1e-5)
     with pytest.raises(ValueError, match="together or not at all"):
-        inference.resize_logits(masks, (50, 33), padded_size_px=(36, 28))
+        postprocessing.resize_logits(masks, (50, 33), padded_size_px=(36, 28))
 
 
 def test_semantic_scores_add_up_over_queries():
     classes = class_logits((CAT, 0.6), (CAT, 0.5), (SKY, 0.96))
     masks = np.full((3, 1, 1), [[[0.0]], [[0.0]], [[0.0]]], np.float32)  # Mask probability 1/2 each.
-    scores = inference.semantic_inference(classes, masks)
+    scores = postprocessing.semantic_inference(classes, masks)
     np.testing.assert_allclose(scores[:, 0, 0], [0.555, 0.1175, 0.5925, 0.1175], atol=1e-6)
-    assert inference.semantic_map(scores).numpy().tolist() == [[SKY]]
+    assert postprocessing.semantic_map(scores).numpy().tolist() == [[SKY]]
 
 
 def test_instances_are_the_best_pairs_of_query_and_class():
     classes = class_logits((CAT, 0.7), (SKY, 0.9))
     masks = mask_logits("#...", ".###")
-    answer = inference.instance_inference(classes, masks, max_instances=3)
+    answer = postprocessing.instance_inference(classes, masks, max_instances=3)
     assert answer["classes"].numpy()[:2].tolist() == [SKY, CAT]
     inside = 1 / (1 + np.exp(-INSIDE))
     np.testing.assert_allclose(answer["scores"][:2], [0.9 * inside, 0.7 * inside], rtol=1e-5)
@@ -305,7 +309,7 @@ def test_instances_are_the_best_pairs_of_query_and_class():
 
 
 def test_stuff_is_no_instance_of_a_panoptic_model():
-    answer = inference.instance_inference(
+    answer = postprocessing.instance_inference(
         class_logits((CAT, 0.7), (SKY, 0.9)), mask_logits("##", "##"), isthing=ISTHING, max_instances=2
     )
     assert answer["classes"].numpy().tolist() == [-1, CAT]
@@ -313,7 +317,7 @@ def test_stuff_is_no_instance_of_a_panoptic_model():
 
 
 def test_there_are_no_more_instances_than_pairs_and_an_empty_mask_scores_0():
-    answer = inference.instance_inference(class_logits((CAT, 0.7)), mask_logits("..."))
+    answer = postprocessing.instance_inference(class_logits((CAT, 0.7)), mask_logits("..."))
     assert answer["classes"].shape == (4,)
     assert answer["scores"].numpy().max() == 0
 

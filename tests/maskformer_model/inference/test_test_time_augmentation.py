@@ -8,10 +8,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from maskformer_model import inference
-from maskformer_model.augmented_inference import augmented_panoptic, augmented_semantic, merge_panoptic_views
 from maskformer_model.config import InferenceConfig
 from maskformer_model.data.normalization import normalize
+from maskformer_model.inference import postprocessing
+from maskformer_model.inference.test_time_augmentation import (
+    augmented_panoptic,
+    augmented_semantic,
+    merge_panoptic_views,
+)
 
 ISTHING = np.array([True, True, False, False])
 
@@ -29,7 +33,7 @@ def scene(num_queries=5, size=(8, 20), seed=0):
 
 
 def panoptic(classes, masks):
-    answer = inference.panoptic_inference(classes, masks, ISTHING, 0.8, 0.8)
+    answer = postprocessing.panoptic_inference(classes, masks, ISTHING, 0.8, 0.8)
     return {name: np.asarray(value) for name, value in answer.items()}
 
 
@@ -121,8 +125,8 @@ def test_thresholds_of_a_call_win_over_the_config_s():
 def test_one_unflipped_view_gives_the_ordinary_semantic_scores():
     config = InferenceConfig(augmented_edges_px=(40,), augmented_flip=False)
     outputs = bright_parts(normalize(tf.constant(PHOTO)[None]))
-    masks = inference.resize_logits(outputs["mask_logits"][0], (40, 64))
-    expected = inference.semantic_inference(outputs["class_logits"][0], masks)
+    masks = postprocessing.resize_logits(outputs["mask_logits"][0], (40, 64))
+    expected = postprocessing.semantic_inference(outputs["class_logits"][0], masks)
     np.testing.assert_allclose(augmented_semantic(bright_parts, tf.constant(PHOTO), config), expected, atol=1e-6)
 
 

@@ -7,15 +7,15 @@ import tensorflow as tf
 
 from maskformer_model import winograd
 from maskformer_model.config import InferenceConfig
-from maskformer_model.model_assets import prepare_process
-from maskformer_model.modeling.layers.convolution import ConvNorm
-from maskformer_model.served_convolutions import (
+from maskformer_model.inference.folded_norms import (
     chosen_method,
     constant_kernels,
     suits_winograd,
     uses_winograd,
     winograd_convolutions,
 )
+from maskformer_model.model_assets import prepare_process
+from maskformer_model.modeling.layers.convolution import ConvNorm
 from tests.maskformer_model.winograd_graphs import num_winograd_convolutions
 
 IMAGE = np.random.default_rng(0).normal(size=(1, 6, 5, 256)).astype(np.float32)

@@ -15,12 +15,12 @@ from typing import Any
 
 import tensorflow as tf
 
-from maskformer_model import augmented_inference, inference
 from maskformer_model.config import InferenceConfig
 from maskformer_model.data.normalization import normalize
 from maskformer_model.data.preprocessing import resize_for_inference
+from maskformer_model.inference import postprocessing, test_time_augmentation
+from maskformer_model.inference.folded_norms import uses_winograd, winograd_convolutions
 from maskformer_model.modeling.maskformer import MaskFormer
-from maskformer_model.served_convolutions import uses_winograd, winograd_convolutions
 
 Tensor = Any
 
@@ -89,7 +89,7 @@ class PhotoInference:
 
     def kept_masks(self, proposals: Proposals, object_mask_threshold: Tensor) -> tuple[Tensor, Tensor]:
         """The network's last part: kept queries `[kept]` int32, at least one, and their masks at its output size."""
-        order, num_kept = inference.kept_queries(proposals.class_logits, object_mask_threshold)
+        order, num_kept = postprocessing.kept_queries(proposals.class_logits, object_mask_threshold)
         kept = order[: tf.maximum(num_kept, 1)]
         return kept, self._mask_logits(proposals, kept)
 
@@ -102,13 +102,13 @@ class PhotoInference:
         overlap_threshold: Tensor,
     ) -> dict[str, Tensor]:
         """What `panoptic` does after the network; `kept` and `mask_logits` are those of `kept_masks`."""
-        keep, classes, scores = inference.proposals(
+        keep, classes, scores = postprocessing.proposals(
             tf.gather(proposals.class_logits, kept)[None], object_mask_threshold
         )
         num_rows = tf.shape(kept)[0]
 
         def assign(mask_logits, own_areas, owners):
-            owner, _, own = inference.assign_pixels(keep, scores, mask_logits[None])
+            owner, _, own = postprocessing.assign_pixels(keep, scores, mask_logits[None])
             return own_areas + own[0], owners.write(owners.size(), tf.reshape(owner, [-1]))
 
         owners = tf.TensorArray(tf.int32, size=0, dynamic_size=True, infer_shape=False, element_shape=[None])
@@ -118,7 +118,7 @@ class PhotoInference:
         owner = owners.concat()
         # Once over the whole photo, in place of the sums that `assign_pixels` would make of each band.
         owned_areas = tf.math.bincount(owner, minlength=num_rows, maxlength=num_rows)
-        segments = inference.merge_queries(
+        segments = postprocessing.merge_queries(
             keep, classes, scores, owned_areas[None], own_areas[None], self.isthing, overlap_threshold
         )
         answer = {name: value[0] for name, value in segments.items()}
@@ -132,8 +132,10 @@ class PhotoInference:
         def label(*masks_and_labels):
             *masks, labels = masks_and_labels
             pairs = zip(views, masks, strict=True)
-            scores = sum(inference.semantic_inference(view.class_logits, mask_logits) for view, mask_logits in pairs)
-            return (labels.write(labels.size(), tf.reshape(inference.semantic_map(scores), [-1])),)
+            scores = sum(
+                postprocessing.semantic_inference(view.class_logits, mask_logits) for view, mask_logits in pairs
+            )
+            return (labels.write(labels.size(), tf.reshape(postprocessing.semantic_map(scores), [-1])),)
 
         labels = tf.TensorArray(tf.int32, size=0, dynamic_size=True, infer_shape=False, element_shape=[None])
         masks = [(tf.cast(view.mask_logits, tf.float32), view.rows, view.columns) for view in views]
@@ -171,7 +173,7 @@ class PhotoInference:
             fn_output_signature=(tf.TensorSpec([], tf.float32), signature),
             parallel_iterations=1,
         )
-        queries, classes, scores = inference.instance_pairs(
+        queries, classes, scores = postprocessing.instance_pairs(
             proposals.class_logits[None], mean_probs[None], isthing=self.isthing, max_instances=max_instances
         )
         pairs = {name: tf.gather(value, queries[0]) for name, value in described.items()}
@@ -180,7 +182,7 @@ class PhotoInference:
     def propose(self, photo: Tensor) -> Proposals:
         """The network's part."""
         if self.config.augmented_edges_px:
-            class_logits, masks = augmented_inference.merged_queries(self._view_outputs, photo, self.config)
+            class_logits, masks = test_time_augmentation.merged_queries(self._view_outputs, photo, self.config)
             return Proposals(class_logits, None, None, tf.shape(photo)[:2], None, None, merged_masks=masks)
         padded, valid_size_px = self.prepare(photo)
         outputs = self._network_outputs(padded[None], valid_size_px[None])
@@ -214,20 +216,20 @@ class PhotoInference:
         resized = resize_for_inference(photo, self.config)
         return pad_to_multiple(resized, self.config.size_divisibility), tf.shape(resized)[:2]
 
-    def _views(self, photo: Tensor) -> list[augmented_inference.View]:
+    def _views(self, photo: Tensor) -> list[test_time_augmentation.View]:
         """All queries of each view; without augmentation the photo is the only one."""
         if self.config.augmented_edges_px:
             size_px = tf.unstack(tf.shape(photo)[:2])
-            return list(augmented_inference.views_of(self._view_outputs, photo, size_px, self.config))
+            return list(test_time_augmentation.views_of(self._view_outputs, photo, size_px, self.config))
         proposals = self.propose(photo)
         mask_logits = self._mask_logits(proposals, tf.range(tf.shape(proposals.class_logits)[0]))
-        return [augmented_inference.View(proposals.class_logits, mask_logits, *self._resize_weights(proposals))]
+        return [test_time_augmentation.View(proposals.class_logits, mask_logits, *self._resize_weights(proposals))]
 
     def _resize_weights(self, proposals: Proposals) -> tuple[Tensor, Tensor]:
         photo_size_px = tf.unstack(proposals.photo_size_px)
         if proposals.merged_masks is not None:
-            return inference.resize_weights(tf.unstack(tf.shape(proposals.merged_masks)[1:]), photo_size_px)
-        return inference.resize_weights(
+            return postprocessing.resize_weights(tf.unstack(tf.shape(proposals.merged_masks)[1:]), photo_size_px)
+        return postprocessing.resize_weights(
             tf.unstack(tf.shape(proposals.pixels)[:2]),
             photo_size_px,
             padded_size_px=tf.unstack(proposals.padded_size_px),
