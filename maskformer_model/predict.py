@@ -61,9 +61,10 @@ def predict(args: argparse.Namespace, *, is_own_process: bool = False) -> int:
     """Segments all photos; returns the exit status. A process that does nothing else may keep packed weights."""
     from tqdm import tqdm
 
-    from maskformer_model import model_assets, prediction_writer
+    from maskformer_model import model_assets
     from maskformer_model.data import photo_files
-    from maskformer_model.exported_model import MaskFormer
+    from maskformer_model.prediction import writer as prediction_writer
+    from maskformer_model.prediction.exported_model import MaskFormer
 
     paths = photo_files.find_photos(args.images)
     model = MaskFormer.from_directory(args.model)

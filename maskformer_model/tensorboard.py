@@ -14,7 +14,7 @@ from maskformer_model.categories import CategoryTable
 from maskformer_model.data import panoptic_png
 from maskformer_model.data.preprocessing import decode_image
 from maskformer_model.model_assets import is_score
-from maskformer_model.visualization import DrawnSegment, draw_panoptic
+from maskformer_model.prediction.visualization import DrawnSegment, draw_panoptic
 
 _LAYER = re.compile(r"^(loss_(?:ce|mask|dice))(?:_(\d+))?$")
 _NOT_SCALARS = ("step", "seconds")

@@ -20,7 +20,7 @@ from components.panoptic_evaluator.metrics import ImageScore
 from maskformer_model.categories import CategoryTable
 from maskformer_model.data import panoptic_png
 from maskformer_model.metrics.segment_matching import Segment, SegmentMatches, match_segments
-from maskformer_model.visualization import DrawnSegment, MatchState, draw_panoptic
+from maskformer_model.prediction.visualization import DrawnSegment, MatchState, draw_panoptic
 
 if TYPE_CHECKING:  # Both import TensorFlow.
     from components.panoptic_evaluator.prediction_files import Prediction

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from maskformer_model.categories import CategoryTable
-from maskformer_model.segmentation_result import InstanceResult, PanopticResult, SemanticResult
+from maskformer_model.prediction.results import InstanceResult, PanopticResult, SemanticResult
 
 Result = PanopticResult | SemanticResult | InstanceResult
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from maskformer_model.segmentation_result import InstanceResult, PanopticResult, Segment
+from maskformer_model.prediction.results import InstanceResult, PanopticResult, Segment
 from tests.maskformer_model.small_export import CATEGORIES, encoded
 
 GRAY = encoded(np.full((4, 6, 3), 128, np.uint8))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from maskformer_model.data.photo_files import PhotoError
-from maskformer_model.exported_model import MaskFormer
+from maskformer_model.prediction.exported_model import MaskFormer
 from tests.maskformer_model.small_export import CATEGORIES, encoded, photo
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from maskformer_model.categories import CategoryTable
 from maskformer_model.data import panoptic_png, photo_files
-from maskformer_model.visualization import DrawnSegment, draw_panoptic
+from maskformer_model.prediction.visualization import DrawnSegment, draw_panoptic
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

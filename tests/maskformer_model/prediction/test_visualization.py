@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from maskformer_model.categories import CategoryTable
-from maskformer_model.visualization import DrawnSegment, MatchState, draw_panoptic, segment_colors
+from maskformer_model.prediction.visualization import DrawnSegment, MatchState, draw_panoptic, segment_colors
 
 CAT, SKY = 0, 1
 CATEGORIES = CategoryTable.from_coco(

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from maskformer_model.data.panoptic_png import decode_panoptic_png
-from maskformer_model.prediction_writer import PredictionWriter, unique_names
-from maskformer_model.segmentation_result import InstanceResult, PanopticResult, Segment, SemanticResult
+from maskformer_model.prediction.results import InstanceResult, PanopticResult, Segment, SemanticResult
+from maskformer_model.prediction.writer import PredictionWriter, unique_names
 from tests.maskformer_model.small_export import CATEGORIES, encoded, photo
 
 IDS = np.array([[1, 1, 0], [2, 2, 2]], np.int32)
