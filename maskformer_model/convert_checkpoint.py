@@ -41,9 +41,9 @@ def convert(source: str, output: str, experiment: str = "") -> ExperimentConfig:
             experiment's, or if any array is left over or missing (`CheckpointMismatchError`).
     """
     from maskformer_model import experiments
-    from maskformer_model.checkpoints import initialize
-    from maskformer_model.checkpoints.architecture import infer_model_config
-    from maskformer_model.checkpoints.sources import read_checkpoint
+    from maskformer_model.pretrained import initialize
+    from maskformer_model.pretrained.architecture import infer_model_config
+    from maskformer_model.pretrained.sources import read_checkpoint
 
     checkpoint = read_checkpoint(source)
     if not checkpoint.is_whole_model:

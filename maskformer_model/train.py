@@ -149,7 +149,7 @@ def _with_validation(config: ExperimentConfig, mode: str) -> ExperimentConfig:
 
 def _evaluate(config: ExperimentConfig, categories: Any, model_dir: str) -> int:
     """Scores `task.init_checkpoint`, or the finished weights of the folder, or its newest checkpoint."""
-    from maskformer_model.checkpoints.initialize import build_network, initialize
+    from maskformer_model.pretrained.initialize import build_network, initialize
 
     source = config.task.init_checkpoint or model_dir
     if config.task.init_checkpoint and config.task.init_checkpoint_modules != "all":
@@ -166,7 +166,7 @@ def _evaluate(config: ExperimentConfig, categories: Any, model_dir: str) -> int:
 def _evaluate_continuously(config: ExperimentConfig, categories: Any, model_dir: str, timeout_s: float) -> int:
     import tensorflow as tf
 
-    from maskformer_model.checkpoints.initialize import build_network
+    from maskformer_model.pretrained.initialize import build_network
     from maskformer_model.training_checkpoints import read_network_values
 
     network = build_network(config.task.model)

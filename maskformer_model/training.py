@@ -17,12 +17,12 @@ import keras
 
 from maskformer_model.backend import distribution
 from maskformer_model.categories import CategoryTable
-from maskformer_model.checkpoints.initialize import EXPERIMENT_FILE, WEIGHTS_FILE, initialize
 from maskformer_model.config import ExperimentConfig, from_dict, to_dict
 from maskformer_model.data import input_pipeline
 from maskformer_model.learning_rate import make_schedule
 from maskformer_model.modeling.maskformer import MaskFormer
 from maskformer_model.optimizer import make_optimizer
+from maskformer_model.pretrained.initialize import EXPERIMENT_FILE, WEIGHTS_FILE, initialize
 from maskformer_model.training_model import MaskFormerTraining
 
 HISTORY_FILE = "training_history.json"

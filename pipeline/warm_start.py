@@ -11,7 +11,7 @@ from maskformer_model.config import ExperimentConfig
 from pipeline import run_local
 from pipeline.mixed_data import FIXED, NEW
 
-# As `maskformer_model.checkpoints.initialize` names them, which is too heavy to import for two names.
+# As `maskformer_model.pretrained.initialize` names them, which is too heavy to import for two names.
 _WEIGHTS_FILE, _EXPERIMENT_FILE = "model.weights.h5", "experiment.json"
 FOLDER_FEATURE = "image/folder"
 # What of a slice is judged, by the kind of the task; average precision is known of all images alone.

@@ -47,8 +47,8 @@ def fit_losses(folder: pathlib.Path) -> list[dict[str, float]]:
 
     from maskformer_model import config as config_lib
     from maskformer_model import training
-    from maskformer_model.checkpoints.architecture import infer_model_config
-    from maskformer_model.checkpoints.sources import read_checkpoint
+    from maskformer_model.pretrained.architecture import infer_model_config
+    from maskformer_model.pretrained.sources import read_checkpoint
     from tests.parity import read_batch
 
     golden = json.loads((folder / "golden.json").read_text("utf-8"))

@@ -4,7 +4,6 @@ What `run_local.py --data` trains unless told otherwise. It shows that data, pip
 using wants a published checkpoint or an accelerator and days (see `maskformer_coco_panoptic`).
 """
 
-from maskformer_model.checkpoints.efficientnet_weights import PACKAGE
 from maskformer_model.config import (
     BackboneConfig,
     DataConfig,
@@ -16,6 +15,7 @@ from maskformer_model.config import (
     TaskConfig,
     TrainerConfig,
 )
+from maskformer_model.pretrained.efficientnet_weights import PACKAGE
 
 SIZE_PX = 256
 

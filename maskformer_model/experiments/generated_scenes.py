@@ -5,7 +5,6 @@ with deep supervision. The decoder attends to the mask features, because a 96 px
 and classes weigh double, because shapes are harder to tell than to outline.
 """
 
-from maskformer_model.checkpoints.efficientnet_weights import PACKAGE
 from maskformer_model.config import (
     BackboneConfig,
     DataConfig,
@@ -18,6 +17,7 @@ from maskformer_model.config import (
     TaskConfig,
     TrainerConfig,
 )
+from maskformer_model.pretrained.efficientnet_weights import PACKAGE
 
 SIZE_PX = 96
 

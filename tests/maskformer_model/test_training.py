@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from maskformer_model import config as config_lib
 from maskformer_model import training
-from maskformer_model.checkpoints.initialize import build_network, initialize
+from maskformer_model.pretrained.initialize import build_network, initialize
 from maskformer_model.training_callbacks import SKIPPED_FILE
 from maskformer_model.training_checkpoints import TrainingCheckpoints
 from tests.maskformer_model import tiny_run

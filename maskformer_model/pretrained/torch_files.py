@@ -16,7 +16,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from maskformer_model.checkpoints.restricted_pickle import RestrictedUnpickler, UnsafePickleError, replace_leaves
+from maskformer_model.pretrained.restricted_pickle import RestrictedUnpickler, UnsafePickleError, replace_leaves
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001

@@ -6,8 +6,8 @@ import importlib.util
 import pathlib
 from typing import Any
 
-from maskformer_model.checkpoints.torch_files import read_torch_file
-from maskformer_model.checkpoints.weight_table import (
+from maskformer_model.pretrained.torch_files import read_torch_file
+from maskformer_model.pretrained.weight_table import (
     CONVOLUTION,
     DEPTHWISE,
     Weight,

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from maskformer_model.checkpoints import initialize, model_garden
-from maskformer_model.checkpoints.maskformer_names import backbone_weights
 from maskformer_model.config import BackboneConfig, ModelConfig
 from maskformer_model.modeling.registry import build_backbone
+from maskformer_model.pretrained import initialize, model_garden
+from maskformer_model.pretrained.maskformer_names import backbone_weights
 
 SMALL = BackboneConfig(depth=50, stem_channels=8, res2_channels=16, bottleneck_channels=4)
 VARIABLES = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from maskformer_model.checkpoints import efficientnet_weights, model_garden
-from maskformer_model.checkpoints.maskformer_names import backbone_weights, official_weights
-from maskformer_model.checkpoints.sources import read_checkpoint
-from maskformer_model.checkpoints.weight_table import write_weights
 from maskformer_model.config import ExperimentConfig, ModelConfig, from_dict, to_dict
+from maskformer_model.pretrained import efficientnet_weights, model_garden
+from maskformer_model.pretrained.maskformer_names import backbone_weights, official_weights
+from maskformer_model.pretrained.sources import read_checkpoint
+from maskformer_model.pretrained.weight_table import write_weights
 
 EXPERIMENT_FILE = "experiment.json"
 WEIGHTS_FILE = "model.weights.h5"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from maskformer_model.checkpoints.weight_table import (
+from maskformer_model.pretrained.weight_table import (
     CONVOLUTION,
     LINEAR,
     QKV_LINEAR,

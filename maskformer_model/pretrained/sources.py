@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from maskformer_model.checkpoints.foreign_names import official_names
-from maskformer_model.checkpoints.restricted_pickle import read_pickle
-from maskformer_model.checkpoints.torch_files import read_torch_file
+from maskformer_model.pretrained.foreign_names import official_names
+from maskformer_model.pretrained.restricted_pickle import read_pickle
+from maskformer_model.pretrained.torch_files import read_torch_file
 
 _TORCH_SUFFIXES = (".pth", ".pt", ".bin")
 _GOLDEN_PIXEL_DECODERS = {"BasePixelDecoder": "fpn", "TransformerEncoderPixelDecoder": "transformer_fpn"}

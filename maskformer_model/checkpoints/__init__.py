@@ -1,1 +1,0 @@
-"""Reads weights that others published into this model. Import the modules by name."""

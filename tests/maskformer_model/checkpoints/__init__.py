@@ -1,1 +1,0 @@
-"""Tests of maskformer_model.checkpoints."""
