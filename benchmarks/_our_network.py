@@ -49,7 +49,8 @@ def main(task: str) -> None:
     import keras
     import tensorflow as tf
 
-    from maskformer_model import experiments, model_assets, training
+    from maskformer_model import experiments, training
+    from maskformer_model.export import assets
     from maskformer_model.modeling.maskformer import MaskFormer
 
     tf.config.threading.set_intra_op_parallelism_threads(2)
@@ -59,7 +60,7 @@ def main(task: str) -> None:
     config = experiments.get("maskformer_coco_panoptic")
     image, segment_map, segment_classes = scene()
     if task in ("forward", "stages"):
-        model_assets.keep_packed_weights({model_assets.CONSTANT_FILTERS: True})  # As the server does.
+        assets.keep_packed_weights({assets.CONSTANT_FILTERS: True})  # As the server does.
         network = MaskFormer(config.task.model)
         network.build()
 

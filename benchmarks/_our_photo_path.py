@@ -21,8 +21,8 @@ def build(convolution_method: str) -> Any:
     from maskformer_model import recipes
     from maskformer_model.categories import CategoryTable
     from maskformer_model.config import ExperimentConfig, TaskConfig
+    from maskformer_model.export.signatures import ServingSignatures
     from maskformer_model.modeling.maskformer import MaskFormer
-    from maskformer_model.serving_signatures import ServingSignatures
 
     model = recipes.transformer_fpn_model(recipes.RESNET_50, num_classes=busy.NUM_CLASSES)
     inference = recipes.inference(
@@ -60,13 +60,13 @@ def main() -> None:
     import keras
     import tensorflow as tf
 
-    from maskformer_model import model_assets
+    from maskformer_model.export import assets
     from maskformer_model.inference import folded_norms
 
     tf.config.threading.set_intra_op_parallelism_threads(2)
     tf.config.threading.set_inter_op_parallelism_threads(2)
     keras.utils.set_random_seed(0)
-    model_assets.keep_packed_weights({model_assets.CONSTANT_FILTERS: True})  # As the server does.
+    assets.keep_packed_weights({assets.CONSTANT_FILTERS: True})  # As the server does.
     signatures = build(sys.argv[1])
     with_winograd = folded_norms.uses_winograd(signatures.config)
     with folded_norms.constant_kernels(signatures.network, with_winograd):  # As `export` does.

@@ -14,7 +14,7 @@ from benchmarks._busy_photo import SIZE_PX
 from benchmarks._our_photo_path import KEPT_MASKS, POST_PROCESSING
 from benchmarks._turns import Contestant
 from benchmarks.row import Row, main
-from maskformer_model.model_assets import DIRECT, WINOGRAD
+from maskformer_model.export.assets import DIRECT, WINOGRAD
 
 TURNS = 9
 BAR = 0.7

@@ -97,7 +97,7 @@ def measure(args: argparse.Namespace) -> list[dict[str, Any]]:
     import tensorflow as tf
 
     from maskformer_model import other_formats
-    from maskformer_model.served_network import load_network
+    from maskformer_model.export.keras_network import load_network
 
     network, config, categories = load_network(args.model, args.weights)
     photos = Photos(args.data, args.split, args.photos, config, categories)

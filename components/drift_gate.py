@@ -24,7 +24,7 @@ from maskformer_model.data import examples
 
 BLOCK, WARN = "block", "warn"
 _SHARES = {"segment_share": "segments", "pixel_share": "labelled pixels"}
-# As `maskformer_model.export` writes it, which is too heavy to import for two names.
+# As `maskformer_model.export.saved_model` writes it, which is too heavy to import for two names.
 _FACTS_PATH = os.path.join("assets.extra", "data_facts.json")
 
 

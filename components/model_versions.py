@@ -12,7 +12,7 @@ import os
 import pathlib
 import shutil
 
-from maskformer_model.served_versions import SAVED_MODEL_FILE, is_saved_model, list_versions, version_dir
+from maskformer_model.export.versions import SAVED_MODEL_FILE, is_saved_model, list_versions, version_dir
 
 _UNFINISHED_PREFIX = ".incoming-"
 _WITHDRAWN_PREFIX = ".withdrawn-"

@@ -41,10 +41,11 @@ def run_fn(fn_args: FnArgs) -> None:
     from components import data_facts
     from components.tuning import with_choice
     from maskformer_model import config as config_lib
-    from maskformer_model import export, training
+    from maskformer_model import training
     from maskformer_model.backend import distribution
     from maskformer_model.categories import CategoryTable
     from maskformer_model.data import examples
+    from maskformer_model.export import saved_model
 
     config = config_lib.from_dict(json.loads(fn_args.custom_config[EXPERIMENT_KEY]))
     if fn_args.hyperparameters:
@@ -63,7 +64,7 @@ def run_fn(fn_args: FnArgs) -> None:
     )
     graph = fn_args.transform_graph_path
     facts = data_facts.read_facts(graph, categories) if graph else None
-    export.export_saved_model(
+    saved_model.export_saved_model(
         result.network, categories, result.config, fn_args.serving_model_dir, result.history, data_facts=facts
     )
     if training_dir != fn_args.model_run_dir:

@@ -18,11 +18,11 @@ import tensorflow as tf
 from maskformer_model.categories import CategoryTable
 from maskformer_model.config import INSTANCE, SEMANTIC, ExperimentConfig
 from maskformer_model.data import examples, input_pipeline, panoptic_png, photo_files
+from maskformer_model.export.signatures import ServingSignatures
 from maskformer_model.metrics import average_precision
 from maskformer_model.metrics import semantic_quality as semantic
 from maskformer_model.metrics.panoptic_quality import PanopticCounts, count_matches, panoptic_quality
 from maskformer_model.metrics.segment_matching import Segment, match_segments
-from maskformer_model.serving_signatures import ServingSignatures
 
 
 class Evaluator:

@@ -152,7 +152,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if pathlib.Path(args.output).suffix != suffix_of(args.format):
         parser.error(f"`--output` must end in {suffix_of(args.format)}. Received: {args.output}")
 
-    from maskformer_model.served_network import load_network
+    from maskformer_model.export.keras_network import load_network
 
     network, config, _ = load_network(args.model, args.weights)
     size_px = tuple(args.size) if args.size else (config.task.inference.max_size_px,) * 2

@@ -61,15 +61,15 @@ def predict(args: argparse.Namespace, *, is_own_process: bool = False) -> int:
     """Segments all photos; returns the exit status. A process that does nothing else may keep packed weights."""
     from tqdm import tqdm
 
-    from maskformer_model import model_assets
     from maskformer_model.data import photo_files
+    from maskformer_model.export import assets
     from maskformer_model.prediction import writer as prediction_writer
     from maskformer_model.prediction.exported_model import MaskFormer
 
     paths = photo_files.find_photos(args.images)
     model = MaskFormer.from_directory(args.model)
     if is_own_process:
-        model_assets.prepare_process(model.facts)
+        assets.prepare_process(model.facts)
     options = {"upright": not args.stored_orientation}
     tasks: dict[str, Callable[..., Any]] = {
         PANOPTIC: model.predict,

@@ -43,7 +43,7 @@ def predict(args: argparse.Namespace, beam_flags: list[str]) -> dict[str, int]:
     from components import model_versions
     from components.bulk_predictor import plan
     from maskformer_model.data import photo_files
-    from maskformer_model.served_versions import newest_model_dir
+    from maskformer_model.export.versions import newest_model_dir
 
     model_dir = os.path.abspath(newest_model_dir(args.model))
     output_dir = os.path.abspath(args.output)

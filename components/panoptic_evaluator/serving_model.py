@@ -2,7 +2,7 @@
 
 The model is used through its signatures alone, as every other caller uses it, so what is evaluated is what is served:
 decoding, resizing and merging included. A model of the task "semantic" is asked for class maps, one of the task
-"instance" for its instances beside the panoptic map. Writing such a model is left to `maskformer_model.export`.
+"instance" for its instances beside the panoptic map. `maskformer_model.export.saved_model` writes such a model.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ import numpy as np
 import tensorflow as tf
 
 from components.panoptic_evaluator.prediction_files import PredictedSegment
-from maskformer_model import model_assets
 from maskformer_model.categories import CategoryTable
 from maskformer_model.config import INSTANCE, PANOPTIC, SEMANTIC
 from maskformer_model.data.panoptic_png import encode_panoptic_png, segment_extents
 from maskformer_model.data.photo_files import gray_pixels
 from maskformer_model.data.preprocessing import resized_size
+from maskformer_model.export import assets
+from maskformer_model.export.assets import CATEGORIES_FILE, EXTRA_ASSETS_FOLDER, HISTORY_FILE, SERVING_FILE
 from maskformer_model.metrics.average_precision import Instance, instances_of_pngs
-from maskformer_model.model_assets import CATEGORIES_FILE, EXTRA_ASSETS_FOLDER, HISTORY_FILE, SERVING_FILE
 
 SIGNATURE = "serving_default"
 _OF_ONE_SIZE = "panoptic_of_one_size"
@@ -63,7 +63,7 @@ class ServingModel:
         self._facts = _serving_facts(model_dir)
         self.task = self._facts.get("task", PANOPTIC)
         self._model_dir = model_dir
-        model_assets.keep_float32(self._facts)
+        assets.keep_float32(self._facts)
         self._loaded = tf.saved_model.load(model_dir)  # Kept: the signature holds its variables only weakly.
         for name in (SIGNATURE, *([] if self.task == PANOPTIC else [_SIGNATURE_OF_TASK[self.task]])):
             if name not in self._loaded.signatures:

@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from maskformer_model import winograd
 from maskformer_model.config import InferenceConfig
-from maskformer_model.model_assets import DIRECT, WINOGRAD
+from maskformer_model.export.assets import DIRECT, WINOGRAD
 from maskformer_model.modeling.layers.convolution import ConvNorm, FoldedKernel, FrozenBatchNorm
 from maskformer_model.modeling.maskformer import MaskFormer
 

@@ -21,9 +21,9 @@ from maskformer_model.categories import CategoryTable
 from maskformer_model.data import photo_files
 from maskformer_model.data.panoptic_png import decode_panoptic_png
 from maskformer_model.data.photo_files import PhotoError, PhotoSource
-from maskformer_model.model_assets import CATEGORIES_FILE, EXTRA_ASSETS_FOLDER, SERVING_FILE
+from maskformer_model.export.assets import CATEGORIES_FILE, EXTRA_ASSETS_FOLDER, SERVING_FILE
+from maskformer_model.export.versions import newest_model_dir
 from maskformer_model.prediction.results import InstanceResult, PanopticResult, Segment, SemanticResult
-from maskformer_model.served_versions import newest_model_dir
 
 
 class MaskFormer:

@@ -14,7 +14,7 @@ import multiprocessing
 from collections.abc import Callable
 from typing import Any
 
-from maskformer_model import served_versions
+from maskformer_model.export import versions as export_versions
 from maskformer_model.serve import model_process
 from maskformer_model.serve.model_process import Call, Failed, Ready
 
@@ -187,10 +187,10 @@ class ServedModel:
 
     def _candidates(self) -> list[tuple[int, str]]:
         """Versions and their folders, newest first."""
-        if served_versions.is_saved_model(self._model_dir):
+        if export_versions.is_saved_model(self._model_dir):
             return [(1, self._model_dir)]
-        versions = served_versions.list_versions(self._model_dir)
-        return [(version, served_versions.version_dir(self._model_dir, version)) for version in reversed(versions)]
+        versions = export_versions.list_versions(self._model_dir)
+        return [(version, export_versions.version_dir(self._model_dir, version)) for version in reversed(versions)]
 
     async def _switch(self, version: int, model_dir: str) -> None:
         self.states[version] = VersionState("LOADING")

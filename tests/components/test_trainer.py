@@ -71,7 +71,8 @@ def test_a_training_that_was_cut_off_goes_on_from_its_own_checkpoints(tmp_path, 
     from components.coco_example_gen.conversion_job import ConversionJob, convert
     from components.coco_example_gen.data_files import sources_of
     from components.coco_example_gen.options import IngestOptions
-    from maskformer_model import config, experiments, export
+    from maskformer_model import config, experiments
+    from maskformer_model.export import saved_model
     from maskformer_model.scenes.data_set import write_data_set
 
     write_data_set(tmp_path / "data", num_train=4, num_val=1)
@@ -105,13 +106,13 @@ def test_a_training_that_was_cut_off_goes_on_from_its_own_checkpoints(tmp_path, 
         raise OSError(28, "No space left on device")
 
     # The export has tests of its own and takes longer than this training.
-    monkeypatch.setattr(export, "export_saved_model", full_disk)
+    monkeypatch.setattr(saved_model, "export_saved_model", full_disk)
     with pytest.raises(OSError, match="No space"):
         train("first")
     [folder] = (tmp_path / "checkpoints").iterdir()
     trained = (folder / "training_history.json").read_text()
     exported = []
-    monkeypatch.setattr(export, "export_saved_model", lambda *arguments, **_: exported.append(arguments[3]))
+    monkeypatch.setattr(saved_model, "export_saved_model", lambda *arguments, **_: exported.append(arguments[3]))
     train("second")
     assert exported == [str(tmp_path / "second" / "serving")]
     # Curves hold the seconds of each step: they are the first run's, so nothing was trained again.

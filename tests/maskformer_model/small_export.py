@@ -108,7 +108,7 @@ def encoded(image: np.ndarray | Image.Image, image_format: str = "PNG", **option
 
 def export_small(directory: pathlib.Path, config: ExperimentConfig | None = None):
     """Exports the small network; returns it."""
-    from maskformer_model.export import export_saved_model
+    from maskformer_model.export.saved_model import export_saved_model
 
     config = config or small_config()
     network = small_network(config)

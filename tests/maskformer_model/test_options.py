@@ -22,6 +22,7 @@ from maskformer_model import training
 from maskformer_model.backend import distribution
 from maskformer_model.config import ExperimentConfig, override
 from maskformer_model.data import input_pipeline, preprocessing
+from maskformer_model.export.signatures import ServingSignatures
 from maskformer_model.inference import postprocessing, test_time_augmentation
 from maskformer_model.learning_rate import make_schedule
 from maskformer_model.losses import criterion
@@ -29,7 +30,6 @@ from maskformer_model.modeling.maskformer import MaskFormer
 from maskformer_model.modeling.registry import build_backbone
 from maskformer_model.optimizer import make_optimizer
 from maskformer_model.pretrained.initialize import save_converted
-from maskformer_model.serving_signatures import ServingSignatures
 from tests.maskformer_model.data.test_input_pipeline import _record, _write
 from tests.maskformer_model.sees_all import SeesAll
 from tests.maskformer_model.small_export import encoded

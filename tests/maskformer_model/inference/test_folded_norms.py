@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from maskformer_model import winograd
 from maskformer_model.config import InferenceConfig
+from maskformer_model.export.assets import prepare_process
 from maskformer_model.inference.folded_norms import (
     chosen_method,
     constant_kernels,
@@ -14,7 +15,6 @@ from maskformer_model.inference.folded_norms import (
     uses_winograd,
     winograd_convolutions,
 )
-from maskformer_model.model_assets import prepare_process
 from maskformer_model.modeling.layers.convolution import ConvNorm
 from tests.maskformer_model.winograd_graphs import num_winograd_convolutions
 

@@ -7,7 +7,7 @@ import tensorflow as tf
 from maskformer_model.categories import CategoryTable
 from maskformer_model.config import ExperimentConfig, InferenceConfig, TaskConfig
 from maskformer_model.data.panoptic_png import decode_panoptic_png
-from maskformer_model.serving_signatures import ServingSignatures, encode_segment_map, segment_areas_and_boxes
+from maskformer_model.export.signatures import ServingSignatures, encode_segment_map, segment_areas_and_boxes
 from tests.maskformer_model.sees_all import SeesAll
 from tests.maskformer_model.small_export import encoded
 

@@ -7,10 +7,10 @@ import os
 
 from maskformer_model.categories import CategoryTable
 from maskformer_model.config import ExperimentConfig, from_dict
-from maskformer_model.model_assets import CATEGORIES_FILE, EXPERIMENT_FILE, EXTRA_ASSETS_FOLDER
+from maskformer_model.export.assets import CATEGORIES_FILE, EXPERIMENT_FILE, EXTRA_ASSETS_FOLDER
+from maskformer_model.export.versions import newest_model_dir
 from maskformer_model.modeling.maskformer import MaskFormer
 from maskformer_model.pretrained.initialize import WEIGHTS_FILE
-from maskformer_model.served_versions import newest_model_dir
 
 
 def load_network(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from maskformer_model.photo_decoding import decode_photo
+from maskformer_model.export.photo_decoding import decode_photo
 from tests.maskformer_model.small_export import encoded, photo
 
 

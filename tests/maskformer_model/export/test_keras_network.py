@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from maskformer_model.served_network import load_network
+from maskformer_model.export.keras_network import load_network
 from tests.maskformer_model.small_export import CATEGORIES, small_config
 
 

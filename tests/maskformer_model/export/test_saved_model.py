@@ -16,7 +16,7 @@ from maskformer_model.config import override
 from maskformer_model.data import preprocessing
 from maskformer_model.data.normalization import normalize
 from maskformer_model.data.panoptic_png import decode_panoptic_png, segment_extents
-from maskformer_model.export import export_saved_model
+from maskformer_model.export.saved_model import export_saved_model
 from maskformer_model.inference import photo_inference, postprocessing
 from tests.maskformer_model.small_export import (
     CATEGORIES,

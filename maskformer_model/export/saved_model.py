@@ -17,8 +17,7 @@ import tensorflow as tf
 from maskformer_model.categories import CategoryTable
 from maskformer_model.config import ExperimentConfig, to_dict
 from maskformer_model.data.normalization import PIXEL_MEAN_RGB, PIXEL_STD_RGB
-from maskformer_model.inference.folded_norms import constant_kernels, suits_winograd, uses_winograd
-from maskformer_model.model_assets import (
+from maskformer_model.export.assets import (
     CATEGORIES_FILE,
     CONSTANT_FILTERS,
     CONVOLUTION_METHOD,
@@ -30,8 +29,9 @@ from maskformer_model.model_assets import (
     SERVING_FILE,
     WINOGRAD,
 )
+from maskformer_model.export.signatures import ServingSignatures
+from maskformer_model.inference.folded_norms import constant_kernels, suits_winograd, uses_winograd
 from maskformer_model.modeling.maskformer import MaskFormer
-from maskformer_model.serving_signatures import ServingSignatures
 
 
 def export_saved_model(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from maskformer_model.served_versions import is_saved_model, list_versions, newest_model_dir, version_dir
+from maskformer_model.export.versions import is_saved_model, list_versions, newest_model_dir, version_dir
 
 
 def add(folder, name, *, whole=True):

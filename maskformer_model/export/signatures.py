@@ -16,9 +16,9 @@ import tensorflow as tf
 from maskformer_model.categories import CategoryTable
 from maskformer_model.config import ExperimentConfig
 from maskformer_model.data.normalization import normalize
+from maskformer_model.export.photo_decoding import decode_photo
 from maskformer_model.inference.photo_inference import PhotoInference
 from maskformer_model.modeling.maskformer import MaskFormer
-from maskformer_model.photo_decoding import decode_photo
 
 MAX_INSTANCES = 100
 _CLASS_COLUMNS = {
