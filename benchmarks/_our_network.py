@@ -49,9 +49,10 @@ def main(task: str) -> None:
     import keras
     import tensorflow as tf
 
-    from maskformer_model import experiments, training
+    from maskformer_model import experiments
     from maskformer_model.export import assets
     from maskformer_model.modeling.maskformer import MaskFormer
+    from maskformer_model.training import loop
 
     tf.config.threading.set_intra_op_parallelism_threads(2)
     tf.config.threading.set_inter_op_parallelism_threads(2)
@@ -72,7 +73,7 @@ def main(task: str) -> None:
         pixels = tf.constant(image, tf.float32) / 64.0 - 2.0
         parts = _stages(network, pixels) if task == "stages" else None
         return serve(name, lambda: [value.numpy() for value in forward(pixels)], parts=parts)
-    model: Any = training.build_for_training(config)
+    model: Any = loop.build_for_training(config)
     model.optimizer.build(model.trainable_variables)
     x = {"image": tf.constant(image), "valid_size_px": tf.constant([[SIZE_PX, SIZE_PX]])}
     y = {"segment_map": tf.constant(segment_map), "segment_classes": tf.constant(segment_classes)}

@@ -28,12 +28,13 @@ def main() -> None:
         print(f"{phase:28s} {resident_gb():.2f} GB, at most {resident_gb('VmHWM'):.2f} GB so far", flush=True)
 
     note("imported")
-    from maskformer_model import experiments, training
+    from maskformer_model import experiments
+    from maskformer_model.training import loop
 
     tf.config.threading.set_intra_op_parallelism_threads(2)
     tf.config.threading.set_inter_op_parallelism_threads(2)
     keras.utils.set_random_seed(0)
-    model = training.build_for_training(experiments.get("maskformer_coco_panoptic"))
+    model = loop.build_for_training(experiments.get("maskformer_coco_panoptic"))
     note("built")
     image, segment_map, segment_classes = scene()
     x = {"image": tf.constant(image), "valid_size_px": tf.constant([[SIZE_PX, SIZE_PX]])}

@@ -56,8 +56,9 @@ CASES = (
 
 def measure() -> Iterator[Row]:
     """Images per second of both, in turns, from one compiled model."""
-    from maskformer_model import experiments, training
+    from maskformer_model import experiments
     from maskformer_model.config import override
+    from maskformer_model.training import loop
     from tests.maskformer_model import tiny_run
 
     for case in CASES:
@@ -66,16 +67,16 @@ def measure() -> Iterator[Row]:
                 pathlib.Path(folder), num_train=case.num_scenes, num_val=1, size_px=case.size_px
             )
             config = override(experiments.get(case.experiment), f"task.model.num_classes=0,{case.overrides}")
-            config = training.with_num_classes(config, categories.num_classes)
+            config = loop.with_num_classes(config, categories.num_classes)
             yield _compare(case, config, str(pathlib.Path(folder) / "train.tfrecord"))
 
 
 def _compare(case: Case, config: Any, records: str) -> Row:
-    from maskformer_model import training
+    from maskformer_model.training import loop
 
     batch_size = config.task.train_data.global_batch_size
-    model = training.build_for_training(config)
-    data = training.training_data(config, [records])
+    model = loop.build_for_training(config)
+    data = loop.training_data(config, [records])
     constant = data.take(1).cache().repeat()
     rates: dict[str, list[float]] = {"path": [], "constant": []}
     for _ in range(ROUNDS):

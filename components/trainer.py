@@ -1,4 +1,4 @@
-"""The Trainer's `run_fn`: TFX's arguments in, `maskformer_model.training` and `.export` called, no more.
+"""The Trainer's `run_fn`: TFX's arguments in, `maskformer_model.training.loop` and `.export` called, no more.
 
 TFX gives every execution a folder of its own, so a training that was cut off would begin anew. Where `custom_config`
 names a folder for checkpoints, they are kept there, by the hash of experiment, code and Examples, until the model is
@@ -41,11 +41,11 @@ def run_fn(fn_args: FnArgs) -> None:
     from components import data_facts
     from components.tuning import with_choice
     from maskformer_model import config as config_lib
-    from maskformer_model import training
     from maskformer_model.backend import distribution
     from maskformer_model.categories import CategoryTable
     from maskformer_model.data import examples
     from maskformer_model.export import saved_model
+    from maskformer_model.training import loop
 
     config = config_lib.from_dict(json.loads(fn_args.custom_config[EXPERIMENT_KEY]))
     if fn_args.hyperparameters:
@@ -54,7 +54,7 @@ def run_fn(fn_args: FnArgs) -> None:
     told = fn_args.custom_config | {EXPERIMENT_KEY: json.dumps(config_lib.to_dict(config), sort_keys=True)}
     training_dir = stable_training_dir(told, fn_args.train_files) or fn_args.model_run_dir
     logging.info("Training in %s.", training_dir)
-    result = training.train(
+    result = loop.train(
         config,
         train_files=fn_args.train_files,
         categories=categories,

@@ -11,10 +11,10 @@ import keras_tuner
 from components.trainer import EXPERIMENT_KEY
 from components.tuning import TuningConfig, trial_experiment
 from maskformer_model import config as config_lib
-from maskformer_model import training
 from maskformer_model.backend import distribution
 from maskformer_model.categories import CategoryTable
 from maskformer_model.data import examples
+from maskformer_model.training import loop
 
 if TYPE_CHECKING:
     from tfx.components.trainer.fn_args_utils import FnArgs
@@ -50,7 +50,7 @@ class PanopticQualityTuner(keras_tuner.Tuner):
 
     def run_trial(self, trial, *fit_args, train_files, eval_files, categories, **fit_kwargs):
         config = trial_experiment(self.experiment, self.tuning, trial.hyperparameters.values)
-        result = training.train(
+        result = loop.train(
             config,
             train_files=train_files,
             eval_files=eval_files,

@@ -113,14 +113,14 @@ def read_config(options: argparse.Namespace, environment: Mapping[str, str]) -> 
 
 def _run(config: ExperimentConfig, options: argparse.Namespace) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    from maskformer_model import training
     from maskformer_model.backend import distribution
     from maskformer_model.categories import CategoryTable
     from maskformer_model.data.examples import categories_path
+    from maskformer_model.training import loop
 
     records = config.task.train_data.input_path or config.task.validation_data.input_path
     categories = CategoryTable.load(options.categories or categories_path(records))
-    config = training.with_num_classes(config, categories.num_classes)
+    config = loop.with_num_classes(config, categories.num_classes)
     strategy = distribution.make_strategy(config.runtime.distribution_strategy, options.tpu)
     if options.mode == EVAL:
         return _evaluate(config, categories, options.model_dir)
@@ -128,7 +128,7 @@ def _run(config: ExperimentConfig, options: argparse.Namespace) -> int:
         return _evaluate_continuously(config, categories, options.model_dir, options.timeout_s)
     config = _with_validation(config, options.mode)
     print(f"Curves and pictures: tensorboard --logdir {options.model_dir}", file=sys.stderr)
-    result = training.train(
+    result = loop.train(
         config,
         train_files=[config.task.train_data.input_path],
         eval_files=[config.task.validation_data.input_path] if options.mode == TRAIN_AND_EVAL else None,
@@ -167,7 +167,7 @@ def _evaluate_continuously(config: ExperimentConfig, categories: Any, model_dir:
     import tensorflow as tf
 
     from maskformer_model.pretrained.initialize import build_network
-    from maskformer_model.training_checkpoints import read_network_values
+    from maskformer_model.training.checkpoints import read_network_values
 
     network = build_network(config.task.model)
     for path in tf.train.checkpoints_iterator(model_dir, timeout=timeout_s):
@@ -181,7 +181,7 @@ def _evaluate_continuously(config: ExperimentConfig, categories: Any, model_dir:
 
 
 def _score(network: Any, config: ExperimentConfig, categories: Any) -> dict[str, float]:
-    from maskformer_model.evaluation import Evaluator
+    from maskformer_model.training.evaluator import Evaluator
 
     return Evaluator(network, categories, config, [config.task.validation_data.input_path]).evaluate()
 

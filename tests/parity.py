@@ -90,10 +90,10 @@ class _Run:
         import numpy as np  # Late, like Keras below, so that `--help` answers at once.
 
         from maskformer_model.config import LossConfig, OptimizerConfig
-        from maskformer_model.optimizer import make_optimizer
         from maskformer_model.pretrained import initialize, maskformer_names
         from maskformer_model.pretrained.architecture import infer_model_config
         from maskformer_model.pretrained.sources import read_checkpoint
+        from maskformer_model.training.optimizer import make_optimizer
 
         self.golden = json.loads((folder / "golden.json").read_text(encoding="utf-8"))
         with np.load(folder / "outputs.npz") as arrays:

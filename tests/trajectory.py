@@ -46,9 +46,9 @@ def fit_losses(folder: pathlib.Path) -> list[dict[str, float]]:
     import tensorflow as tf
 
     from maskformer_model import config as config_lib
-    from maskformer_model import training
     from maskformer_model.pretrained.architecture import infer_model_config
     from maskformer_model.pretrained.sources import read_checkpoint
+    from maskformer_model.training import loop
     from tests.parity import read_batch
 
     golden = json.loads((folder / "golden.json").read_text("utf-8"))
@@ -78,10 +78,10 @@ def fit_losses(folder: pathlib.Path) -> list[dict[str, float]]:
             ),
         ),
     )
-    model = training.build_for_training(config)
+    model = loop.build_for_training(config)
     names = ("image", "valid_size_px", "segment_map", "segment_classes")
     batch = dict(zip(names, read_batch(folder, options["SIZE_DIVISIBILITY"]), strict=True))
-    data = tf.data.Dataset.from_tensors(training.to_fit_inputs(batch)).repeat()
+    data = tf.data.Dataset.from_tensors(loop.to_fit_inputs(batch)).repeat()
 
     class Collect(keras.callbacks.Callback):
         def __init__(self):

@@ -139,7 +139,7 @@ def load_unfinished(model_dir: str) -> Any:
     Raises:
         FileNotFoundError: if a file is missing.
     """
-    from maskformer_model.training_checkpoints import latest_checkpoint, read_network_values
+    from maskformer_model.training.checkpoints import latest_checkpoint, read_network_values
 
     network = build_network(_read_model_config(model_dir))
     for variable, value in zip(network.variables, read_network_values(latest_checkpoint(model_dir)), strict=True):

@@ -24,13 +24,13 @@ def main() -> None:
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * arguments.replicas)
 
-    from maskformer_model import training
     from maskformer_model.backend import distribution
     from maskformer_model.categories import CategoryTable
+    from maskformer_model.training import loop
     from tests.maskformer_model import tiny_run
 
     config = tiny_run.experiment(arguments.overrides)
-    training.train(
+    loop.train(
         config,
         train_files=[str(arguments.data / "train.tfrecord")],
         eval_files=[str(arguments.data / "val.tfrecord")],

@@ -18,22 +18,22 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from maskformer_model import training
 from maskformer_model.backend import distribution
 from maskformer_model.config import ExperimentConfig, override
 from maskformer_model.data import input_pipeline, preprocessing
 from maskformer_model.export.signatures import ServingSignatures
 from maskformer_model.inference import postprocessing, test_time_augmentation
-from maskformer_model.learning_rate import make_schedule
 from maskformer_model.losses import criterion
 from maskformer_model.modeling.maskformer import MaskFormer
 from maskformer_model.modeling.registry import build_backbone
-from maskformer_model.optimizer import make_optimizer
 from maskformer_model.pretrained.initialize import save_converted
+from maskformer_model.training import loop
+from maskformer_model.training.learning_rate import make_schedule
+from maskformer_model.training.optimizer import make_optimizer
 from tests.maskformer_model.data.test_input_pipeline import _record, _write
 from tests.maskformer_model.sees_all import SeesAll
 from tests.maskformer_model.small_export import encoded
-from tests.maskformer_model.test_evaluation import CATEGORIES
+from tests.maskformer_model.training.test_evaluator import CATEGORIES
 from tests.maskformer_model.winograd_graphs import num_winograd_convolutions
 
 MODEL, BACKBONE, PARSER = "task.model.", "task.model.backbone.", "task.train_data.parser."
@@ -217,7 +217,7 @@ def updated(config):
 
 
 def compute_dtype(config):
-    with training.dtype_policy(config.runtime.mixed_precision_dtype):
+    with loop.dtype_policy(config.runtime.mixed_precision_dtype):
         return keras.layers.Dense(1).compute_dtype
 
 
@@ -236,7 +236,7 @@ def trained_model(config, folder):
     if config.task.init_checkpoint:
         config = dataclasses.replace(config, task=dataclasses.replace(config.task, init_checkpoint=path))
     keras.utils.set_random_seed(0)
-    model = training.build_for_training(config)
+    model = loop.build_for_training(config)
     kernels = (model.network.backbone.res3[0].convolutions[0].kernel, model.network.predictor.class_head.kernel)
     execution = (model.jit_compile, model.steps_per_execution, model.accumulation_steps)
     return [execution, len(model.trainable_weights), *(kernel.numpy() for kernel in kernels)]

@@ -20,7 +20,7 @@ SCRIPT = """
 import json, sys
 import numpy as np, tensorflow as tf, keras
 from maskformer_model.losses.criterion import maskformer_losses
-from maskformer_model.optimizer import AdamW
+from maskformer_model.training.optimizer import AdamW
 
 QUERIES, CLASSES = 6, 3
 

@@ -19,11 +19,11 @@ from maskformer_model.backend import distribution
 from maskformer_model.categories import CategoryTable
 from maskformer_model.config import ExperimentConfig, from_dict, to_dict
 from maskformer_model.data import input_pipeline
-from maskformer_model.learning_rate import make_schedule
 from maskformer_model.modeling.maskformer import MaskFormer
-from maskformer_model.optimizer import make_optimizer
 from maskformer_model.pretrained.initialize import EXPERIMENT_FILE, WEIGHTS_FILE, initialize
-from maskformer_model.training_model import MaskFormerTraining
+from maskformer_model.training.learning_rate import make_schedule
+from maskformer_model.training.optimizer import make_optimizer
+from maskformer_model.training.step import MaskFormerTraining
 
 HISTORY_FILE = "training_history.json"
 CATEGORIES_FILE = "categories.json"
@@ -72,7 +72,7 @@ def train(
         ValueError: if the config's number of classes is not the data set's, a file set is empty, or `model_dir` holds
             a run of another network.
     """
-    from maskformer_model.training_callbacks import Intervals, ProgressBar
+    from maskformer_model.training.callbacks import Intervals, ProgressBar
 
     keras.utils.set_random_seed(config.runtime.seed)
     if config.runtime.deterministic:

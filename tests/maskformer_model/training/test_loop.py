@@ -13,10 +13,10 @@ import pytest
 import tensorflow as tf
 
 from maskformer_model import config as config_lib
-from maskformer_model import training
 from maskformer_model.pretrained.initialize import build_network, initialize
-from maskformer_model.training_callbacks import SKIPPED_FILE
-from maskformer_model.training_checkpoints import TrainingCheckpoints
+from maskformer_model.training import loop
+from maskformer_model.training.callbacks import SKIPPED_FILE
+from maskformer_model.training.checkpoints import TrainingCheckpoints
 from tests.maskformer_model import tiny_run
 
 NOTED = "trainer.validation_interval=3,trainer.checkpoint_interval=2,trainer.optimizer.ema_momentum=0.9"
@@ -30,7 +30,7 @@ def data(tmp_path_factory):
 
 def train(data, model_dir, overrides="", **options):
     folder, categories = data
-    return training.train(
+    return loop.train(
         tiny_run.experiment(overrides),
         train_files=[str(folder / "train.tfrecord")],
         eval_files=[str(folder / "val.tfrecord")],
@@ -57,7 +57,7 @@ def test_curves_have_every_loss_term_and_the_score_at_its_intervals(run):
         assert row["update_ratio"] >= 0
     assert [("pq" in row) for row in history] == [False, True, False, True]
     assert [row["learning_rate_backbone"] / row["learning_rate"] for row in history[:3]] == pytest.approx([0.1] * 3)
-    assert json.loads((run[0] / training.HISTORY_FILE).read_text()) == history
+    assert json.loads((run[0] / loop.HISTORY_FILE).read_text()) == history
 
 
 def test_tensorboard_has_losses_by_layer_scores_and_annotated_photos(run):
@@ -98,7 +98,7 @@ def test_a_checkpoint_that_is_cut_short_is_passed_over(data, run, tmp_path, capl
     shutil.copytree(run[0], folder)
     whole = folder / "ckpt-6.data-00000-of-00001"
     whole.write_bytes(whole.read_bytes()[:-100_000])
-    model = training.build_for_training(training.with_num_classes(tiny_run.experiment(NOTED), data[1].num_classes))
+    model = loop.build_for_training(loop.with_num_classes(tiny_run.experiment(NOTED), data[1].num_classes))
     with caplog.at_level(logging.WARNING):
         assert TrainingCheckpoints(model, str(folder), 3).restore_latest() == str(folder / "ckpt-4")
     assert "ckpt-6 is damaged" in caplog.text
@@ -112,7 +112,7 @@ def test_a_folder_of_another_network_is_refused(data, run):
 
 def test_an_evaluation_without_data_is_refused_before_the_first_step(data, tmp_path):
     with pytest.raises(ValueError, match=r"validation_interval.*input_path"):
-        training.train(
+        loop.train(
             tiny_run.experiment("trainer.validation_interval=1"),
             train_files=[str(data[0] / "train.tfrecord")],
             categories=data[1],
@@ -137,7 +137,7 @@ def test_another_number_of_classes_starts_the_class_head_anew_and_keeps_the_rest
 def test_a_run_that_has_not_finished_can_be_started_from(run, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(run[0], folder)
-    (folder / training.WEIGHTS_FILE).unlink()
+    (folder / loop.WEIGHTS_FILE).unlink()
     network = build_network(run[1].config.task.model)
     initialize(network, str(folder), "all")
     # The checkpoint keeps the average of the weights, which is what a finished run exports.
@@ -150,9 +150,9 @@ def test_steps_without_a_finite_gradient_change_nothing_and_end_the_run_with_the
     with pytest.raises(FloatingPointError, match="2 times in a row, by step 2"):
         train(data, tmp_path, "task.losses.mask_weight=3e38,trainer.max_skipped_steps=2,trainer.steps_per_loop=1")
     rows = [json.loads(line) for line in (tmp_path / SKIPPED_FILE).read_text().splitlines()]
-    config = training.with_num_classes(tiny_run.experiment(), data[1].num_classes)
+    config = loop.with_num_classes(tiny_run.experiment(), data[1].num_classes)
     files = [str(data[0] / "train.tfrecord")]
-    assert [row["image_ids"] for row in rows] == [training.image_ids_of_step(config, files, step) for step in (0, 1)]
+    assert [row["image_ids"] for row in rows] == [loop.image_ids_of_step(config, files, step) for step in (0, 1)]
     assert len(set(rows[0]["image_ids"])) == 4
 
 
@@ -171,7 +171,7 @@ def test_half_precision_learns_and_leaves_a_float32_network(data, run, tmp_path,
     assert losses[0] == pytest.approx(run[1].history[0]["loss"], rel=0.25)
     assert losses[-1] < losses[0]
     keras.utils.set_random_seed(0)
-    start = training.build_for_training(training.with_num_classes(tiny_run.experiment(), data[1].num_classes))
+    start = loop.build_for_training(loop.with_num_classes(tiny_run.experiment(), data[1].num_classes))
     moved = [
         [np.any(after.numpy() != before.numpy()) for after, before in zip(ours.weights, theirs.weights, strict=True)]
         for ours, theirs in (

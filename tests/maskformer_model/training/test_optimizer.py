@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from maskformer_model.config import OptimizerConfig
-from maskformer_model.optimizer import AdamW, global_norm, make_optimizer
+from maskformer_model.training.optimizer import AdamW, global_norm, make_optimizer
 
 
 def torch_adamw(value, gradients, *, rate, decay, clip_norm):

@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from maskformer_model import config as config_lib
-from maskformer_model import training
 from maskformer_model.train import main
+from maskformer_model.training import loop
 from tests.maskformer_model import tiny_run
 
 STEPS = 4
@@ -32,7 +32,7 @@ def data(tmp_path_factory):
     )
     start = tiny_run.experiment(f"{SETTINGS},{records},trainer.train_steps=1")
     files = [start.task.train_data.input_path]
-    training.train(start, train_files=files, categories=categories, model_dir=str(folder / "start"), progress=False)
+    loop.train(start, train_files=files, categories=categories, model_dir=str(folder / "start"), progress=False)
     config = config_lib.to_dict(tiny_run.experiment(f"{SETTINGS},{records}"))
     (folder / "settings.yaml").write_text(yaml.safe_dump(config), "utf-8")
     return folder
@@ -63,7 +63,7 @@ def train_on_jax(project_dir, data, arguments):
 
 
 def losses(model_dir):
-    return [row["loss"] for row in json.loads((model_dir / training.HISTORY_FILE).read_text("utf-8"))]
+    return [row["loss"] for row in json.loads((model_dir / loop.HISTORY_FILE).read_text("utf-8"))]
 
 
 @pytest.mark.slow

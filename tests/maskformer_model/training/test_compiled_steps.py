@@ -12,8 +12,8 @@ import tensorflow as tf
 from maskformer_model.config import BackboneConfig, LossConfig, ModelConfig, OptimizerConfig
 from maskformer_model.inference import postprocessing
 from maskformer_model.modeling.maskformer import MaskFormer
-from maskformer_model.optimizer import make_optimizer
-from maskformer_model.training_model import MaskFormerTraining
+from maskformer_model.training.optimizer import make_optimizer
+from maskformer_model.training.step import MaskFormerTraining
 
 SIZES = {
     "num_classes": 6,

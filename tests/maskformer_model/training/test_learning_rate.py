@@ -3,7 +3,7 @@
 import pytest
 
 from maskformer_model.config import OptimizerConfig
-from maskformer_model.learning_rate import WarmupSchedule, make_schedule
+from maskformer_model.training.learning_rate import WarmupSchedule, make_schedule
 
 
 def rates(schedule, *steps):

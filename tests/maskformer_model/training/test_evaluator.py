@@ -8,7 +8,7 @@ from maskformer_model.categories import CategoryTable
 from maskformer_model.config import ExperimentConfig, InferenceConfig, TaskConfig
 from maskformer_model.data.examples import ExampleRecord, SegmentRecord, encode_example
 from maskformer_model.data.panoptic_png import encode_panoptic_png
-from maskformer_model.evaluation import Evaluator
+from maskformer_model.training.evaluator import Evaluator
 from tests.maskformer_model.sees_all import SeesAll
 from tests.maskformer_model.small_export import encoded
 

@@ -20,14 +20,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from maskformer_model import training
 from maskformer_model.backend import distribution
 from maskformer_model.categories import CategoryTable
 from maskformer_model.config import SCORE_OF_TASK, ExperimentConfig
-from maskformer_model.evaluation import Evaluator
-from maskformer_model.tensorboard import TensorBoard
-from maskformer_model.training_checkpoints import TrainingCheckpoints
-from maskformer_model.training_model import SHOWN_LOSSES
+from maskformer_model.training import loop
+from maskformer_model.training.checkpoints import TrainingCheckpoints
+from maskformer_model.training.evaluator import Evaluator
+from maskformer_model.training.step import SHOWN_LOSSES
+from maskformer_model.training.tensorboard import TensorBoard
 
 SKIPPED_FILE = "skipped_steps.jsonl"
 
@@ -175,7 +175,7 @@ class Intervals(keras.callbacks.Callback):
         self.history.append(row)
         if self.is_chief:
             self._board.write_row(row)
-            training.write_history(self._model_dir, self.history)
+            loop.write_history(self._model_dir, self.history)
 
     def _rates(self, step: int) -> dict[str, float]:
         rate = float(value_of(self.model.optimizer.learning_rate))
@@ -183,7 +183,7 @@ class Intervals(keras.callbacks.Callback):
         return {"learning_rate": rate, "learning_rate_backbone": rate * multiplier}
 
     def _read_history(self) -> list[dict[str, float]]:
-        path = os.path.join(self._model_dir, training.HISTORY_FILE)
+        path = os.path.join(self._model_dir, loop.HISTORY_FILE)
         if not tf.io.gfile.exists(path):
             return []
         with tf.io.gfile.GFile(path) as file:
@@ -198,7 +198,7 @@ class Intervals(keras.callbacks.Callback):
         if optimizer.scales_loss and float(value_of(optimizer.loss_scale)) > 1.0:
             return  # float16 finding its scale: nothing is wrong with the data.
         steps = range(step - self._config.trainer.steps_per_execution, step)
-        image_ids = [name for s in steps for name in training.image_ids_of_step(self._config, self._train_files, s)]
+        image_ids = [name for s in steps for name in loop.image_ids_of_step(self._config, self._train_files, s)]
         if self.is_chief:
             with tf.io.gfile.GFile(os.path.join(self._model_dir, SKIPPED_FILE), "a") as file:
                 file.write(json.dumps({"step": step, "image_ids": image_ids}) + "\n")

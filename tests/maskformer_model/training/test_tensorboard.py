@@ -3,7 +3,7 @@
 import pytest
 import tensorflow as tf
 
-from maskformer_model.tensorboard import TensorBoard, tag_of
+from maskformer_model.training.tensorboard import TensorBoard, tag_of
 from tests.maskformer_model.small_export import CATEGORIES
 
 

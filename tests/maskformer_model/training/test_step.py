@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from maskformer_model.config import BackboneConfig, LossConfig, ModelConfig
 from maskformer_model.modeling.maskformer import MaskFormer
-from maskformer_model.optimizer import AdamW
-from maskformer_model.training_model import MaskFormerTraining
+from maskformer_model.training.optimizer import AdamW
+from maskformer_model.training.step import MaskFormerTraining
 
 CONFIG = ModelConfig(
     backbone=BackboneConfig(stage_blocks=(1, 1, 1, 1), stem_channels=8, res2_channels=16, bottleneck_channels=4),
