@@ -22,7 +22,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 from aiohttp import web
 
-from maskformer_model.serve import metrics as metrics_lib
+from maskformer_model.serve import prometheus as metrics_lib
 from maskformer_model.serve import rest
 from maskformer_model.serve.batching import Batcher, OverloadError
 from maskformer_model.serve.model_process import PHOTO_SIGNATURES, Refused

@@ -1,6 +1,6 @@
 """Prometheus's text, by hand."""
 
-from maskformer_model.serve.metrics import Histogram, Metrics
+from maskformer_model.serve.prometheus import Histogram, Metrics
 
 
 def test_a_bucket_counts_what_is_at_most_its_bound():
