@@ -18,9 +18,9 @@ KEPT_MASKS, POST_PROCESSING = "masks of the kept queries", "post-processing"
 
 def build(convolution_method: str) -> Any:
     """The signatures of a R50 + transformer_fpn with random weights, at 640 px."""
-    from maskformer_model import recipes
     from maskformer_model.categories import CategoryTable
     from maskformer_model.config import ExperimentConfig, TaskConfig
+    from maskformer_model.experiments import recipes
     from maskformer_model.export.signatures import ServingSignatures
     from maskformer_model.modeling.maskformer import MaskFormer
 

@@ -1,7 +1,7 @@
 """One file per experiment, each readable as a table; `get` finds them by name.
 
-A module of this package is an experiment if it has a function `experiment()` that returns an `ExperimentConfig`; its
-name is the module's.
+A module in a folder of this package is an experiment: it has a function `experiment()` that returns an
+`ExperimentConfig`, and its name is the module's. What several of them share is in `recipes.py`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from maskformer_model.config import ExperimentConfig
 
 def names() -> list[str]:
     """All experiments, sorted."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return sorted(_modules())
 
 
 def get(name: str) -> ExperimentConfig:
@@ -23,6 +23,16 @@ def get(name: str) -> ExperimentConfig:
     Raises:
         KeyError: if there is none, naming those that there are.
     """
-    if name not in names():
-        raise KeyError(f"Unknown experiment {name!r}. Known: {', '.join(names())}")
-    return importlib.import_module(f"{__name__}.{name}").experiment()
+    modules = _modules()
+    if name not in modules:
+        raise KeyError(f"Unknown experiment {name!r}. Known: {', '.join(sorted(modules))}")
+    return importlib.import_module(modules[name]).experiment()
+
+
+def _modules() -> dict[str, str]:
+    """The dotted name of every experiment's module, by the experiment's name."""
+    found = pkgutil.walk_packages(__path__, f"{__name__}.")
+    in_folders = [
+        module.name for module in found if not module.ispkg and module.name.count(".") > __name__.count(".") + 1
+    ]
+    return {name.rpartition(".")[2]: name for name in in_folders}

@@ -2,8 +2,9 @@
 
 import pytest
 
-from maskformer_model import experiments, recipes
+from maskformer_model import experiments
 from maskformer_model.config import ModelConfig
+from maskformer_model.experiments import recipes
 
 
 @pytest.mark.parametrize(

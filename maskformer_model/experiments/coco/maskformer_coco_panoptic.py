@@ -1,7 +1,7 @@
 """COCO panoptic with ResNet-50 and six encoder layers (reference: PQ 46.5 on val2017, batch 64, 554,400 steps)."""
 
-from maskformer_model import recipes
 from maskformer_model.config import ExperimentConfig, TaskConfig, TrainerConfig
+from maskformer_model.experiments import recipes
 
 
 def experiment() -> ExperimentConfig:

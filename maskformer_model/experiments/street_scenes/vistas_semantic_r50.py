@@ -1,7 +1,7 @@
 """Mapillary Vistas semantic, 65 classes, ResNet-50 (reference: mIoU 53.1, single scale; 300,000 steps)."""
 
-from maskformer_model import recipes
 from maskformer_model.config import ExperimentConfig, TaskConfig, TrainerConfig
+from maskformer_model.experiments import recipes
 
 
 def experiment() -> ExperimentConfig:

@@ -7,7 +7,7 @@ that knows its photos by heart must score high on them.
 import dataclasses
 
 from maskformer_model.config import ExperimentConfig, merge
-from maskformer_model.experiments import coco_small
+from maskformer_model.experiments.laptop import coco_small
 
 
 def experiment() -> ExperimentConfig:

@@ -1,7 +1,7 @@
 """ADE20K panoptic, 150 classes, ResNet-101 and six encoder layers (reference: PQ 35.7; 720,000 steps)."""
 
-from maskformer_model import recipes
 from maskformer_model.config import ExperimentConfig, TaskConfig, TrainerConfig
+from maskformer_model.experiments import recipes
 
 
 def experiment() -> ExperimentConfig:

@@ -1,0 +1,1 @@
+"""Published recipes for ADE20K. One file per experiment."""

@@ -1,0 +1,1 @@
+"""Published recipes for COCO panoptic. One file per experiment."""

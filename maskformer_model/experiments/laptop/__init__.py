@@ -1,0 +1,1 @@
+"""Experiments that train without an accelerator. One file per experiment."""

@@ -1,0 +1,1 @@
+"""Published recipes for Cityscapes and Mapillary Vistas. One file per experiment."""
