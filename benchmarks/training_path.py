@@ -59,7 +59,7 @@ def measure() -> Iterator[Row]:
     from maskformer_model import experiments
     from maskformer_model.config import override
     from maskformer_model.training import loop
-    from tests.maskformer_model import tiny_run
+    from tests.maskformer_model.helpers import tiny_run
 
     for case in CASES:
         with tempfile.TemporaryDirectory() as folder:

@@ -9,7 +9,7 @@ from components.panoptic_evaluator.prediction_step import batches_of_one_size
 from components.panoptic_evaluator.serving_model import ServingModel
 from maskformer_model.data import panoptic_png
 from maskformer_model.data.examples import ExampleRecord
-from tests.maskformer_model.small_export import encoded, export_small, photo
+from tests.maskformer_model.helpers.small_export import encoded, export_small, photo
 
 # The network sees edges of 64 to 96 px in steps of 32: 64 x 96 for the first four, whatever their own size.
 SIZES_PX = [(60, 90), (64, 96), (128, 180), (50, 70), (90, 60), (64, 64), (70, 70)]

@@ -45,7 +45,7 @@ def test_the_search_trains_every_combination_and_keeps_the_one_with_the_best_sco
     import tfx.components  # noqa: F401 (before keras_tuner: it sets up what TFX's own Tuner needs)
 
     from components import tuner as tuner_adapter
-    from tests.maskformer_model import tiny_run
+    from tests.maskformer_model.helpers import tiny_run
 
     tiny_run.write_records(tmp_path, num_train=4, num_val=2)
     tuning = TuningConfig(choices=("trainer.optimizer.learning_rate=0.002|0.0001",), max_trials=4, trial_steps=2)

@@ -110,7 +110,7 @@ class Trouble(threading.Thread):
 
 def write_photos(folder: pathlib.Path) -> None:
     """Ten JPEGs of different sizes."""
-    from tests.maskformer_model.small_export import encoded, photo
+    from tests.maskformer_model.helpers.small_export import encoded, photo
 
     folder.mkdir()
     for number in range(10):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.maskformer_model import small_export
+from tests.maskformer_model.helpers import small_export
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ import pytest
 
 from maskformer_model import other_formats
 from maskformer_model.modeling.maskformer import MaskFormer
-from tests.maskformer_model.small_export import small_config
+from tests.maskformer_model.helpers.small_export import small_config
 
 RUNTIMES = {
     "onnx": ("onnxruntime", "tf2onnx"),

@@ -15,7 +15,7 @@ import maskformer_model
 from maskformer_model import predict
 from maskformer_model.data.panoptic_png import decode_panoptic_png, segment_extents
 from maskformer_model.data.photo_files import PhotoError
-from tests.maskformer_model.small_export import CATEGORIES, MAX_PIXELS, encoded, photo
+from tests.maskformer_model.helpers.small_export import CATEGORIES, MAX_PIXELS, encoded, photo
 
 
 @pytest.fixture(scope="module")

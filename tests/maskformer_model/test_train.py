@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from maskformer_model import train
-from tests.maskformer_model import tiny_run
+from tests.maskformer_model.helpers import tiny_run
 
 
 def read_config(*arguments, **environment):

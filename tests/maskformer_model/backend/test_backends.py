@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from tests.maskformer_model.backend_answers import answers
+from tests.maskformer_model.helpers.backend_answers import answers
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def test_a_backend_gives_tensorflow_s_answers(project_dir, tmp_path, expected, b
         pytest.skip(f"The Keras backend {backend!r} needs the package of that name, which is not installed.")
     output = tmp_path / "answers.npz"
     subprocess.run(
-        [sys.executable, "-m", "tests.maskformer_model.backend_answers", str(output)],
+        [sys.executable, "-m", "tests.maskformer_model.helpers.backend_answers", str(output)],
         cwd=project_dir,
         env={**os.environ, "KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu"},
         check=True,

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from maskformer_model.data.photo_files import PhotoError, decode, find_photos, photo_bytes, refusal
-from tests.maskformer_model.small_export import encoded, photo
+from tests.maskformer_model.helpers.small_export import encoded, photo
 
 
 def test_folders_patterns_and_files_give_each_photo_once(tmp_path):

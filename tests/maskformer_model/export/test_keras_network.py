@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from maskformer_model.export.keras_network import load_network
-from tests.maskformer_model.small_export import CATEGORIES, small_config
+from tests.maskformer_model.helpers.small_export import CATEGORIES, small_config
 
 
 def test_the_network_behind_an_export_comes_back_with_config_and_categories(exported, tmp_path):

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from maskformer_model import config as config_lib
-from tests.maskformer_model import small_export
+from tests.maskformer_model.helpers import small_export
 
 # A process of its own for each setting: TensorFlow reads it once. Nothing of ours is imported there.
 ANSWER = """

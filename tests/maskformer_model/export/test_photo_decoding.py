@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from maskformer_model.export.photo_decoding import decode_photo
-from tests.maskformer_model.small_export import encoded, photo
+from tests.maskformer_model.helpers.small_export import encoded, photo
 
 
 @pytest.mark.parametrize("wrap", [lambda f: f, tf.function], ids=["eager", "graph"])

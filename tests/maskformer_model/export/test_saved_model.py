@@ -18,13 +18,7 @@ from maskformer_model.data.normalization import normalize
 from maskformer_model.data.panoptic_png import decode_panoptic_png, segment_extents
 from maskformer_model.export.saved_model import export_saved_model
 from maskformer_model.inference import photo_inference, postprocessing
-from tests.maskformer_model.small_export import (
-    CATEGORIES,
-    MAX_PIXELS,
-    encoded,
-    photo,
-    small_config,
-)
+from tests.maskformer_model.helpers.small_export import CATEGORIES, MAX_PIXELS, encoded, photo, small_config
 
 # Run with nothing of ours on the path: this is all that a caller needs.
 _CALLER = """
@@ -81,7 +75,7 @@ def resized_logits(network, config, image):
 @pytest.mark.parametrize("decoder_input", ["auto", "pixel_embedding"])
 @pytest.mark.parametrize("band_pixels", [700, 1 << 17])
 def test_masks_of_kept_queries_in_bands_give_the_answer_of_all_masks_at_once(monkeypatch, decoder_input, band_pixels):
-    from tests.maskformer_model.small_export import small_network
+    from tests.maskformer_model.helpers.small_export import small_network
 
     monkeypatch.setattr(photo_inference, "_BAND_PIXELS", band_pixels)
     config = small_config(transformer_in_feature=decoder_input)
@@ -298,7 +292,7 @@ def test_what_the_numbers_mean_travels_with_the_model(exported):
 def test_real_photos_are_answered_alike_by_tensorflow_alone_by_python_and_in_a_batch(
     pixel_decoder_dim, shared_dir, tmp_path
 ):
-    from tests.maskformer_model.small_export import small_network
+    from tests.maskformer_model.helpers.small_export import small_network
 
     model = small_config(num_queries=40, pixel_decoder_dim=pixel_decoder_dim)
     config = override(model, "task.inference.max_pixels=1000000,task.inference.convolution_method=winograd")
@@ -321,7 +315,7 @@ def test_real_photos_are_answered_alike_by_tensorflow_alone_by_python_and_in_a_b
 @pytest.mark.slow
 def test_an_export_that_is_asked_for_test_time_augmentation_carries_it(tmp_path):
     from maskformer_model.inference.test_time_augmentation import augmented_panoptic, augmented_semantic
-    from tests.maskformer_model.small_export import small_network
+    from tests.maskformer_model.helpers.small_export import small_network
 
     config = override(small_config(), "task.inference.augmented_edges_px=[64,96]")
     network, image = small_network(config), photo(50, 80)

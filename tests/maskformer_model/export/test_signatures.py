@@ -8,8 +8,8 @@ from maskformer_model.categories import CategoryTable
 from maskformer_model.config import ExperimentConfig, InferenceConfig, TaskConfig
 from maskformer_model.data.panoptic_png import decode_panoptic_png
 from maskformer_model.export.signatures import ServingSignatures, encode_segment_map, segment_areas_and_boxes
-from tests.maskformer_model.sees_all import SeesAll
-from tests.maskformer_model.small_export import encoded
+from tests.maskformer_model.helpers.sees_all import SeesAll
+from tests.maskformer_model.helpers.small_export import encoded
 
 MAP = np.array([[1, 1, 0], [0, 1, 0], [3, 3, 3]], np.int32)
 CATEGORIES = CategoryTable.from_coco(

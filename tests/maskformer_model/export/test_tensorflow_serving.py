@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.maskformer_model.small_export import encoded, photo
+from tests.maskformer_model.helpers.small_export import encoded, photo
 
 
 @pytest.fixture(scope="module")

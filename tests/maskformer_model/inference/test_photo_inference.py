@@ -8,7 +8,7 @@ from maskformer_model.config import InferenceConfig
 from maskformer_model.inference import photo_inference, postprocessing
 from maskformer_model.inference.photo_inference import PhotoInference, pad_to_multiple
 from maskformer_model.inference.test_time_augmentation import augmented_panoptic, augmented_semantic
-from tests.maskformer_model.sees_all import SeesAll
+from tests.maskformer_model.helpers.sees_all import SeesAll
 
 PHOTO = np.zeros((40, 64, 3), np.uint8)
 PHOTO[:, :16] = 255  # Bright on the left.

@@ -5,7 +5,7 @@ import pytest
 
 from maskformer_model.data.photo_files import PhotoError
 from maskformer_model.prediction.exported_model import MaskFormer
-from tests.maskformer_model.small_export import CATEGORIES, encoded, photo
+from tests.maskformer_model.helpers.small_export import CATEGORIES, encoded, photo
 
 
 def test_a_segment_s_row_says_what_the_map_shows(exported):

@@ -3,7 +3,7 @@
 import numpy as np
 
 from maskformer_model.prediction.results import InstanceResult, PanopticResult, Segment
-from tests.maskformer_model.small_export import CATEGORIES, encoded
+from tests.maskformer_model.helpers.small_export import CATEGORIES, encoded
 
 GRAY = encoded(np.full((4, 6, 3), 128, np.uint8))
 

@@ -8,7 +8,7 @@ import pytest
 from maskformer_model.data.panoptic_png import decode_panoptic_png
 from maskformer_model.prediction.results import InstanceResult, PanopticResult, Segment, SemanticResult
 from maskformer_model.prediction.writer import PredictionWriter, unique_names
-from tests.maskformer_model.small_export import CATEGORIES, encoded, photo
+from tests.maskformer_model.helpers.small_export import CATEGORIES, encoded, photo
 
 IDS = np.array([[1, 1, 0], [2, 2, 2]], np.int32)
 CAT = Segment(

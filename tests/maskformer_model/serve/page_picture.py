@@ -12,8 +12,8 @@ import sys
 import tempfile
 
 from tests.browser import MISSING, Browser, find_program
+from tests.maskformer_model.helpers.small_export import encoded
 from tests.maskformer_model.serve.running_server import RunningServer
-from tests.maskformer_model.small_export import encoded
 
 SIZE_PX = (1100, 560)
 SCENE_PX = (384, 480)  # Height and width.

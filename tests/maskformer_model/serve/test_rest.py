@@ -6,7 +6,7 @@ import json
 import pytest
 
 from maskformer_model.serve import rest
-from tests.maskformer_model.small_export import encoded, photo
+from tests.maskformer_model.helpers.small_export import encoded, photo
 
 ONE = {"b64": base64.b64encode(b"one").decode()}
 TWO = {"b64": base64.b64encode(b"two").decode()}

@@ -14,9 +14,9 @@ from PIL import Image
 
 from maskformer_model.data.panoptic_png import decode_panoptic_png
 from tests.components import brightness_model
+from tests.maskformer_model.helpers.small_export import encoded, photo
 from tests.maskformer_model.serve import page_picture
 from tests.maskformer_model.serve.running_server import RunningServer, push
-from tests.maskformer_model.small_export import encoded, photo
 
 MAX_PIXELS = 10_000
 

@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.maskformer_model import tiny_run
+from tests.maskformer_model.helpers import tiny_run
 
 # The reference's recipe: clipping on at every step; dropout off, since replicas draw their own.
 RECIPE = (
@@ -35,7 +35,7 @@ def start(data, model_dir, project_dir, overrides, *, replicas=1, tf_config=None
     model_dir.mkdir(exist_ok=True)
     with open(model_dir.with_suffix(".log"), "w", encoding="utf-8") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "tests.maskformer_model.run_training", str(data), str(model_dir)]
+            [sys.executable, "-m", "tests.maskformer_model.helpers.run_training", str(data), str(model_dir)]
             + ["--overrides", overrides, "--replicas", str(replicas)],
             cwd=project_dir,
             env=environment,

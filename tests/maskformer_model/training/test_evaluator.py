@@ -9,8 +9,8 @@ from maskformer_model.config import ExperimentConfig, InferenceConfig, TaskConfi
 from maskformer_model.data.examples import ExampleRecord, SegmentRecord, encode_example
 from maskformer_model.data.panoptic_png import encode_panoptic_png
 from maskformer_model.training.evaluator import Evaluator
-from tests.maskformer_model.sees_all import SeesAll
-from tests.maskformer_model.small_export import encoded
+from tests.maskformer_model.helpers.sees_all import SeesAll
+from tests.maskformer_model.helpers.small_export import encoded
 
 CATEGORIES = CategoryTable.from_coco(
     [{"id": 7, "name": "lamp", "isthing": 1}, {"id": 92, "name": "night", "isthing": 0}]

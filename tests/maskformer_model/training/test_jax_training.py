@@ -13,7 +13,7 @@ import yaml
 from maskformer_model import config as config_lib
 from maskformer_model.train import main
 from maskformer_model.training import loop
-from tests.maskformer_model import tiny_run
+from tests.maskformer_model.helpers import tiny_run
 
 STEPS = 4
 SETTINGS = (

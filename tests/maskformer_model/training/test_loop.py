@@ -17,7 +17,7 @@ from maskformer_model.pretrained.initialize import build_network, initialize
 from maskformer_model.training import loop
 from maskformer_model.training.callbacks import SKIPPED_FILE
 from maskformer_model.training.checkpoints import TrainingCheckpoints
-from tests.maskformer_model import tiny_run
+from tests.maskformer_model.helpers import tiny_run
 
 NOTED = "trainer.validation_interval=3,trainer.checkpoint_interval=2,trainer.optimizer.ema_momentum=0.9"
 

@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 from maskformer_model.training.tensorboard import TensorBoard, tag_of
-from tests.maskformer_model.small_export import CATEGORIES
+from tests.maskformer_model.helpers.small_export import CATEGORIES
 
 
 @pytest.mark.parametrize(

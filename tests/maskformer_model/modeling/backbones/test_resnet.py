@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from maskformer_model.config import BackboneConfig
 from maskformer_model.modeling.backbones.resnet import ResidualBlock, ResNet, Stem
-from tests.maskformer_model.saved_layer import copy_through_file
+from tests.maskformer_model.helpers.saved_layer import copy_through_file
 
 SMALL = BackboneConfig(depth=50, stage_blocks=(1, 2, 1, 2), stem_channels=8, res2_channels=16, bottleneck_channels=4)
 IMAGE = np.random.default_rng(0).normal(size=(1, 41, 67, 3)).astype(np.float32)

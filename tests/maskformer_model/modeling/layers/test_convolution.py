@@ -12,7 +12,7 @@ from maskformer_model.modeling.layers.convolution import (
     msra_fan_out_normal,
     xavier_fan_in_uniform,
 )
-from tests.maskformer_model.saved_layer import copy_through_file
+from tests.maskformer_model.helpers.saved_layer import copy_through_file
 
 
 def test_a_stride_2_convolution_pads_both_sides_alike():

@@ -14,7 +14,7 @@ from maskformer_model.modeling.layers.transformer import (
     sine_position_embedding,
     torch_default_uniform,
 )
-from tests.maskformer_model.saved_layer import copy_through_file
+from tests.maskformer_model.helpers.saved_layer import copy_through_file
 
 
 def test_positions_count_from_one_and_end_at_two_pi():

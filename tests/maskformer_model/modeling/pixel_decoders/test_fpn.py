@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from maskformer_model.config import ModelConfig
 from maskformer_model.modeling.pixel_decoders.fpn import PixelDecoder, resize_nearest_like
-from tests.maskformer_model.saved_layer import copy_through_file
+from tests.maskformer_model.helpers.saved_layer import copy_through_file
 
 CONFIG = ModelConfig(
     num_classes=3, pixel_decoder_dim=32, mask_dim=12, num_heads=4, feedforward_dim=16, fpn_encoder_layers=1

@@ -1,6 +1,6 @@
 """What the present Keras backend computes from given weights; `test_backends` runs it with another backend.
 
-`python -m tests.maskformer_model.backend_answers OUTPUT` writes one npz with every answer.
+`python -m tests.maskformer_model.helpers.backend_answers OUTPUT` writes one npz with every answer.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A tiny training run as a process of its own, for tests that kill it or start several at once.
 
-`python -m tests.maskformer_model.run_training DATA MODEL_DIR [--overrides a.b=c,...] [--replicas N]`; DATA is what
-`tiny_run.write_records` wrote. Leaves what `training.train` leaves.
+`python -m tests.maskformer_model.helpers.run_training DATA MODEL_DIR [--overrides a.b=c,...] [--replicas N]`; DATA is
+what `tiny_run.write_records` wrote. Leaves what `training.train` leaves.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def main() -> None:
     from maskformer_model.backend import distribution
     from maskformer_model.categories import CategoryTable
     from maskformer_model.training import loop
-    from tests.maskformer_model import tiny_run
+    from tests.maskformer_model.helpers import tiny_run
 
     config = tiny_run.experiment(arguments.overrides)
     loop.train(

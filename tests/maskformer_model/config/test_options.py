@@ -31,8 +31,8 @@ from maskformer_model.training import loop
 from maskformer_model.training.learning_rate import make_schedule
 from maskformer_model.training.optimizer import make_optimizer
 from tests.maskformer_model.data.test_input_pipeline import _record, _write
-from tests.maskformer_model.sees_all import SeesAll
-from tests.maskformer_model.small_export import encoded
+from tests.maskformer_model.helpers.sees_all import SeesAll
+from tests.maskformer_model.helpers.small_export import encoded
 from tests.maskformer_model.training.test_evaluator import CATEGORIES
 from tests.maskformer_model.winograd_graphs import num_winograd_convolutions
 
