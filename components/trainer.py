@@ -38,7 +38,7 @@ def run_fn(fn_args: FnArgs) -> None:
     import tensorflow as tf
     from absl import logging
 
-    from components import data_facts
+    from components.data_validation import data_facts
     from components.tuning import with_choice
     from maskformer_model import config as config_lib
     from maskformer_model.backend import distribution

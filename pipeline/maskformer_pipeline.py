@@ -27,13 +27,14 @@ from tfx.proto import pusher_pb2, trainer_pb2
 from tfx.types import Channel, standard_artifacts
 
 import maskformer_model
-from components import coco_example_gen, data_facts
+from components import coco_example_gen
 from components import trainer as trainer_adapter
-from components.anomaly_gate import AnomalyGate
 from components.coco_example_gen.component import CocoExampleGen
 from components.coco_example_gen.options import EVAL_SPLIT, TRAIN_SPLIT
-from components.curated_schema import CuratedSchemaGen
-from components.drift_gate import DriftGate
+from components.data_validation import data_facts
+from components.data_validation.anomaly_gate import AnomalyGate
+from components.data_validation.curated_schema import CuratedSchemaGen
+from components.data_validation.drift_gate import DriftGate
 from components.infra_validator.component import InfraValidator
 from components.panoptic_evaluator.component import PanopticEvaluator, PanopticPredictor
 from components.pusher import KEEP_VERSIONS_KEY, POINTER_KEY, Pusher

@@ -29,7 +29,7 @@ from components.coco_example_gen.driver import Driver
 from components.coco_example_gen.executor import Executor
 from components.coco_example_gen.kept_aside import TooManyKeptAsideError
 from components.coco_example_gen.options import IngestOptions
-from components.curated_schema import CuratedSchemaGen
+from components.data_validation.curated_schema import CuratedSchemaGen
 from maskformer_model.categories import CategoryTable
 from maskformer_model.data import examples
 from maskformer_model.scenes import data_set

@@ -13,7 +13,7 @@ import pathlib
 import numpy as np
 import tensorflow as tf
 
-from components import data_facts
+from components.data_validation import data_facts
 from components.panoptic_evaluator import prediction_files
 from maskformer_model.categories import CategoryTable
 from maskformer_model.data import examples

@@ -1,4 +1,4 @@
-"""Tests of `components.anomaly_gate`."""
+"""Tests of `components.data_validation.anomaly_gate`."""
 
 import logging
 import os
@@ -7,7 +7,7 @@ import pytest
 from tensorflow_metadata.proto.v0 import anomalies_pb2
 from tfx.types import standard_artifacts
 
-from components.anomaly_gate import check_anomalies, describe_anomalies, read_anomalies
+from components.data_validation.anomaly_gate import check_anomalies, describe_anomalies, read_anomalies
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Tests of `components.drift_gate`."""
+"""Tests of `components.data_validation.drift_gate`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from components.drift_gate import check_drift, describe_drift, read_model_facts
+from components.data_validation.drift_gate import check_drift, describe_drift, read_model_facts
 
 
 def facts(**shares):

@@ -16,9 +16,9 @@ from tfx.orchestration.pipeline import Pipeline
 
 from components import coco_example_gen
 from components.coco_example_gen.component import CocoExampleGen
-from components.curated_schema import CuratedSchemaGen
-from components.data_facts import describe, read_facts
-from components.drift_gate import judge_drift
+from components.data_validation.curated_schema import CuratedSchemaGen
+from components.data_validation.data_facts import describe, read_facts
+from components.data_validation.drift_gate import judge_drift
 from maskformer_model.categories import CategoryTable
 from maskformer_model.scenes import data_set
 
@@ -35,7 +35,7 @@ def run(tmp_path_factory):
     transform = tfx_components.Transform(
         examples=example_gen.outputs["examples"],
         schema=schema.outputs["schema"],
-        preprocessing_fn="components.data_facts.preprocessing_fn",
+        preprocessing_fn="components.data_validation.data_facts.preprocessing_fn",
         materialize=False,
         disable_statistics=True,
     )

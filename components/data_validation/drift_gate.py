@@ -18,7 +18,7 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.utils import path_utils
 
-from components.data_facts import read_facts
+from components.data_validation.data_facts import read_facts
 from maskformer_model.categories import CategoryTable
 from maskformer_model.data import examples
 

@@ -1,0 +1,1 @@
+"""Nodes that judge data before training: schema, anomalies, facts and drift."""
