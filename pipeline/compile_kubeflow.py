@@ -89,7 +89,7 @@ def _compile_for_vertex(config: PlatformConfig) -> dict[str, Any]:
 
 def _compile_for_kubeflow(config: PlatformConfig) -> dict[str, Any]:
     from components.coco_example_gen.manifest_component import ManifestExampleGen
-    from components.last_pushed_model import LastPushedModel
+    from components.pushing.last_pushed_model import LastPushedModel
     from pipeline.maskformer_pipeline import create_pipeline
 
     data = config.pipeline.data

@@ -157,5 +157,5 @@ class PipelineConfig:
 
     @property
     def pointer_path(self) -> str:
-        """The file that names the model that was pushed last; see `components.model_pointer`."""
+        """The file that names the model that was pushed last; see `components.pushing.model_pointer`."""
         return os.path.join(self.root, *POINTER_PARTS)

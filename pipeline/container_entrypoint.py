@@ -20,7 +20,7 @@ from typing import Any
 STAGING_ROOT_VARIABLE = "MASKFORMER_STAGING_ROOT"
 # As Kubeflow's launcher names the folders.
 _FOLDERS = {"gs": "gcs", "minio": "minio", "s3": "s3"}
-_ABSENT_KEY = "absent"  # As `components.last_pushed_model` marks what stands for no artifact.
+_ABSENT_KEY = "absent"  # As `components.pushing.last_pushed_model` marks what stands for no artifact.
 
 
 class StagedPaths:

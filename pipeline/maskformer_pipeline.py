@@ -37,7 +37,7 @@ from components.data_validation.curated_schema import CuratedSchemaGen
 from components.data_validation.drift_gate import DriftGate
 from components.infra_validator.component import InfraValidator
 from components.panoptic_evaluator.component import PanopticEvaluator, PanopticPredictor
-from components.pusher import KEEP_VERSIONS_KEY, POINTER_KEY, Pusher
+from components.pushing.pusher import KEEP_VERSIONS_KEY, POINTER_KEY, Pusher
 from maskformer_model import config as experiment_config
 from maskformer_model.data import examples
 from pipeline.config import PipelineConfig

@@ -17,8 +17,8 @@ import shutil
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from components import model_versions
 from components.coco_example_gen.manifest import manifest_digest
+from components.pushing import model_versions
 from pipeline import alerts, lineage, metadata_backup, mixed_data, runs_page, warm_start
 from pipeline.span_decisions import RUN, WAIT, Decision, decide
 from pipeline.span_states import (

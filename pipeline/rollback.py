@@ -16,7 +16,7 @@ if not __package__:
     # Started as a script: Python then looks for modules in this folder instead of beside the packages.
     sys.path[0] = str(PROJECT_DIR)
 
-from components import model_versions  # noqa: E402
+from components.pushing import model_versions  # noqa: E402
 from pipeline import runs_page  # noqa: E402
 from pipeline.config import POINTER_PARTS  # noqa: E402
 
@@ -73,7 +73,7 @@ def _move_pointer(root: str, serving_dir: str, versions: list[int]) -> None:
     if not pointer_file.exists():
         return
     # Here and not above: it needs TensorFlow, and what serves must change at once.
-    from components import model_pointer
+    from components.pushing import model_pointer
 
     if versions:
         destination = model_versions.version_dir(serving_dir, versions[-1])

@@ -307,7 +307,7 @@ def _prepare_data(config: PipelineConfig, scenes: generated_data.GeneratedDataCo
 
 def _run_nodes(config: PipelineConfig, run_id: str, progress: console.ConsoleProgress) -> None:
     print("Loading TensorFlow and TFX ...", flush=True)
-    from components import model_versions
+    from components.pushing import model_versions
     from pipeline.maskformer_pipeline import create_pipeline
     from pipeline.stepwise_runner import Retries, StepwiseLocalDagRunner
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import jinja2
 
-from components import model_versions
+from components.pushing import model_versions
 
 INDEX_FILE = "index.html"
 RUNS_FILE = "runs.jsonl"

@@ -40,8 +40,8 @@ def parse_args(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str
 
 def predict(args: argparse.Namespace, beam_flags: list[str]) -> dict[str, int]:
     """Predicts what is not done yet; returns the counts of the whole."""
-    from components import model_versions
     from components.bulk_predictor import plan
+    from components.pushing import model_versions
     from maskformer_model.data import photo_files
     from maskformer_model.export.versions import newest_model_dir
 

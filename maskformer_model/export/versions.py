@@ -1,6 +1,6 @@
 """Which versions a folder of exported models holds: sub-folders named by a number, as TensorFlow Serving watches them.
 
-Reading only, and nothing heavy; how a version gets there is left to `components.model_versions`.
+Reading only, and nothing heavy; how a version gets there is left to `components.pushing.model_versions`.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 
-from components import model_versions
+from components.pushing import model_versions
 from pipeline.retraining import RetrainConfig, Retraining
 from pipeline.span_states import SpanStates
 from tests.pipeline import span_folders

@@ -18,7 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 
-from components import model_versions
+from components.pushing import model_versions
 from pipeline import lineage, retrain, run_local
 from pipeline.retraining import RetrainConfig, Retraining, RootBusyError
 from pipeline.span_states import FAILED, PUSHED, REJECTED, SET_ASIDE, SpanStates

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from components.model_versions import list_versions, list_withdrawn
+from components.pushing.model_versions import list_versions, list_withdrawn
 from pipeline import rollback
 
 

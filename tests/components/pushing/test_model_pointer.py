@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from components import model_versions
-from components.last_pushed_model import ABSENT_FILE, LastPushedModel
-from components.model_pointer import ModelPointer, read_pointer, write_pointer
+from components.pushing import model_versions
+from components.pushing.last_pushed_model import ABSENT_FILE, LastPushedModel
+from components.pushing.model_pointer import ModelPointer, read_pointer, write_pointer
 from pipeline import rollback
 
 

@@ -1,4 +1,4 @@
-"""Tests of `components.pusher`, its executor on real folders."""
+"""Tests of `components.pushing.pusher`, its executor on real folders."""
 
 import json
 import os
@@ -8,9 +8,9 @@ from google.protobuf import json_format
 from tfx.proto import pusher_pb2
 from tfx.types import standard_artifacts
 
-from components import model_versions
-from components.model_pointer import read_pointer
-from components.pusher import Executor, Pusher
+from components.pushing import model_versions
+from components.pushing.model_pointer import read_pointer
+from components.pushing.pusher import Executor, Pusher
 
 
 @pytest.fixture

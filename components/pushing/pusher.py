@@ -22,7 +22,7 @@ from tfx.types import artifact_utils
 from tfx.types import standard_component_specs as specs
 from tfx.utils import io_utils, proto_utils
 
-from components import model_pointer, model_versions
+from components.pushing import model_pointer, model_versions
 
 ALREADY_SERVING_KEY = "already_serving"
 KEEP_VERSIONS_KEY = "keep_versions"  # In `custom_config`: how many versions stay; without it all do.

@@ -1,4 +1,4 @@
-"""Tests of `components.model_versions`."""
+"""Tests of `components.pushing.model_versions`."""
 
 import resource
 import shutil
@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from components.model_versions import (
+from components.pushing.model_versions import (
     content_hash,
     keep_newest,
     list_versions,
@@ -68,7 +68,7 @@ _MOUNT_AND_RUN = 'mount -t tmpfs -o size=300k disk "$0" && exec "$@"'
 _ON_A_SMALL_DISK = ["unshare", "--map-root-user", "--mount", "sh", "-c", _MOUNT_AND_RUN]
 _PUSH_THREE_TIMES = """
 import os, sys
-from components.model_versions import publish
+from components.pushing.model_versions import publish
 small, large, serving = sys.argv[1:]
 publish(small, serving, now_s=100)
 try:
@@ -170,7 +170,7 @@ def test_the_number_of_a_withdrawn_version_is_not_used_again(model_dir, tmp_path
 
 _PUSH_OFTEN = """
 import sys
-from components.model_versions import keep_newest, publish
+from components.pushing.model_versions import keep_newest, publish
 print("ready", flush=True)
 for second in range(1, 10**6):
     publish(sys.argv[1], sys.argv[2], now_s=second)

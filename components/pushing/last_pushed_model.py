@@ -16,7 +16,7 @@ from tfx.dsl.io import fileio
 from tfx.types import standard_artifacts
 from tfx.utils import io_utils, path_utils
 
-from components import model_pointer
+from components.pushing import model_pointer
 
 ABSENT_KEY, ABSENT_FILE = "absent", "NO_MODEL_WAS_PUSHED"
 VERSION_KEY, SOURCE_KEY = "pushed_version", "pushed_destination"

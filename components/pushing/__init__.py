@@ -1,0 +1,1 @@
+"""Serving versions: pushing, the pointer to the last pushed model, and what is kept."""
