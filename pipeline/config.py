@@ -12,7 +12,7 @@ import os
 from components.coco_example_gen.options import IngestOptions
 from components.panoptic_evaluator.analysis_config import AnalysisConfig
 from components.panoptic_evaluator.gate_rules import NOT_WORSE, POINT, Rule
-from components.tuning import TuningConfig, trial_experiment
+from components.training.tuning import TuningConfig, trial_experiment
 from maskformer_model.config import ExperimentConfig
 
 BLOCK, WARN = "block", "warn"

@@ -28,7 +28,6 @@ from tfx.types import Channel, standard_artifacts
 
 import maskformer_model
 from components import coco_example_gen
-from components import trainer as trainer_adapter
 from components.coco_example_gen.component import CocoExampleGen
 from components.coco_example_gen.options import EVAL_SPLIT, TRAIN_SPLIT
 from components.data_validation import data_facts
@@ -38,6 +37,7 @@ from components.data_validation.drift_gate import DriftGate
 from components.infra_validator.component import InfraValidator
 from components.panoptic_evaluator.component import PanopticEvaluator, PanopticPredictor
 from components.pushing.pusher import KEEP_VERSIONS_KEY, POINTER_KEY, Pusher
+from components.training import trainer as trainer_adapter
 from maskformer_model import config as experiment_config
 from maskformer_model.data import examples
 from pipeline.config import PipelineConfig
@@ -205,7 +205,7 @@ def _transform(examples_channel: Channel, schema_channel: Channel) -> tfx_compon
 
 def _tuner(config: PipelineConfig, examples_channel: Channel) -> tfx_components.Tuner:
     """The Tuner, whose choice the Trainer takes."""
-    from components import tuner as tuner_adapter
+    from components.training import tuner as tuner_adapter
 
     return tfx_components.Tuner(
         tuner_fn=f"{tuner_adapter.__name__}.{tuner_adapter.tuner_fn.__name__}",

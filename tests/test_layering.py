@@ -161,7 +161,7 @@ def test_a_wrong_import_is_found_in_every_form(source, found):
         ("from . import losses", ["maskformer_model.backbones.losses"]),
         ("from .. import losses", ["maskformer_model.losses.criterion"]),
         ("from ..losses import dice_loss", ["maskformer_model.losses.criterion.dice_loss"]),
-        ("from ...components import trainer", ["components.trainer"]),
+        ("from ...components import trainer", ["components.training.trainer"]),
     ],
 )
 def test_a_relative_import_is_followed_up_the_packages(source, names):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from components.tuning import TuningConfig
+from components.training.tuning import TuningConfig
 from maskformer_model import experiments
 from pipeline.config import DataConfig, PipelineConfig
 

@@ -39,7 +39,7 @@ def run_fn(fn_args: FnArgs) -> None:
     from absl import logging
 
     from components.data_validation import data_facts
-    from components.tuning import with_choice
+    from components.training.tuning import with_choice
     from maskformer_model import config as config_lib
     from maskformer_model.backend import distribution
     from maskformer_model.categories import CategoryTable

@@ -8,7 +8,7 @@ import types
 
 import pytest
 
-from components.tuning import TuningConfig, trial_experiment, with_choice
+from components.training.tuning import TuningConfig, trial_experiment, with_choice
 from maskformer_model import config as config_lib
 from maskformer_model import experiments
 
@@ -44,7 +44,7 @@ def test_a_setting_that_does_not_exist_is_named():
 def test_the_search_trains_every_combination_and_keeps_the_one_with_the_best_score_of_its_task(tmp_path):
     import tfx.components  # noqa: F401 (before keras_tuner: it sets up what TFX's own Tuner needs)
 
-    from components import tuner as tuner_adapter
+    from components.training import tuner as tuner_adapter
     from tests.maskformer_model.helpers import tiny_run
 
     tiny_run.write_records(tmp_path, num_train=4, num_val=2)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import keras_tuner
 
-from components.trainer import EXPERIMENT_KEY
-from components.tuning import TuningConfig, trial_experiment
+from components.training.trainer import EXPERIMENT_KEY
+from components.training.tuning import TuningConfig, trial_experiment
 from maskformer_model import config as config_lib
 from maskformer_model.backend import distribution
 from maskformer_model.categories import CategoryTable

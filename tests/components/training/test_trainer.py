@@ -1,4 +1,4 @@
-"""Tests of `components.trainer`; the end-to-end test of the pipeline runs it for real."""
+"""Tests of `components.training.trainer`; the end-to-end test of the pipeline runs it for real."""
 
 import json
 import types
@@ -6,7 +6,7 @@ import types
 import pytest
 import tensorflow as tf
 
-from components.trainer import CHECKPOINTS_KEY, copy_tree, run_fn, stable_training_dir
+from components.training.trainer import CHECKPOINTS_KEY, copy_tree, run_fn, stable_training_dir
 
 
 @pytest.mark.parametrize("custom_config", [None, {}, {"other": 1}])
