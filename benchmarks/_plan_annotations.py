@@ -10,9 +10,9 @@ import sys
 import tempfile
 import time
 
-from components.coco_example_gen.layouts import find_sources
-from components.coco_example_gen.reference_files import SplitRequest, plan_split, read_references
-from components.coco_example_gen.references import ImageRef
+from components.coco_example_gen.layouts.published import find_sources
+from components.coco_example_gen.records.reference_files import SplitRequest, plan_split, read_references
+from components.coco_example_gen.records.references import ImageRef
 
 
 def peak_gb() -> float:

@@ -53,7 +53,7 @@ def measure() -> Iterable[Row]:
 
 
 def _draw_span(root: pathlib.Path, number: int):
-    from components.coco_example_gen.data_files import sources_of
+    from components.coco_example_gen.layouts.data_files import sources_of
     from components.coco_example_gen.manifest import build_manifest
     from components.coco_example_gen.options import IngestOptions
     from maskformer_model.scenes.data_set import write_data_set
@@ -86,8 +86,8 @@ def _train(root: pathlib.Path, mix: str, experiment, name: str) -> tuple[float, 
 
 
 def _convert(data_dir: pathlib.Path, folder: pathlib.Path) -> None:
-    from components.coco_example_gen.conversion_job import ConversionJob, convert
-    from components.coco_example_gen.data_files import sources_of
+    from components.coco_example_gen.conversion.conversion_job import ConversionJob, convert
+    from components.coco_example_gen.layouts.data_files import sources_of
     from components.coco_example_gen.options import IngestOptions
 
     os.makedirs(folder)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from components.coco_example_gen.layouts import UnknownLayoutError, find_sources
+from components.coco_example_gen.layouts.published import UnknownLayoutError, find_sources
 from components.coco_example_gen.options import SPLITS, IngestOptions
 
 

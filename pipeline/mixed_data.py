@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from components.coco_example_gen.manifest import MANIFEST_FILE, write_manifest
-from components.coco_example_gen.references import id_of, image_problem
+from components.coco_example_gen.records.references import id_of, image_problem
 
 TRAIN, VAL = "train2017", "val2017"
 FIXED, NEW = "fixed", "new"

@@ -23,7 +23,7 @@ if not __package__:
     # Started as a script: Python then looks for modules in this folder instead of beside the packages.
     sys.path[0] = str(PROJECT_DIR)
 
-from components.coco_example_gen.layouts import LAYOUT_NAMES  # noqa: E402
+from components.coco_example_gen.layouts.published import LAYOUT_NAMES  # noqa: E402
 from components.coco_example_gen.options import AUTO_LAYOUT, IngestOptions  # noqa: E402
 from components.panoptic_evaluator.analysis_config import AnalysisConfig  # noqa: E402
 from components.panoptic_evaluator.gate_rules import NOT_WORSE, POINT  # noqa: E402

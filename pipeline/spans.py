@@ -13,7 +13,7 @@ import re
 from collections.abc import Sequence
 
 from components.coco_example_gen import manifest
-from components.coco_example_gen.data_files import sources_of
+from components.coco_example_gen.layouts.data_files import sources_of
 from components.coco_example_gen.options import IngestOptions
 
 DEFAULT_PATTERN = "span-{SPAN}"

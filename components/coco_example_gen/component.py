@@ -70,5 +70,5 @@ class CocoExampleGen(FileBasedExampleGen):
 def source_sha256() -> str:
     """SHA-256, hexadecimal, of the code that makes Examples, so that the cache notices when it has changed."""
     model_dir = pathlib.Path(maskformer_model.__file__).parent
-    paths = [*sorted(pathlib.Path(__file__).parent.glob("*.[pj]*")), *(model_dir / name for name in _MODEL_SOURCES)]
+    paths = [*sorted(pathlib.Path(__file__).parent.rglob("*.[pj]*")), *(model_dir / name for name in _MODEL_SOURCES)]
     return hashlib.sha256(b"\0".join(path.read_bytes() for path in paths)).hexdigest()

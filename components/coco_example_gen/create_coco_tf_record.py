@@ -18,8 +18,8 @@ import os
 import sys
 from collections.abc import Sequence
 
+from components.coco_example_gen.layouts.split_source import INSTANCES, NO_TRUTH, PANOPTIC, SplitSource
 from components.coco_example_gen.options import IngestOptions
-from components.coco_example_gen.split_source import INSTANCES, NO_TRUTH, PANOPTIC, SplitSource
 
 EXIT_FAILED, EXIT_USAGE = 1, 2
 
@@ -77,9 +77,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The program; returns its exit status."""
     args = parse_args(sys.argv[1:] if argv is None else argv)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    from components.coco_example_gen.conversion_job import ConversionJob, convert
+    from components.coco_example_gen.conversion.conversion_job import ConversionJob, convert
+    from components.coco_example_gen.conversion.tf_record_encoder import MaskOptions
     from components.coco_example_gen.kept_aside import TooManyKeptAsideError
-    from components.coco_example_gen.tf_record_encoder import MaskOptions
 
     job = ConversionJob(
         source=source_from_args(args),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 
-from components.coco_example_gen.layouts import LAYOUT_NAMES, TRAIN, VAL
+from components.coco_example_gen.layouts.published import LAYOUT_NAMES, TRAIN, VAL
 
 TRAIN_SPLIT, EVAL_SPLIT = "train", "eval"
 SPLITS = (TRAIN_SPLIT, EVAL_SPLIT)

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from components.coco_example_gen.instance_masks import object_mask
 from components.coco_example_gen.kept_aside import BadRecordError
-from components.coco_example_gen.references import ImageRef
+from components.coco_example_gen.records.instance_masks import object_mask
+from components.coco_example_gen.records.references import ImageRef
 from maskformer_model.data import tf_maskformer_features
 from maskformer_model.data.examples import ExampleRecord, encode_example
 

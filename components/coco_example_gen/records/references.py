@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from components.coco_example_gen.kept_aside import BadRecordError
-from components.coco_example_gen.split_source import PANOPTIC, SplitSource
+from components.coco_example_gen.layouts.split_source import PANOPTIC, SplitSource
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

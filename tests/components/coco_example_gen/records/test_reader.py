@@ -16,14 +16,14 @@ import tensorflow as tf
 from PIL import Image
 
 from components.coco_example_gen import manifest
-from components.coco_example_gen.conversion_step import ConvertShards, convert_shard, read_report
+from components.coco_example_gen.conversion.conversion_step import ConvertShards, convert_shard, read_report
 from components.coco_example_gen.kept_aside import BadRecordError, KeptAside, TooManyKeptAsideError, check_share
-from components.coco_example_gen.layouts import find_sources
+from components.coco_example_gen.layouts.published import find_sources
 from components.coco_example_gen.manifest import build_manifest, input_digest
 from components.coco_example_gen.options import IngestOptions
-from components.coco_example_gen.photo_check import check_photo
-from components.coco_example_gen.record_reader import read_record, read_record_and_ids
-from components.coco_example_gen.reference_files import SplitRequest, num_shards, plan_split, read_references
+from components.coco_example_gen.records.photo_check import check_photo
+from components.coco_example_gen.records.reader import read_record, read_record_and_ids
+from components.coco_example_gen.records.reference_files import SplitRequest, num_shards, plan_split, read_references
 from maskformer_model.data import examples, panoptic_png
 from maskformer_model.scenes import data_set
 
@@ -233,7 +233,7 @@ def test_the_first_photos_by_file_name_are_taken(data_dir):
 
 
 def test_a_photo_with_too_many_pixels_is_refused_by_its_header(monkeypatch):
-    monkeypatch.setattr("components.coco_example_gen.photo_check.MAX_PHOTO_PIXELS", 71)
+    monkeypatch.setattr("components.coco_example_gen.records.photo_check.MAX_PHOTO_PIXELS", 71)
     assert check_photo(_jpeg(7, 10), (7, 10)).image_format == "jpeg"
     with pytest.raises(BadRecordError, match="too_large.*8 x 9 px"):
         check_photo(_jpeg(8, 9), (8, 9))
@@ -338,7 +338,7 @@ def test_a_shard_appears_whole_or_not_at_all_and_a_retry_writes_it_again(tmp_pat
         return read_record_and_ids(ref, source, categories)
 
     with monkeypatch.context() as patch:
-        patch.setattr("components.coco_example_gen.conversion_step.read_record_and_ids", break_at_the_third)
+        patch.setattr("components.coco_example_gen.conversion.conversion_step.read_record_and_ids", break_at_the_third)
         with pytest.raises(OSError, match="the disk is gone"):
             convert_shard(plan, split_plan.categories, str(output_dir), str(work_dir))
     assert not list((output_dir / "Split-eval").iterdir())

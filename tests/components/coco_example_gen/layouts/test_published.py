@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from components.coco_example_gen.conversion_step import convert_shard
+from components.coco_example_gen.conversion.conversion_step import convert_shard
 from components.coco_example_gen.kept_aside import KeptAside
-from components.coco_example_gen.layouts import UnknownLayoutError, find_sources
-from components.coco_example_gen.record_reader import read_record
-from components.coco_example_gen.reference_files import SplitRequest, plan_split, read_references
+from components.coco_example_gen.layouts.published import UnknownLayoutError, find_sources
+from components.coco_example_gen.records.reader import read_record
+from components.coco_example_gen.records.reference_files import SplitRequest, plan_split, read_references
 from maskformer_model.config import ParserConfig
 from maskformer_model.data import examples, preprocessing
 from maskformer_model.data.input_pipeline import load_example

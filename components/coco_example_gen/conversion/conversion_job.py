@@ -12,12 +12,12 @@ import apache_beam as beam
 import tensorflow as tf
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from components.coco_example_gen.categories_file import object_names
-from components.coco_example_gen.conversion_step import ConvertShards, read_report
+from components.coco_example_gen.conversion.conversion_step import ConvertShards, read_report
+from components.coco_example_gen.conversion.tf_record_encoder import MaskOptions, TfRecordEncoder
 from components.coco_example_gen.kept_aside import KeptAside, check_share
-from components.coco_example_gen.reference_files import SplitPlan, SplitRequest, plan_split
-from components.coco_example_gen.split_source import PANOPTIC, SplitSource
-from components.coco_example_gen.tf_record_encoder import MaskOptions, TfRecordEncoder
+from components.coco_example_gen.layouts.split_source import PANOPTIC, SplitSource
+from components.coco_example_gen.records.categories_file import object_names
+from components.coco_example_gen.records.reference_files import SplitPlan, SplitRequest, plan_split
 from maskformer_model.data import tf_maskformer_features
 from maskformer_model.data.examples import CATEGORIES_FILE, KEPT_ASIDE_FILE
 

@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from components.coco_example_gen.data_files import read_category_file, read_file
-from components.coco_example_gen.instance_masks import paint_objects
 from components.coco_example_gen.kept_aside import BadRecordError
-from components.coco_example_gen.label_png import label_png_size, read_label_png
-from components.coco_example_gen.photo_check import check_photo, check_size
-from components.coco_example_gen.references import ImageRef
-from components.coco_example_gen.split_source import INSTANCES, LABELS, PANOPTIC, SplitSource
+from components.coco_example_gen.layouts.data_files import read_category_file, read_file
+from components.coco_example_gen.layouts.split_source import INSTANCES, LABELS, PANOPTIC, SplitSource
+from components.coco_example_gen.records.instance_masks import paint_objects
+from components.coco_example_gen.records.label_png import label_png_size, read_label_png
+from components.coco_example_gen.records.photo_check import check_photo, check_size
+from components.coco_example_gen.records.references import ImageRef
 from maskformer_model.categories import CategoryTable
 from maskformer_model.data.examples import ExampleRecord, SegmentRecord
 from maskformer_model.data.panoptic_png import (

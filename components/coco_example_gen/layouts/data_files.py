@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 
 import tensorflow as tf
 
-from components.coco_example_gen.layouts import find_sources
+from components.coco_example_gen.layouts.published import find_sources
+from components.coco_example_gen.layouts.split_source import PACKAGE_PREFIX, SplitSource
 from components.coco_example_gen.options import SPLITS, IngestOptions
-from components.coco_example_gen.split_source import PACKAGE_PREFIX, SplitSource
 
 
 def read_file(path: str) -> bytes | None:

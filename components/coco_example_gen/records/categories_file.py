@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from components.coco_example_gen.data_files import read_category_file
-from components.coco_example_gen.json_stream import stream_list
-from components.coco_example_gen.label_png import label_categories
-from components.coco_example_gen.split_source import INSTANCES, LABELS, PANOPTIC, SplitSource
+from components.coco_example_gen.layouts.data_files import read_category_file
+from components.coco_example_gen.layouts.split_source import INSTANCES, LABELS, PANOPTIC, SplitSource
+from components.coco_example_gen.records.json_stream import stream_list
+from components.coco_example_gen.records.label_png import label_categories
 from maskformer_model.categories import CategoryTable
 
 

@@ -18,12 +18,12 @@ from typing import Any
 
 import tensorflow as tf
 
-from components.coco_example_gen.categories_file import read_categories
-from components.coco_example_gen.data_files import walk_files
-from components.coco_example_gen.json_stream import stream_list
 from components.coco_example_gen.kept_aside import BadRecordError, KeptAside
-from components.coco_example_gen.references import ImageRef, id_of, image_problem, make_ref
-from components.coco_example_gen.split_source import SplitSource
+from components.coco_example_gen.layouts.data_files import walk_files
+from components.coco_example_gen.layouts.split_source import SplitSource
+from components.coco_example_gen.records.categories_file import read_categories
+from components.coco_example_gen.records.json_stream import stream_list
+from components.coco_example_gen.records.references import ImageRef, id_of, image_problem, make_ref
 from maskformer_model.categories import CategoryTable
 
 _IMAGES_PER_SHARD = 256  # About 50 MB of COCO photos: small enough to retry, large enough to read in one go.

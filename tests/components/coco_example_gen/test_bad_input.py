@@ -13,14 +13,14 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from components.coco_example_gen.instance_masks import object_mask, paint_objects
+from components.coco_example_gen.conversion.tf_record_encoder import MaskOptions, TfRecordEncoder
 from components.coco_example_gen.kept_aside import BadRecordError, KeptAside
-from components.coco_example_gen.layouts import find_sources
-from components.coco_example_gen.photo_check import check_photo
-from components.coco_example_gen.record_reader import read_record
-from components.coco_example_gen.reference_files import SplitRequest, plan_split, read_references
-from components.coco_example_gen.references import ImageRef
-from components.coco_example_gen.tf_record_encoder import MaskOptions, TfRecordEncoder
+from components.coco_example_gen.layouts.published import find_sources
+from components.coco_example_gen.records.instance_masks import object_mask, paint_objects
+from components.coco_example_gen.records.photo_check import check_photo
+from components.coco_example_gen.records.reader import read_record
+from components.coco_example_gen.records.reference_files import SplitRequest, plan_split, read_references
+from components.coco_example_gen.records.references import ImageRef
 from maskformer_model.config import ParserConfig
 from maskformer_model.data import examples
 from maskformer_model.data.input_pipeline import load_example

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from components.coco_example_gen.split_source import INSTANCES, LABELS, PANOPTIC, SplitSource
+from components.coco_example_gen.layouts.split_source import INSTANCES, LABELS, PANOPTIC, SplitSource
 
 TRAIN, VAL = "train", "val"
 _AUTO = "auto"

@@ -21,9 +21,9 @@ import numpy as np
 import tensorflow as tf
 
 from components.coco_example_gen.kept_aside import BadRecordError, KeptAside
-from components.coco_example_gen.record_reader import read_record_and_ids
-from components.coco_example_gen.reference_files import ShardPlan, read_references
-from components.coco_example_gen.references import ImageRef
+from components.coco_example_gen.records.reader import read_record_and_ids
+from components.coco_example_gen.records.reference_files import ShardPlan, read_references
+from components.coco_example_gen.records.references import ImageRef
 from maskformer_model.categories import CategoryTable
 from maskformer_model.data.examples import ExampleRecord, encode_example
 

@@ -1,0 +1,1 @@
+"""The Beam job from references to Examples and its record writers."""

@@ -1,0 +1,1 @@
+"""Reads json, label PNGs and photos into records and checks them. No Beam."""
