@@ -20,8 +20,8 @@ SKILLS = (0.75, 0.70)  # Of candidate and baseline: how likely a segment of an e
 
 def measure() -> Iterable[Row]:
     """Rows per number of images: PQ, its change, and the one-sided bound of the change."""
-    from components.panoptic_evaluator.bootstrap import resample
-    from components.panoptic_evaluator.scores import CountLayout
+    from components.panoptic_evaluator.scoring.bootstrap import resample
+    from components.panoptic_evaluator.scoring.scores import CountLayout
     from maskformer_model.categories import CategoryTable
 
     table = CategoryTable.from_coco({"id": k + 1, "name": f"class {k}", "isthing": k % 2} for k in range(NUM_CLASSES))

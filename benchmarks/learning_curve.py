@@ -13,7 +13,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from xml.sax.saxutils import escape
 
-from components.panoptic_evaluator.training_curves import round_marks
+from components.panoptic_evaluator.report.training_curves import round_marks
 from maskformer_model.export.assets import EXTRA_ASSETS_FOLDER, HISTORY_FILE
 
 HISTORY = (HISTORY_FILE, f"{EXTRA_ASSETS_FOLDER}/{HISTORY_FILE}")

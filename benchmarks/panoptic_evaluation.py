@@ -140,12 +140,12 @@ def memory_row() -> Row:
 
 def seconds_to_count() -> float:
     """Per photo: from decoded maps and json entries to counts."""
-    from components.panoptic_evaluator import coco_panoptic
+    from components.panoptic_evaluator.coco_files import pairs as coco_files_pairs
     from maskformer_model.data import panoptic_png
     from maskformer_model.metrics.panoptic_quality import PanopticCounts, count_image, segments_from_coco
 
-    truth, prediction = (coco_panoptic.PanopticDataset.load(path) for path in (TRUTH, PREDICTIONS))
-    pairs, categories = coco_panoptic.pair_images(truth, prediction)
+    truth, prediction = (coco_files_pairs.PanopticDataset.load(path) for path in (TRUTH, PREDICTIONS))
+    pairs, categories = coco_files_pairs.pair_images(truth, prediction)
     total, seconds = PanopticCounts.zeros(categories.num_classes), 0.0
     for pair in pairs:
         maps = [

@@ -6,7 +6,7 @@ from typing import Any
 def __getattr__(name: str) -> Any:
     """Finds an artifact type by the title that a compiled pipeline gives it: `components.PanopticPredictions`."""
     if name == "PanopticPredictions":
-        from components.panoptic_evaluator.artifacts import PanopticPredictions
+        from components.panoptic_predictor.artifacts import PanopticPredictions
 
         return PanopticPredictions
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

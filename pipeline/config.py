@@ -10,8 +10,8 @@ import dataclasses
 import os
 
 from components.coco_example_gen.options import IngestOptions
-from components.panoptic_evaluator.analysis_config import AnalysisConfig
-from components.panoptic_evaluator.gate_rules import NOT_WORSE, POINT, Rule
+from components.panoptic_evaluator.gate.rules import NOT_WORSE, POINT, Rule
+from components.panoptic_evaluator.scoring.analysis_config import AnalysisConfig
 from components.training.tuning import TuningConfig, trial_experiment
 from maskformer_model.config import ExperimentConfig
 
@@ -63,7 +63,7 @@ class GateConfig:
         pq_floor: Smallest PQ that passes, 0..1; 0 lets every model pass.
         allowed_pq_drop: How far PQ may be below the last blessed model's on the same photos, 0..1.
         significance: "not_worse" asks for confidence that PQ is not below by more; for "point" its value decides.
-        rules: Further rules, as `components.panoptic_evaluator.gate_rules` reads them.
+        rules: Further rules, as `components.panoptic_evaluator.gate.rules` reads them.
 
     Raises:
         ValueError: if a value breaks its rule.

@@ -25,8 +25,8 @@ if not __package__:
 
 from components.coco_example_gen.layouts.published import LAYOUT_NAMES  # noqa: E402
 from components.coco_example_gen.options import AUTO_LAYOUT, IngestOptions  # noqa: E402
-from components.panoptic_evaluator.analysis_config import AnalysisConfig  # noqa: E402
-from components.panoptic_evaluator.gate_rules import NOT_WORSE, POINT  # noqa: E402
+from components.panoptic_evaluator.gate.rules import NOT_WORSE, POINT  # noqa: E402
+from components.panoptic_evaluator.scoring.analysis_config import AnalysisConfig  # noqa: E402
 from components.training.tuning import TuningConfig  # noqa: E402
 from pipeline import console, generated_data, runs_page, summary  # noqa: E402
 from pipeline.code_version import code_version  # noqa: E402

@@ -23,8 +23,8 @@ import tensorflow as tf
 from apache_beam.utils import shared
 
 from components.bulk_predictor.plan import Shard, photos_of
-from components.panoptic_evaluator.prediction_files import whole_file
-from components.panoptic_evaluator.serving_model import ServingModel
+from components.panoptic_predictor.prediction_files import whole_file
+from components.panoptic_predictor.serving_model import ServingModel
 from maskformer_model.data.photo_files import refusal
 
 

@@ -23,7 +23,7 @@ def check(model_dir: str, photos: Sequence[bytes]) -> None:
     """
     import tensorflow as tf
 
-    from components.panoptic_evaluator.serving_model import ServingModel
+    from components.panoptic_predictor.serving_model import ServingModel
     from maskformer_model.data.preprocessing import image_size
 
     if not photos:

@@ -32,7 +32,7 @@ def first_photos(split_dir: str, num_photos: int) -> list[bytes]:
     Raises:
         ValueError: if there is none.
     """
-    from components.panoptic_evaluator import prediction_files
+    from components.panoptic_predictor import prediction_files
     from maskformer_model.data import examples
 
     records = itertools.chain.from_iterable(

@@ -11,26 +11,29 @@ from tfx.dsl.components.base import base_beam_component, executor_spec
 from tfx.types import standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
-from components.panoptic_evaluator import evaluator_executor, predictor_executor
-from components.panoptic_evaluator.analysis_config import AnalysisConfig
-from components.panoptic_evaluator.artifacts import PanopticPredictions
-from components.panoptic_evaluator.gate_rules import NOT_WORSE
+from components.panoptic_evaluator import executor
+from components.panoptic_evaluator.gate.rules import NOT_WORSE
+from components.panoptic_evaluator.scoring.analysis_config import AnalysisConfig
+from components.panoptic_predictor import executor as panoptic_predictor_executor
+from components.panoptic_predictor.artifacts import PanopticPredictions
 
 
 class PanopticPredictorSpec(ComponentSpec):
     """What PanopticPredictor takes and gives."""
 
     PARAMETERS = {
-        predictor_executor.SPLIT_KEY: ExecutionParameter(type=str),
-        predictor_executor.BATCH_SIZE_KEY: ExecutionParameter(type=int),
+        panoptic_predictor_executor.SPLIT_KEY: ExecutionParameter(type=str),
+        panoptic_predictor_executor.BATCH_SIZE_KEY: ExecutionParameter(type=int),
     }
     INPUTS = {
-        predictor_executor.EXAMPLES_KEY: ChannelParameter(type=standard_artifacts.Examples),
-        predictor_executor.MODEL_KEY: ChannelParameter(type=standard_artifacts.Model, optional=True),
-        predictor_executor.CANDIDATE_MODEL_KEY: ChannelParameter(type=standard_artifacts.Model, optional=True),
-        predictor_executor.CANDIDATE_PREDICTIONS_KEY: ChannelParameter(type=PanopticPredictions, optional=True),
+        panoptic_predictor_executor.EXAMPLES_KEY: ChannelParameter(type=standard_artifacts.Examples),
+        panoptic_predictor_executor.MODEL_KEY: ChannelParameter(type=standard_artifacts.Model, optional=True),
+        panoptic_predictor_executor.CANDIDATE_MODEL_KEY: ChannelParameter(type=standard_artifacts.Model, optional=True),
+        panoptic_predictor_executor.CANDIDATE_PREDICTIONS_KEY: ChannelParameter(
+            type=PanopticPredictions, optional=True
+        ),
     }
-    OUTPUTS = {predictor_executor.PREDICTIONS_KEY: ChannelParameter(type=PanopticPredictions)}
+    OUTPUTS = {panoptic_predictor_executor.PREDICTIONS_KEY: ChannelParameter(type=PanopticPredictions)}
 
 
 class PanopticPredictor(base_beam_component.BaseBeamComponent):
@@ -42,7 +45,7 @@ class PanopticPredictor(base_beam_component.BaseBeamComponent):
     """
 
     SPEC_CLASS = PanopticPredictorSpec
-    EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(predictor_executor.Executor)
+    EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(panoptic_predictor_executor.Executor)
 
     def __init__(
         self,
@@ -91,23 +94,23 @@ class PanopticEvaluatorSpec(ComponentSpec):
     """What PanopticEvaluator takes and gives."""
 
     PARAMETERS = {
-        evaluator_executor.PQ_FLOOR_KEY: ExecutionParameter(type=float),
-        evaluator_executor.ALLOWED_DROP_KEY: ExecutionParameter(type=float),
-        evaluator_executor.SIGNIFICANCE_KEY: ExecutionParameter(type=str),
-        evaluator_executor.RULES_KEY: ExecutionParameter(type=str),
-        evaluator_executor.ANALYSIS_KEY: ExecutionParameter(type=str),
-        evaluator_executor.GALLERY_IMAGES_KEY: ExecutionParameter(type=int),
+        executor.PQ_FLOOR_KEY: ExecutionParameter(type=float),
+        executor.ALLOWED_DROP_KEY: ExecutionParameter(type=float),
+        executor.SIGNIFICANCE_KEY: ExecutionParameter(type=str),
+        executor.RULES_KEY: ExecutionParameter(type=str),
+        executor.ANALYSIS_KEY: ExecutionParameter(type=str),
+        executor.GALLERY_IMAGES_KEY: ExecutionParameter(type=int),
     }
     INPUTS = {
-        evaluator_executor.EXAMPLES_KEY: ChannelParameter(type=standard_artifacts.Examples),
-        evaluator_executor.MODEL_KEY: ChannelParameter(type=standard_artifacts.Model),
-        evaluator_executor.PREDICTIONS_KEY: ChannelParameter(type=PanopticPredictions),
-        evaluator_executor.BASELINE_MODEL_KEY: ChannelParameter(type=standard_artifacts.Model, optional=True),
-        evaluator_executor.BASELINE_PREDICTIONS_KEY: ChannelParameter(type=PanopticPredictions, optional=True),
+        executor.EXAMPLES_KEY: ChannelParameter(type=standard_artifacts.Examples),
+        executor.MODEL_KEY: ChannelParameter(type=standard_artifacts.Model),
+        executor.PREDICTIONS_KEY: ChannelParameter(type=PanopticPredictions),
+        executor.BASELINE_MODEL_KEY: ChannelParameter(type=standard_artifacts.Model, optional=True),
+        executor.BASELINE_PREDICTIONS_KEY: ChannelParameter(type=PanopticPredictions, optional=True),
     }
     OUTPUTS = {
-        evaluator_executor.EVALUATION_KEY: ChannelParameter(type=standard_artifacts.ModelEvaluation),
-        evaluator_executor.BLESSING_KEY: ChannelParameter(type=standard_artifacts.ModelBlessing),
+        executor.EVALUATION_KEY: ChannelParameter(type=standard_artifacts.ModelEvaluation),
+        executor.BLESSING_KEY: ChannelParameter(type=standard_artifacts.ModelBlessing),
     }
 
 
@@ -119,7 +122,7 @@ class PanopticEvaluator(base_beam_component.BaseBeamComponent):
     """
 
     SPEC_CLASS = PanopticEvaluatorSpec
-    EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(evaluator_executor.Executor)
+    EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(executor.Executor)
 
     def __init__(
         self,

@@ -73,11 +73,11 @@ def evaluate_files(
         ValueError: if truth and predictions do not fit together; see `coco_panoptic`.
         FileNotFoundError: if a file is missing.
     """
-    from components.panoptic_evaluator import coco_panoptic
+    from components.panoptic_evaluator.coco_files import pairs
 
-    truth = coco_panoptic.PanopticDataset.load(gt_json_file, gt_folder)
-    prediction = coco_panoptic.PanopticDataset.load(pred_json_file, pred_folder)
-    return coco_panoptic.count_datasets(truth, prediction, num_workers)
+    truth = pairs.PanopticDataset.load(gt_json_file, gt_folder)
+    prediction = pairs.PanopticDataset.load(pred_json_file, pred_folder)
+    return pairs.count_datasets(truth, prediction, num_workers)
 
 
 def results_document(quality: PanopticQuality, counts: PanopticCounts, categories: CategoryTable) -> dict[str, Any]:
@@ -112,12 +112,12 @@ def table(document: dict[str, Any]) -> str:
 
 def _predict(args: argparse.Namespace) -> tuple[str, str]:
     """Runs the model; the jsons of truth and predictions."""
-    from components.panoptic_evaluator import coco_submission
+    from components.panoptic_evaluator.coco_files import submission
 
     truth_json = os.path.join(args.data, "annotations", f"panoptic_{args.split}.json")
     photos_dir = os.path.join(args.data, args.split)
     predictions_json = os.path.join(args.predictions, _PREDICTIONS_JSON)
-    coco_submission.write_submission(args.model, truth_json, photos_dir, predictions_json, args.num_workers)
+    submission.write_submission(args.model, truth_json, photos_dir, predictions_json, args.num_workers)
     return truth_json, predictions_json
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from components.panoptic_evaluator.counts import SegmentCounts
-from components.panoptic_evaluator.image_measures import ALL, VARIANTS, ImageMeasures
+from components.panoptic_predictor.counts import SegmentCounts
+from components.panoptic_predictor.image_measures import ALL, VARIANTS, ImageMeasures
 from maskformer_model.categories import CategoryTable
 
 CATEGORIES = CategoryTable.from_coco(

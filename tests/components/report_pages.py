@@ -8,18 +8,18 @@ import pathlib
 
 import numpy as np
 
-from components.panoptic_evaluator import gallery
-from components.panoptic_evaluator.analysis import analyze
-from components.panoptic_evaluator.analysis_config import AnalysisConfig
-from components.panoptic_evaluator.gate import GateConfig, judge
-from components.panoptic_evaluator.image_attributes import attributes_of
-from components.panoptic_evaluator.metric_step import image_row, keyed_counts, sum_numbers
-from components.panoptic_evaluator.metrics import Evaluation, evaluation_from_files
-from components.panoptic_evaluator.prediction_files import PredictedSegment, Prediction
-from components.panoptic_evaluator.prediction_step import count_prediction
-from components.panoptic_evaluator.report import Gallery, Report
-from components.panoptic_evaluator.serving_model import PanopticResult
-from components.panoptic_evaluator.training_curves import training_charts
+from components.panoptic_evaluator.gate.judge import GateConfig, judge
+from components.panoptic_evaluator.report import gallery
+from components.panoptic_evaluator.report.page import Gallery, Report
+from components.panoptic_evaluator.report.training_curves import training_charts
+from components.panoptic_evaluator.scoring.analysis import analyze
+from components.panoptic_evaluator.scoring.analysis_config import AnalysisConfig
+from components.panoptic_evaluator.scoring.evaluation import Evaluation, evaluation_from_files
+from components.panoptic_evaluator.scoring.metric_step import image_row, keyed_counts, sum_numbers
+from components.panoptic_predictor.image_attributes import attributes_of
+from components.panoptic_predictor.prediction_files import PredictedSegment, Prediction
+from components.panoptic_predictor.prediction_step import count_prediction
+from components.panoptic_predictor.serving_model import PanopticResult
 from maskformer_model.categories import CategoryTable
 from maskformer_model.data import examples, panoptic_png
 from maskformer_model.scenes.data_set import CATEGORIES as SCENE_CATEGORIES

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from components.data_validation import data_facts
-from components.panoptic_evaluator import prediction_files
+from components.panoptic_predictor import prediction_files
 from maskformer_model.categories import CategoryTable
 from maskformer_model.data import examples
 from maskformer_model.export.assets import DATA_FACTS_FILE

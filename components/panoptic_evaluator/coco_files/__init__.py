@@ -1,0 +1,1 @@
+"""COCO panoptic json and PNG files: reading pairs, writing submissions."""

@@ -1,0 +1,133 @@
+"""Predicts the photos of a COCO folder with a SavedModel, into the format of COCO's panoptic challenge.
+
+A Beam step per block of photos: each writes its PNGs and one file of annotations, whole or not at all, so a block that
+is repeated replaces what it wrote. The blocks become one `predictions.json` at the end.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import apache_beam as beam
+from apache_beam.utils import shared
+
+from components.panoptic_predictor import serving_model
+from components.panoptic_predictor.prediction_files import whole_file
+from components.panoptic_predictor.prediction_step import require_finite_scores
+from components.panoptic_predictor.serving_model import PanopticResult, ServingModel
+from maskformer_model.categories import CategoryTable
+
+_PHOTOS_PER_BLOCK = 16
+
+
+class PhotoBlock(NamedTuple):
+    """Some photos of the truth's json: entries of its `images`, and the block's number."""
+
+    number: int
+    images: list[dict[str, Any]]
+
+
+def write_submission(
+    model_dir: str, truth_json: str, photos_dir: str, predictions_json: str, num_workers: int = 1
+) -> None:
+    """Predicts every annotated photo of a COCO panoptic json.
+
+    Args:
+        model_dir: SavedModel.
+        truth_json: COCO panoptic json; says which photos there are.
+        photos_dir: the photos.
+        predictions_json: written, with the PNGs in the folder named like it; must not exist.
+        num_workers: processes, each with a model of its own.
+
+    Raises:
+        FileNotFoundError: if json, model or a photo is missing.
+        FileExistsError: if there are predictions already.
+        ValueError: if the model knows other classes than the json, or there is no photo.
+    """
+    document = json.loads(pathlib.Path(truth_json).read_text(encoding="utf-8"))
+    categories = CategoryTable.from_coco(document["categories"])
+    difference = serving_model.difference_of_categories(serving_model.categories_of_model(model_dir), categories)
+    if difference:
+        raise ValueError(f"Model and data must have the same classes in the same order, but {difference}.")
+    annotated = {annotation["image_id"] for annotation in document["annotations"]}
+    images = [image for image in document["images"] if image["id"] in annotated]
+    if not images:
+        raise ValueError(f"{truth_json}: there must be an annotated image to predict. Received none.")
+    folder = pathlib.Path(predictions_json).with_suffix("")
+    if os.path.exists(predictions_json) or (folder.is_dir() and any(folder.iterdir())):
+        raise FileExistsError(f"Predictions must go where there are none. Found: {predictions_json} or {folder}")
+    folder.mkdir(parents=True, exist_ok=True)
+    blocks = [
+        PhotoBlock(start // _PHOTOS_PER_BLOCK, images[start : start + _PHOTOS_PER_BLOCK])
+        for start in range(0, len(images), _PHOTOS_PER_BLOCK)
+    ]
+    with beam.Pipeline(argv=_beam_args(num_workers)) as pipeline:
+        (
+            pipeline
+            | "ListBlocks" >> beam.Create(blocks)
+            | "SpreadBlocks" >> beam.Reshuffle()
+            | "PredictBlock" >> beam.ParDo(PredictBlock(model_dir, photos_dir, str(folder)))
+        )
+    parts = sorted(folder.glob("part-*.json"))
+    annotations = [entry for part in parts for entry in json.loads(part.read_text(encoding="utf-8"))]
+    with whole_file(predictions_json) as temporary:
+        text = json.dumps({"images": images, "annotations": annotations, "categories": document["categories"]})
+        pathlib.Path(temporary).write_text(text, encoding="utf-8")
+    for part in parts:
+        part.unlink()
+
+
+class PredictBlock(beam.DoFn):
+    """Predicts the photos of one block and writes their PNGs and annotations."""
+
+    def __init__(self, model_dir: str, photos_dir: str, output_dir: str):
+        self._model_dir = model_dir
+        self._photos_dir = photos_dir
+        self._output_dir = output_dir
+        self._shared_model = shared.Shared()
+
+    def setup(self):
+        # Once per worker process, whatever the number of its threads.
+        self._model = self._shared_model.acquire(lambda: ServingModel(self._model_dir), tag=self._model_dir)
+
+    def process(self, block: PhotoBlock) -> Iterator[int]:
+        """Yields the number of photos that were written."""
+        annotations = []
+        for image in block.images:
+            photo = pathlib.Path(self._photos_dir, image["file_name"]).read_bytes()
+            [result] = self._model.predict([photo])
+            name = os.path.splitext(image["file_name"])[0] + ".png"
+            require_finite_scores(result, f"{image['file_name']} (id {image['id']})")
+            with whole_file(os.path.join(self._output_dir, name)) as temporary:
+                pathlib.Path(temporary).write_bytes(result.panoptic_png)
+            annotations.append(annotation_of(result, image["id"], name))
+        with whole_file(os.path.join(self._output_dir, f"part-{block.number:08d}.json")) as temporary:
+            pathlib.Path(temporary).write_text(json.dumps(annotations), encoding="utf-8")
+        yield len(annotations)
+
+
+def annotation_of(result: PanopticResult, image_id: int, file_name: str) -> dict[str, Any]:
+    """An entry of `annotations` as COCO's panoptic challenge takes it, with the scores besides."""
+    return {
+        "image_id": image_id,
+        "file_name": file_name,
+        "segments_info": [
+            {
+                "id": segment.id,
+                "category_id": segment.category_id,
+                "area": segment.area,
+                "bbox": list(segment.bbox),
+                "score": segment.score,
+            }
+            for segment in result.segments
+        ],
+    }
+
+
+def _beam_args(num_workers: int) -> Sequence[str]:
+    args = ["--runner=FnApiRunner", f"--direct_num_workers={num_workers}"]
+    return args if num_workers == 1 else [*args, "--direct_running_mode=multi_processing"]

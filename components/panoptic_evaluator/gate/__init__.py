@@ -1,0 +1,1 @@
+"""The gate: whether a candidate may serve, judged by its scores against the baseline's."""

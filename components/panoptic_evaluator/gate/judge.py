@@ -1,0 +1,283 @@
+"""The gate: whether a model may be pushed, with every reason as data and in words.
+
+Always judged: the headline score (PQ, or mIoU or AP where the model's task is another) reaches an absolute floor, and
+is not below the last blessed model's on the same images by more than an allowed drop, with confidence or by its value.
+Rules of the user come on top (`gate_rules`). Where there is nothing to compare with (first model, other classes, the
+same model again) the outcome says so and floors alone decide. Whatever is not known does not pass. Where scores come
+from is left to `analysis`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from components.panoptic_evaluator.gate.rules import EVERY, NOT_WORSE, POINT, Rule
+from components.panoptic_evaluator.scoring.analysis import ALL_IMAGES, Analysis, Slice
+from components.panoptic_evaluator.scoring.bootstrap import Interval
+from components.panoptic_evaluator.scoring.headline import OF_TASK, Headline
+from maskformer_model.config import PANOPTIC
+from maskformer_model.metrics.average_precision import NAMES as AP_NAMES
+
+
+class Outcome(enum.Enum):
+    """What the model was compared with, and how that went."""
+
+    FIRST_MODEL = "first_model"
+    SAME_MODEL = "same_model"
+    OTHER_CATEGORIES = "other_categories"
+    BETTER = "better"
+    NOT_DIFFERENT = "not_different"
+    WORSE = "worse"
+    NO_IMAGES = "no_images"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GateConfig:
+    """The gate's thresholds.
+
+    Attributes:
+        pq_floor: smallest headline score (PQ, unless the task has another) that passes, 0..1; 0 lets every model pass.
+        allowed_drop: how far it may be below the last blessed model's, 0..1.
+        significance: "not_worse" asks for confidence that it is not below by more than `allowed_drop`; for "point" the
+            value alone decides.
+        rules: further rules, see `gate_rules`.
+
+    Raises:
+        ValueError: if a value breaks its rule.
+    """
+
+    pq_floor: float = 0.0
+    allowed_drop: float = 0.0
+    significance: str = NOT_WORSE
+    rules: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        for name in ("pq_floor", "allowed_drop"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ValueError(f"`{name}` must be in 0..1. Received: {getattr(self, name)}")
+        if self.significance not in (NOT_WORSE, POINT):
+            raise ValueError(f"`significance` must be {NOT_WORSE!r} or {POINT!r}. Received: {self.significance!r}")
+        for rule in self.rules:
+            Rule.parse(rule)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Reason:
+    """One rule and what it found.
+
+    Attributes:
+        rule: `evaluated`, `pq_floor`, `allowed_drop`, or the text of a rule of the user.
+        passed: True, False, or None where the rule does not apply.
+        words: the finding as a sentence.
+        value: the number that was judged, where there is one.
+        bound: the smallest value that would have passed, where there is one.
+    """
+
+    rule: str
+    passed: bool | None
+    words: str
+    value: float | None = None
+    bound: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """The gate's decision.
+
+    Attributes:
+        blessed: True if no rule failed.
+        outcome: what the model was compared with.
+        reasons: every rule, also those that passed.
+    """
+
+    blessed: bool
+    outcome: Outcome
+    reasons: tuple[Reason, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The verdict as a json object; a number that json cannot hold becomes null."""
+        reasons = [dataclasses.asdict(reason) for reason in self.reasons]
+        for reason in reasons:
+            reason["value"] = reason["value"] if _is_number(reason["value"]) else None
+        return {"blessed": self.blessed, "outcome": self.outcome.value, "reasons": reasons}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NoBaseline:
+    """Why there is nothing to compare with.
+
+    Attributes:
+        outcome: `FIRST_MODEL`, `SAME_MODEL` or `OTHER_CATEGORIES`.
+        detail: more about it, as a clause.
+    """
+
+    outcome: Outcome
+    detail: str = ""
+
+
+def judge(
+    analysis: Analysis, no_baseline: NoBaseline | None, config: GateConfig, headline: Headline = OF_TASK[PANOPTIC]
+) -> Verdict:
+    """Applies the rules.
+
+    Args:
+        analysis: scores of the candidate and, where it was compared, their changes.
+        no_baseline: why it was not compared; None if it was.
+        config: the thresholds.
+        headline: the score that floor and drop are about.
+
+    Raises:
+        ValueError: if a rule names an unknown score, class or group, or the analysis was not compared but should be.
+    """
+    if analysis.compared != (no_baseline is None):
+        raise ValueError(f"Either the analysis has a baseline or `no_baseline` says why not. Received: {no_baseline}")
+    rules = [Rule.parse(text) for text in config.rules]
+    for rule in rules:
+        _check_names(rule, analysis)
+    if analysis.all_images.num_images == 0:
+        words = "The evaluated split has no images, so nothing is known about this model."
+        return Verdict(
+            blessed=False, outcome=Outcome.NO_IMAGES, reasons=(Reason(rule="evaluated", passed=False, words=words),)
+        )
+    scores, changes = analysis.all_images.result.scores, analysis.all_images.result.changes
+    score = scores.get(headline.metric, Interval(value=math.nan))
+    reasons = [_check_floor(headline.label, score.value, config.pq_floor)]
+    if no_baseline is not None:
+        outcome = no_baseline.outcome
+        reasons.append(_explain_absence(no_baseline))
+    else:
+        change = changes.get(headline.metric, Interval(value=math.nan))
+        outcome = _outcome(change)
+        reasons.append(_check_drop(headline.label, score, change, config, analysis.confidence))
+    for rule in rules:
+        reasons.extend(_apply(rule, analysis, no_baseline))
+    blessed = all(reason.passed is not False for reason in reasons)
+    return Verdict(blessed=blessed, outcome=outcome, reasons=tuple(reasons))
+
+
+def _outcome(change: Interval) -> Outcome:
+    if change.low is None or change.high is None or change.low <= 0 <= change.high:
+        return Outcome.NOT_DIFFERENT
+    return Outcome.BETTER if change.low > 0 else Outcome.WORSE
+
+
+def _check_floor(label: str, score: float, floor: float) -> Reason:
+    passed = score >= floor
+    if passed and floor == 0.0:
+        words = f"The floor is 0, which any model reaches: passing it says nothing about this {label} of {score:.4f}."
+    elif passed:
+        words = f"{label} {score:.4f} reaches the floor of {floor:.4f}."
+    else:
+        words = f"{label} {score:.4f} does not reach the floor of {floor:.4f}."
+    return Reason(rule="pq_floor", passed=passed, words=words, value=score, bound=floor)
+
+
+def _explain_absence(baseline: NoBaseline) -> Reason:
+    detail = f": {baseline.detail}" if baseline.detail else ""
+    sentences = {
+        Outcome.FIRST_MODEL: "No model was blessed before this one, so there is nothing to compare it with.",
+        Outcome.SAME_MODEL: "This is the model that was blessed last, so there is no change to judge.",
+        Outcome.OTHER_CATEGORIES: f"The model that was blessed last is not comparable, its classes differ{detail}.",
+    }
+    return Reason(rule="allowed_drop", passed=None, words=sentences[baseline.outcome])
+
+
+def _check_drop(label: str, score: Interval, change: Interval, config: GateConfig, confidence: float) -> Reason:
+    bound, sure = -config.allowed_drop, config.significance == NOT_WORSE
+    judged = change.lower_bound if sure else change.value
+    passed = judged is not None and judged >= bound
+    moved = "no change" if change.value == 0 else f"{abs(change.value):.4f} {'more' if change.value > 0 else 'less'}"
+    words = (
+        f"{label} {score.value:.4f} against {score.value - change.value:.4f} of the model that was blessed last, "
+        f"on the same images: {moved}"
+    )
+    allowed = f"a drop of {config.allowed_drop:.4f} is allowed"
+    if not sure:
+        words += "." if passed and change.value >= 0 else f", where {allowed}."
+    elif judged is None:
+        words += f". Too few images to say with {confidence:.0%} confidence that it is not worse."
+    else:
+        surely = f"With {confidence:.0%} confidence the change is at least {_signed(judged)}"
+        words += f". {surely}, where {allowed}." if passed else f". {surely} and no more can be said, where {allowed}."
+    return Reason(rule="allowed_drop", passed=passed, words=words, value=judged, bound=bound)
+
+
+def _check_names(rule: Rule, analysis: Analysis) -> None:
+    layout = analysis.layout
+    known = (*layout.names, *(AP_NAMES if not rule.slice_name else ()))
+    if rule.metric not in known:
+        raise ValueError(f"A gate rule must name one of {list(known)}. Received: {rule.text!r}")
+    if rule.class_name and rule.class_name != EVERY and rule.class_name not in layout.categories.names:
+        raise ValueError(f"A gate rule must name a class of the data set. Received: {rule.text!r}")
+    attributes = sorted({part.name.partition("=")[0] for part in analysis.slices[1:]})
+    attribute = rule.slice_name.partition("=")[0]
+    if rule.slice_name and analysis.all_images.num_images and not attributes:
+        raise ValueError(f"A gate rule about slices needs an attribute to slice by. Received: {rule.text!r}")
+    if rule.slice_name not in ("", EVERY) and attributes and attribute not in attributes:
+        raise ValueError(f"A gate rule must name a slice by one of {attributes}. Received: {rule.text!r}")
+
+
+def _apply(rule: Rule, analysis: Analysis, no_baseline: NoBaseline | None) -> Iterator[Reason]:
+    """What a rule finds: one reason, or one per slice or class that it speaks of."""
+    if rule.allowed_loss is not None and no_baseline is not None:
+        words = f"`{rule.text}` does not apply, for there is no comparable model."
+        yield Reason(rule=rule.text, passed=None, words=words)
+        return
+    found = False
+    for part in analysis.slices if rule.slice_name else analysis.slices[:1]:
+        if rule.slice_name and rule.slice_name != part.name and not (rule.slice_name == EVERY and part.name):
+            continue
+        for where, interval in _judged_intervals(rule, part, analysis):
+            found = True
+            yield _judge_interval(rule, f"{_in_words(rule.metric)}{where}", interval, analysis.confidence)
+    if not found and EVERY not in (rule.class_name, rule.slice_name):
+        yield Reason(
+            rule=rule.text, passed=False, words=f"`{rule.text}`: nothing to judge was seen, so nothing is known."
+        )
+
+
+def _judged_intervals(rule: Rule, part: Slice, analysis: Analysis) -> Iterator[tuple[str, Interval]]:
+    result = part.result
+    where = f" in {part.name}" if part.name != ALL_IMAGES else ""
+    if not rule.class_name:
+        chosen = (result.scores if rule.floor is not None else result.changes).get(rule.metric)
+        if chosen is not None:
+            yield where, chosen
+        return
+    per_class = result.per_class if rule.floor is not None else result.per_class_changes
+    for name, interval in zip(analysis.layout.categories.names, per_class, strict=True):
+        if interval is not None and rule.class_name in (EVERY, name):
+            yield f" of {name}{where}", interval
+
+
+def _judge_interval(rule: Rule, what: str, interval: Interval, confidence: float) -> Reason:
+    judged = interval.lower_bound if rule.surely else interval.value
+    bound = rule.floor if rule.floor is not None else -(rule.allowed_loss or 0.0)
+    passed = judged is not None and judged >= bound
+    if judged is None:
+        words = f"{what}: too few images for a statement with {confidence:.0%} confidence."
+    else:
+        sure = f"is with {confidence:.0%} confidence at least" if rule.surely else "is"
+        number = f"{judged:.4f}" if rule.floor is not None else _signed(judged)
+        subject = what if rule.floor is not None else f"The change of {what}"
+        limit = f"a floor of {bound:.4f}" if rule.floor is not None else f"an allowed loss of {-bound:.4f}"
+        words = f"{subject} {sure} {number}, with {limit}."
+    return Reason(rule=rule.text, passed=passed, words=words, value=judged, bound=bound)
+
+
+def _in_words(metric: str) -> str:
+    """A score's name as sentences have it: `pq_things` is "PQ things"."""
+    first, *rest = metric.split("_")
+    return " ".join([first.upper() if first in ("pq", "sq", "rq") or first.startswith("ap") else first, *rest])
+
+
+def _signed(change: float) -> str:
+    return f"{change:+.4f}".replace("-", "−")
+
+
+def _is_number(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)

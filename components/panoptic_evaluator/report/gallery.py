@@ -1,0 +1,276 @@
+"""The report's pictures: which images it shows, and each of them as photo, truth and prediction.
+
+Pictures are re-encoded as JPEG and embedded as text, so the report stays one file of some megabytes. What the
+prediction missed or added is marked. Reading the chosen records is left to `report_sources`, the page to `report`.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import io
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from components.panoptic_evaluator.scoring.evaluation import ImageScore
+from maskformer_model.categories import CategoryTable
+from maskformer_model.data import panoptic_png
+from maskformer_model.metrics.segment_matching import Segment, SegmentMatches, match_segments
+from maskformer_model.prediction.visualization import DrawnSegment, MatchState, draw_panoptic
+
+if TYPE_CHECKING:  # Both import TensorFlow.
+    from components.panoptic_predictor.prediction_files import Prediction
+    from maskformer_model.data.examples import ExampleRecord
+
+MIN_SIDE_PX, MAX_SIDE_PX = 480, 960
+_JPEG_QUALITY = 82
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ClassTally:
+    """How often a class occurs in one image.
+
+    Attributes:
+        name: the class's name.
+        color: its colour as `#rrggbb`.
+        num_true: true segments, without crowds.
+        num_predicted: predicted segments.
+    """
+
+    name: str
+    color: str
+    num_true: int
+    num_predicted: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SegmentFinding:
+    """What the evaluation says about one segment.
+
+    Attributes:
+        name: of its class.
+        color: of its class, as `#rrggbb`.
+        result: "found", "missed", "crowd, not counted", "false" or "excused by void or crowd".
+        iou: with its partner, where it is found.
+        score: of the predicted segment, if there is one.
+        area_px: its pixels; of the true segment where it is found.
+    """
+
+    name: str
+    color: str
+    result: str
+    area_px: int
+    iou: float | None = None
+    score: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GalleryImage:
+    """One image as the report shows it.
+
+    Attributes:
+        score: the image's numbers.
+        width_px: width of each picture.
+        height_px: height of each picture.
+        photo: JPEG as a `data:` address.
+        truth: the photo with the true segments over it, likewise.
+        prediction: the photo with the predicted segments over it, likewise.
+        classes: the classes in truth or prediction, in class order.
+        segments: every true segment, then the predicted ones that are nobody's.
+        baseline: the baseline's prediction as `prediction`, where it is shown.
+        change: PQ of this image less the baseline's, where both are known.
+    """
+
+    score: ImageScore
+    width_px: int
+    height_px: int
+    photo: str
+    truth: str
+    prediction: str
+    classes: tuple[ClassTally, ...]
+    segments: tuple[SegmentFinding, ...] = ()
+    baseline: str | None = None
+    change: float | None = None
+
+
+def choose_images(images: Sequence[ImageScore], count: int) -> tuple[list[ImageScore], list[ImageScore]]:
+    """The best and the worst images by PQ; no image is in both lists, and equal PQ goes by the order of `images`.
+
+    Args:
+        images: all images. Those without a PQ are left out.
+        count: most images per list.
+
+    Returns:
+        Best first, and worst first.
+    """
+    scored = sorted((image for image in images if image.pq is not None), key=lambda image: -(image.pq or 0.0))
+    num_best = min(count, (len(scored) + 1) // 2)
+    num_worst = min(count, len(scored) - num_best)
+    return scored[:num_best], scored[len(scored) - num_worst :][::-1]
+
+
+def choose_random(images: Sequence[ImageScore], count: int) -> list[ImageScore]:
+    """Images that no score chose: always the same ones, in the order of `images`."""
+    generator = np.random.default_rng(len(images))
+    chosen = generator.choice(len(images), min(count, len(images)), replace=False)
+    return [images[index] for index in sorted(chosen.tolist())]
+
+
+def choose_most_changed(
+    candidate: Sequence[ImageScore], baseline: Sequence[ImageScore], count: int
+) -> list[tuple[ImageScore, float]]:
+    """Images whose PQ moved most against the baseline, either way, with the change; those that did not are left out."""
+    before = {image.source_id: image.pq for image in baseline}
+    changes = []
+    for image in candidate:
+        former = before.get(image.source_id)
+        if image.pq is not None and former is not None and image.pq != former:
+            changes.append((image, image.pq - former))
+    return sorted(changes, key=lambda pair: -abs(pair[1]))[:count]
+
+
+def gallery_image(
+    score: ImageScore,
+    record: ExampleRecord,
+    prediction: Prediction,
+    categories: CategoryTable,
+    *,
+    baseline: Prediction | None = None,
+    change: float | None = None,
+) -> GalleryImage:
+    """Draws one image.
+
+    Args:
+        score: the image's numbers.
+        record: its photo and truth.
+        prediction: what the model made of it.
+        categories: names and colours.
+        baseline: what the baseline made of it, to be shown besides.
+        change: of this image's PQ against the baseline.
+    """
+    photo = Image.open(io.BytesIO(record.image_encoded)).convert("RGB")
+    size = shown_size(*photo.size)
+    pixels = np.asarray(photo.resize(size, Image.Resampling.LANCZOS))
+    true_ids = panoptic_png.decode_panoptic_png(record.panoptic_png)
+
+    def draw(ids: np.ndarray, segments: Sequence[DrawnSegment]) -> str:
+        shown_ids = np.asarray(Image.fromarray(ids).resize(size, Image.Resampling.NEAREST))
+        return _data_address(draw_panoptic(pixels, shown_ids, segments, categories))
+
+    truth, predicted, predicted_ids, matches = _match(record, prediction, true_ids)
+    drawn_truth, drawn_prediction = _drawn_segments(truth, prediction, matches)
+    of_baseline = None
+    if baseline is not None:
+        former_truth, _, former_ids, former_matches = _match(record, baseline, true_ids)
+        of_baseline = draw(former_ids, _drawn_segments(former_truth, baseline, former_matches)[1])
+    return GalleryImage(
+        score=score,
+        width_px=size[0],
+        height_px=size[1],
+        photo=_data_address(pixels),
+        truth=draw(true_ids, drawn_truth),
+        prediction=draw(predicted_ids, drawn_prediction),
+        classes=_tally(record, prediction, categories),
+        segments=_findings(truth, prediction, matches, categories),
+        baseline=of_baseline,
+        change=change,
+    )
+
+
+def shown_size(width_px: int, height_px: int) -> tuple[int, int]:
+    """Width and height of a photo's pictures: its own, but for a longer side of `MAX_SIDE_PX` at most.
+
+    A small photo is enlarged a whole number of times, so that every pixel of its outlines stays visible.
+    """
+    longest = max(width_px, height_px)
+    scale = MAX_SIDE_PX / longest if longest > MAX_SIDE_PX else max(1, MIN_SIDE_PX // longest)
+    return max(1, round(width_px * scale)), max(1, round(height_px * scale))
+
+
+def css_color(categories: CategoryTable, class_index: int) -> str:
+    """A class's colour as `#rrggbb`."""
+    return "#{:02x}{:02x}{:02x}".format(*categories.categories[class_index].color)
+
+
+def _match(
+    record: ExampleRecord, prediction: Prediction, true_ids: np.ndarray
+) -> tuple[list[Segment], list[Segment], np.ndarray, SegmentMatches]:
+    truth = [Segment(s.id, s.class_index, s.iscrowd, s.area_px) for s in record.segments]
+    predicted = [Segment(s.id, s.class_index) for s in prediction.segments]
+    predicted_ids = panoptic_png.decode_panoptic_png(prediction.panoptic_png)
+    matches = match_segments(true_ids, truth, predicted_ids, predicted, image_name=record.filename)
+    return truth, predicted, predicted_ids, matches
+
+
+def _drawn_segments(
+    truth: Sequence[Segment], prediction: Prediction, matches: SegmentMatches
+) -> tuple[list[DrawnSegment], list[DrawnSegment]]:
+    """The segments of both sides, with what the evaluation says about each."""
+    missed = [
+        MatchState.CROWD if segment.iscrowd else MatchState.MISSED if is_missed else MatchState.PLAIN
+        for segment, is_missed in zip(truth, matches.false_negative, strict=True)
+    ]
+    extra = [MatchState.EXTRA if is_extra else MatchState.PLAIN for is_extra in matches.false_positive]
+    return (
+        [DrawnSegment(id=s.id, class_index=s.class_index, state=state) for s, state in zip(truth, missed, strict=True)],
+        [
+            DrawnSegment(id=s.id, class_index=s.class_index, score=s.score, state=state)
+            for s, state in zip(prediction.segments, extra, strict=True)
+        ],
+    )
+
+
+def _findings(
+    truth: Sequence[Segment], prediction: Prediction, matches: SegmentMatches, categories: CategoryTable
+) -> tuple[SegmentFinding, ...]:
+    true_areas = matches.intersections[1:].sum(axis=1).tolist()
+    predicted_areas = matches.intersections[:, 1:].sum(axis=0).tolist()
+    partner = {
+        int(t): (int(p), float(iou))
+        for t, p, iou in zip(matches.truth_index, matches.predicted_index, matches.iou, strict=True)
+    }
+
+    def finding(class_index: int, result: str, area_px: int, **more: float) -> SegmentFinding:
+        name, color = categories.names[class_index], css_color(categories, class_index)
+        return SegmentFinding(name=name, color=color, result=result, area_px=int(area_px), **more)
+
+    findings = []
+    for index, segment in enumerate(truth):
+        if index in partner:
+            predicted, iou = partner[index]
+            score = prediction.segments[predicted].score
+            findings.append(finding(segment.class_index, "found", true_areas[index], iou=iou, score=score))
+        else:
+            result = "crowd, not counted" if segment.iscrowd else "missed"
+            findings.append(finding(segment.class_index, result, true_areas[index]))
+    matched = {predicted for predicted, _ in partner.values()}
+    for index, predicted_segment in enumerate(prediction.segments):
+        if index not in matched:
+            result = "false" if matches.false_positive[index] else "excused by void or crowd"
+            area_px = predicted_areas[index]
+            findings.append(finding(predicted_segment.class_index, result, area_px, score=predicted_segment.score))
+    return tuple(findings)
+
+
+def _data_address(pixels: np.ndarray) -> str:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=_JPEG_QUALITY, subsampling=0, optimize=True)
+    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def _tally(record: ExampleRecord, prediction: Prediction, categories: CategoryTable) -> tuple[ClassTally, ...]:
+    true = Counter(segment.class_index for segment in record.segments if not segment.iscrowd)
+    predicted = Counter(segment.class_index for segment in prediction.segments)
+    return tuple(
+        ClassTally(
+            name=categories.names[index],
+            color=css_color(categories, index),
+            num_true=true[index],
+            num_predicted=predicted[index],
+        )
+        for index in sorted(true.keys() | predicted.keys())
+    )

@@ -1,0 +1,136 @@
+"""The report a person reads: one HTML file with its pictures, style and script inside, made from what was computed.
+
+The page is `report.html.j2`; this module gives it words and rows (`report_tables` those of its tables). Nothing is
+fetched when the page is opened, and the same input gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import hashlib
+import pathlib
+from collections.abc import Mapping, Sequence
+
+import jinja2
+
+from components.panoptic_evaluator.gate.judge import Verdict
+from components.panoptic_evaluator.report import tables
+from components.panoptic_evaluator.report.gallery import GalleryImage
+from components.panoptic_evaluator.report.training_curves import Chart
+from components.panoptic_evaluator.scoring.analysis import Analysis
+from components.panoptic_evaluator.scoring.evaluation import Evaluation
+from components.panoptic_evaluator.scoring.headline import OF_TASK, Headline
+from maskformer_model.config import PANOPTIC
+
+_FOLDER = pathlib.Path(__file__).parent
+_TEMPLATE, _SCRIPT = "report.html.j2", "report.js"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Gallery:
+    """Some images under one heading.
+
+    Attributes:
+        key: for addresses within the page.
+        title: the heading.
+        lead: what the images are, as a sentence.
+        images: may be empty.
+        empty: what is said where there are none.
+    """
+
+    key: str
+    title: str
+    lead: str
+    images: Sequence[GalleryImage]
+    empty: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Report:
+    """All a report shows.
+
+    Attributes:
+        candidate: the evaluated model's numbers.
+        baseline: the numbers of the model that was blessed last, if the two were compared.
+        analysis: every score with interval and change.
+        verdict: the gate's decision.
+        galleries: in their order.
+        charts: training curves; empty if the model brought no history.
+        kept_aside: number of records that the ingestion kept aside, by reason.
+        card: facts about the model as label and value.
+        settings: the experiment as json text; empty if the model brought none.
+        headline: the score that the model is judged by.
+    """
+
+    candidate: Evaluation
+    baseline: Evaluation | None
+    analysis: Analysis
+    verdict: Verdict
+    galleries: Sequence[Gallery]
+    charts: Sequence[Chart]
+    kept_aside: Mapping[str, int]
+    card: Sequence[tuple[str, str]]
+    settings: str = ""
+    headline: Headline = OF_TASK[PANOPTIC]
+
+
+def render_report(report: Report) -> str:
+    """The report as HTML."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_FOLDER),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["score"] = format_score
+    environment.filters["change"] = format_change
+    shown, folded = tables.split_reasons(report.verdict.reasons)
+    script = (_FOLDER / _SCRIPT).read_text(encoding="utf-8")
+    return environment.get_template(_TEMPLATE).render(
+        report=report,
+        reasons=shown,
+        more_reasons=folded,
+        score=report.analysis.all_images.result.scores.get(report.headline.metric),
+        score_change=report.analysis.all_images.result.changes.get(report.headline.metric),
+        quality=tables.quality_rows(report.analysis, report.candidate.quality),
+        more_scores=tables.score_rows(report.analysis),
+        slices=tables.slice_rows(report.analysis),
+        found=found_sentence(report.candidate),
+        classes=tables.class_rows(report.candidate, report.analysis),
+        confusions=tables.confusion_rows(report.candidate),
+        num_unseen=int((~report.candidate.quality.per_class.seen).sum()),
+        facts=tables.data_facts(report.candidate),
+        statistics=tables.statistics_rows(report.candidate),
+        script=script,
+        # The page runs this script and no other.
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )
+
+
+def format_score(score: float | None) -> str:
+    """A fraction with three digits; a dash where there is none."""
+    return "–" if score is None else f"{score:.3f}"
+
+
+def format_change(change: float | None) -> str:
+    """A change of a fraction with its sign; a dash where there is none."""
+    if change is None:
+        return "–"
+    return "±0.000" if abs(change) < 0.0005 else f"{change:+.3f}".replace("-", "−")
+
+
+def found_sentence(evaluation: Evaluation) -> str:
+    """What the counts behind PQ say, in words."""
+    counts = evaluation.counts
+    found, missed = int(counts.true_positives.sum()), int(counts.false_negatives.sum())
+    false = int(counts.false_positives.sum())
+    if not found + missed:
+        return f"The truth has no segment to find; {false:,} predicted segments match nothing."
+    share = f"{100 * found / (found + missed):.0f} %"
+    return (
+        f"Of {found + missed:,} true segments {found:,} were found ({share}), {missed:,} were missed, and {false:,} "
+        "predicted segments match nothing. A segment counts as found when it overlaps a predicted one of its class by "
+        "more than half of their union."
+    )

@@ -1,0 +1,1 @@
+"""Counts to scores: PQ with intervals, slices, confusion, TFMA's metrics."""

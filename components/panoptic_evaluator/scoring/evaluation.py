@@ -1,0 +1,239 @@
+"""What the evaluator knows about one set of predictions, and the `metrics.json` made of it.
+
+Scores are fractions everywhere. The numbers come from the files that `metric_step` wrote; the gate and the report read
+them from here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from components.panoptic_evaluator.scoring.headline import OF_TASK, Headline
+from components.panoptic_evaluator.scoring.scores import CountLayout
+from components.panoptic_predictor import counts as counts_lib
+from components.panoptic_predictor.image_measures import ALL, ImageMeasures
+from maskformer_model.categories import CategoryTable
+from maskformer_model.config import PANOPTIC
+from maskformer_model.metrics import semantic_quality
+from maskformer_model.metrics.average_precision import average_precision
+from maskformer_model.metrics.panoptic_quality import PanopticCounts, PanopticQuality, QualityMean, panoptic_quality
+
+if TYPE_CHECKING:
+    from components.panoptic_evaluator.scoring.analysis import Analysis
+    from components.panoptic_predictor.prediction_files import Prediction
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ImageScore:
+    """One image of the split.
+
+    Attributes:
+        source_id: the image's id.
+        filename: the photo's file name.
+        height_px: height of the photo.
+        width_px: width of the photo.
+        statistics: scalars of the image's Example, by name.
+        pq: PQ of this image alone, in 0..1; None where nothing counts.
+        true_positives: matched segments of all classes.
+        false_positives: predicted segments without a match.
+        false_negatives: true segments without a match.
+        attributes: what the image can be sliced by, by the name of the Example's feature.
+    """
+
+    source_id: str
+    filename: str
+    height_px: int
+    width_px: int
+    statistics: dict[str, float]
+    pq: float | None
+    true_positives: int
+    false_positives: int
+    false_negatives: int
+    attributes: dict[str, str | int | float] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Evaluation:
+    """One set of predictions, evaluated.
+
+    Attributes:
+        categories: the classes.
+        counts: PQ's counts, summed over all images.
+        quality: PQ, SQ and RQ of these sums.
+        images: one score per image, ordered by id.
+        measures: the counts of every image, in the same order.
+        pixel_confusion: `[classes, classes + 1]` int64, summed over all images; see `semantic_quality`.
+        segment_confusion: segments by (true class, predicted class), -1 for nothing; see `segment_confusion`.
+    """
+
+    categories: CategoryTable
+    counts: PanopticCounts
+    quality: PanopticQuality
+    images: tuple[ImageScore, ...]
+    measures: tuple[ImageMeasures, ...]
+    pixel_confusion: np.ndarray
+    segment_confusion: dict[tuple[int, int], int]
+
+    def vectors(self, layout: CountLayout) -> np.ndarray:
+        """`[images, size]` counts of every image, in the order of `images`."""
+        rows = [layout.vector(measures) for measures in self.measures]
+        return np.stack(rows) if rows else np.zeros((0, layout.size))
+
+    def average_precision(self) -> dict[str, Any]:
+        """AP of all images; see `average_precision.average_precision`."""
+        return average_precision(
+            [measures.instances for measures in self.measures], np.flatnonzero(self.categories.isthing).tolist()
+        )
+
+
+def evaluation_from_files(categories: CategoryTable, counts_json: str, image_lines: Iterable[str]) -> Evaluation:
+    """Assembles what `metric_step.EvaluatePredictions` wrote.
+
+    Args:
+        categories: the classes.
+        counts_json: content of `counts.json`.
+        image_lines: lines of `images.jsonl`, in any order.
+
+    Raises:
+        ValueError: if an image was counted twice.
+    """
+    sums: dict[str, dict[tuple[Any, Any], list[float]]] = {"panoptic": {}, "pixels": {}, "confusion": {}}
+    for (kind, first, second), numbers in json.loads(counts_json):
+        sums[kind][first, second] = numbers
+    rows = [[class_index, *numbers] for (variant, class_index), numbers in sums["panoptic"].items() if variant == ALL]
+    counts = counts_lib.to_panoptic_counts(counts_lib.from_json_rows(rows), categories.num_classes)
+    pixels = np.zeros((categories.num_classes, categories.num_classes + 1), np.int64)
+    for (true, predicted), [count] in sums["pixels"].items():
+        pixels[true, predicted] = count
+    images = sorted(map(_image, image_lines), key=lambda image: (len(image[0].source_id), image[0].source_id))
+    repeated = [name for name, times in Counter(image.source_id for image, _ in images).items() if times > 1]
+    if repeated:
+        raise ValueError(f"Every image must be counted once. Received more than once, ids: {repeated[:10]}")
+    return Evaluation(
+        categories=categories,
+        counts=counts,
+        quality=panoptic_quality(counts, categories.isthing),
+        images=tuple(image for image, _ in images),
+        measures=tuple(measures for _, measures in images),
+        pixel_confusion=pixels,
+        segment_confusion={key: int(count) for key, [count] in sums["confusion"].items()},
+    )
+
+
+def require_same_images(candidate: Evaluation, baseline: Evaluation) -> None:
+    """Refuses to compare evaluations of different images.
+
+    Raises:
+        ValueError: if an image is in one of the two only.
+    """
+    ids = [{image.source_id for image in evaluation.images} for evaluation in (candidate, baseline)]
+    if ids[0] != ids[1]:
+        raise ValueError(
+            "Candidate and baseline must be evaluated on the same images. Received in one of them only, ids: "
+            f"{sorted(ids[0] ^ ids[1])[:10]}"
+        )
+
+
+def metrics_document(
+    candidate: Evaluation, baseline: Evaluation | None, analysis: Analysis, headline: Headline = OF_TASK[PANOPTIC]
+) -> dict[str, Any]:
+    """The content of `metrics.json`.
+
+    Returns:
+        `task` of the model and `headline`, the name of the score it is judged by; `num_images`; `summary` with `all`,
+        `things` and `stuff` (`pq`, `sq`, `rq`, `num_classes`); `per_class`, every class in order, with `pq`, `sq` and
+        `rq` null where the class was not seen; `analysis`: every score of all images and of each slice with its
+        interval and change; `confusion`: segments by true and predicted class name; `images`; and `baseline` with the
+        summary of the model that was blessed last, or null.
+    """
+    return {
+        "task": headline.task,
+        "headline": headline.metric,
+        "num_images": len(candidate.images),
+        "summary": _summary(candidate.quality),
+        "per_class": per_class_rows(candidate),
+        "analysis": analysis.to_json(),
+        "confusion": confusion_rows(candidate),
+        "baseline": None if baseline is None else {"summary": _summary(baseline.quality)},
+        "images": [dataclasses.asdict(image) for image in candidate.images],
+    }
+
+
+def confusion_rows(evaluation: Evaluation) -> list[dict[str, Any]]:
+    """Segments by what they are (`true`) and what they are taken for (`predicted`), most first; null is nothing."""
+    names = dict(enumerate(evaluation.categories.names))
+    return [
+        {"true": names.get(true), "predicted": names.get(predicted), "segments": count}
+        for (true, predicted), count in sorted(
+            evaluation.segment_confusion.items(), key=lambda item: (-item[1], item[0])
+        )
+    ]
+
+
+def per_class_rows(evaluation: Evaluation) -> list[dict[str, Any]]:
+    """One row per class, in class order: id, name, kind, PQ, SQ, RQ, the counts they come from, and semantic IoU."""
+    counts, quality = evaluation.counts, evaluation.quality.per_class
+    semantic = semantic_quality.semantic_quality(evaluation.pixel_confusion)
+    rows = []
+    for index, category in enumerate(evaluation.categories.categories):
+        seen = bool(quality.seen[index])
+        rows.append(
+            {
+                "class_index": index,
+                "category_id": int(category.id),
+                "name": category.name,
+                "isthing": category.isthing,
+                "pq": float(quality.pq[index]) if seen else None,
+                "sq": float(quality.sq[index]) if seen else None,
+                "rq": float(quality.rq[index]) if seen else None,
+                "true_positives": int(counts.true_positives[index]),
+                "false_positives": int(counts.false_positives[index]),
+                "false_negatives": int(counts.false_negatives[index]),
+                "iou_sum": float(counts.iou_sum[index]),
+                "semantic_iou": float(semantic.iou[index]) if semantic.seen[index] else None,
+            }
+        )
+    return rows
+
+
+def _summary(quality: PanopticQuality) -> dict[str, dict[str, float]]:
+    means: dict[str, QualityMean] = {"all": quality.all, "things": quality.things, "stuff": quality.stuff}
+    return {name: dataclasses.asdict(mean) for name, mean in means.items()}
+
+
+def image_score(prediction: Prediction, categories: CategoryTable) -> ImageScore:
+    """The score of a single image that is in no evaluation."""
+    counts = counts_lib.to_panoptic_counts(prediction.counts, categories.num_classes)
+    quality = panoptic_quality(counts, categories.isthing).all
+    total = counts_lib.sum_counts(counts for _, counts in prediction.counts)
+    return ImageScore(
+        source_id=prediction.source_id,
+        filename=prediction.filename,
+        height_px=prediction.height_px,
+        width_px=prediction.width_px,
+        statistics=prediction.statistics,
+        pq=quality.pq if quality.num_classes else None,
+        true_positives=total.true_positives,
+        false_positives=total.false_positives,
+        false_negatives=total.false_negatives,
+        attributes=prediction.attributes,
+    )
+
+
+def _image(line: str) -> tuple[ImageScore, ImageMeasures]:
+    row = json.loads(line)
+    measures = ImageMeasures.from_json(row.pop("measures"))
+    total = counts_lib.sum_counts(counts for _, counts in measures.panoptic[ALL])
+    score = ImageScore(
+        **row,
+        true_positives=total.true_positives,
+        false_positives=total.false_positives,
+        false_negatives=total.false_negatives,
+    )
+    return score, measures

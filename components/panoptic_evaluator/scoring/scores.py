@@ -1,0 +1,131 @@
+"""From summed counts to named scores: one reduction, for a set of images and for every resample of it alike.
+
+Counts of images add up; a score is a function of the sum. `CountLayout` says where the counts of which class and
+variant stand in one long vector per image, so that sums over images, slices and resamples are plain matrix products.
+All terms are whole numbers or multiples of 2^-36: sums are exact, in whatever order they are taken.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from components.panoptic_predictor.image_measures import ALL, BOUNDARY, VARIANTS, ImageMeasures
+from maskformer_model.categories import CategoryTable
+from maskformer_model.metrics.panoptic_quality import SIZES, quality_per_class
+
+THINGS, STUFF = "things", "stuff"
+# Scores of all classes together, apart from those of class groups, which are `pq_<group>`.
+HEADLINE = (
+    *("pq", "sq", "rq", "pq_things", "sq_things", "rq_things", "pq_stuff", "sq_stuff", "rq_stuff"),
+    *("boundary_pq", *(f"pq_{size}" for size in SIZES)),
+    *("mean_iou", "frequency_weighted_iou", "pixel_accuracy"),
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CountLayout:
+    """Where an image's counts stand, and which classes make a group.
+
+    Attributes:
+        categories: the classes.
+        groups: class names of each group, by the group's name.
+
+    Raises:
+        ValueError: if a group is empty, names an unknown class, or has the name of another score.
+    """
+
+    categories: CategoryTable
+    groups: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self):
+        for group, names in self.groups.items():
+            unknown = sorted(set(names) - set(self.categories.names))
+            if unknown or not names:
+                raise ValueError(
+                    f"Class group {group!r} must name classes of the data set. Received: {unknown or 'none'}"
+                )
+            if f"pq_{group}" in HEADLINE:
+                raise ValueError(f"A class group must not have the name of another score. Received: {group!r}")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Variants, classes, and IoU sum, true positives, false positives, false negatives."""
+        return len(VARIANTS), self.categories.num_classes, 4
+
+    @property
+    def size(self) -> int:
+        """Counts per image: those of PQ, then right, true and predicted pixels of each class."""
+        return int(np.prod(self.shape)) + 3 * self.categories.num_classes
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every score that `scores` gives for all classes together."""
+        return (*HEADLINE, *(f"pq_{group}" for group in self.groups))
+
+    def vector(self, measures: ImageMeasures) -> np.ndarray:
+        """`[size]` float64, the counts of one image."""
+        panoptic = np.zeros(self.shape)
+        for variant, rows in measures.panoptic.items():
+            for class_index, counts in rows:
+                panoptic[VARIANTS.index(variant), class_index] += counts
+        pixels = np.zeros((3, self.categories.num_classes))
+        for true, predicted, count in measures.pixels:
+            pixels[0, true] += count if true == predicted else 0
+            pixels[1, true] += count
+            if predicted < self.categories.num_classes:
+                pixels[2, predicted] += count
+        return np.concatenate([panoptic.ravel(), pixels.ravel()])
+
+    def scores(self, sums: np.ndarray) -> dict[str, np.ndarray]:
+        """Named scores of summed counts.
+
+        Args:
+            sums: `[..., size]`.
+
+        Returns:
+            By name, `[...]` float64 in 0..1, NaN where no class was seen; `pq_per_class` is `[..., classes]`, NaN for a
+            class that was not seen.
+        """
+        num_classes = self.categories.num_classes
+        panoptic, pixels = np.split(sums, [sums.shape[-1] - 3 * num_classes], axis=-1)
+        panoptic = panoptic.reshape(*sums.shape[:-1], *self.shape)
+        quality = quality_per_class(*np.moveaxis(panoptic, -1, 0))
+        of_variant = {name: index for index, name in enumerate(VARIANTS)}
+        isthing = self.categories.isthing
+        result = {}
+        for suffix, chosen in (("", np.ones_like(isthing)), ("_things", isthing), ("_stuff", ~isthing)):
+            seen = quality.seen[..., of_variant[ALL], :] & chosen
+            for name, values in (("pq", quality.pq), ("sq", quality.sq), ("rq", quality.rq)):
+                result[name + suffix] = _mean(values[..., of_variant[ALL], :], seen)
+        for variant in (BOUNDARY, *SIZES):
+            name = "boundary_pq" if variant == BOUNDARY else f"pq_{variant}"
+            result[name] = _mean(quality.pq[..., of_variant[variant], :], quality.seen[..., of_variant[variant], :])
+        result |= _semantic(pixels.reshape(*sums.shape[:-1], 3, num_classes))
+        pq, seen = quality.pq[..., of_variant[ALL], :], quality.seen[..., of_variant[ALL], :]
+        for group, names in self.groups.items():
+            result[f"pq_{group}"] = _mean(pq, seen & np.isin(self.categories.names, list(names)))
+        result["pq_per_class"] = np.where(seen, pq, np.nan)
+        return result
+
+
+def _semantic(pixels: np.ndarray) -> dict[str, np.ndarray]:
+    right, true, predicted = np.moveaxis(pixels, -2, 0)
+    union = true + predicted - right
+    iou = np.divide(right, union, out=np.zeros_like(right), where=union > 0)
+    total = true.sum(axis=-1)
+    return {
+        "mean_iou": _mean(iou, union > 0),
+        "frequency_weighted_iou": _share((iou * true).sum(axis=-1), total),
+        "pixel_accuracy": _share(right.sum(axis=-1), total),
+    }
+
+
+def _mean(values: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    return _share(np.where(chosen, values, 0.0).sum(axis=-1), chosen.sum(axis=-1))
+
+
+def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    return np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=whole > 0)

@@ -1,0 +1,1 @@
+"""The node that predicts every eval photo with a SavedModel. Scores nothing."""

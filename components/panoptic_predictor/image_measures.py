@@ -1,0 +1,116 @@
+"""Everything that is counted about one image and its prediction, as short rows: what files and Beam carry.
+
+Counted once, where the pixels are at hand; every number of an evaluation is a function of these rows, summed or listed
+over images. What each row means is defined in `maskformer_model`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from components.panoptic_predictor import counts as counts_lib
+from components.panoptic_predictor.counts import ClassCounts, counts_per_class
+from maskformer_model.metrics import average_precision, panoptic_quality, segment_confusion, semantic_quality
+from maskformer_model.metrics.segment_matching import Segment, default_boundary_px, match_segments
+
+ALL, BOUNDARY = "all", "boundary"
+# The ways in which PQ's counts are taken, in the order of arrays that hold all of them.
+VARIANTS = (ALL, BOUNDARY, *panoptic_quality.SIZES)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ImageMeasures:
+    """The counts of one image.
+
+    Attributes:
+        panoptic: PQ's counts as rows per class, by variant: `all`, `boundary`, `small`, `medium` and `large`.
+        pixels: (true class, predicted class, pixels); predicted void is the number of classes.
+        confusion: (true class, predicted class, segments), -1 for nothing; see `segment_confusion`.
+        instances: record of the matched instances; see `average_precision`.
+    """
+
+    panoptic: Mapping[str, tuple[ClassCounts, ...]]
+    pixels: tuple[tuple[int, int, int], ...]
+    confusion: tuple[tuple[int, int, int], ...]
+    instances: Mapping[str, Sequence[Mapping[str, Any]]]
+
+    def to_json(self) -> dict[str, Any]:
+        """As a json object, which keeps every bit."""
+        return {
+            "panoptic": {name: counts_lib.to_json_rows(rows) for name, rows in self.panoptic.items()},
+            "pixels": self.pixels,
+            "confusion": self.confusion,
+            "instances": self.instances,
+        }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> ImageMeasures:
+        """The inverse of `to_json`."""
+        return cls(
+            panoptic={name: tuple(counts_lib.from_json_rows(rows)) for name, rows in document["panoptic"].items()},
+            pixels=_triples(document["pixels"]),
+            confusion=_triples(document["confusion"]),
+            instances=document["instances"],
+        )
+
+
+def measure_image(
+    truth_ids: np.ndarray,
+    truth_segments: Sequence[Segment],
+    predicted_ids: np.ndarray,
+    predicted_segments: Sequence[Segment],
+    scores: Sequence[float],
+    isthing: np.ndarray,
+    *,
+    instances: Sequence[average_precision.Instance] | None = None,
+    image_name: str = "",
+) -> ImageMeasures:
+    """Counts one image.
+
+    Semantic and, unless there are `instances`, instance numbers are derived from the panoptic map: a pixel is of its
+    segment's class, and an instance is a thing segment with the segment's score.
+
+    Args:
+        truth_ids: `[height, width]` integer segment ids, 0 = void.
+        truth_segments: all segments of `truth_ids`.
+        predicted_ids: likewise for the prediction.
+        predicted_segments: exactly the segments of `predicted_ids`.
+        scores: of the predicted segments.
+        isthing: `[classes]` bool.
+        instances: what is predicted for AP, where it is not the thing segments of the map.
+        image_name: what error messages call the image.
+
+    Raises:
+        ValueError: as `segment_matching.match_segments` and `panoptic_quality.count_matches`.
+    """
+    maps = (truth_ids, truth_segments, predicted_ids, predicted_segments)
+    sides, num_classes = (truth_segments, predicted_segments), len(isthing)
+    matches = match_segments(*maps, image_name=image_name)
+    bounded = match_segments(*maps, image_name=image_name, boundary_px=default_boundary_px(*truth_ids.shape))
+    by_size = panoptic_quality.count_by_size(matches, *sides, num_classes)
+    panoptic = {
+        ALL: panoptic_quality.count_matches(matches, *sides, num_classes),
+        BOUNDARY: panoptic_quality.count_matches(bounded, *sides, num_classes),
+        **by_size,
+    }
+    pixels = semantic_quality.pixel_confusion_of_segments(matches.intersections, *sides, num_classes)
+    confusion = segment_confusion.segment_confusion(matches, *sides)
+    if instances is None:
+        instances = average_precision.instances_of_map(predicted_ids, predicted_segments, isthing, scores)
+    matched = average_precision.match_instances(
+        average_precision.instances_of_map(truth_ids, truth_segments, isthing), instances
+    )
+    return ImageMeasures(
+        panoptic={name: tuple(counts_per_class(counts)) for name, counts in panoptic.items()},
+        pixels=tuple((int(t), int(p), int(pixels[t, p])) for t, p in np.argwhere(pixels)),
+        confusion=tuple((t, p, count) for (t, p), count in sorted(confusion.items())),
+        instances={str(class_index): records for class_index, records in matched.items()},
+    )
+
+
+def _triples(rows: Sequence[Sequence[int]]) -> tuple[tuple[int, int, int], ...]:
+    return tuple((int(first), int(second), int(count)) for first, second, count in rows)
