@@ -20,8 +20,9 @@ if not __package__:
 
 import yaml
 
-from pipeline import compiled_spec, console, generated_data, platform_config
-from pipeline.data_folder import DataFolderError
+from pipeline import compiled_spec, platform_config
+from pipeline.local_run import console, generated_data
+from pipeline.local_run.data_folder import DataFolderError
 from pipeline.platform_config import PlatformConfig
 
 VERTEX, KUBEFLOW = "vertex", "kubeflow"

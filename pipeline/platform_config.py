@@ -24,7 +24,7 @@ import yaml
 
 from pipeline import run_local
 from pipeline.config import PipelineConfig
-from pipeline.generated_data import GeneratedDataConfig
+from pipeline.local_run.generated_data import GeneratedDataConfig
 
 PROJECT_DIR = str(pathlib.Path(__file__).resolve().parent.parent)
 IMAGE_PROJECT_DIR = "/opt/maskformer"  # Where docker/pipeline.Dockerfile puts the project.

@@ -206,7 +206,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The program; returns its exit status."""
     args = parse_args(argv)
     stop = threading.Event()
-    from pipeline import console
+    from pipeline.local_run import console
 
     console.quiet_environment()
     try:

@@ -19,7 +19,9 @@ from typing import Any
 
 from components.coco_example_gen.manifest import manifest_digest
 from components.pushing import model_versions
-from pipeline import alerts, lineage, metadata_backup, mixed_data, runs_page, warm_start
+from pipeline import alerts, lineage, metadata_backup, mixed_data, warm_start
+from pipeline.local_run import runs_page
+from pipeline.local_run.summary import SUMMARY_FILE
 from pipeline.span_decisions import RUN, WAIT, Decision, decide
 from pipeline.span_states import (
     ACCEPTED,
@@ -34,7 +36,6 @@ from pipeline.span_states import (
     write_json,
 )
 from pipeline.spans import DEFAULT_PATTERN, NotWholeError, Span, find_spans, stated_manifest
-from pipeline.summary import SUMMARY_FILE
 
 PASS_FILE = "last_pass.json"
 LOG = logging.getLogger("retrain")  # Of its own: TFX and absl say hundreds of lines to the root logger.

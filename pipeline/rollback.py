@@ -17,8 +17,8 @@ if not __package__:
     sys.path[0] = str(PROJECT_DIR)
 
 from components.pushing import model_versions  # noqa: E402
-from pipeline import runs_page  # noqa: E402
 from pipeline.config import POINTER_PARTS  # noqa: E402
+from pipeline.local_run import runs_page  # noqa: E402
 
 EXIT_USAGE = 2
 

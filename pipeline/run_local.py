@@ -28,12 +28,12 @@ from components.coco_example_gen.options import AUTO_LAYOUT, IngestOptions  # no
 from components.panoptic_evaluator.gate.rules import NOT_WORSE, POINT  # noqa: E402
 from components.panoptic_evaluator.scoring.analysis_config import AnalysisConfig  # noqa: E402
 from components.training.tuning import TuningConfig  # noqa: E402
-from pipeline import console, generated_data, runs_page, summary  # noqa: E402
-from pipeline.code_version import code_version  # noqa: E402
 from pipeline.config import BLOCK, DEFAULT_BEAM_ARGS, WARN, DataConfig, GateConfig, PipelineConfig  # noqa: E402
-from pipeline.data_folder import DataFolderError, check_data_dir  # noqa: E402
-from pipeline.failure_reason import failure_reason  # noqa: E402
-from pipeline.run_record import NodeFailedError  # noqa: E402
+from pipeline.local_run import console, generated_data, runs_page, summary  # noqa: E402
+from pipeline.local_run.code_version import code_version  # noqa: E402
+from pipeline.local_run.data_folder import DataFolderError, check_data_dir  # noqa: E402
+from pipeline.local_run.failure_reason import failure_reason  # noqa: E402
+from pipeline.local_run.run_record import NodeFailedError  # noqa: E402
 
 GENERATED_EXPERIMENT, COCO_EXPERIMENT = "generated_scenes", "coco_small"
 _DRIFT_HELP = "what to do when the classes are distributed otherwise than they were (default: %(default)s)"
@@ -308,8 +308,8 @@ def _prepare_data(config: PipelineConfig, scenes: generated_data.GeneratedDataCo
 def _run_nodes(config: PipelineConfig, run_id: str, progress: console.ConsoleProgress) -> None:
     print("Loading TensorFlow and TFX ...", flush=True)
     from components.pushing import model_versions
+    from pipeline.local_run.stepwise_runner import Retries, StepwiseLocalDagRunner
     from pipeline.maskformer_pipeline import create_pipeline
-    from pipeline.stepwise_runner import Retries, StepwiseLocalDagRunner
 
     console.silence_absl()
     # What was pushed once must be pushed again where nothing serves any more; the cache cannot know that.

@@ -60,7 +60,8 @@ class ForkedRun:
         return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
 
     def _run(self, flags: list[str], dies_at: str) -> int:
-        from pipeline import console, maskformer_pipeline
+        from pipeline import maskformer_pipeline
+        from pipeline.local_run import console
 
         # No terminal: what a run says is in its log and its summary.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -337,7 +338,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--kills", dest="days", action="store_const", const=KILLS, help="kill -9 at every node alone")
     parser.add_argument("--root", help="default: a temporary folder")
     args = parser.parse_args(argv)
-    from pipeline import maskformer_pipeline, stepwise_runner  # noqa: F401  (once, for all forked runs)
+    from pipeline import maskformer_pipeline  # noqa: F401  (once, for all forked runs)
+    from pipeline.local_run import stepwise_runner  # noqa: F401  (once, for all forked runs)
 
     with tempfile.TemporaryDirectory() as temporary, listening() as (webhook, told):
         month = Month(pathlib.Path(args.root or temporary), webhook, told)

@@ -12,7 +12,7 @@ import shutil
 import pytest
 
 from pipeline import run_local
-from pipeline.generated_data import GeneratedDataConfig, ensure_generated_data
+from pipeline.local_run.generated_data import GeneratedDataConfig, ensure_generated_data
 
 NUM_TRAIN, NUM_EVAL = 24, 5
 # As small as the architecture allows: what is tested is the way, not the model.

@@ -1,12 +1,12 @@
-"""Tests of `pipeline.console`."""
+"""Tests of `pipeline.local_run.console`."""
 
 import io
 import logging
 import os
 import sys
 
-from pipeline.console import ConsoleProgress, log_to_file, native_stderr_to
-from pipeline.run_record import NodeRecord
+from pipeline.local_run.console import ConsoleProgress, log_to_file, native_stderr_to
+from pipeline.local_run.run_record import NodeRecord
 
 
 def test_a_node_is_one_line_with_its_time_memory_and_state():

@@ -1,11 +1,11 @@
-"""Tests of `pipeline.peak_memory`."""
+"""Tests of `pipeline.local_run.peak_memory`."""
 
 import subprocess
 import sys
 
 import numpy as np
 
-from pipeline.peak_memory import PeakMemory
+from pipeline.local_run.peak_memory import PeakMemory
 
 
 def test_a_peak_that_is_over_is_still_reported():

@@ -1,9 +1,9 @@
-"""Tests of `pipeline.data_folder`."""
+"""Tests of `pipeline.local_run.data_folder`."""
 
 import pytest
 
 from components.coco_example_gen.options import IngestOptions
-from pipeline.data_folder import DataFolderError, check_data_dir
+from pipeline.local_run.data_folder import DataFolderError, check_data_dir
 
 
 def make_split(root, name):

@@ -1,12 +1,12 @@
-"""Tests of `pipeline.generated_data`."""
+"""Tests of `pipeline.local_run.generated_data`."""
 
 import json
 
 import pytest
 
 from components.coco_example_gen.options import IngestOptions
-from pipeline.data_folder import DataFolderError, check_data_dir
-from pipeline.generated_data import GeneratedDataConfig, ensure_generated_data
+from pipeline.local_run.data_folder import DataFolderError, check_data_dir
+from pipeline.local_run.generated_data import GeneratedDataConfig, ensure_generated_data
 
 TINY = GeneratedDataConfig(num_train=2, num_val=1, size_px=64, seed=3)
 

@@ -1,4 +1,4 @@
-"""Tests of `pipeline.stepwise_runner`, on pipelines of small function components."""
+"""Tests of `pipeline.local_run.stepwise_runner`, on pipelines of small function components."""
 
 # No `from __future__ import annotations`: TFX reads the annotations of a function component as values.
 import pathlib
@@ -12,8 +12,8 @@ from tfx.orchestration import metadata
 from tfx.orchestration.pipeline import Pipeline
 from tfx.types import Channel, standard_artifacts
 
-from pipeline.run_record import NodeFailedError, find_artifact
-from pipeline.stepwise_runner import Retries, StepwiseLocalDagRunner
+from pipeline.local_run.run_record import NodeFailedError, find_artifact
+from pipeline.local_run.stepwise_runner import Retries, StepwiseLocalDagRunner
 
 
 @component

@@ -1,6 +1,6 @@
-"""Tests of `pipeline.failure_reason`."""
+"""Tests of `pipeline.local_run.failure_reason`."""
 
-from pipeline.failure_reason import failure_reason
+from pipeline.local_run.failure_reason import failure_reason
 
 
 def raised(make):

@@ -6,7 +6,8 @@ import pathlib
 
 import pytest
 
-from pipeline import rollback, runs_page
+from pipeline import rollback
+from pipeline.local_run import runs_page
 
 
 def summary(root, number, pq, *, pushed=None, state="succeeded", report=True):

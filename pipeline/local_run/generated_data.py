@@ -11,7 +11,7 @@ import os
 import pathlib
 import shutil
 
-from pipeline.data_folder import DataFolderError
+from pipeline.local_run.data_folder import DataFolderError
 from pipeline.source_fingerprint import source_fingerprint
 
 _RECIPE_FILE = "generated.json"

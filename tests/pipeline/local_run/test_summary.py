@@ -1,4 +1,4 @@
-"""Tests of `pipeline.summary`."""
+"""Tests of `pipeline.local_run.summary`."""
 
 import dataclasses
 import json
@@ -7,8 +7,8 @@ import pytest
 
 from maskformer_model.config import ExperimentConfig
 from pipeline.config import DataConfig, PipelineConfig
-from pipeline.run_record import CACHED, FAILED, RAN, ArtifactRecord, NodeFailedError, NodeRecord
-from pipeline.summary import build_summary, describe, remove_summary, write_summary
+from pipeline.local_run.run_record import CACHED, FAILED, RAN, ArtifactRecord, NodeFailedError, NodeRecord
+from pipeline.local_run.summary import build_summary, describe, remove_summary, write_summary
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from collections import Counter
 from typing import Any
 
 from pipeline.config import PipelineConfig
-from pipeline.run_record import RAN, ArtifactRecord, NodeFailedError, NodeRecord, find_artifact
+from pipeline.local_run.run_record import RAN, ArtifactRecord, NodeFailedError, NodeRecord, find_artifact
 
 SUMMARY_FILE = "summary.json"
 METRICS_FILE = "metrics.json"

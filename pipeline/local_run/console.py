@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterator
 from typing import TextIO
 
-from pipeline.run_record import FAILED, NodeRecord
+from pipeline.local_run.run_record import FAILED, NodeRecord
 
 _LOG_FORMAT = "%(asctime)s %(levelname).1s %(name)s: %(message)s"
 

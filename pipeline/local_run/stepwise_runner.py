@@ -19,9 +19,9 @@ from tfx.orchestration.portable import runtime_parameter_utils
 from tfx.orchestration.portable.mlmd import context_lib, execution_lib
 from tfx.proto.orchestration import local_deployment_config_pb2, pipeline_pb2
 
-from pipeline.failure_reason import failure_reason
-from pipeline.peak_memory import PeakMemory
-from pipeline.run_record import CACHED, FAILED, RAN, ArtifactRecord, NodeFailedError, NodeRecord
+from pipeline.local_run.failure_reason import failure_reason
+from pipeline.local_run.peak_memory import PeakMemory
+from pipeline.local_run.run_record import CACHED, FAILED, RAN, ArtifactRecord, NodeFailedError, NodeRecord
 
 _State = metadata_store_pb2.Execution.State
 _OUTPUT_EVENTS = (metadata_store_pb2.Event.OUTPUT, metadata_store_pb2.Event.INTERNAL_OUTPUT)
