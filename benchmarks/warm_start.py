@@ -26,8 +26,8 @@ SETTINGS = (
 
 def measure() -> Iterable[Row]:
     """Yields the row; the data is generated."""
-    from pipeline import mixed_data
-    from pipeline.warm_start import WarmStart, experiment_of, warm_overrides
+    from pipeline.retraining import mixed_data
+    from pipeline.retraining.warm_start import WarmStart, experiment_of, warm_overrides
 
     with tempfile.TemporaryDirectory() as folder:
         root = pathlib.Path(folder)
@@ -57,7 +57,7 @@ def _draw_span(root: pathlib.Path, number: int):
     from components.coco_example_gen.manifest import build_manifest
     from components.coco_example_gen.options import IngestOptions
     from maskformer_model.scenes.data_set import write_data_set
-    from pipeline.mixed_data import Source
+    from pipeline.retraining.mixed_data import Source
 
     path = f"{root}/span-{number}"
     write_data_set(path, num_train=NUM_TRAIN, num_val=NUM_VAL, size_px=EDGE_PX, seed=number)

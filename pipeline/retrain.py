@@ -133,10 +133,10 @@ def config_from_args(args: argparse.Namespace) -> Any:
         FileNotFoundError: if the file of the webhook is not there.
         ValueError: if a value breaks its rule.
     """
-    from pipeline import warm_start
-    from pipeline.alerts import read_webhook
-    from pipeline.retraining import RetrainConfig
-    from pipeline.spans import span_regex
+    from pipeline.retraining import warm_start
+    from pipeline.retraining.alerts import read_webhook
+    from pipeline.retraining.loop import RetrainConfig
+    from pipeline.retraining.spans import span_regex
 
     span_regex(args.pattern)
     warm_start.experiment_of(args.run_args)  # Refuses unknown flags and settings before there is anything to do.
@@ -162,7 +162,7 @@ def passes(args: argparse.Namespace, stop: threading.Event) -> Iterator[None]:
     Raises:
         ValueError: if the timetable is none.
     """
-    from pipeline import timetable
+    from pipeline.retraining import timetable
 
     if args.every:
         return timetable.every(timetable.parse_every(args.every), stop)
@@ -174,7 +174,7 @@ def passes(args: argparse.Namespace, stop: threading.Event) -> Iterator[None]:
 
 def run_passes(retraining: Any, due: Iterator[None], stop: threading.Event, backfill: Sequence[int]) -> int:
     """Passes until none is due any more or the loop is asked to stop; returns the last one's exit status."""
-    from pipeline.retraining import LOG, RootBusyError, StoppedError
+    from pipeline.retraining.loop import LOG, RootBusyError, StoppedError
 
     status = 0
     for _ in due:
@@ -191,7 +191,7 @@ def run_passes(retraining: Any, due: Iterator[None], stop: threading.Event, back
 
 def log_to(root: str) -> None:
     """Sends the loop's own lines to the terminal and to `<root>/retrain/retrain.log`."""
-    from pipeline.retraining import LOG
+    from pipeline.retraining.loop import LOG
 
     os.makedirs(os.path.join(root, "retrain"), exist_ok=True)
     file = logging.FileHandler(os.path.join(root, "retrain", "retrain.log"), encoding="utf-8")
@@ -210,11 +210,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     console.quiet_environment()
     try:
-        from pipeline.spans import parse_names
+        from pipeline.retraining.spans import parse_names
 
         config, due = config_from_args(args), passes(args, stop)
         backfill = parse_names(args.backfill) if args.backfill else []
-        from pipeline.retraining import Retraining
+        from pipeline.retraining.loop import Retraining
 
         if args.dry_run:
             idle = Retraining(config, lambda flags: EXIT_STOPPED)

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline import retrain
 from pipeline.retrain import AlreadyRunningError, RunProcess, only_instance, parse_args, run_passes
-from pipeline.retraining import RootBusyError
+from pipeline.retraining.loop import RootBusyError
 
 HEAVY = ("tensorflow", "tfx", "numpy", "apscheduler")
 

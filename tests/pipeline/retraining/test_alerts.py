@@ -1,8 +1,8 @@
-"""Tests of `pipeline.alerts`, against a server on this machine."""
+"""Tests of `pipeline.retraining.alerts`, against a server on this machine."""
 
 import pytest
 
-from pipeline.alerts import AlertError, post, read_webhook
+from pipeline.retraining.alerts import AlertError, post, read_webhook
 from tests.pipeline.webhook import listening
 
 

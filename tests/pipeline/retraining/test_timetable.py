@@ -1,11 +1,11 @@
-"""Tests of `pipeline.timetable`, on clocks that the tests turn."""
+"""Tests of `pipeline.retraining.timetable`, on clocks that the tests turn."""
 
 import datetime
 import itertools
 
 import pytest
 
-from pipeline.timetable import by_cron, cron_trigger, every, parse_every
+from pipeline.retraining.timetable import by_cron, cron_trigger, every, parse_every
 
 HOUR_S = 3600.0
 UTC = datetime.UTC

@@ -19,11 +19,12 @@ from typing import Any
 
 from components.coco_example_gen.manifest import manifest_digest
 from components.pushing import model_versions
-from pipeline import alerts, lineage, metadata_backup, mixed_data, warm_start
+from pipeline import lineage
 from pipeline.local_run import runs_page
 from pipeline.local_run.summary import SUMMARY_FILE
-from pipeline.span_decisions import RUN, WAIT, Decision, decide
-from pipeline.span_states import (
+from pipeline.retraining import alerts, metadata_backup, mixed_data, warm_start
+from pipeline.retraining.span_decisions import RUN, WAIT, Decision, decide
+from pipeline.retraining.span_states import (
     ACCEPTED,
     FAILED,
     GIVEN_UP,
@@ -35,7 +36,7 @@ from pipeline.span_states import (
     SpanStates,
     write_json,
 )
-from pipeline.spans import DEFAULT_PATTERN, NotWholeError, Span, find_spans, stated_manifest
+from pipeline.retraining.spans import DEFAULT_PATTERN, NotWholeError, Span, find_spans, stated_manifest
 
 PASS_FILE = "last_pass.json"
 LOG = logging.getLogger("retrain")  # Of its own: TFX and absl say hundreds of lines to the root logger.

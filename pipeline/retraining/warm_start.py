@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from maskformer_model import config as experiment_config
 from maskformer_model.config import ExperimentConfig
 from pipeline import run_local
-from pipeline.mixed_data import FIXED, NEW
+from pipeline.retraining.mixed_data import FIXED, NEW
 
 # As `maskformer_model.pretrained.initialize` names them, which is too heavy to import for two names.
 _WEIGHTS_FILE, _EXPERIMENT_FILE = "model.weights.h5", "experiment.json"

@@ -1,12 +1,12 @@
-"""Tests of `pipeline.metadata_backup`, on a database as ML Metadata makes it."""
+"""Tests of `pipeline.retraining.metadata_backup`, on a database as ML Metadata makes it."""
 
 import os
 import sqlite3
 
 import pytest
 
-from pipeline import metadata_backup
-from pipeline.metadata_backup import MetadataLockedError, back_up, ensure_whole, is_whole
+from pipeline.retraining import metadata_backup
+from pipeline.retraining.metadata_backup import MetadataLockedError, back_up, ensure_whole, is_whole
 
 
 @pytest.fixture

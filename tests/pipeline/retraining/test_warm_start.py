@@ -1,4 +1,4 @@
-"""Tests of `pipeline.warm_start`."""
+"""Tests of `pipeline.retraining.warm_start`."""
 
 import dataclasses
 import json
@@ -7,7 +7,7 @@ import pytest
 
 from maskformer_model import config as experiment_config
 from pipeline import run_local
-from pipeline.warm_start import WarmStart, experiment_of, judging_flags, training_flags, why_cold
+from pipeline.retraining.warm_start import WarmStart, experiment_of, judging_flags, training_flags, why_cold
 
 RUN_ARGS = [
     "--experiment",

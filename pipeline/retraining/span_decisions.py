@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Sequence
 
 from components.coco_example_gen.manifest import manifest_digest
-from pipeline.span_states import FAILED, FINAL, RUNNING, SpanState, SpanStates
-from pipeline.spans import NotWholeError, Span, check_whole, stated_manifest
+from pipeline.retraining.span_states import FAILED, FINAL, RUNNING, SpanState, SpanStates
+from pipeline.retraining.spans import NotWholeError, Span, check_whole, stated_manifest
 
 RUN, WAIT, NOTHING = "run", "wait", "nothing"
 

@@ -1,6 +1,6 @@
-"""Tests of `pipeline.retraining`: the decisions of the loop, with a stand-in for the process that runs the pipeline.
+"""Tests of the decisions of `pipeline.retraining.loop`; the process that runs the pipeline is replaced.
 
-Only that process is stood in for: spans, states, mixes, alerts and the page are real. The real pipeline is in
+Only that process is replaced: spans, states, mixes, alerts and the page are real. The real pipeline is in
 `test_simulated_month`.
 """
 
@@ -12,9 +12,9 @@ import shutil
 
 import pytest
 
-from pipeline import retraining
-from pipeline.retraining import RetrainConfig, Retraining, RootBusyError, StoppedError
-from pipeline.span_states import FAILED, GIVEN_UP, PUSHED, REJECTED, RUNNING, SET_ASIDE, SpanStates
+from pipeline.retraining import loop as retraining_loop
+from pipeline.retraining.loop import RetrainConfig, Retraining, RootBusyError, StoppedError
+from pipeline.retraining.span_states import FAILED, GIVEN_UP, PUSHED, REJECTED, RUNNING, SET_ASIDE, SpanStates
 from tests.pipeline.span_folders import change_annotations, copy_span, rename_a_class
 from tests.pipeline.webhook import listening
 
@@ -257,7 +257,7 @@ def test_a_root_in_use_and_a_locked_database_wait_for_the_next_pass(loop, monkey
     with pytest.raises(RootBusyError, match="Another run is using"):
         loop.run_pass()
     assert loop.found == {"span-1": RUNNING}
-    monkeypatch.setattr(retraining.metadata_backup, "_BUSY_TIMEOUT_S", 0.0)
+    monkeypatch.setattr(retraining_loop.metadata_backup, "_BUSY_TIMEOUT_S", 0.0)
     database = sqlite3.connect(loop.root / "metadata.sqlite", isolation_level=None)
     database.execute("CREATE TABLE Execution (id INTEGER)")
     database.execute("BEGIN EXCLUSIVE")
@@ -285,7 +285,7 @@ def test_a_disk_that_is_full_while_the_mix_is_made_is_the_machine_s_fault(loop, 
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(retraining.mixed_data, "build_mix", full)
+        patch.setattr(retraining_loop.mixed_data, "build_mix", full)
         assert not loop.run_pass()
     [state] = loop.states.all()
     assert (state.state, state.reason) == (FAILED, "[Errno 28] No space left on device")

@@ -1,11 +1,11 @@
-"""Tests of `pipeline.spans`: which folders are spans, and which of them are whole."""
+"""Tests of `pipeline.retraining.spans`: which folders are spans, and which of them are whole."""
 
 import shutil
 
 import pytest
 
-from pipeline import spans
-from pipeline.spans import NotWholeError, check_whole, find_spans, parse_names, span_regex, stated_manifest
+from pipeline.retraining import spans
+from pipeline.retraining.spans import NotWholeError, check_whole, find_spans, parse_names, span_regex, stated_manifest
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""The retraining loop: spans, mixed data, warm starts, alerts."""
