@@ -20,15 +20,15 @@ if not __package__:
 
 import yaml
 
-from pipeline import compiled_spec, platform_config
+from pipeline.compiled import compiled_spec, platform_config
+from pipeline.compiled.platform_config import PlatformConfig
 from pipeline.local_run import console, generated_data
 from pipeline.local_run.data_folder import DataFolderError
-from pipeline.platform_config import PlatformConfig
 
 VERTEX, KUBEFLOW = "vertex", "kubeflow"
 EXIT_USAGE = 2
-ENTRYPOINT = ("python", "-m", "pipeline.container_entrypoint")
-DRIVER = ("python", "-m", "pipeline.example_gen_driver")
+ENTRYPOINT = ("python", "-m", "pipeline.compiled.container_entrypoint")
+DRIVER = ("python", "-m", "pipeline.compiled.example_gen_driver")
 EXAMPLE_GEN, BASELINE, PUSHER, EXIT_HANDLER = "CocoExampleGen", "latest-blessed-model", "Pusher", "RunStatus"
 # Kubeflow's own place for artifacts where none is named.
 KUBEFLOW_ROOT = "minio://mlpipeline/v2/artifacts"
@@ -168,7 +168,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         documents = compile_pipeline(config, args.target)
         os.makedirs(os.path.dirname(os.path.abspath(args.output)), exist_ok=True)
         write_spec(args.output, documents)
-        from pipeline.spec_validation import validate_spec
+        from pipeline.compiled.spec_validation import validate_spec
 
         validate_spec(args.output)
     except (DataFolderError, KeyError, OSError, ValueError) as error:

@@ -19,7 +19,7 @@ if not __package__:
     # Started as a script: Python then looks for modules in this folder instead of beside the packages.
     sys.path[0] = str(PROJECT_DIR)
 
-from pipeline.spec_file import CompiledSpec, read_spec  # noqa: E402
+from pipeline.compiled.spec_file import CompiledSpec, read_spec  # noqa: E402
 
 VERTEX, KUBEFLOW = "vertex", "kubeflow"
 EXIT_USAGE = 2

@@ -22,10 +22,11 @@ if not __package__:
     # Started as a script: Python then looks for modules in this folder instead of beside the packages.
     sys.path[0] = str(PROJECT_DIR)
 
-from pipeline import local_platform, run_local  # noqa: E402
-from pipeline.artifact_store import ArtifactStore  # noqa: E402
-from pipeline.local_platform import FAILED, SUCCEEDED, CommandRunner, LocalPlatform, TaskResult  # noqa: E402
-from pipeline.spec_file import CompiledSpec, read_spec  # noqa: E402
+from pipeline import run_local  # noqa: E402
+from pipeline.compiled import local_platform  # noqa: E402
+from pipeline.compiled.artifact_store import ArtifactStore  # noqa: E402
+from pipeline.compiled.local_platform import FAILED, SUCCEEDED, CommandRunner, LocalPlatform, TaskResult  # noqa: E402
+from pipeline.compiled.spec_file import CompiledSpec, read_spec  # noqa: E402
 
 EXIT_FAILED, EXIT_USAGE = 1, 2
 KUBEFLOW_ROOT = "minio://mlpipeline/v2/artifacts"

@@ -1,9 +1,9 @@
 """LastPushedModel: the baseline where there is no Resolver, by way of the pointer that Pusher keeps.
 
 An output of Kubeflow's is never absent, so what stands for "no model was pushed yet" is an artifact marked as absent;
-the containers' entry point (`pipeline/container_entrypoint.py`) leaves it out, and nodes after it see what they see
-where a Resolver has found nothing. The model is copied: what was rolled back or removed meanwhile is no baseline that
-disappears in the middle of a run.
+the containers' entry point (`pipeline/compiled/container_entrypoint.py`) leaves it out, and nodes after it see what
+they see where a Resolver has found nothing. The model is copied, so that a baseline
+that is rolled back or removed meanwhile does not disappear in the middle of a run.
 """
 
 # No `from __future__ import annotations`: TFX reads the annotations of a function component as values.

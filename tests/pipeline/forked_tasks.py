@@ -15,7 +15,8 @@ import traceback
 from collections.abc import Mapping, Sequence
 from typing import IO
 
-from pipeline import local_platform, run_compiled
+from pipeline import run_compiled
+from pipeline.compiled import local_platform
 
 _PYTHON_MODULE = ["python", "-m"]
 

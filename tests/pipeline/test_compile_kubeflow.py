@@ -14,9 +14,10 @@ import sys
 import pytest
 import yaml
 
-from pipeline import compile_kubeflow, platform_config, recurring_runs, run_local
-from pipeline.spec_file import read_spec
-from pipeline.spec_validation import validate_spec
+from pipeline import compile_kubeflow, recurring_runs, run_local
+from pipeline.compiled import platform_config
+from pipeline.compiled.spec_file import read_spec
+from pipeline.compiled.spec_validation import validate_spec
 from tests.pipeline import prepared_trainer
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]

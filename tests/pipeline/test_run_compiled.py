@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from pipeline import run_compiled
-from pipeline.task_inputs import UnresolvedInputError
+from pipeline.compiled.task_inputs import UnresolvedInputError
 from tests.pipeline.small_spec import component, container, dag_tasks, greeting_pipeline, set_program, taken, task
 
 

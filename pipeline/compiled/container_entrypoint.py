@@ -98,7 +98,7 @@ def _map_metadata(artifact: dict[str, Any], change: Callable[[str], str]) -> Non
 
 def parse_args(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     """Reads TFX's flags; all others are Beam's."""
-    parser = argparse.ArgumentParser(prog="python -m pipeline.container_entrypoint", allow_abbrev=False)
+    parser = argparse.ArgumentParser(prog="python -m pipeline.compiled.container_entrypoint", allow_abbrev=False)
     parser.add_argument("--executor_class_path", required=True)
     parser.add_argument("--json_serialized_invocation_args", required=True, help="an ExecutorInput")
     parser.add_argument("--json_serialized_inputs_spec_args", required=True, help="a ComponentInputsSpec")

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from pipeline.spec_file import CompiledSpec, read_spec
+from pipeline.compiled.spec_file import CompiledSpec, read_spec
 
 # Argo refuses other names of tasks.
 _ARGO_NAME = re.compile(r"[a-zA-Z0-9][-a-zA-Z0-9]*")

@@ -35,7 +35,7 @@ def content_fingerprint(exec_properties: dict[str, Any]) -> str:
 
 def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     """Reads TFX's flags; those of Beam are not used here."""
-    parser = argparse.ArgumentParser(prog="python -m pipeline.example_gen_driver", allow_abbrev=False)
+    parser = argparse.ArgumentParser(prog="python -m pipeline.compiled.example_gen_driver", allow_abbrev=False)
     parser.add_argument("--json_serialized_invocation_args", required=True, help="an ExecutorInput")
     parser.add_argument("--json_serialized_inputs_spec_args", help="a ComponentInputsSpec")
     return parser.parse_known_args(argv)[0]

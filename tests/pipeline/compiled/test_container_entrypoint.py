@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from pipeline.container_entrypoint import StagedPaths, parse_args, prepare_input, restore_output
+from pipeline.compiled.container_entrypoint import StagedPaths, parse_args, prepare_input, restore_output
 
 SPEC = {"artifacts": {"model": {"artifactType": {"instanceSchema": "title: tfx.Model\n"}}}}
 PATHS = StagedPaths("/stage")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from pipeline.spec_validation import InvalidSpecError, validate_spec
+from pipeline.compiled.spec_validation import InvalidSpecError, validate_spec
 from tests.pipeline.small_spec import dag_tasks, greeting_pipeline
 
 

@@ -26,7 +26,7 @@ from pipeline import run_local
 from pipeline.config import PipelineConfig
 from pipeline.local_run.generated_data import GeneratedDataConfig
 
-PROJECT_DIR = str(pathlib.Path(__file__).resolve().parent.parent)
+PROJECT_DIR = str(pathlib.Path(__file__).resolve().parents[2])
 IMAGE_PROJECT_DIR = "/opt/maskformer"  # Where docker/pipeline.Dockerfile puts the project.
 DEMO_ROOT = os.path.join(PROJECT_DIR, "runs", "compiled")
 _MEMORY = re.compile(r"\d+(\.\d+)?[KMGT]i?")

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from pipeline.platform_config import NodeConfig, PlatformConfig
+from pipeline.compiled.platform_config import NodeConfig, PlatformConfig
 
 Spec = dict[str, Any]
 EXIT_HANDLED_DAG = "tfx-dag"  # TFX's name of the graph that an exit handler follows.

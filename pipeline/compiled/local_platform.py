@@ -19,14 +19,14 @@ from typing import IO, Any
 
 import yaml
 
-from pipeline import condition, task_inputs
-from pipeline.artifact_store import ArtifactStore
-from pipeline.container_entrypoint import STAGING_ROOT_VARIABLE
-from pipeline.spec_file import CompiledSpec
-from pipeline.task_inputs import Artifact, Scope
+from pipeline.compiled import condition, task_inputs
+from pipeline.compiled.artifact_store import ArtifactStore
+from pipeline.compiled.container_entrypoint import STAGING_ROOT_VARIABLE
+from pipeline.compiled.spec_file import CompiledSpec
+from pipeline.compiled.task_inputs import Artifact, Scope
 
 SUCCEEDED, FAILED, SKIPPED, NOT_TRIGGERED = "SUCCEEDED", "FAILED", "SKIPPED", "NOT_TRIGGERED"
-_PROJECT_DIR = pathlib.Path(__file__).resolve().parent.parent
+_PROJECT_DIR = pathlib.Path(__file__).resolve().parents[2]
 _RESULT_FILE, _LOG_FILE = "result.json", "log.txt"
 # Command, working folder, environment and log in; exit status out.
 CommandRunner = Callable[[Sequence[str], pathlib.Path, Mapping[str, str], IO[str]], int]

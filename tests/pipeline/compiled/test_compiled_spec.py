@@ -6,8 +6,8 @@ import copy
 
 import pytest
 
-from pipeline import compiled_spec
-from pipeline.platform_config import NodeConfig, PlatformConfig, VolumeConfig, config_from_dict
+from pipeline.compiled import compiled_spec
+from pipeline.compiled.platform_config import NodeConfig, PlatformConfig, VolumeConfig, config_from_dict
 from tests.pipeline.small_spec import dag_tasks, greeting_pipeline
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.condition import UnsupportedConditionError, is_met
+from pipeline.compiled.condition import UnsupportedConditionError, is_met
 
 INPUTS = {
     "artifacts": {"blessing": {"artifacts": [{"uri": "gs://b/k", "metadata": {"blessed": 1.0}}]}},
