@@ -24,7 +24,7 @@ NOT_MEASUREMENTS = ("__init__", "__main__", "row", "exports", "learning_curve") 
 def module_names() -> list[str]:
     """The measurements of this package, by file name."""
     here = pathlib.Path(__file__).parent
-    return sorted(path.stem for path in here.glob("*.py") if path.stem not in NOT_MEASUREMENTS and path.stem[0] != "_")
+    return sorted(path.stem for path in here.glob("*.py") if path.stem not in NOT_MEASUREMENTS)
 
 
 def run(name: str) -> list[Row] | int:

@@ -10,9 +10,9 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator
 
-from benchmarks._busy_photo import SIZE_PX
-from benchmarks._our_photo_path import KEPT_MASKS, POST_PROCESSING
-from benchmarks._turns import Contestant
+from benchmarks.contestants.busy_photo import SIZE_PX
+from benchmarks.contestants.our_photo_path import KEPT_MASKS, POST_PROCESSING
+from benchmarks.contestants.turns import Contestant
 from benchmarks.row import Row, main
 from maskformer_model.export.assets import DIRECT, WINOGRAD
 

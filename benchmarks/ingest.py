@@ -166,7 +166,7 @@ def _memory_row(root: pathlib.Path) -> Row:
     """Peak memory of a process of its own that plans the split and reads the references of each shard."""
     annotation_file = write_annotations(root, NUM_ANNOTATED_IMAGES)
     size_mb = annotation_file.stat().st_size / 1e6
-    command = [sys.executable, "-m", "benchmarks._plan_annotations", str(root)]
+    command = [sys.executable, "-m", "benchmarks.contestants.plan_annotations", str(root)]
     output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     found = json.loads(output.splitlines()[-1])
     return Row(

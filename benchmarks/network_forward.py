@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from benchmarks._turns import in_turns
+from benchmarks.contestants.turns import in_turns
 from benchmarks.row import Row, main
 
 TURNS = 7

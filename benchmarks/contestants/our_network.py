@@ -1,6 +1,6 @@
 """This project's side of `network_forward`, `_forward_stages` and `training_step`.
 
-`python -m benchmarks._our_network forward|stages|step`.
+`python -m benchmarks.contestants.our_network forward|stages|step`.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks._forward_stages import STAGES
-from benchmarks._scene import SIZE_PX, scene
-from benchmarks._turns import serve
+from benchmarks.contestants.forward_stages import STAGES
+from benchmarks.contestants.scene import SIZE_PX, scene
+from benchmarks.contestants.turns import serve
 
 
 def _stages(network: Any, pixels: Any) -> dict[str, Callable[[], Any]]:

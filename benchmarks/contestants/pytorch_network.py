@@ -1,6 +1,6 @@
 """PyTorch's side of `network_forward`, `_forward_stages` and `training_step`.
 
-`python -m benchmarks._pytorch_network forward|stages|step`.
+`python -m benchmarks.contestants.pytorch_network forward|stages|step`.
 
 Hugging Face's MaskFormer parts (ResNet-50, FPN, decoder, heads) with the one part that it lacks, six encoder layers on
 the stride-32 feature, made of PyTorch's own attention, so that both sides compute the same layers at the same sizes.
@@ -13,9 +13,9 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks._forward_stages import STAGES
-from benchmarks._scene import NUM_CLASSES, scene
-from benchmarks._turns import serve
+from benchmarks.contestants.forward_stages import STAGES
+from benchmarks.contestants.scene import NUM_CLASSES, scene
+from benchmarks.contestants.turns import serve
 
 DIM, HEADS, FEEDFORWARD, QUERIES, LAYERS, DROPOUT = 256, 8, 2048, 100, 6, 0.1
 FEATURES = ["stage1", "stage2", "stage3", "stage4"]

@@ -10,8 +10,8 @@ import dataclasses
 import sys
 from typing import Any
 
-from benchmarks import _busy_photo as busy
-from benchmarks._turns import serve
+from benchmarks.contestants import busy_photo as busy
+from benchmarks.contestants.turns import serve
 
 KEPT_MASKS, POST_PROCESSING = "masks of the kept queries", "post-processing"
 

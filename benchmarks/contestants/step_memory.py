@@ -1,6 +1,7 @@
-"""Where the memory of a training step goes: resident size after each phase, `python -m benchmarks._step_memory`.
+"""Measures where the memory of a training step goes: the resident size after each phase.
 
-The profile behind the row "peak memory" of `training_step`; not among the measurements of `python -m benchmarks`.
+`python -m benchmarks.contestants.step_memory` is the profile behind the row "peak memory" of `training_step`; it is not
+among the measurements of `python -m benchmarks`.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import pathlib
 import re
 
-from benchmarks._scene import SIZE_PX, scene
+from benchmarks.contestants.scene import SIZE_PX, scene
 
 STEPS = 3
 

@@ -1,15 +1,16 @@
-"""Where the time of a forward pass goes, ours and PyTorch's, stage by stage: `python -m benchmarks._forward_stages`.
+"""Measures where the time of a forward pass goes, stage by stage, beside PyTorch.
 
-The profile behind `network_forward`; not among the measurements of `python -m benchmarks`. Each stage runs alone, in
-turns with the same stage of the other side. The last column is what the stage's arithmetic would take at the speed of
-one large matrix product on the same two threads: less than that no float32 program reaches.
+`python -m benchmarks.contestants.forward_stages` is the profile behind `network_forward`; it is not among the
+measurements of `python -m benchmarks`. Each stage runs alone, in turns with the same stage of the other side. The last
+column is what the stage's arithmetic would take at the speed of one large matrix product on the same two threads: no
+float32 program needs less.
 """
 
 from __future__ import annotations
 
 import time
 
-from benchmarks._turns import Contestant
+from benchmarks.contestants.turns import Contestant
 
 STAGES = (
     "backbone",
@@ -44,12 +45,12 @@ def _flops_of_stages() -> dict[str, float]:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from benchmarks import _pytorch_network
-    from benchmarks._scene import SIZE_PX
+    from benchmarks.contestants import pytorch_network
+    from benchmarks.contestants.scene import SIZE_PX
 
     flops = {}
     with torch.inference_mode():
-        parts = _pytorch_network.stages(_pytorch_network.build().eval(), torch.zeros(1, 3, SIZE_PX, SIZE_PX))
+        parts = pytorch_network.stages(pytorch_network.build().eval(), torch.zeros(1, 3, SIZE_PX, SIZE_PX))
         for name, run in parts.items():
             with FlopCounterMode(display=False) as counter:
                 run()

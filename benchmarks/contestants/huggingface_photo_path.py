@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 from typing import Any
 
-from benchmarks import _busy_photo as busy
-from benchmarks._turns import serve
+from benchmarks.contestants import busy_photo as busy
+from benchmarks.contestants.turns import serve
 
 
 def build() -> tuple[Any, Any]:

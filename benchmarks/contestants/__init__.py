@@ -1,0 +1,1 @@
+"""What is timed, ours and the peers', each as a program of its own."""
