@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from xml.sax.saxutils import escape
 
 from components.panoptic_evaluator.report.training_curves import round_marks
-from maskformer_model.export.assets import EXTRA_ASSETS_FOLDER, HISTORY_FILE
+from maskformer_model.config.files import EXTRA_ASSETS_FOLDER, HISTORY_FILE
 
 HISTORY = (HISTORY_FILE, f"{EXTRA_ASSETS_FOLDER}/{HISTORY_FILE}")
 COLORS = ("#0b66c3", "#c2410c", "#15803d", "#7e22ce")

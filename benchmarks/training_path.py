@@ -72,11 +72,11 @@ def measure() -> Iterator[Row]:
 
 
 def _compare(case: Case, config: Any, records: str) -> Row:
-    from maskformer_model.training import loop
+    from maskformer_model.training import batches, loop
 
     batch_size = config.task.train_data.global_batch_size
     model = loop.build_for_training(config)
-    data = loop.training_data(config, [records])
+    data = batches.training_data(config, [records])
     constant = data.take(1).cache().repeat()
     rates: dict[str, list[float]] = {"path": [], "constant": []}
     for _ in range(ROUNDS):

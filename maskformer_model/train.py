@@ -167,7 +167,7 @@ def _evaluate_continuously(config: ExperimentConfig, categories: Any, model_dir:
     import tensorflow as tf
 
     from maskformer_model.pretrained.initialize import build_network
-    from maskformer_model.training.checkpoints import read_network_values
+    from maskformer_model.pretrained.training_run import read_network_values
 
     network = build_network(config.task.model)
     for path in tf.train.checkpoints_iterator(model_dir, timeout=timeout_s):

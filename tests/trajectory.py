@@ -48,7 +48,7 @@ def fit_losses(folder: pathlib.Path) -> list[dict[str, float]]:
     from maskformer_model import config as config_lib
     from maskformer_model.pretrained.architecture import infer_model_config
     from maskformer_model.pretrained.sources import read_checkpoint
-    from maskformer_model.training import loop
+    from maskformer_model.training import batches, loop
     from tests.parity import read_batch
 
     golden = json.loads((folder / "golden.json").read_text("utf-8"))
@@ -81,7 +81,7 @@ def fit_losses(folder: pathlib.Path) -> list[dict[str, float]]:
     model = loop.build_for_training(config)
     names = ("image", "valid_size_px", "segment_map", "segment_classes")
     batch = dict(zip(names, read_batch(folder, options["SIZE_DIVISIBILITY"]), strict=True))
-    data = tf.data.Dataset.from_tensors(loop.to_fit_inputs(batch)).repeat()
+    data = tf.data.Dataset.from_tensors(batches.to_fit_inputs(batch)).repeat()
 
     class Collect(keras.callbacks.Callback):
         def __init__(self):

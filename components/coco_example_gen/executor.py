@@ -27,7 +27,7 @@ from components.coco_example_gen.layouts.data_files import sources_of
 from components.coco_example_gen.options import SPLITS, IngestOptions
 from components.coco_example_gen.records.reference_files import SplitPlan, SplitRequest, plan_split
 from maskformer_model.categories import CategoryTable
-from maskformer_model.data.examples import CATEGORIES_FILE, KEPT_ASIDE_FILE, RECORD_DIGESTS_FILE
+from maskformer_model.config.files import CATEGORIES_FILE, KEPT_ASIDE_FILE, RECORD_DIGESTS_FILE
 
 _WORK_FOLDER = "unfinished"
 

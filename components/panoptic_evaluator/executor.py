@@ -21,6 +21,7 @@ from tfx.components.evaluator import executor as tfx_evaluator
 from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
+from components.panoptic_evaluator.files import GATE_FILE, METRICS_FILE, REPORT_FILE
 from components.panoptic_evaluator.gate.judge import GateConfig, NoBaseline, Outcome, judge
 from components.panoptic_evaluator.report.page import render_report
 from components.panoptic_evaluator.report.sources import assemble_report
@@ -54,9 +55,6 @@ RULES_KEY = "rules"
 ANALYSIS_KEY = "analysis"
 GALLERY_IMAGES_KEY = "gallery_images"
 
-METRICS_FILE = "metrics.json"
-GATE_FILE = "gate.json"
-REPORT_FILE = "report.html"
 
 TRAIN_SPLIT = "train"
 FINGERPRINT_PROPERTY = "input_fingerprint"  # TFX's name for it.

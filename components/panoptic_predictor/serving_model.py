@@ -20,11 +20,11 @@ import tensorflow as tf
 from components.panoptic_predictor.prediction_files import PredictedSegment
 from maskformer_model.categories import CategoryTable
 from maskformer_model.config import INSTANCE, PANOPTIC, SEMANTIC
+from maskformer_model.config.files import CATEGORIES_FILE, EXTRA_ASSETS_FOLDER, HISTORY_FILE, SERVING_FILE
 from maskformer_model.data.panoptic_png import encode_panoptic_png, segment_extents
 from maskformer_model.data.photo_files import gray_pixels
 from maskformer_model.data.preprocessing import resized_size
 from maskformer_model.export import assets
-from maskformer_model.export.assets import CATEGORIES_FILE, EXTRA_ASSETS_FOLDER, HISTORY_FILE, SERVING_FILE
 from maskformer_model.metrics.average_precision import Instance, instances_of_pngs
 
 SIGNATURE = "serving_default"

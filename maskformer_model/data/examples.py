@@ -33,6 +33,8 @@ from collections.abc import Iterable, Sequence
 
 import tensorflow as tf
 
+from maskformer_model.config.files import CATEGORIES_FILE, KEPT_ASIDE_FILE, RECORD_DIGESTS_FILE
+
 _CHANNEL_KEYS = ("image/channel_sum", "image/channel_square_sum")
 SEGMENT_KEYS = ("id", "category_id", "class_index", "isthing", "iscrowd", "area")
 INTEGER_STATISTICS = ("num_segments", "num_things", "num_crowds")
@@ -46,9 +48,6 @@ STATISTICS_KEYS = (
     *(STATISTICS_PREFIX + name for name in (*INTEGER_STATISTICS, *FLOAT_STATISTICS)),
 )
 
-CATEGORIES_FILE = "categories.json"
-KEPT_ASIDE_FILE = "kept_aside.jsonl"
-RECORD_DIGESTS_FILE = "record_digests.json"
 _SPLIT_FOLDER_PREFIX = "Split-"
 _SHARD = re.compile(r"(?P<start>.*)-(?P<index>\d{5})-of-(?P<count>\d{5})(?:\.[a-z.]+)?")
 

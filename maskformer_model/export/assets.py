@@ -5,12 +5,6 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-EXTRA_ASSETS_FOLDER = "assets.extra"  # TensorFlow Serving's name for files that travel with a model.
-CATEGORIES_FILE = "categories.json"
-EXPERIMENT_FILE = "experiment.json"
-HISTORY_FILE = "training_history.json"
-SERVING_FILE = "serving.json"
-DATA_FACTS_FILE = "data_facts.json"
 # In `serving.json`: no convolution or dense layer of the graph takes its weights from a photo.
 CONSTANT_FILTERS = "constant_filters"
 # In `serving.json`: "winograd" where a convolution of the graph is done by that method, else "direct".

@@ -7,10 +7,9 @@ import os
 
 from maskformer_model.categories import CategoryTable
 from maskformer_model.config import ExperimentConfig, from_dict
-from maskformer_model.export.assets import CATEGORIES_FILE, EXPERIMENT_FILE, EXTRA_ASSETS_FOLDER
+from maskformer_model.config.files import CATEGORIES_FILE, EXPERIMENT_FILE, EXTRA_ASSETS_FOLDER, WEIGHTS_FILE
 from maskformer_model.export.versions import newest_model_dir
 from maskformer_model.modeling.maskformer import MaskFormer
-from maskformer_model.pretrained.initialize import WEIGHTS_FILE
 
 
 def load_network(

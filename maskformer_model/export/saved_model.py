@@ -16,19 +16,16 @@ import tensorflow as tf
 
 from maskformer_model.categories import CategoryTable
 from maskformer_model.config import ExperimentConfig, to_dict
-from maskformer_model.data.normalization import PIXEL_MEAN_RGB, PIXEL_STD_RGB
-from maskformer_model.export.assets import (
+from maskformer_model.config.files import (
     CATEGORIES_FILE,
-    CONSTANT_FILTERS,
-    CONVOLUTION_METHOD,
     DATA_FACTS_FILE,
-    DIRECT,
     EXPERIMENT_FILE,
     EXTRA_ASSETS_FOLDER,
     HISTORY_FILE,
     SERVING_FILE,
-    WINOGRAD,
 )
+from maskformer_model.data.normalization import PIXEL_MEAN_RGB, PIXEL_STD_RGB
+from maskformer_model.export.assets import CONSTANT_FILTERS, CONVOLUTION_METHOD, DIRECT, WINOGRAD
 from maskformer_model.export.signatures import ServingSignatures
 from maskformer_model.inference.folded_norms import constant_kernels, suits_winograd, uses_winograd
 from maskformer_model.modeling.maskformer import MaskFormer

@@ -18,10 +18,10 @@ import numpy as np
 import tensorflow as tf
 
 from maskformer_model.categories import CategoryTable
+from maskformer_model.config.files import CATEGORIES_FILE, EXTRA_ASSETS_FOLDER, SERVING_FILE
 from maskformer_model.data import photo_files
 from maskformer_model.data.panoptic_png import decode_panoptic_png
 from maskformer_model.data.photo_files import PhotoError, PhotoSource
-from maskformer_model.export.assets import CATEGORIES_FILE, EXTRA_ASSETS_FOLDER, SERVING_FILE
 from maskformer_model.export.versions import newest_model_dir
 from maskformer_model.prediction.results import InstanceResult, PanopticResult, Segment, SemanticResult
 

@@ -12,13 +12,12 @@ from typing import Any
 import numpy as np
 
 from maskformer_model.config import ExperimentConfig, ModelConfig, from_dict, to_dict
+from maskformer_model.config.files import EXPERIMENT_FILE, WEIGHTS_FILE
 from maskformer_model.pretrained import efficientnet_weights, model_garden
 from maskformer_model.pretrained.maskformer_names import backbone_weights, official_weights
 from maskformer_model.pretrained.sources import read_checkpoint
 from maskformer_model.pretrained.weight_table import write_weights
 
-EXPERIMENT_FILE = "experiment.json"
-WEIGHTS_FILE = "model.weights.h5"
 _CLASS_HEAD = "sem_seg_head.predictor.class_embed"
 _SWIN_OUTPUT_NORM = re.compile(r"backbone\.norm[0-3]\.")
 
@@ -139,7 +138,7 @@ def load_unfinished(model_dir: str) -> Any:
     Raises:
         FileNotFoundError: if a file is missing.
     """
-    from maskformer_model.training.checkpoints import latest_checkpoint, read_network_values
+    from maskformer_model.pretrained.training_run import latest_checkpoint, read_network_values
 
     network = build_network(_read_model_config(model_dir))
     for variable, value in zip(network.variables, read_network_values(latest_checkpoint(model_dir)), strict=True):

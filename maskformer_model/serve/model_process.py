@@ -14,8 +14,9 @@ import os
 from multiprocessing.connection import Connection
 from typing import Any
 
+from maskformer_model.config.files import CATEGORIES_FILE, EXTRA_ASSETS_FOLDER, SERVING_FILE
 from maskformer_model.data.photo_files import refusal
-from maskformer_model.export.assets import CATEGORIES_FILE, EXTRA_ASSETS_FOLDER, SERVING_FILE, prepare_process
+from maskformer_model.export.assets import prepare_process
 
 PHOTO_SIGNATURES = ("serving_default", "panoptic", "semantic", "instances")
 

@@ -23,9 +23,10 @@ import tensorflow as tf
 from maskformer_model.backend import distribution
 from maskformer_model.categories import CategoryTable
 from maskformer_model.config import SCORE_OF_TASK, ExperimentConfig
-from maskformer_model.training import loop
+from maskformer_model.training.batches import image_ids_of_step
 from maskformer_model.training.checkpoints import TrainingCheckpoints
 from maskformer_model.training.evaluator import Evaluator
+from maskformer_model.training.history import read_history, write_history
 from maskformer_model.training.step import SHOWN_LOSSES
 from maskformer_model.training.tensorboard import TensorBoard
 
@@ -86,7 +87,7 @@ class Intervals(keras.callbacks.Callback):
             return 0
         self._start_step = int(value_of(self.model.optimizer.iterations))
         self._skipped_before = int(value_of(self.model.optimizer.skipped_steps))
-        self.history = [row for row in self._read_history() if row["step"] <= self._start_step]
+        self.history = [row for row in read_history(self._model_dir) if row["step"] <= self._start_step]
         self._keep_if_best(self._start_step)
         self._means_at_start = [value_of(variable) for variable in self.model.metrics_variables]
         logging.info("Going on from %s.", path)
@@ -175,19 +176,12 @@ class Intervals(keras.callbacks.Callback):
         self.history.append(row)
         if self.is_chief:
             self._board.write_row(row)
-            loop.write_history(self._model_dir, self.history)
+            write_history(self._model_dir, self.history)
 
     def _rates(self, step: int) -> dict[str, float]:
         rate = float(value_of(self.model.optimizer.learning_rate))
         multiplier = self._config.trainer.optimizer.backbone_multiplier
         return {"learning_rate": rate, "learning_rate_backbone": rate * multiplier}
-
-    def _read_history(self) -> list[dict[str, float]]:
-        path = os.path.join(self._model_dir, loop.HISTORY_FILE)
-        if not tf.io.gfile.exists(path):
-            return []
-        with tf.io.gfile.GFile(path) as file:
-            return json.load(file)
 
     def _check_skipped(self, step: int) -> None:
         optimizer = self.model.optimizer
@@ -198,7 +192,7 @@ class Intervals(keras.callbacks.Callback):
         if optimizer.scales_loss and float(value_of(optimizer.loss_scale)) > 1.0:
             return  # float16 finding its scale: nothing is wrong with the data.
         steps = range(step - self._config.trainer.steps_per_execution, step)
-        image_ids = [name for s in steps for name in loop.image_ids_of_step(self._config, self._train_files, s)]
+        image_ids = [name for s in steps for name in image_ids_of_step(self._config, self._train_files, s)]
         if self.is_chief:
             with tf.io.gfile.GFile(os.path.join(self._model_dir, SKIPPED_FILE), "a") as file:
                 file.write(json.dumps({"step": step, "image_ids": image_ids}) + "\n")

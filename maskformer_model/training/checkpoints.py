@@ -3,7 +3,7 @@
 TensorFlow's own format: written beside its final name and then renamed, every tensor under a checksum. What is saved:
 weights, optimizer (moments, averages, step), states of random generators, means of the curves. The order of examples
 follows from the step and the seed (`input_pipeline.make_dataset`). Finished weights are in another file, see
-`training.py`.
+`loop.py`.
 """
 
 from __future__ import annotations
@@ -15,36 +15,12 @@ import tempfile
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
-# `network_00002` is the third of `MaskFormer.variables`, `average_00002` its average, where there is one.
-NETWORK, AVERAGE, TRAINING = "network_", "average_", "training_"
-# What TensorFlow raises for files that are missing, cut short or changed; its reader translates some and not others.
-_DAMAGE = (tf.errors.DataLossError, tf.errors.OutOfRangeError, tf.errors.NotFoundError, IndexError, RuntimeError)
-PREFIX = "ckpt"
+from maskformer_model.pretrained.training_run import AVERAGE, DAMAGE, NETWORK, PREFIX, TRAINING
+
 BEST_FOLDER = "best_ckpt"
 BEST_FILE = "best.json"
-
-
-def latest_checkpoint(model_dir: str) -> str:
-    """The newest checkpoint of a folder.
-
-    Raises:
-        FileNotFoundError: if there is none.
-    """
-    path = tf.train.latest_checkpoint(model_dir)
-    if path is None:
-        raise FileNotFoundError(f"A `model_dir` must hold a checkpoint `{PREFIX}-<step>`. Received: {model_dir}")
-    return path
-
-
-def read_network_values(path: str) -> list[np.ndarray]:
-    """The values of `MaskFormer.variables` in a checkpoint: of the average of the weights, where it keeps one."""
-    reader = tf.train.load_checkpoint(path)
-    keys = {name.partition("/")[0]: name for name in sorted(reader.get_variable_to_shape_map())}
-    positions = [name.removeprefix(NETWORK) for name in keys if name.startswith(NETWORK)]
-    return [reader.get_tensor(keys.get(AVERAGE + position, keys[NETWORK + position])) for position in positions]
 
 
 def _named_variables(model: Any) -> dict[str, Any]:
@@ -155,7 +131,7 @@ class TrainingCheckpoints:
         """
         try:
             self._checkpoint.restore(path).assert_consumed()
-        except _DAMAGE as error:
+        except DAMAGE as error:
             logging.warning("The checkpoint %s is damaged and is passed over: %s", path, error)
             return False
         except (AssertionError, ValueError, tf.errors.InvalidArgumentError) as error:

@@ -1,7 +1,7 @@
 """Trains an experiment: config and Examples in, a trained network and its curves out.
 
 The only training code path: the command line (`train.py`) and the TFX Trainer both call `train`. Keras's `fit` runs
-the loop; everything at intervals (curves, checkpoints, evaluation) is in `training_callbacks.py`.
+the loop; everything at intervals (curves, checkpoints, evaluation) is in `callbacks.py`.
 """
 
 from __future__ import annotations
@@ -18,15 +18,14 @@ import keras
 from maskformer_model.backend import distribution
 from maskformer_model.categories import CategoryTable
 from maskformer_model.config import ExperimentConfig, from_dict, to_dict
-from maskformer_model.data import input_pipeline
+from maskformer_model.config.files import CATEGORIES_FILE, EXPERIMENT_FILE, WEIGHTS_FILE
 from maskformer_model.modeling.maskformer import MaskFormer
-from maskformer_model.pretrained.initialize import EXPERIMENT_FILE, WEIGHTS_FILE, initialize
+from maskformer_model.pretrained.initialize import initialize
+from maskformer_model.training.batches import training_data
+from maskformer_model.training.callbacks import Intervals, ProgressBar
 from maskformer_model.training.learning_rate import make_schedule
 from maskformer_model.training.optimizer import make_optimizer
 from maskformer_model.training.step import MaskFormerTraining
-
-HISTORY_FILE = "training_history.json"
-CATEGORIES_FILE = "categories.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,8 +71,6 @@ def train(
         ValueError: if the config's number of classes is not the data set's, a file set is empty, or `model_dir` holds
             a run of another network.
     """
-    from maskformer_model.training.callbacks import Intervals, ProgressBar
-
     keras.utils.set_random_seed(config.runtime.seed)
     if config.runtime.deterministic:
         import tensorflow as tf
@@ -138,46 +135,6 @@ def build_for_training(config: ExperimentConfig) -> MaskFormerTraining:
         auto_scale_loss=False,  # The optimizer scales it, the same on one replica and on many.
     )
     return model
-
-
-def training_data(config: ExperimentConfig, train_files: list[str], start_step: int = 0) -> Any:
-    """The batches of `train`, from a step on: `(x, y)` of `MaskFormerTraining`."""
-    return _batches(config, train_files, start_step).map(to_fit_inputs)
-
-
-def image_ids_of_step(config: ExperimentConfig, train_files: list[str], step: int) -> list[str]:
-    """The images that made up the batch of a step, counted from 0."""
-    batch = next(iter(_batches(config, train_files, step)))
-    return [image_id.decode() for image_id in batch["image_id"].numpy()]
-
-
-def _batches(config: ExperimentConfig, train_files: list[str], start_step: int) -> Any:
-    return input_pipeline.make_dataset(
-        train_files,
-        config.task.train_data,
-        training=True,
-        seed=config.runtime.seed,
-        kind=config.task.kind,
-        max_targets=config.task.model.num_queries,
-        start_example=start_step * config.task.train_data.global_batch_size,
-    )
-
-
-def to_fit_inputs(batch: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Splits a batch of `input_pipeline` into what the model sees and what the losses see."""
-    x = {name: batch[name] for name in ("image", "valid_size_px")}
-    y = {name: batch[name] for name in ("segment_map", "segment_classes")}
-    return x, y
-
-
-def write_history(model_dir: str, history: list[dict[str, float]]) -> None:
-    """Writes the curves; a reader sees the old file or the new one, whole."""
-    import tensorflow as tf
-
-    path = os.path.join(model_dir, HISTORY_FILE)
-    with tf.io.gfile.GFile(f"{path}.part", "w") as file:
-        json.dump(history, file, indent=1)
-    tf.io.gfile.rename(f"{path}.part", path, overwrite=True)
 
 
 def in_float32(network: MaskFormer) -> MaskFormer:

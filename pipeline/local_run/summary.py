@@ -14,14 +14,12 @@ import uuid
 from collections import Counter
 from typing import Any
 
+from components.panoptic_evaluator.files import GATE_FILE, METRICS_FILE, REPORT_FILE
+from maskformer_model.config.files import KEPT_ASIDE_FILE
 from pipeline.config import PipelineConfig
 from pipeline.local_run.run_record import RAN, ArtifactRecord, NodeFailedError, NodeRecord, find_artifact
 
 SUMMARY_FILE = "summary.json"
-METRICS_FILE = "metrics.json"
-GATE_FILE = "gate.json"
-REPORT_FILE = "report.html"
-_KEPT_ASIDE_FILE = "kept_aside.jsonl"
 # Of models that are not judged by PQ: what is told first, and how it is called.
 _SCORES_OF_TASK = {
     "semantic": {"mean_iou": "mIoU", "frequency_weighted_iou": "weighted by frequency", "pixel_accuracy": "accuracy"},
@@ -66,8 +64,8 @@ def build_summary(
         **_infra(records),
         **_pushed(records),
         "report": _existing(evaluation, REPORT_FILE),
-        "kept_aside": _count_reasons(_existing(examples, _KEPT_ASIDE_FILE)),
-        "kept_aside_list": _existing(examples, _KEPT_ASIDE_FILE),
+        "kept_aside": _count_reasons(_existing(examples, KEPT_ASIDE_FILE)),
+        "kept_aside_list": _existing(examples, KEPT_ASIDE_FILE),
         "components": {
             record.node_id: {
                 "state": record.state,

@@ -8,11 +8,10 @@ from collections.abc import Mapping, Sequence
 
 from maskformer_model import config as experiment_config
 from maskformer_model.config import ExperimentConfig
+from maskformer_model.config.files import EXPERIMENT_FILE, WEIGHTS_FILE
 from pipeline import run_local
 from pipeline.retraining.mixed_data import FIXED, NEW
 
-# As `maskformer_model.pretrained.initialize` names them, which is too heavy to import for two names.
-_WEIGHTS_FILE, _EXPERIMENT_FILE = "model.weights.h5", "experiment.json"
 FOLDER_FEATURE = "image/folder"
 # What of a slice is judged, by the kind of the task; average precision is known of all images alone.
 _SCORES = {"panoptic": "pq", "semantic": "mean_iou"}
@@ -54,7 +53,7 @@ def why_cold(initial: str | None, experiment: ExperimentConfig) -> str:
 
     if not initial:
         return "no model serves"
-    paths = [os.path.join(initial, name) for name in (_WEIGHTS_FILE, _EXPERIMENT_FILE)]
+    paths = [os.path.join(initial, name) for name in (WEIGHTS_FILE, EXPERIMENT_FILE)]
     if missing := [path for path in paths if not os.path.isfile(path)]:
         return f"the weights of the model that serves are gone: {missing[0]}"
     with open(paths[1], encoding="utf-8") as file:

@@ -16,8 +16,8 @@ import tensorflow as tf
 from components.data_validation import data_facts
 from components.panoptic_predictor import prediction_files
 from maskformer_model.categories import CategoryTable
+from maskformer_model.config.files import DATA_FACTS_FILE
 from maskformer_model.data import examples
-from maskformer_model.export.assets import DATA_FACTS_FILE
 
 EXPERIMENT_KEY, CHECKPOINTS_KEY = "experiment", "checkpoints_dir"
 FIRST, BETTER, WORSE, OTHER = 1, 2, 3, 4

@@ -18,8 +18,8 @@ from components.coco_example_gen.kept_aside import KeptAside, check_share
 from components.coco_example_gen.layouts.split_source import PANOPTIC, SplitSource
 from components.coco_example_gen.records.categories_file import object_names
 from components.coco_example_gen.records.reference_files import SplitPlan, SplitRequest, plan_split
+from maskformer_model.config.files import CATEGORIES_FILE, KEPT_ASIDE_FILE
 from maskformer_model.data import tf_maskformer_features
-from maskformer_model.data.examples import CATEGORIES_FILE, KEPT_ASIDE_FILE
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

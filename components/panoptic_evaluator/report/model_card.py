@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 import tensorflow as tf
 
 import maskformer_model
-from maskformer_model.export.saved_model import EXPERIMENT_FILE, EXTRA_ASSETS_FOLDER
+from maskformer_model.config.files import EXPERIMENT_FILE, EXTRA_ASSETS_FOLDER
 
 _PACKAGES = ("tensorflow", "keras", "tfx")
 

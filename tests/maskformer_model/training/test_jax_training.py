@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from maskformer_model import config as config_lib
+from maskformer_model.config.files import HISTORY_FILE
 from maskformer_model.train import main
 from maskformer_model.training import loop
 from tests.maskformer_model.helpers import tiny_run
@@ -63,7 +64,7 @@ def train_on_jax(project_dir, data, arguments):
 
 
 def losses(model_dir):
-    return [row["loss"] for row in json.loads((model_dir / loop.HISTORY_FILE).read_text("utf-8"))]
+    return [row["loss"] for row in json.loads((model_dir / HISTORY_FILE).read_text("utf-8"))]
 
 
 @pytest.mark.slow

@@ -13,8 +13,9 @@ import pytest
 import tensorflow as tf
 
 from maskformer_model import config as config_lib
+from maskformer_model.config.files import HISTORY_FILE, WEIGHTS_FILE
 from maskformer_model.pretrained.initialize import build_network, initialize
-from maskformer_model.training import loop
+from maskformer_model.training import batches, loop
 from maskformer_model.training.callbacks import SKIPPED_FILE
 from maskformer_model.training.checkpoints import TrainingCheckpoints
 from tests.maskformer_model.helpers import tiny_run
@@ -57,7 +58,7 @@ def test_curves_have_every_loss_term_and_the_score_at_its_intervals(run):
         assert row["update_ratio"] >= 0
     assert [("pq" in row) for row in history] == [False, True, False, True]
     assert [row["learning_rate_backbone"] / row["learning_rate"] for row in history[:3]] == pytest.approx([0.1] * 3)
-    assert json.loads((run[0] / loop.HISTORY_FILE).read_text()) == history
+    assert json.loads((run[0] / HISTORY_FILE).read_text()) == history
 
 
 def test_tensorboard_has_losses_by_layer_scores_and_annotated_photos(run):
@@ -137,7 +138,7 @@ def test_another_number_of_classes_starts_the_class_head_anew_and_keeps_the_rest
 def test_a_run_that_has_not_finished_can_be_started_from(run, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(run[0], folder)
-    (folder / loop.WEIGHTS_FILE).unlink()
+    (folder / WEIGHTS_FILE).unlink()
     network = build_network(run[1].config.task.model)
     initialize(network, str(folder), "all")
     # The checkpoint keeps the average of the weights, which is what a finished run exports.
@@ -152,7 +153,7 @@ def test_steps_without_a_finite_gradient_change_nothing_and_end_the_run_with_the
     rows = [json.loads(line) for line in (tmp_path / SKIPPED_FILE).read_text().splitlines()]
     config = loop.with_num_classes(tiny_run.experiment(), data[1].num_classes)
     files = [str(data[0] / "train.tfrecord")]
-    assert [row["image_ids"] for row in rows] == [loop.image_ids_of_step(config, files, step) for step in (0, 1)]
+    assert [row["image_ids"] for row in rows] == [batches.image_ids_of_step(config, files, step) for step in (0, 1)]
     assert len(set(rows[0]["image_ids"])) == 4
 
 
