@@ -35,7 +35,8 @@ from components.data_validation.anomaly_gate import AnomalyGate
 from components.data_validation.curated_schema import CuratedSchemaGen
 from components.data_validation.drift_gate import DriftGate
 from components.infra_validator.component import InfraValidator
-from components.panoptic_evaluator.component import PanopticEvaluator, PanopticPredictor
+from components.panoptic_evaluator.component import PanopticEvaluator
+from components.panoptic_predictor.component import PanopticPredictor
 from components.pushing.pusher import KEEP_VERSIONS_KEY, POINTER_KEY, Pusher
 from components.training import trainer as trainer_adapter
 from maskformer_model import config as experiment_config

@@ -10,15 +10,9 @@ from __future__ import annotations
 
 import time
 
+from benchmarks.contestants.stages import STAGES
 from benchmarks.contestants.turns import Contestant
 
-STAGES = (
-    "backbone",
-    "encoder, six layers",
-    "FPN and mask features",
-    "decoder, six layers, and heads",
-    "mask product",
-)
 TURNS = 7
 
 

@@ -1,4 +1,4 @@
-"""This project's side of `network_forward`, `_forward_stages` and `training_step`.
+"""This project's side of `network_forward`, `forward_stages` and `training_step`.
 
 `python -m benchmarks.contestants.our_network forward|stages|step`.
 """
@@ -9,8 +9,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks.contestants.forward_stages import STAGES
 from benchmarks.contestants.scene import SIZE_PX, scene
+from benchmarks.contestants.stages import STAGES
 from benchmarks.contestants.turns import serve
 
 

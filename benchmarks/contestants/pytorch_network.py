@@ -1,4 +1,4 @@
-"""PyTorch's side of `network_forward`, `_forward_stages` and `training_step`.
+"""PyTorch's side of `network_forward`, `forward_stages` and `training_step`.
 
 `python -m benchmarks.contestants.pytorch_network forward|stages|step`.
 
@@ -13,8 +13,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks.contestants.forward_stages import STAGES
 from benchmarks.contestants.scene import NUM_CLASSES, scene
+from benchmarks.contestants.stages import STAGES
 from benchmarks.contestants.turns import serve
 
 DIM, HEADS, FEEDFORWARD, QUERIES, LAYERS, DROPOUT = 256, 8, 2048, 100, 6, 0.1

@@ -31,11 +31,11 @@ from components.panoptic_evaluator.scoring.analysis_config import AnalysisConfig
 from components.panoptic_evaluator.scoring.evaluation import (
     Evaluation,
     evaluation_from_files,
-    metrics_document,
     require_same_images,
 )
 from components.panoptic_evaluator.scoring.headline import OF_TASK, Headline
 from components.panoptic_evaluator.scoring.metric_step import EvaluatePredictions
+from components.panoptic_evaluator.scoring.metrics_file import metrics_document
 from components.panoptic_predictor import prediction_files, serving_model
 from components.panoptic_predictor.prediction_files import PredictionSummary
 from maskformer_model.categories import CategoryTable

@@ -11,7 +11,8 @@ from components.panoptic_evaluator.gate.judge import Reason
 from components.panoptic_evaluator.report.gallery import css_color
 from components.panoptic_evaluator.scoring.analysis import Analysis
 from components.panoptic_evaluator.scoring.bootstrap import Interval
-from components.panoptic_evaluator.scoring.evaluation import Evaluation, per_class_rows
+from components.panoptic_evaluator.scoring.evaluation import Evaluation
+from components.panoptic_evaluator.scoring.metrics_file import per_class_rows
 from maskformer_model.metrics.panoptic_quality import PanopticQuality
 
 MAX_CONFUSIONS = 25

@@ -14,10 +14,11 @@ from tfx.types import artifact_utils, channel_utils, standard_artifacts
 
 from components.coco_example_gen.kept_aside import KeptAside
 from components.panoptic_evaluator import executor as panoptic_evaluator_executor
-from components.panoptic_evaluator.component import PanopticEvaluator, PanopticPredictor
+from components.panoptic_evaluator.component import PanopticEvaluator
 from components.panoptic_predictor import executor as panoptic_predictor_executor
 from components.panoptic_predictor import prediction_files
 from components.panoptic_predictor.artifacts import PanopticPredictions
+from components.panoptic_predictor.component import PanopticPredictor
 from components.panoptic_predictor.prediction_files import PredictionSummary
 from maskformer_model.categories import CategoryTable
 from tests.components.brightness_model import CATEGORIES, DISC, save_model, scene, write_examples

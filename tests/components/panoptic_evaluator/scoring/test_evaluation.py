@@ -12,9 +12,9 @@ from components.panoptic_evaluator.scoring.analysis import analyze
 from components.panoptic_evaluator.scoring.analysis_config import AnalysisConfig
 from components.panoptic_evaluator.scoring.evaluation import (
     evaluation_from_files,
-    metrics_document,
     require_same_images,
 )
+from components.panoptic_evaluator.scoring.metrics_file import metrics_document
 from components.panoptic_predictor.counts import (
     SegmentCounts,
     counts_per_class,
