@@ -22,11 +22,11 @@ if not __package__:
     # Started as a script: Python then looks for modules in this folder instead of beside the packages.
     sys.path[0] = str(PROJECT_DIR)
 
-from pipeline import run_local  # noqa: E402
 from pipeline.compiled import local_platform  # noqa: E402
 from pipeline.compiled.artifact_store import ArtifactStore  # noqa: E402
 from pipeline.compiled.local_platform import FAILED, SUCCEEDED, CommandRunner, LocalPlatform, TaskResult  # noqa: E402
 from pipeline.compiled.spec_file import CompiledSpec, read_spec  # noqa: E402
+from pipeline.local_run import root_lock  # noqa: E402
 
 EXIT_FAILED, EXIT_USAGE = 1, 2
 KUBEFLOW_ROOT = "minio://mlpipeline/v2/artifacts"
@@ -174,9 +174,9 @@ def main(argv: Sequence[str] | None = None, run_command: CommandRunner = local_p
     """The program; returns its exit status."""
     args = parse_args(argv)
     try:
-        with run_local.only_run_in(str(pathlib.Path(args.root).resolve())):
+        with root_lock.only_run_in(str(pathlib.Path(args.root).resolve())):
             summary = run(args.spec, args.root, args.param, resume=args.resume, run_command=run_command)
-    except (OSError, ValueError, run_local.RootInUseError) as error:
+    except (OSError, ValueError, root_lock.RootInUseError) as error:
         print(f"run_compiled.py: {error}", file=sys.stderr)
         return EXIT_USAGE
     print(f"{summary['state']}: PQ {summary['pq']}, pushed: {summary['pushed_model']}\nReport: {summary['report']}")

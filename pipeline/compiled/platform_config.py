@@ -22,7 +22,7 @@ from typing import Any
 
 import yaml
 
-from pipeline import run_local
+from pipeline import flags
 from pipeline.config import PipelineConfig
 from pipeline.local_run.generated_data import GeneratedDataConfig
 
@@ -151,13 +151,13 @@ def read_config(path: str | os.PathLike[str]) -> PlatformConfig:
 def config_from_dict(document: Mapping[str, Any]) -> PlatformConfig:
     """The config of a document, as `read_config` reads it."""
     values = dict(document)
-    args = run_local.parse_args(_flags(values.pop("pipeline", {})))
+    args = flags.parse_args(_flags(values.pop("pipeline", {})))
     if isinstance(values.get("default_node"), dict):
         values["default_node"] = _of(NodeConfig, values["default_node"])
     values["nodes"] = {name: _of(NodeConfig, node) for name, node in values.get("nodes", {}).items()}
     values["volumes"] = tuple(_of(VolumeConfig, volume) for volume in values.get("volumes", ()))
-    config = run_local.config_from_args(args)
-    return _of(PlatformConfig, values | {"pipeline": config, "scenes": run_local.generated_data_from_args(args)})
+    config = flags.config_from_args(args)
+    return _of(PlatformConfig, values | {"pipeline": config, "scenes": flags.generated_data_from_args(args)})
 
 
 def _flags(flags: Mapping[str, Any]) -> list[str]:

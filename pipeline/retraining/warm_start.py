@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from maskformer_model import config as experiment_config
 from maskformer_model.config import ExperimentConfig
 from maskformer_model.config.files import EXPERIMENT_FILE, WEIGHTS_FILE
-from pipeline import run_local
+from pipeline import flags
 from pipeline.retraining.mixed_data import FIXED, NEW
 
 FOLDER_FEATURE = "image/folder"
@@ -39,7 +39,7 @@ class WarmStart:
 
 def experiment_of(run_args: Sequence[str]) -> ExperimentConfig:
     """The experiment that `run_local.py` would train with these flags."""
-    return run_local.config_from_args(run_local.parse_args(["--data", ".", *run_args])).experiment
+    return flags.config_from_args(flags.parse_args(["--data", ".", *run_args])).experiment
 
 
 def why_cold(initial: str | None, experiment: ExperimentConfig) -> str:
@@ -80,7 +80,7 @@ def warm_overrides(experiment: ExperimentConfig, initial: str, warm: WarmStart) 
 
 def training_flags(run_args: Sequence[str], initial: str, warm: WarmStart) -> list[str]:
     """`--params_override` of a run: the user's, and those of a warm start where there is a model to start from."""
-    own = run_local.parse_args(list(run_args)).params_override
+    own = flags.parse_args(list(run_args)).params_override
     added = warm_overrides(experiment_of(run_args), initial, warm) if initial else ""
     return ["--params_override", ",".join(filter(None, [own, added]))]
 

@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from pipeline import run_local
+from pipeline import flags, run_local
+from pipeline.local_run import root_lock
 
 HEAVY = ("tensorflow", "keras", "tfx", "apache_beam", "numpy", "PIL")
 
@@ -38,16 +39,16 @@ def test_the_script_finds_its_packages_from_any_folder(project_dir, tmp_path):
 
 
 def test_without_data_the_generated_scenes_and_their_experiment_are_taken(tmp_path):
-    args = run_local.parse_args(["--root", str(tmp_path)])
-    config, scenes = run_local.config_from_args(args), run_local.generated_data_from_args(args)
+    args = flags.parse_args(["--root", str(tmp_path)])
+    config, scenes = flags.config_from_args(args), flags.generated_data_from_args(args)
     assert config.experiment_name == "generated_scenes"
     assert config.data.data_dir == str(tmp_path / "data" / "generated")
     assert scenes.num_val >= 100
 
 
 def test_with_data_nothing_is_drawn_and_the_coco_experiment_is_taken(tmp_path):
-    args = run_local.parse_args(["--root", str(tmp_path), "--data", "photos"])
-    config, scenes = run_local.config_from_args(args), run_local.generated_data_from_args(args)
+    args = flags.parse_args(["--root", str(tmp_path), "--data", "photos"])
+    config, scenes = flags.config_from_args(args), flags.generated_data_from_args(args)
     assert config.experiment_name == "coco_small"
     assert config.data.data_dir == os.path.abspath("photos")
     assert scenes is None
@@ -73,7 +74,7 @@ def test_flags_reach_the_config(tmp_path):
         "--predict_batch_size": "4",
     }
     argv = [word for pair in flags.items() for word in pair]
-    config = run_local.config_from_args(run_local.parse_args(argv))
+    config = flags.config_from_args(flags.parse_args(argv))
     assert config.experiment.trainer.train_steps == 7
     assert config.experiment.task.train_data.parser.output_size == (128, 160)
     assert (config.gate.pq_floor, config.gate.allowed_pq_drop) == (0.5, 0.01)
@@ -85,7 +86,7 @@ def test_flags_reach_the_config(tmp_path):
     assert options.span_pattern == "span-{SPAN}"
     assert not options.trust_manifest
     assert config.predict_batch_size == 4
-    config = run_local.config_from_args(run_local.parse_args(["--evaluate_on_train", "--trust_manifest"]))
+    config = flags.config_from_args(flags.parse_args(["--evaluate_on_train", "--trust_manifest"]))
     assert config.data.options.evaluate_on_train and config.data.options.trust_manifest
 
 
@@ -123,6 +124,6 @@ def test_a_wrong_data_folder_is_told_which_file_was_expected_where(project_dir, 
 
 
 def test_a_root_in_use_is_refused(tmp_path, capsys):
-    with run_local.only_run_in(str(tmp_path)):
+    with root_lock.only_run_in(str(tmp_path)):
         assert run_local.main(["--root", str(tmp_path)]) == 2
     assert f"Another run is using {tmp_path}" in capsys.readouterr().err

@@ -1,0 +1,203 @@
+"""The flags of a run and what they mean as one `PipelineConfig`.
+
+`run_local.py`, the retraining loop and the compiler read the same flags. Nothing heavy is imported here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import pathlib
+from collections.abc import Sequence
+
+from components.coco_example_gen.layouts.published import LAYOUT_NAMES
+from components.coco_example_gen.options import AUTO_LAYOUT, IngestOptions
+from components.panoptic_evaluator.gate.rules import NOT_WORSE, POINT
+from components.panoptic_evaluator.scoring.analysis_config import AnalysisConfig
+from components.training.tuning import TuningConfig
+from pipeline.config import BLOCK, DEFAULT_BEAM_ARGS, WARN, DataConfig, GateConfig, PipelineConfig
+from pipeline.local_run import generated_data
+
+PROJECT_DIR = pathlib.Path(__file__).resolve().parent.parent
+GENERATED_EXPERIMENT, COCO_EXPERIMENT = "generated_scenes", "coco_small"
+_DRIFT_HELP = "what to do when the class distribution has changed (default: %(default)s)"
+
+
+def parse_args(argv: Sequence[str]) -> argparse.Namespace:
+    """Reads the command line; unknown flags end the program with status 2."""
+    parser = argparse.ArgumentParser(
+        prog="run_local.py",
+        description="Turns a data set into a served MaskFormer. Without --data it draws its own scenes.",
+    )
+    add = parser.add_argument
+    add("--data", metavar="DIR", help="COCO, ADE20K, Cityscapes or Mapillary Vistas (default: drawn scenes)")
+    root = str(PROJECT_DIR / "runs")
+    add("--root", metavar="DIR", default=root, help="where everything that a run leaves goes (default: %(default)s)")
+    experiment_help = f"what to train (default: {GENERATED_EXPERIMENT}, or {COCO_EXPERIMENT} with --data)"
+    add("--experiment", metavar="NAME", help=experiment_help)
+    add("--params_override", metavar="K=V,...", default="", help="settings, such as trainer.train_steps=100")
+    _add_number(parser, "--keep_versions", PipelineConfig.keep_versions, "how many pushed models stay to roll back to")
+    _add_tuning_flags(parser.add_argument_group("tuning"))
+    _add_retry_flags(parser.add_argument_group("retries"))
+    _add_gate_flags(parser.add_argument_group("gate"))
+    _add_evaluation_flags(parser.add_argument_group("evaluation"))
+    _add_data_flags(parser.add_argument_group("data"))
+    return parser.parse_args(argv)
+
+
+def _add_tuning_flags(group: argparse._ArgumentGroup) -> None:
+    tune_help = (
+        "a setting to choose by PQ before training, such as trainer.optimizer.learning_rate=3e-4|7e-4; may repeat"
+    )
+    group.add_argument("--tune", metavar="SETTING=A|B|...", action="append", default=[], help=tune_help)
+    _add_number(group, "--tune_trials", TuningConfig.max_trials, "combinations that are tried at most")
+    _add_number(group, "--tune_steps", TuningConfig.trial_steps, "steps of each trial; 0: a quarter of the training")
+
+
+def _add_retry_flags(group: argparse._ArgumentGroup) -> None:
+    _add_number(group, "--step_attempts", PipelineConfig.step_attempts, "how often a failing node is tried in all")
+    _add_number(group, "--retry_wait_s", PipelineConfig.retry_wait_s, "pause before that; it doubles each time")
+
+
+def _add_gate_flags(group: argparse._ArgumentGroup) -> None:
+    _add_number(group, "--pq_floor", GateConfig.pq_floor, "smallest PQ that is pushed, 0..1")
+    _add_number(
+        group, "--allowed_pq_drop", GateConfig.allowed_pq_drop, "how far below the last blessed model's PQ, 0..1"
+    )
+
+    significance_help = "what must not be below: PQ with confidence, or its value (default: %(default)s)"
+    group.add_argument(
+        "--significance", choices=(NOT_WORSE, POINT), default=GateConfig.significance, help=significance_help
+    )
+    rule_help = "a further rule, such as 'pq[class=person] >= baseline - 0.02'; may be repeated"
+    group.add_argument("--gate_rule", metavar="RULE", action="append", default=[], help=rule_help)
+
+
+def _add_evaluation_flags(group: argparse._ArgumentGroup) -> None:
+    slice_help = "feature of the Examples to slice by, such as image/statistics/brightness; may be repeated"
+    group.add_argument("--slice", metavar="FEATURE", action="append", default=[], help=slice_help)
+    group_help = "classes with a PQ of their own, such as pets=cat,dog; may be repeated"
+    group.add_argument("--class_group", metavar="NAME=CLASS,...", action="append", default=[], help=group_help)
+    batch_help = "photos of one padded size that are predicted at once; above 1 last bits depend on the company"
+    _add_number(group, "--predict_batch_size", PipelineConfig.predict_batch_size, batch_help)
+
+
+def _add_data_flags(group: argparse._ArgumentGroup) -> None:
+    _add_number(group, "--max_train_images", 0, "the first N by file name; 0 takes all")
+    _add_number(group, "--max_eval_images", 0, "the first N by file name; 0 takes all")
+    group.add_argument("--evaluate_on_train", action="store_true", help="evaluate on the train photos themselves")
+    share = IngestOptions.max_kept_aside_share
+    _add_number(group, "--max_kept_aside_share", share, "stop when a larger share of the records is bad, 0..1")
+    anomalies_help = "what to do when statistics break the schema (default: %(default)s)"
+    group.add_argument("--on_anomalies", choices=(BLOCK, WARN), default=DataConfig.on_anomalies, help=anomalies_help)
+    group.add_argument("--on_drift", choices=(BLOCK, WARN), default=DataConfig.on_drift, help=_DRIFT_HELP)
+    drift_help = "change of a class's share, against the last blessed model's data, that is drift, 0..1"
+    _add_number(group, "--max_class_drift", DataConfig.max_class_drift, drift_help)
+    _add_layout_flags(group)
+    group.add_argument("--span", metavar="NAME", default="", help="what the list of runs calls this data")
+    group.add_argument("--validate_only", action="store_true", help="stop before training: is the data fit for it?")
+    scenes = generated_data.GeneratedDataConfig
+    _add_number(group, "--generated_train_images", scenes.num_train, "scenes to learn from")
+    _add_number(group, "--generated_eval_images", scenes.num_val, "scenes held out")
+    _add_number(group, "--generated_seed", scenes.seed, "another seed draws other scenes")
+
+
+def _add_layout_flags(group: argparse._ArgumentGroup) -> None:
+    layouts = (AUTO_LAYOUT, *LAYOUT_NAMES)
+    add = group.add_argument
+    add("--layout", choices=layouts, default=AUTO_LAYOUT, help="how DIR is laid out (default: %(default)s looks)")
+    add("--span_pattern", metavar="P", default="", help="read the newest span below DIR, such as span-{SPAN}")
+    trust_help = "take DIR/manifest.json for what the photos hold, and hash none (default: all are hashed)"
+    add("--trust_manifest", action="store_true", help=trust_help)
+    _add_number(group, "--eval_share", 0.0, "evaluate on this share of the train photos, by a hash of their ids")
+    _add_number(group, "--num_shards", 0, "record files per split; 0 makes one per 256 photos")
+
+
+def _add_number(group: argparse._ActionsContainer, flag: str, default: int | float, meaning: str) -> None:
+    group.add_argument(flag, type=type(default), metavar="N", default=default, help=f"{meaning} (default: {default})")
+
+
+def config_from_args(args: argparse.Namespace) -> PipelineConfig:
+    """Turns flags into the one value that the run reads.
+
+    Raises:
+        KeyError: if the experiment or a setting is unknown.
+        ValueError: if a value breaks a rule.
+    """
+    from maskformer_model import config as experiment_config
+    from maskformer_model import experiments
+
+    root = _absolute(args.root)
+    experiment = args.experiment or (COCO_EXPERIMENT if args.data else GENERATED_EXPERIMENT)
+    return PipelineConfig(
+        root=root,
+        data=DataConfig(
+            data_dir=_absolute(args.data) if args.data else os.path.join(root, "data", "generated"),
+            options=IngestOptions(
+                max_train_images=args.max_train_images,
+                max_eval_images=args.max_eval_images,
+                evaluate_on_train=args.evaluate_on_train,
+                max_kept_aside_share=args.max_kept_aside_share,
+                num_shards=args.num_shards,
+                layout=args.layout,
+                eval_share=args.eval_share,
+                span_pattern=args.span_pattern,
+                trust_manifest=args.trust_manifest,
+            ),
+            on_anomalies=args.on_anomalies,
+            on_drift=args.on_drift,
+            max_class_drift=args.max_class_drift,
+        ),
+        experiment_name=experiment,
+        experiment=experiment_config.override(experiments.get(experiment), args.params_override),
+        tuning=TuningConfig(choices=tuple(args.tune), max_trials=args.tune_trials, trial_steps=args.tune_steps),
+        gate=GateConfig(
+            pq_floor=args.pq_floor,
+            allowed_pq_drop=args.allowed_pq_drop,
+            significance=args.significance,
+            rules=tuple(args.gate_rule),
+        ),
+        analysis=AnalysisConfig(slices=tuple(args.slice), class_groups=class_groups_from_args(args.class_group)),
+        keep_versions=args.keep_versions,
+        predict_batch_size=args.predict_batch_size,
+        span=args.span,
+        validates_only=args.validate_only,
+        step_attempts=args.step_attempts,
+        retry_wait_s=args.retry_wait_s,
+        checkpoints_dir=os.path.join(root, "checkpoints"),
+        # Beam hands a runner with workers elsewhere this package; without it TFX packs itself anew for every node.
+        beam_args=(*DEFAULT_BEAM_ARGS, f"--setup_file={PROJECT_DIR / 'setup.py'}"),
+    )
+
+
+def class_groups_from_args(texts: Sequence[str]) -> dict[str, list[str]]:
+    """Reads `NAME=CLASS,...` of each group.
+
+    Raises:
+        ValueError: if a text is none, or a name comes twice.
+    """
+    groups: dict[str, list[str]] = {}
+    for text in texts:
+        name, _, classes = text.partition("=")
+        if not name or not classes or name in groups:
+            raise ValueError(f"`--class_group` must be NAME=CLASS,... with each name once. Received: {text!r}")
+        groups[name] = classes.split(",")
+    return groups
+
+
+def _absolute(path: str) -> str:
+    """A local path from the root on, so that a run does not depend on where it was started; others as they are."""
+    return path if "://" in path else os.path.abspath(path)
+
+
+def generated_data_from_args(args: argparse.Namespace) -> generated_data.GeneratedDataConfig | None:
+    """Which scenes to draw, or None where the user brings data.
+
+    Raises:
+        ValueError: if a number of scenes is not positive.
+    """
+    if args.data:
+        return None
+    return generated_data.GeneratedDataConfig(
+        num_train=args.generated_train_images, num_val=args.generated_eval_images, seed=args.generated_seed
+    )
