@@ -18,7 +18,7 @@ def _stages(network: Any, pixels: Any) -> dict[str, Callable[[], Any]]:
     """Each stage compiled alone, over what the stage before it gives for these pixels."""
     import tensorflow as tf
 
-    from maskformer_model.modeling.maskformer import mask_product
+    from maskformer_model.modeling.layers.mask_product import mask_product
 
     decoder = network.pixel_decoder
 

@@ -1,7 +1,7 @@
 """MaskFormer: a set of (class, mask) predictions from one image (arXiv:2107.06278).
 
 backbone -> pixel decoder -> transformer decoder -> class logits and mask logits, for the last decoder layer and, with
-deep supervision, for all of them. Losses are in `losses.py`, what the logits mean as segments in `inference.py`.
+deep supervision, for all of them. Losses are in `losses/`, what the logits mean as segments in `inference/`.
 """
 
 from __future__ import annotations
@@ -12,13 +12,8 @@ import keras
 from keras import ops
 
 from maskformer_model.config import ModelConfig
+from maskformer_model.modeling.decoders.transformer import TransformerPredictor
 from maskformer_model.modeling.layers.convolution import ConvNorm
-from maskformer_model.modeling.layers.transformer import (
-    Decoder,
-    Encoder,
-    sine_position_embedding,
-    torch_default_uniform,
-)
 from maskformer_model.modeling.pixel_decoders.fpn import PixelDecoder
 from maskformer_model.modeling.registry import build_backbone
 
@@ -142,105 +137,3 @@ def _convolve_by_products(image, kernel):
     padded = ops.pad(parts, ((reach, reach), (reach, reach), (0, 0), (0, 0), (0, 0)))
     shifted = [padded[y : y + height, x : x + width, y, x] for y in range(size) for x in range(size)]
     return functools.reduce(ops.add, shifted)
-
-
-class TransformerPredictor(keras.layers.Layer):
-    """Transformer decoder and the two heads (reference `transformer_predictor.py`)."""
-
-    def __init__(self, config: ModelConfig, in_channels: int, **kwargs):
-        super().__init__(**kwargs)
-        dim = config.hidden_dim
-        self.dim = dim
-        self.deep_supervision = config.deep_supervision
-        needs_projection = in_channels != dim or config.enforce_input_projection
-        self.input_projection = ConvNorm(dim, 1, use_bias=True, name="input_projection") if needs_projection else None
-        stack = (dim, config.num_heads, config.feedforward_dim, config.dropout, config.pre_norm)
-        # As in the reference, pre-norm closes the encoder with a norm even where it has no layer.
-        has_encoder = config.detr_encoder_layers > 0 or config.pre_norm
-        self.encoder = Encoder(config.detr_encoder_layers, *stack, name="encoder") if has_encoder else None
-        self.decoder = Decoder(config.num_decoder_layers, config.num_queries, *stack, name="decoder")
-        self.class_head = _torch_linear(config.num_classes + 1, dim, name="class_head")
-        self.mask_head = [
-            _torch_linear(dim, dim, activation="relu", name="mask_head_0"),
-            _torch_linear(dim, dim, activation="relu", name="mask_head_1"),
-            _torch_linear(config.mask_dim, dim, name="mask_head_2"),
-        ]
-
-    def build(self, feature_shape):
-        """Makes the weights; `feature_shape` is that of what the decoder attends to."""
-        if self.input_projection is not None:
-            self.input_projection.build(feature_shape)
-        tokens = (None, None, self.dim)
-        if self.encoder is not None:
-            self.encoder.build(tokens)
-        self.decoder.build(tokens)
-        for layer in (self.class_head, *self.mask_head):
-            layer.build(tokens)
-
-    def call(self, feature, mask_features, training=None):
-        layers = self._decode(feature, training)
-        if not self.deep_supervision:
-            layers = layers[-1:]
-        if training:
-            # All layers at once: so the gradient by the pixels, the largest of all, is one sum and not one map a layer.
-            return self._predict(layers, mask_features)
-        # One by one: so a compiled caller that reads the last layer alone computes no mask of the others.
-        return [self._predict([layer], mask_features)[0] for layer in layers]
-
-    def last_queries(self, feature):
-        """Class logits and mask embeddings of the last decoder layer, for inference."""
-        return self._heads(self._decode(feature, training=False)[-1])
-
-    def _decode(self, feature, training):
-        if self.input_projection is not None:
-            feature = self.input_projection(feature)
-        shape = ops.shape(feature)
-        memory = ops.reshape(feature, (shape[0], shape[1] * shape[2], self.dim))
-        position = sine_position_embedding(shape[1], shape[2], self.dim, dtype=memory.dtype)
-        if self.encoder is not None:
-            memory = self.encoder(memory, position, training=training)
-        return self.decoder(memory, position, training=training)
-
-    def _predict(self, decoder_outputs, mask_features):
-        num_layers = len(decoder_outputs)
-        queries = ops.concatenate(decoder_outputs, axis=1)
-        class_logits, embeddings = self._heads(queries)
-        mask_logits = mask_product(embeddings, mask_features)
-        return [
-            {"class_logits": layer_class_logits, "mask_logits": layer_mask_logits}
-            for layer_class_logits, layer_mask_logits in zip(
-                ops.split(class_logits, num_layers, axis=1), ops.split(mask_logits, num_layers, axis=1), strict=True
-            )
-        ]
-
-    def _heads(self, queries):
-        embeddings = queries
-        for layer in self.mask_head:
-            embeddings = layer(embeddings)
-        return self.class_head(queries), embeddings
-
-
-def mask_product(embeddings, mask_features):
-    """Mask logits of every query: how far its embedding agrees with each pixel's.
-
-    Args:
-        embeddings: `[batch, queries, mask_dim]` float.
-        mask_features: `[batch, height, width, mask_dim]` float.
-
-    Returns:
-        `[batch, queries, height, width]`.
-    """
-    shape = ops.shape(mask_features)
-    pixels = ops.reshape(mask_features, (shape[0], shape[1] * shape[2], shape[3]))
-    mask_logits = ops.einsum("bqc,bpc->bqp", embeddings, pixels)
-    return ops.reshape(mask_logits, (shape[0], ops.shape(embeddings)[1], shape[1], shape[2]))
-
-
-def _torch_linear(units: int, fan_in: int, activation: str | None = None, *, name: str) -> keras.layers.Dense:
-    return keras.layers.Dense(
-        units,
-        activation=activation,
-        kernel_initializer=torch_default_uniform(fan_in),
-        bias_initializer=torch_default_uniform(fan_in),
-        name=name,
-    )

@@ -13,7 +13,8 @@ import numpy as np
 from keras import ops
 
 from maskformer_model.config import BackboneConfig
-from maskformer_model.modeling.layers.transformer import LAYER_NORM_EPSILON, torch_default_uniform
+from maskformer_model.modeling.layers.linear import torch_default_uniform, torch_linear
+from maskformer_model.modeling.layers.transformer import LAYER_NORM_EPSILON
 
 PATCH_SIZE = 4
 _OTHER_REGION_LOGIT = -100.0  # The reference's stand-in for minus infinity.
@@ -156,8 +157,8 @@ class SwinBlock(keras.layers.Layer):
         self.attention = WindowAttention(dim, num_heads, window_size, name="attention")
         self.norm2 = _layer_norm("norm2")
         hidden_dim = int(dim * mlp_ratio)
-        self.linear1 = _torch_linear(hidden_dim, dim, name="linear1")
-        self.linear2 = _torch_linear(dim, hidden_dim, name="linear2")
+        self.linear1 = torch_linear(hidden_dim, dim, name="linear1")
+        self.linear2 = torch_linear(dim, hidden_dim, name="linear2")
         self.drop_path = keras.layers.Dropout(drop_rate, noise_shape=(None, 1, 1, 1), name="drop_path")
 
     def build(self, input_shape):
@@ -210,8 +211,8 @@ class WindowAttention(keras.layers.Layer):
         self.dim = dim
         self.num_heads = num_heads
         self.window_size = window_size
-        self.qkv = _torch_linear(3 * dim, dim, name="qkv")
-        self.output_projection = _torch_linear(dim, dim, name="output")
+        self.qkv = torch_linear(3 * dim, dim, name="qkv")
+        self.output_projection = torch_linear(dim, dim, name="output")
 
     def build(self, input_shape):
         """Makes the weights, which depend on no size."""
@@ -358,12 +359,3 @@ def _pad_to_multiple(features, multiple: int):
 
 def _layer_norm(name: str) -> keras.layers.Layer:
     return keras.layers.LayerNormalization(epsilon=LAYER_NORM_EPSILON, name=name)
-
-
-def _torch_linear(units: int, fan_in: int, *, name: str) -> keras.layers.Dense:
-    return keras.layers.Dense(
-        units,
-        kernel_initializer=torch_default_uniform(fan_in),
-        bias_initializer=torch_default_uniform(fan_in),
-        name=name,
-    )

@@ -11,6 +11,8 @@ import math
 import keras
 from keras import ops
 
+from maskformer_model.modeling.layers.linear import torch_default_uniform
+
 LAYER_NORM_EPSILON = 1e-5
 
 
@@ -43,12 +45,6 @@ def sine_position_embedding(height, width, channels: int, dtype="float32"):
     columns = ops.broadcast_to(ops.expand_dims(columns, 0), (height, width, half))
     embedding = ops.reshape(ops.concatenate([rows, columns], axis=-1), (height * width, channels))
     return ops.cast(embedding, dtype)
-
-
-def torch_default_uniform(fan_in: int) -> keras.initializers.Initializer:
-    """PyTorch's default for the kernel and the bias of a linear layer: uniform in +-1/sqrt(fan_in)."""
-    bound = 1.0 / math.sqrt(fan_in)
-    return keras.initializers.RandomUniform(-bound, bound)
 
 
 class Attention(keras.layers.Layer):

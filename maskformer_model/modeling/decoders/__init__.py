@@ -1,0 +1,1 @@
+"""Decoders: queries and memory -> class and mask predictions, layer by layer."""

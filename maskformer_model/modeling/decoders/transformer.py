@@ -1,0 +1,92 @@
+"""MaskFormer's transformer decoder and its two heads (arXiv:2107.06278, section 3.3).
+
+Queries attend to one feature map; every decoder layer predicts classes and mask embeddings (reference
+`transformer_predictor.py`). The DETR layers themselves are in `layers/transformer.py`.
+"""
+
+from __future__ import annotations
+
+import keras
+from keras import ops
+
+from maskformer_model.config import ModelConfig
+from maskformer_model.modeling.layers.convolution import ConvNorm
+from maskformer_model.modeling.layers.linear import torch_linear
+from maskformer_model.modeling.layers.mask_product import mask_product
+from maskformer_model.modeling.layers.transformer import Decoder, Encoder, sine_position_embedding
+
+
+class TransformerPredictor(keras.layers.Layer):
+    """Transformer decoder and the two heads (reference `transformer_predictor.py`)."""
+
+    def __init__(self, config: ModelConfig, in_channels: int, **kwargs):
+        super().__init__(**kwargs)
+        dim = config.hidden_dim
+        self.dim = dim
+        self.deep_supervision = config.deep_supervision
+        needs_projection = in_channels != dim or config.enforce_input_projection
+        self.input_projection = ConvNorm(dim, 1, use_bias=True, name="input_projection") if needs_projection else None
+        stack = (dim, config.num_heads, config.feedforward_dim, config.dropout, config.pre_norm)
+        # As in the reference, pre-norm closes the encoder with a norm even where it has no layer.
+        has_encoder = config.detr_encoder_layers > 0 or config.pre_norm
+        self.encoder = Encoder(config.detr_encoder_layers, *stack, name="encoder") if has_encoder else None
+        self.decoder = Decoder(config.num_decoder_layers, config.num_queries, *stack, name="decoder")
+        self.class_head = torch_linear(config.num_classes + 1, dim, name="class_head")
+        self.mask_head = [
+            torch_linear(dim, dim, activation="relu", name="mask_head_0"),
+            torch_linear(dim, dim, activation="relu", name="mask_head_1"),
+            torch_linear(config.mask_dim, dim, name="mask_head_2"),
+        ]
+
+    def build(self, feature_shape):
+        """Makes the weights; `feature_shape` is that of what the decoder attends to."""
+        if self.input_projection is not None:
+            self.input_projection.build(feature_shape)
+        tokens = (None, None, self.dim)
+        if self.encoder is not None:
+            self.encoder.build(tokens)
+        self.decoder.build(tokens)
+        for layer in (self.class_head, *self.mask_head):
+            layer.build(tokens)
+
+    def call(self, feature, mask_features, training=None):
+        layers = self._decode(feature, training)
+        if not self.deep_supervision:
+            layers = layers[-1:]
+        if training:
+            # All layers at once: so the gradient by the pixels, the largest of all, is one sum and not one map a layer.
+            return self._predict(layers, mask_features)
+        # One by one: so a compiled caller that reads the last layer alone computes no mask of the others.
+        return [self._predict([layer], mask_features)[0] for layer in layers]
+
+    def last_queries(self, feature):
+        """Class logits and mask embeddings of the last decoder layer, for inference."""
+        return self._heads(self._decode(feature, training=False)[-1])
+
+    def _decode(self, feature, training):
+        if self.input_projection is not None:
+            feature = self.input_projection(feature)
+        shape = ops.shape(feature)
+        memory = ops.reshape(feature, (shape[0], shape[1] * shape[2], self.dim))
+        position = sine_position_embedding(shape[1], shape[2], self.dim, dtype=memory.dtype)
+        if self.encoder is not None:
+            memory = self.encoder(memory, position, training=training)
+        return self.decoder(memory, position, training=training)
+
+    def _predict(self, decoder_outputs, mask_features):
+        num_layers = len(decoder_outputs)
+        queries = ops.concatenate(decoder_outputs, axis=1)
+        class_logits, embeddings = self._heads(queries)
+        mask_logits = mask_product(embeddings, mask_features)
+        return [
+            {"class_logits": layer_class_logits, "mask_logits": layer_mask_logits}
+            for layer_class_logits, layer_mask_logits in zip(
+                ops.split(class_logits, num_layers, axis=1), ops.split(mask_logits, num_layers, axis=1), strict=True
+            )
+        ]
+
+    def _heads(self, queries):
+        embeddings = queries
+        for layer in self.mask_head:
+            embeddings = layer(embeddings)
+        return self.class_head(queries), embeddings

@@ -1,0 +1,31 @@
+"""Linear layers that start as PyTorch's do."""
+
+from __future__ import annotations
+
+import math
+
+import keras
+
+
+def torch_default_uniform(fan_in: int) -> keras.initializers.Initializer:
+    """PyTorch's default for the kernel and the bias of a linear layer: uniform in +-1/sqrt(fan_in)."""
+    bound = 1.0 / math.sqrt(fan_in)
+    return keras.initializers.RandomUniform(-bound, bound)
+
+
+def torch_linear(units: int, fan_in: int, activation: str | None = None, *, name: str) -> keras.layers.Dense:
+    """Returns a dense layer whose weights and bias start as those of PyTorch's `nn.Linear`.
+
+    Args:
+        units: Number of outputs.
+        fan_in: Number of inputs.
+        activation: Keras's name of an activation.
+        name: The layer's name.
+    """
+    return keras.layers.Dense(
+        units,
+        activation=activation,
+        kernel_initializer=torch_default_uniform(fan_in),
+        bias_initializer=torch_default_uniform(fan_in),
+        name=name,
+    )
