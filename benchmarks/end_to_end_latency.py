@@ -2,7 +2,7 @@
 
 Both start from the same JPEG of 640 x 640 px and end with segment ids at its size: decode, resize, normalise, network,
 merge. Ours does more: six encoder layers that the peer's pixel decoder does not have, areas, boxes and the map as PNG.
-Three processes take turns, two threads each: ours, ours without Winograd's method, and the peer.
+Two processes take turns, two threads each.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from benchmarks.contestants.busy_photo import SIZE_PX
 from benchmarks.contestants.our_photo_path import KEPT_MASKS, POST_PROCESSING
 from benchmarks.contestants.turns import Contestant
 from benchmarks.row import Row, main
-from maskformer_model.export.assets import DIRECT, WINOGRAD
 
 TURNS = 9
 BAR = 0.7
@@ -26,17 +25,15 @@ def measure() -> Iterator[Row]:
 
     The shortest of the turns counts on every side: what another program on the machine takes only ever adds time.
     """
-    ours, direct = (Contestant("_our_photo_path", task) for task in (WINOGRAD, DIRECT))
-    peer = Contestant("_huggingface_photo_path", "")
+    ours, peer = (Contestant(module, "") for module in ("_our_photo_path", "_huggingface_photo_path"))
     for _ in range(TURNS):
         ours.run()
         ours.run(POST_PROCESSING)
         ours.run(KEPT_MASKS)
-        direct.run()
         peer.run()
-    for contestant in (ours, direct, peer):
-        contestant.close()
-    whole_ms, direct_ms, peer_ms = (1000 * min(contestant.seconds) for contestant in (ours, direct, peer))
+    ours.close()
+    peer.close()
+    whole_ms, peer_ms = 1000 * min(ours.seconds), 1000 * min(peer.seconds)
     post_ms, masks_ms = (1000 * min(ours.part_seconds[part]) for part in (POST_PROCESSING, KEPT_MASKS))
     pairs = statistics.median(a / b for a, b in zip(ours.seconds, peer.seconds, strict=True))
     yield Row(
@@ -47,16 +44,7 @@ def measure() -> Iterator[Row]:
         peer_name=peer.name,
         bar=f"at most {BAR} of the peer's time",
         passed=whole_ms <= BAR * peer_ms,
-        remark=f"ours: {ours.name}; shortest of {TURNS} turns, median ratio {pairs:.2f}",
-    )
-    yield Row(
-        name="the same with `convolution_method=direct`",
-        ours=direct_ms,
-        unit="ms",
-        peer=peer_ms,
-        peer_name=peer.name,
-        remark=f"Winograd's method: {whole_ms / direct_ms:.2f} of its time; peak {ours.peak_gib:.2f} GiB, direct "
-        f"{direct.peak_gib:.2f} GiB",
+        remark=f"ours: {ours.name}; shortest of {TURNS} turns, median ratio {pairs:.2f}; peak {ours.peak_gib:.2f} GiB",
     )
     yield Row(
         name="post-processing (mask logits to map, areas, boxes, PNG): share of the whole",

@@ -69,7 +69,7 @@ def predict(args: argparse.Namespace, *, is_own_process: bool = False) -> int:
     paths = photo_files.find_photos(args.images)
     model = MaskFormer.from_directory(args.model)
     if is_own_process:
-        assets.prepare_process(model.facts)
+        assets.keep_packed_weights(model.facts)
     options = {"upright": not args.stored_orientation}
     tasks: dict[str, Callable[..., Any]] = {
         PANOPTIC: model.predict,

@@ -62,7 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
 def compare_folder(folder: pathlib.Path) -> list[Row]:
     """Runs the whole trajectory and compares it, as one row per quantity."""
     run = _Run(folder)
-    first, served = run.step(), run.serve()
+    first = run.step()
     steps = [first["losses"]]
     for _ in run.golden["trajectory"][1:]:
         run.apply()
@@ -71,7 +71,6 @@ def compare_folder(folder: pathlib.Path) -> list[Row]:
     rows = [
         _size_row(run),
         *_output_rows(first["outputs"], run.expected),
-        *_served_rows(served, run.expected),
         _assignment_row(first["queries"], run.expected, run.batch),
         *_loss_rows(steps[0], run.golden["trajectory"][0]),
         _gradient_row(run, folder),
@@ -165,22 +164,6 @@ class _Run:
             "losses": {name: float(value) for name, value in computed["losses"].items()},
         }
 
-    def serve(self) -> dict[str, Any]:
-        """Computes logits with Winograd's method in every convolution that allows it; in exports, in wide ones."""
-        import tensorflow as tf
-
-        from maskformer_model.data.normalization import normalize
-        from maskformer_model.inference.folded_norms import allows_winograd, winograd_convolutions
-        from tests.maskformer_model.winograd_graphs import num_winograd_convolutions
-
-        image, valid_size_px, _, _ = self.batch
-        compute = tf.function(lambda: self.network(normalize(image, valid_size_px), training=False), autograph=False)
-        with winograd_convolutions(self.network, suits=allows_winograd):
-            graph = compute.get_concrete_function()
-        if not num_winograd_convolutions(graph.graph):
-            raise RuntimeError("The graph does no convolution by Winograd's method: its rows would show nothing.")
-        return graph()
-
     def apply(self) -> None:
         """Updates the weights with the gradients of the last `step`."""
         self._apply(self._gradients)
@@ -238,13 +221,6 @@ def _output_rows(outputs: dict[str, Any], expected: dict[str, Any]) -> list[Row]
     wanted = {name for name in expected if not name.startswith("match.")}
     rows = [Row(name, float("nan"), OUTPUT_BAR, "only in one of the two") for name in sorted(wanted ^ pairs.keys())]
     return rows + [_output_row(name, pairs[name], expected[name]) for name in pairs if name in wanted]
-
-
-def _served_rows(outputs: dict[str, Any], expected: dict[str, Any]) -> list[Row]:
-    return [
-        _output_row(f"served.{name}", outputs[ours], expected[name])
-        for name, ours in (("pred_logits", "class_logits"), ("pred_masks", "mask_logits"))
-    ]
 
 
 def _output_row(name: str, value: Any, expected: Any) -> Row:

@@ -36,13 +36,11 @@ WITH_TENSORFLOW = {
     "segment_targets",
     "evaluation",
     "tensorboard",
-    "served_convolutions",
     "serving_signatures",
     "train",
     "training",
     "training_callbacks",
     "training_checkpoints",
-    "winograd",
 }
 # Here a function may reach for TensorFlow, the module itself imports without it: XLA around the matcher and the mask
 # loss, sums over replicas, TensorFlow's training step and its checkpoints, the server's process that holds a model, how

@@ -1,13 +1,12 @@
 """This project's side of `end_to_end_latency`: the function behind the exported signature `serving_default`.
 
-The argument is `task.inference.convolution_method`. Two parts are timed alone. The network proper ends with the mask
-logits of the kept queries at a quarter of the size; post-processing makes of them the map, areas, boxes and the PNG.
+Two parts are timed alone. The network proper ends with the mask logits of the kept queries at a quarter of the size;
+post-processing makes of them the map, areas, boxes and the PNG.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import sys
 from typing import Any
 
 from benchmarks.contestants import busy_photo as busy
@@ -16,7 +15,7 @@ from benchmarks.contestants.turns import serve
 KEPT_MASKS, POST_PROCESSING = "masks of the kept queries", "post-processing"
 
 
-def build(convolution_method: str) -> Any:
+def build() -> Any:
     """The signatures of a R50 + transformer_fpn with random weights, at 640 px."""
     from maskformer_model.categories import CategoryTable
     from maskformer_model.config import ExperimentConfig, TaskConfig
@@ -30,7 +29,6 @@ def build(convolution_method: str) -> Any:
         1333,
         object_mask_threshold=busy.OBJECT_MASK_THRESHOLD,
         overlap_threshold=busy.OVERLAP_THRESHOLD,
-        convolution_method=convolution_method,
     )
     categories = CategoryTable.from_coco(
         [
@@ -67,9 +65,8 @@ def main() -> None:
     tf.config.threading.set_inter_op_parallelism_threads(2)
     keras.utils.set_random_seed(0)
     assets.keep_packed_weights({assets.CONSTANT_FILTERS: True})  # As the server does.
-    signatures = build(sys.argv[1])
-    with_winograd = folded_norms.uses_winograd(signatures.config)
-    with folded_norms.constant_kernels(signatures.network, with_winograd):  # As `export` does.
+    signatures = build()
+    with folded_norms.frozen_norms_folded(signatures.network):  # As `export` does.
         _serve(signatures)
 
 

@@ -24,7 +24,6 @@ from maskformer_model.config.files import CATEGORIES_FILE, EXTRA_ASSETS_FOLDER, 
 from maskformer_model.data.panoptic_png import encode_panoptic_png, segment_extents
 from maskformer_model.data.photo_files import gray_pixels
 from maskformer_model.data.preprocessing import resized_size
-from maskformer_model.export import assets
 from maskformer_model.metrics.average_precision import Instance, instances_of_pngs
 
 SIGNATURE = "serving_default"
@@ -63,7 +62,6 @@ class ServingModel:
         self._facts = _serving_facts(model_dir)
         self.task = self._facts.get("task", PANOPTIC)
         self._model_dir = model_dir
-        assets.keep_float32(self._facts)
         self._loaded = tf.saved_model.load(model_dir)  # Kept: the signature holds its variables only weakly.
         for name in (SIGNATURE, *([] if self.task == PANOPTIC else [_SIGNATURE_OF_TASK[self.task]])):
             if name not in self._loaded.signatures:

@@ -21,6 +21,14 @@ SEED_NAMES = {
     "trainer.summary_interval": "trainer.steps_per_loop",
 }
 
+# Settings that were removed, with the reason. Models and training runs of earlier versions still name them in their
+# `experiment.json`, so `from_dict` leaves them out; a user who sets one is told that it is gone.
+RETIRED_SETTINGS = {
+    "task.inference.convolution_method": (
+        "all convolutions are computed directly, because the other method saved only 4 to 8 % of the latency"
+    ),
+}
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ExperimentConfig:
@@ -37,20 +45,22 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 
 def from_dict(values: Mapping[str, Any]) -> ExperimentConfig:
-    """The inverse of `to_dict`; absent keys take the defaults.
+    """Returns the config that `to_dict` wrote, also in an earlier version; absent keys take the defaults.
+
+    `RETIRED_SETTINGS` are left out, so that models and training runs of earlier versions can still be read.
 
     Raises:
         KeyError: if a key is unknown, naming it and the known ones.
         ValueError: if a value is of the wrong type or breaks a rule.
     """
-    return merge(ExperimentConfig(), values)
+    return merge(ExperimentConfig(), _without_retired_settings(values))
 
 
 def merge(config: Any, values: Mapping[str, Any], _path: str = "") -> Any:
     """A copy of `config` with the nested `values` in place of its own.
 
     Raises:
-        KeyError: if a key is unknown, naming it and the known ones.
+        KeyError: if a key is unknown, naming it and the known ones, or was removed, with the reason.
         ValueError: if a value is of the wrong type or breaks a rule.
     """
     known = {field.name: field for field in dataclasses.fields(config)}
@@ -58,6 +68,8 @@ def merge(config: Any, values: Mapping[str, Any], _path: str = "") -> Any:
     changes = {}
     for key, value in values.items():
         path = f"{_path}{key}"
+        if path in RETIRED_SETTINGS:
+            raise KeyError(f"The setting `{path}` was removed: {RETIRED_SETTINGS[path]}. Leave it out.")
         if key not in known:
             raise KeyError(f"Unknown setting `{path}`. Known here: {', '.join(_path + name for name in known)}")
         current = getattr(config, key)
@@ -79,7 +91,7 @@ def override(config: ExperimentConfig, overrides: str) -> ExperimentConfig:
             may be empty.
 
     Raises:
-        KeyError: if a setting is unknown.
+        KeyError: if a setting is unknown or was removed.
         ValueError: if a piece has no `=` or a value does not fit.
     """
     import yaml
@@ -96,6 +108,14 @@ def override(config: ExperimentConfig, overrides: str) -> ExperimentConfig:
             group = group.setdefault(parent, {})
         group[leaf] = yaml.safe_load(text) if text.strip() else ""
     return merge(config, nested)
+
+
+def _without_retired_settings(values: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    return {
+        key: _without_retired_settings(value, f"{path}{key}.") if isinstance(value, Mapping) else value
+        for key, value in values.items()
+        if f"{path}{key}" not in RETIRED_SETTINGS
+    }
 
 
 def _plain(value: Any) -> Any:

@@ -56,10 +56,6 @@ class InferenceConfig:
             shortest edges, the first being the one whose queries count; empty: no augmentation.
         augmented_max_size_px: No view's longest edge is longer.
         augmented_flip: Whether every view is seen mirrored as well.
-        convolution_method: Of wide 3x3 convolutions (256 channels) where photos are answered. "winograd"
-            (`maskformer_model.winograd`) is sooner on processors with oneDNN, equal but for rounding in true float32,
-            and not for GPUs, which round to TensorFloat-32 and have such methods of their own; "direct"; "auto":
-            "winograd" where the process that traces or exports sees no accelerator, "direct" elsewhere.
     """
 
     object_mask_threshold: float = 0.8
@@ -71,7 +67,6 @@ class InferenceConfig:
     augmented_edges_px: tuple[int, ...] = ()
     augmented_max_size_px: int = 4000
     augmented_flip: bool = True
-    convolution_method: str = "auto"
 
     def __post_init__(self):
         require(
@@ -90,12 +85,6 @@ class InferenceConfig:
             self.size_divisibility >= 0,
             "`task.inference.size_divisibility` must not be negative.",
             self.size_divisibility,
-        )
-        methods = ("auto", "direct", "winograd")
-        require(
-            self.convolution_method in methods,
-            f"`task.inference.convolution_method` must be one of {methods}.",
-            self.convolution_method,
         )
 
 

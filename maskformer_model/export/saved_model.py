@@ -25,9 +25,9 @@ from maskformer_model.config.files import (
     SERVING_FILE,
 )
 from maskformer_model.data.normalization import PIXEL_MEAN_RGB, PIXEL_STD_RGB
-from maskformer_model.export.assets import CONSTANT_FILTERS, CONVOLUTION_METHOD, DIRECT, WINOGRAD
+from maskformer_model.export.assets import CONSTANT_FILTERS
 from maskformer_model.export.signatures import ServingSignatures
-from maskformer_model.inference.folded_norms import constant_kernels, suits_winograd, uses_winograd
+from maskformer_model.inference.folded_norms import frozen_norms_folded
 from maskformer_model.modeling.maskformer import MaskFormer
 
 
@@ -92,11 +92,10 @@ def export_saved_model(
     }
     # Not Keras's ExportArchive: it traces every function once more to look for variables, and takes twice as long.
     module = tf.Module()
-    with_winograd = uses_winograd(config.task.inference) and any(map(suits_winograd, network.convolutions()))
-    with constant_kernels(network, with_winograd) as variables:
+    with frozen_norms_folded(network) as variables:
         module.weights = [variable.value for variable in variables]
         tf.saved_model.save(module, directory, signatures=functions)
-    facts = _serving_facts(categories, config, list(inputs), WINOGRAD if with_winograd else DIRECT)
+    facts = _serving_facts(categories, config, list(inputs))
     _write_extra_assets(directory, categories, config, history or [], facts, data_facts)
 
 
@@ -123,9 +122,7 @@ def _write_extra_assets(
             json.dump(value, file, indent=1)
 
 
-def _serving_facts(
-    categories: CategoryTable, config: ExperimentConfig, signatures: list[str], convolution_method: str
-) -> dict[str, Any]:
+def _serving_facts(categories: CategoryTable, config: ExperimentConfig, signatures: list[str]) -> dict[str, Any]:
     """What a caller in any language must know about the numbers that go in and come out."""
     return {
         "signatures": signatures,
@@ -133,7 +130,6 @@ def _serving_facts(
         "num_classes": categories.num_classes,
         "num_queries": config.task.model.num_queries,
         "inference": to_dict(config.task.inference),
-        CONVOLUTION_METHOD: convolution_method,
         CONSTANT_FILTERS: True,
         "preprocessing": {
             "formats": ["JPEG", "PNG"],

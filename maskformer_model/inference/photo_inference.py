@@ -19,7 +19,6 @@ from maskformer_model.config import InferenceConfig
 from maskformer_model.data.normalization import normalize
 from maskformer_model.data.preprocessing import resize_for_inference
 from maskformer_model.inference import postprocessing, test_time_augmentation
-from maskformer_model.inference.folded_norms import uses_winograd, winograd_convolutions
 from maskformer_model.modeling.maskformer import MaskFormer
 
 Tensor = Any
@@ -63,7 +62,6 @@ class PhotoInference:
         self.network = network
         self.config = config
         self.isthing = isthing
-        self._uses_winograd = uses_winograd(config)
         # One graph of the network, however many functions of an export call it: traced, stored and loaded once.
         self._network_outputs = tf.function(
             self._propose,
@@ -203,13 +201,11 @@ class PhotoInference:
 
     def logits(self, images: Tensor) -> dict[str, Tensor]:
         """`class_logits` and `mask_logits` of all queries of normalised images `[batch, height, width, 3]`."""
-        with winograd_convolutions(self.network, self._uses_winograd):
-            outputs = self.network(images, training=False)
+        outputs = self.network(images, training=False)
         return {name: outputs[name] for name in ("class_logits", "mask_logits")}
 
     def _propose(self, padded: Tensor, valid_sizes_px: Tensor) -> dict[str, Tensor]:
-        with winograd_convolutions(self.network, self._uses_winograd):
-            return self.network.propose(normalize(padded, valid_sizes_px))
+        return self.network.propose(normalize(padded, valid_sizes_px))
 
     def prepare(self, photo: Tensor) -> tuple[Tensor, Tensor]:
         """What the network sees of a photo, `[height, width, 3]` uint8, and the size of the part that is photo."""

@@ -16,7 +16,7 @@ from typing import Any
 
 from maskformer_model.config.files import CATEGORIES_FILE, EXTRA_ASSETS_FOLDER, SERVING_FILE
 from maskformer_model.data.photo_files import refusal
-from maskformer_model.export.assets import prepare_process
+from maskformer_model.export.assets import keep_packed_weights
 
 PHOTO_SIGNATURES = ("serving_default", "panoptic", "semantic", "instances")
 
@@ -94,7 +94,7 @@ class _Model:
         self._tf = tf
         self._dir = model_dir
         self._facts = self._read(SERVING_FILE, {})
-        prepare_process(self._facts)
+        keep_packed_weights(self._facts)
         self._loaded = tf.saved_model.load(model_dir)
         self._signatures = {name: self._loaded.signatures[name] for name in self._loaded.signatures}
         missing = [name for name in PHOTO_SIGNATURES[:1] if name not in self._signatures]

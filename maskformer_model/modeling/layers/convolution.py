@@ -8,7 +8,7 @@ here, so that a step neither stores nor scales a full-size map for them.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -102,14 +102,12 @@ class FoldedKernel:
     """A convolution with its bias or the frozen norm behind it.
 
     Attributes:
-        kernel: `[size, size, in, out]`, a tensor or a variable; or the form of it that `convolve` reads.
+        kernel: `[size, size, in, out]`, a tensor or a variable.
         shift: `[out]`, likewise; None: nothing is added.
-        convolve: `(inputs, kernel) -> outputs`; None: the layer's own convolution.
     """
 
     kernel: Any
     shift: Any
-    convolve: Callable[[Any, Any], Any] | None = None
 
 
 class ConvNorm(keras.layers.Layer):
@@ -152,8 +150,8 @@ class ConvNorm(keras.layers.Layer):
         self.use_bias = use_bias
         self.kernel_initializer = kernel_initializer or xavier_fan_in_uniform()
         self.norm = make_norm(norm) if norm else None
-        # What `served_convolutions` puts in place of `fold` while a graph is traced.
-        self.form: Callable[[Any], FoldedKernel] | None = None
+        # Constants that `folded_norms` puts in place of `fold` while a graph is traced.
+        self.folded: FoldedKernel | None = None
 
     def build(self, input_shape):
         size = self.kernel_size
@@ -166,8 +164,8 @@ class ConvNorm(keras.layers.Layer):
             self.norm.build((*input_shape[:-1], self.filters))
 
     def call(self, inputs, training=None):
-        folded = (self.form or self.fold)(inputs.dtype)
-        outputs = (folded.convolve or self._convolve)(inputs, ops.cast(folded.kernel, inputs.dtype))
+        folded = self.folded or self.fold(inputs.dtype)
+        outputs = self._convolve(inputs, ops.cast(folded.kernel, inputs.dtype))
         if folded.shift is not None:
             outputs = ops.add(outputs, ops.cast(folded.shift, outputs.dtype))
         if self.norm is not None and not isinstance(self.norm, FrozenBatchNorm):

@@ -89,16 +89,6 @@ def test_an_instance_model_is_asked_for_instances_that_may_overlap(tmp_path):
     assert panoptic.predict_task([SCENES[0].image_encoded])[0].instances is None
 
 
-def test_a_model_by_winograd_s_method_is_scored_without_tensor_float(tmp_path):
-    directory = save_model(tmp_path / "saved")
-    (directory / "assets.extra" / "serving.json").write_text('{"task": "panoptic", "convolution_method": "winograd"}')
-    try:
-        assert ServingModel(str(directory)).task == "panoptic"
-        assert not tf.config.experimental.tensor_float_32_execution_enabled()
-    finally:
-        tf.config.experimental.enable_tensor_float_32_execution(True)
-
-
 def test_a_model_must_have_the_signature_of_its_task(tmp_path):
     directory = save_model(tmp_path / "saved")
     (directory / "assets.extra" / "serving.json").write_text('{"task": "semantic"}')

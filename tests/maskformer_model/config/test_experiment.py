@@ -1,11 +1,12 @@
 """Overrides, experiments and the rules a config is held to."""
 
+import copy
 import dataclasses
 
 import pytest
 
 from maskformer_model import experiments
-from maskformer_model.config import ExperimentConfig, ModelConfig, from_dict, override, to_dict
+from maskformer_model.config import ExperimentConfig, ModelConfig, from_dict, merge, override, to_dict
 
 
 def test_an_override_changes_one_setting_and_keeps_the_rest():
@@ -33,6 +34,31 @@ def test_every_experiment_survives_plain_dicts(name):
 def test_an_unknown_setting_names_itself_and_its_neighbours():
     with pytest.raises(KeyError, match=r"task\.model\.num_querys.*task\.model\.num_queries"):
         override(ExperimentConfig(), "task.model.num_querys=3")
+
+
+def test_a_file_of_an_earlier_version_may_name_a_setting_that_was_removed():
+    values = to_dict(ExperimentConfig())
+    values["task"]["inference"] |= {"convolution_method": "auto", "shortest_edge_px": 640}
+    before = copy.deepcopy(values)
+    config = from_dict(values)
+    assert config == override(ExperimentConfig(), "task.inference.shortest_edge_px=640")
+    assert values == before
+    values["task"]["inference"]["convolution_methods"] = "auto"
+    with pytest.raises(KeyError, match=r"Unknown setting `task\.inference\.convolution_methods`"):
+        from_dict(values)
+
+
+@pytest.mark.parametrize(
+    "set_it",
+    [
+        lambda: override(ExperimentConfig(), "task.inference.convolution_method=direct"),
+        lambda: merge(ExperimentConfig(), {"task": {"inference": {"convolution_method": "direct"}}}),
+    ],
+    ids=["params_override", "config_file"],
+)
+def test_a_user_who_sets_a_setting_that_was_removed_is_told_so(set_it):
+    with pytest.raises(KeyError, match=r"`task\.inference\.convolution_method` was removed: .*Leave it out"):
+        set_it()
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,6 @@ from tests.maskformer_model.data.test_input_pipeline import _record, _write
 from tests.maskformer_model.helpers.sees_all import SeesAll
 from tests.maskformer_model.helpers.small_export import encoded
 from tests.maskformer_model.training.test_evaluator import CATEGORIES
-from tests.maskformer_model.winograd_graphs import num_winograd_convolutions
 
 MODEL, BACKBONE, PARSER = "task.model.", "task.model.backbone.", "task.train_data.parser."
 TINY = (
@@ -51,7 +50,6 @@ SWIN = (
     f"{BACKBONE}window_size=2,{BACKBONE}drop_path_rate=0"
 )
 WIDE = f"{BACKBONE}stem_channels=32,{BACKBONE}res2_channels=128,{BACKBONE}bottleneck_channels=32"  # For 32 groups.
-WIDE_FPN = f"{MODEL}pixel_decoder_dim=256"
 DETR = f"{PARSER}augmentation=detr,{PARSER}crop_size_px=[3,6],{PARSER}crop_min_sizes_px=[8]"
 STEP = "trainer.optimizer.drop_steps=[3],trainer.optimizer.schedule=step"
 WARM = "trainer.optimizer.warmup_steps=5,trainer.optimizer.warmup_factor=0.1"
@@ -189,13 +187,6 @@ def is_photo_taken(config):
     return True
 
 
-def num_fast_convolutions(config):
-    network = MaskFormer(config.task.model)
-    network.build()
-    photos = ServingSignatures(network, CATEGORIES, config).inference
-    return num_winograd_convolutions(tf.function(photos.logits).get_concrete_function(tf.TensorSpec(IMAGE.shape)).graph)
-
-
 def resized(config):
     return tuple(preprocessing.resize_for_inference(tf.constant(PHOTO), config.task.inference).shape)
 
@@ -309,7 +300,6 @@ EFFECTS = {
     "task.inference.augmented_edges_px": ("", "[20]", "[20,40]", seen_sizes),
     "task.inference.augmented_max_size_px": (TWO_VIEWS, "64", "48", seen_sizes),
     "task.inference.augmented_flip": (TWO_VIEWS, "true", "false", seen_sizes),
-    "task.inference.convolution_method": (WIDE_FPN, "direct", "winograd", num_fast_convolutions),
     "task.init_checkpoint": ("", "", "FOLDER", trained_model),
     "task.init_checkpoint_modules": ("task.init_checkpoint=FOLDER", "backbone", "all", trained_model),
     "task.freeze_backbone": ("", "false", "true", trained_model),

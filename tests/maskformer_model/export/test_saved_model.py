@@ -280,7 +280,6 @@ def test_what_the_numbers_mean_travels_with_the_model(exported):
     assert CategoryTable.load(extra / "categories.json") == CATEGORIES
     facts = json.loads((extra / "serving.json").read_text())
     assert facts["inference"]["object_mask_threshold"] == 0.5
-    assert facts["convolution_method"] == "direct"  # No convolution is wide.
     assert facts["preprocessing"]["pixel_mean"] == [123.675, 116.28, 103.53]
     signatures = "serving_default panoptic panoptic_of_one_size semantic instances logits"
     assert facts["signatures"] == signatures.split()
@@ -288,14 +287,10 @@ def test_what_the_numbers_mean_travels_with_the_model(exported):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("pixel_decoder_dim", [32, 256])  # The wide one's convolutions are done by Winograd's method.
-def test_real_photos_are_answered_alike_by_tensorflow_alone_by_python_and_in_a_batch(
-    pixel_decoder_dim, shared_dir, tmp_path
-):
+def test_real_photos_are_answered_alike_by_tensorflow_alone_by_python_and_in_a_batch(shared_dir, tmp_path):
     from tests.maskformer_model.helpers.small_export import small_network
 
-    model = small_config(num_queries=40, pixel_decoder_dim=pixel_decoder_dim)
-    config = override(model, "task.inference.max_pixels=1000000,task.inference.convolution_method=winograd")
+    config = override(small_config(num_queries=40), "task.inference.max_pixels=1000000")
     network = small_network(config)
     export_saved_model(network, CATEGORIES, config, str(tmp_path / "model"))
     paths = sorted((shared_dir / "data/coco_panoptic/val2017").glob("*.jpg"))

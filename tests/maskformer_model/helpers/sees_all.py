@@ -20,10 +20,6 @@ class SeesAll:
         masks = tf.map_fn(lambda pixels: self.mask_logits_of(answer["mask_embeddings"][0], pixels), answer["pixels"])
         return {"class_logits": answer["class_logits"], "mask_logits": masks}
 
-    def convolutions(self):
-        """As `MaskFormer.convolutions`: it has none."""
-        return []
-
     def propose(self, image):
         """As `MaskFormer.propose`."""
         pixels = tf.nn.avg_pool2d(image[..., :1], 4, 4, "SAME")
