@@ -53,9 +53,9 @@ def measure() -> Iterable[Row]:
 
 
 def _draw_span(root: pathlib.Path, number: int):
-    from components.coco_example_gen.layouts.data_files import sources_of
     from components.coco_example_gen.manifest import build_manifest
     from components.coco_example_gen.options import IngestOptions
+    from components.coco_example_gen.sources import sources_of
     from maskformer_model.scenes.data_set import write_data_set
     from pipeline.retraining.mixed_data import Source
 
@@ -87,8 +87,8 @@ def _train(root: pathlib.Path, mix: str, experiment, name: str) -> tuple[float, 
 
 def _convert(data_dir: pathlib.Path, folder: pathlib.Path) -> None:
     from components.coco_example_gen.conversion.conversion_job import ConversionJob, convert
-    from components.coco_example_gen.layouts.data_files import sources_of
     from components.coco_example_gen.options import IngestOptions
+    from components.coco_example_gen.sources import sources_of
 
     os.makedirs(folder)
     for split, source in sources_of(str(data_dir), IngestOptions()).items():

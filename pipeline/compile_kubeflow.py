@@ -127,7 +127,7 @@ def _data_sha256(config: PlatformConfig) -> str:
     import tensorflow as tf
 
     from components.coco_example_gen import manifest
-    from components.coco_example_gen.layouts.data_files import sources_of
+    from components.coco_example_gen.sources import sources_of
 
     data = config.pipeline.data
     if config.data_sha256:

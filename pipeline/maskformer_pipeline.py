@@ -26,7 +26,6 @@ from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import pusher_pb2, trainer_pb2
 from tfx.types import Channel, standard_artifacts
 
-import maskformer_model
 from components import coco_example_gen
 from components.coco_example_gen.component import CocoExampleGen
 from components.coco_example_gen.options import EVAL_SPLIT, TRAIN_SPLIT
@@ -38,15 +37,13 @@ from components.infra_validator.component import InfraValidator
 from components.panoptic_evaluator.component import PanopticEvaluator
 from components.panoptic_predictor.component import PanopticPredictor
 from components.pushing.pusher import KEEP_VERSIONS_KEY, POINTER_KEY, Pusher
+from components.source_fingerprint import fingerprint_behind
 from components.training import trainer as trainer_adapter
 from maskformer_model import config as experiment_config
 from maskformer_model.data import examples
 from pipeline.config import PipelineConfig
-from pipeline.source_fingerprint import source_fingerprint
 
 SCHEMA_FILE = pathlib.Path(coco_example_gen.__file__).parent / "schema.pbtxt"
-# Sources that the Trainer need not watch: what they say reaches it as settings or as Examples.
-_SEEN_BY_VALUE = ("experiments", "recipes.py", "scenes")
 _USED_TFX_COMPONENTS = (
     "Evaluator",
     "ExampleValidator",
@@ -200,7 +197,7 @@ def _transform(examples_channel: Channel, schema_channel: Channel) -> tfx_compon
         preprocessing_fn=f"{data_facts.__name__}.{data_facts.preprocessing_fn.__name__}",
         materialize=False,
         disable_statistics=True,
-        custom_config={"source_sha256": source_fingerprint([pathlib.Path(data_facts.__file__)])},
+        custom_config={"source_sha256": fingerprint_behind(data_facts.__name__)},
     )
 
 
@@ -215,7 +212,7 @@ def _tuner(config: PipelineConfig, examples_channel: Channel) -> tfx_components.
         eval_args=trainer_pb2.EvalArgs(splits=[EVAL_SPLIT]),
         custom_config={
             tuner_adapter.TUNING_KEY: json.dumps(dataclasses.asdict(config.tuning), sort_keys=True),
-            **_training_settings(config, pathlib.Path(tuner_adapter.__file__)),
+            **_training_settings(config, tuner_adapter.__name__),
         },
     )
 
@@ -233,25 +230,19 @@ def _trainer(
         train_args=trainer_pb2.TrainArgs(splits=[TRAIN_SPLIT]),
         eval_args=trainer_pb2.EvalArgs(splits=[EVAL_SPLIT]),
         hyperparameters=tuner.outputs["best_hyperparameters"] if tuner else None,
-        custom_config=_training_settings(config, pathlib.Path(trainer_adapter.__file__))
+        custom_config=_training_settings(config, trainer_adapter.__name__)
         | {trainer_adapter.CHECKPOINTS_KEY: config.checkpoints_dir},
     )
 
 
-def _training_settings(config: PipelineConfig, adapter: pathlib.Path) -> dict[str, str]:
+def _training_settings(config: PipelineConfig, adapter: str) -> dict[str, str]:
     """What a training depends on beside the Examples, spelled out for the cache to see."""
     checkpoint = config.experiment.task.init_checkpoint
-    package = pathlib.Path(maskformer_model.__file__).parent
-    sources = [path for path in sorted(package.iterdir()) if path.name not in _SEEN_BY_VALUE and _holds_source(path)]
     return {
         trainer_adapter.EXPERIMENT_KEY: json.dumps(experiment_config.to_dict(config.experiment), sort_keys=True),
         "init_checkpoint_sha256": _file_sha256(checkpoint) if os.path.isfile(checkpoint) else "",
-        "source_sha256": source_fingerprint([*sources, adapter]),
+        "source_sha256": fingerprint_behind(adapter),
     }
-
-
-def _holds_source(path: pathlib.Path) -> bool:
-    return path.suffix == ".py" or (path / "__init__.py").is_file()
 
 
 def _file_sha256(path: str) -> str:

@@ -1,15 +1,17 @@
-"""Imports point one way: pipeline -> components -> maskformer_model, and the model's mathematics knows no TensorFlow.
+"""Imports point one way, between packages and between folders, and the mathematics knows no TensorFlow.
 
-Sources are parsed and not imported, so that an import hidden in a function counts too and the test takes no time.
+The floors of `maskformer_model` are in `docs/architecture.md`.
 """
 
 from __future__ import annotations
 
-import ast
+import graphlib
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Mapping
 
 import pytest
+
+from components.import_graph import ImportGraph, imported_names, package_of
 
 PACKAGES = ("maskformer_model", "components", "pipeline")
 
@@ -20,66 +22,22 @@ FORBIDDEN = {
     "pipeline": {"benchmarks", "tests"},
 }
 
-# Modules of maskformer_model at TensorFlow's boundary: files, tf.data, training and export. All others are numpy and
+# Folders of maskformer_model, from the ground up. A folder imports from its own floor and from lower ones; what lies
+# loose in the package are the commands, the top floor. Folders on one floor may import each other one way.
+FLOORS = (
+    {"backend", "config"},
+    {"data", "modeling"},
+    {"inference", "losses", "metrics", "pretrained", "scenes"},
+    {"experiments", "export"},
+    {"prediction", "serve", "training"},
+)
+GROUND_MODULES = {"categories"}  # Loose, because users import it by this name; every folder may use it.
+
+# At TensorFlow's boundary: files, tf.data, graphs that are exported, training. All other folders are numpy and
 # keras.ops alone, because the model also runs on Keras's JAX and PyTorch backends.
-WITH_TENSORFLOW = {
-    "augmentation",
-    "examples",
-    "export",
-    "exported_model",
-    "input_pipeline",
-    "mask_keys",
-    "photo_decoding",
-    "photo_inference",
-    "predict",
-    "preprocessing",
-    "segment_targets",
-    "evaluation",
-    "tensorboard",
-    "serving_signatures",
-    "train",
-    "training",
-    "training_callbacks",
-    "training_checkpoints",
-}
-# Here a function may reach for TensorFlow, the module itself imports without it: XLA around the matcher and the mask
-# loss, sums over replicas, TensorFlow's training step and its checkpoints, the server's process that holds a model, how
-# a process rounds, and LiteRT's settings.
-WITH_LATE_TENSORFLOW = {
-    "checkpoints",
-    "compilation",
-    "distribution",
-    "model_assets",
-    "other_formats",
-    "replicas",
-    "serve",
-    "training_model",
-}
-
-
-def imported_names(source: str, package: str, *, only_at_import: bool = False) -> Iterator[str]:
-    """Yields the dotted name of each module that `source` imports.
-
-    Args:
-        source: Python source.
-        package: Dotted name of the package that holds the source, which relative imports start from.
-        only_at_import: Leaves out what only a call of a function imports.
-    """
-    pending: list[ast.AST] = [ast.parse(source)]
-    while pending:
-        node = pending.pop()
-        if only_at_import and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-            continue
-        pending.extend(ast.iter_child_nodes(node))
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
-            module = ".".join(above + ([node.module] if node.module else []))
-            # `from a import b` may import the module a.b.
-            yield from (f"{module}.{alias.name}" for alias in node.names)
-        elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("importlib.import_module", "__import__"):
-            yield from (argument.value for argument in node.args[:1] if isinstance(argument, ast.Constant))
+WITH_TENSORFLOW = {"data", "export", "inference", "prediction", "training"}
+# Here a function may reach for TensorFlow, but the module itself imports without it.
+WITH_LATE_TENSORFLOW = {"backend", "pretrained", "serve"}
 
 
 def wrong_imports(source: str, package: str, forbidden: set[str], *, only_at_import: bool = False) -> list[str]:
@@ -93,9 +51,68 @@ def modules_of(project_dir: pathlib.Path, package: str) -> list[pathlib.Path]:
     return sorted((project_dir / package).rglob("*.py"))
 
 
-def package_of(project_dir: pathlib.Path, path: pathlib.Path) -> str:
-    """The dotted name of the package that holds a file."""
-    return ".".join(path.relative_to(project_dir).parent.parts)
+def circle(graph: Mapping[str, set[str]]) -> list[str]:
+    """Returns the nodes of one circle, each followed by one that it imports; empty if there is none."""
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        return list(reversed(error.args[1]))
+    return []
+
+
+def floor_of(module: str) -> int:
+    """The number of a module's floor in `maskformer_model`, counted from the ground."""
+    parts = module.split(".")
+    if len(parts) == 2 and parts[1] in GROUND_MODULES:
+        return 0
+    return next((number for number, folders in enumerate(FLOORS) if parts[1] in folders), len(FLOORS))
+
+
+@pytest.fixture(scope="module")
+def graph(project_dir):
+    return ImportGraph.read(project_dir, (*PACKAGES, "benchmarks"))
+
+
+def test_no_module_imports_itself_by_way_of_others(graph):
+    assert circle(graph.imports) == []
+
+
+def test_no_folder_imports_itself_by_way_of_others(graph):
+    assert circle(graph.between_folders()) == []
+
+
+def test_a_circle_of_imports_is_found():
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) in (
+        ["a", "b", "c", "a"],
+        ["b", "c", "a", "b"],
+        ["c", "a", "b", "c"],
+    )
+
+
+def test_no_import_goes_up_a_floor(graph):
+    inside = {name for name in graph.imports if name.count(".") and name.startswith("maskformer_model.")}
+    upwards = {
+        f"{name} -> {other}"
+        for name in inside
+        for other in graph.imports[name] & inside
+        if floor_of(other) > floor_of(name)
+    }
+    assert upwards == set()
+
+
+def test_every_folder_of_the_model_has_a_floor_and_every_floor_its_folders(project_dir):
+    folders = {path.parent.name for path in (project_dir / "maskformer_model").glob("*/__init__.py")}
+    assert folders == set().union(*FLOORS)
+    assert folders >= WITH_TENSORFLOW | WITH_LATE_TENSORFLOW
+
+
+@pytest.mark.parametrize("package", (*PACKAGES, "benchmarks"))
+def test_a_folder_holds_at_most_fifteen_python_files_and_says_what_belongs_there(project_dir, package):
+    files = [path for path in modules_of(project_dir, package) if "experiments" not in path.parts]
+    folders = {path.parent for path in files}
+    number = {folder: sum(path.parent == folder and path.name != "__init__.py" for path in files) for folder in folders}
+    assert {str(folder): count for folder, count in number.items() if count > 15} == {}
+    assert [folder for folder in folders if not (folder / "__init__.py").read_text("utf-8").startswith('"""')] == []
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -111,11 +128,10 @@ def test_a_package_imports_nothing_that_stands_above_it(project_dir, package):
 def test_the_model_imports_no_tensorflow_outside_its_boundary(project_dir):
     found = {}
     for path in modules_of(project_dir, "maskformer_model"):
-        # A package inside is named by its first folder: serve/app.py is `serve`.
-        module = path.relative_to(project_dir / "maskformer_model").with_suffix("").parts[0]
-        if module in WITH_TENSORFLOW:
+        folder = path.relative_to(project_dir / "maskformer_model").parts[0]
+        if folder in WITH_TENSORFLOW:
             continue
-        late = module in WITH_LATE_TENSORFLOW
+        late = folder in WITH_LATE_TENSORFLOW or folder.endswith(".py")  # Commands are loose.
         package = package_of(project_dir, path)
         if names := wrong_imports(path.read_text("utf-8"), package, {"tensorflow"}, only_at_import=late):
             found[str(path.relative_to(project_dir))] = names
@@ -156,14 +172,14 @@ def test_a_wrong_import_is_found_in_every_form(source, found):
 @pytest.mark.parametrize(
     ("source", "names"),
     [
-        ("from . import losses", ["maskformer_model.backbones.losses"]),
-        ("from .. import losses", ["maskformer_model.losses.criterion"]),
-        ("from ..losses import dice_loss", ["maskformer_model.losses.criterion.dice_loss"]),
-        ("from ...components import trainer", ["components.training.trainer"]),
+        ("from . import losses", ["maskformer_model.modeling.losses"]),
+        ("from .. import losses", ["maskformer_model.losses"]),
+        ("from ..losses import dice_loss", ["maskformer_model.losses.dice_loss"]),
+        ("from ...components import trainer", ["components.trainer"]),
     ],
 )
 def test_a_relative_import_is_followed_up_the_packages(source, names):
-    assert list(imported_names(source, "maskformer_model.backbones")) == names
+    assert list(imported_names(source, "maskformer_model.modeling")) == names
 
 
 def test_an_import_inside_a_function_does_not_count_as_imported_with_the_module():

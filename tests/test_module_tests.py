@@ -1,54 +1,48 @@
-"""Every module of `maskformer_model` has tests: a file that mirrors it, or one that is named here."""
+"""Tests lie where their modules lie: a folder of tests for every folder of code, and no module without a test."""
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
-# What only makes sense together is tested together. Constants and experiments (plain values) are read by every test.
-TESTED_TOGETHER = {
-    "checkpoints/architecture": "checkpoints/test_conversion",
-    "checkpoints/efficientnet_weights": "backbones/test_efficientnet_lite",
-    "checkpoints/initialize": "checkpoints/test_conversion",
-    "checkpoints/maskformer_names": "checkpoints/test_conversion",
-    "checkpoints/sources": "checkpoints/test_conversion",
-    "config/data": "test_options",
-    "config/experiment": "test_config",
-    "config/model": "test_options",
-    "config/rules": "test_config",
-    "config/task": "test_options",
-    "config/trainer": "test_options",
-    "convert_checkpoint": "checkpoints/test_conversion",
-    "model_assets": "test_export",
-    "scene_drawing": "test_generated_scenes",
-    "serve/__main__": "serve/test_server",
-    "serve/app": "serve/test_server",
-    "serve/model_process": "serve/test_server",
-    "serve/served_model": "serve/test_server",
-    "training_callbacks": "test_training",
-    "training_checkpoints": "test_training",
-}
+from components.import_graph import ImportGraph, imported_names, package_of
+
+PACKAGES = ("maskformer_model", "components", "pipeline")
+# A module that is started as a process is named in a string.
+MODULE_NAME = re.compile(rf"\b(?:{'|'.join(PACKAGES)})(?:\.\w+)+")
+SHARED = "helpers"  # What several tests of a package use; holds no tests.
 
 
-@pytest.fixture(scope="module")
-def modules(project_dir):
-    """Modules without suffix, from the package's folder."""
-    folder = project_dir / "maskformer_model"
-    paths = (path.relative_to(folder).with_suffix("") for path in folder.rglob("*.py"))
-    return {path.as_posix() for path in paths if path.name != "__init__" and path.parts[0] != "experiments"}
+def folders_of(parent, *, with_file):
+    """Paths of the folders below `parent` that hold such a file, relative to it."""
+    return {path.parent.relative_to(parent).as_posix() for path in parent.rglob(with_file)}
 
 
-def mirror(module: str) -> str:
-    folder, _, name = module.rpartition("/")
-    return f"{folder}/test_{name}" if folder else f"test_{name}"
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_folder_of_code_has_a_folder_of_tests_and_the_other_way_round(project_dir, package):
+    # An experiment is a table; all of them are read by the tests of their parent folder.
+    code = {
+        folder for folder in folders_of(project_dir / package, with_file="[a-z]*.py") if "experiments/" not in folder
+    }
+    tests = folders_of(project_dir / "tests" / package, with_file="test_*.py")
+    assert {folder for folder in tests if SHARED not in folder} == code
 
 
-def test_every_module_has_tests(project_dir, modules):
-    tests = project_dir / "tests" / "maskformer_model"
-    missing = [m for m in sorted(modules) if not (tests / f"{TESTED_TOGETHER.get(m, mirror(m))}.py").exists()]
-    assert missing == []
-
-
-def test_the_table_names_modules_that_are_there_and_have_no_file_of_their_own(project_dir, modules):
-    assert set(TESTED_TOGETHER) <= modules
-    tests = project_dir / "tests" / "maskformer_model"
-    assert [module for module in TESTED_TOGETHER if (tests / f"{mirror(module)}.py").exists()] == []
+def test_every_module_is_used_by_a_test(project_dir):
+    graph = ImportGraph.read(project_dir, PACKAGES)
+    reached: set[str] = set()
+    pending = set()
+    for path in (project_dir / "tests").rglob("*.py"):
+        source = path.read_text("utf-8")
+        pending |= {*imported_names(source, package_of(project_dir, path)), *MODULE_NAME.findall(source)}
+    while pending:
+        name = pending.pop()
+        while name and name not in graph.paths:
+            name = name.rpartition(".")[0]
+        if name in reached or not name:
+            continue
+        reached.add(name)
+        named = MODULE_NAME.findall(graph.paths[name].read_text("utf-8"))
+        pending |= {*graph.imports[name], *named, f"{name}.__main__"}
+    assert {name for name in graph.paths if ".experiments." not in name} - reached == set()

@@ -14,12 +14,10 @@ from tfx.components.example_gen.component import FileBasedExampleGen
 from tfx.dsl.components.base import executor_spec
 from tfx.proto import example_gen_pb2, range_config_pb2
 
-import maskformer_model
 from components.coco_example_gen import driver, executor
 from components.coco_example_gen.custom_config import ANY_ENTRY, pack_options
 from components.coco_example_gen.options import SPLITS, IngestOptions
-
-_MODEL_SOURCES = ("categories.py", "data/examples.py", "data/panoptic_png.py", "data/preprocessing.py")
+from components.source_fingerprint import fingerprint_behind
 
 
 class CocoExampleGen(FileBasedExampleGen):
@@ -69,6 +67,8 @@ class CocoExampleGen(FileBasedExampleGen):
 
 def source_sha256() -> str:
     """SHA-256, hexadecimal, of the code that makes Examples, so that the cache notices when it has changed."""
-    model_dir = pathlib.Path(maskformer_model.__file__).parent
-    paths = [*sorted(pathlib.Path(__file__).parent.rglob("*.[pj]*")), *(model_dir / name for name in _MODEL_SOURCES)]
-    return hashlib.sha256(b"\0".join(path.read_bytes() for path in paths)).hexdigest()
+    tables = sorted(pathlib.Path(__file__).parent.rglob("*.json"))
+    digest = hashlib.sha256(fingerprint_behind(executor.__name__).encode())
+    for path in tables:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()

@@ -23,9 +23,9 @@ from tfx.types import artifact_utils, standard_component_specs
 from components.coco_example_gen.conversion.conversion_step import ConvertShards, read_digest, read_report
 from components.coco_example_gen.custom_config import data_dir_of, unpack_options
 from components.coco_example_gen.kept_aside import KeptAside, TooManyKeptAsideError, check_share
-from components.coco_example_gen.layouts.data_files import sources_of
 from components.coco_example_gen.options import SPLITS, IngestOptions
 from components.coco_example_gen.records.reference_files import SplitPlan, SplitRequest, plan_split
+from components.coco_example_gen.sources import sources_of
 from maskformer_model.categories import CategoryTable
 from maskformer_model.config.files import CATEGORIES_FILE, KEPT_ASIDE_FILE, RECORD_DIGESTS_FILE
 

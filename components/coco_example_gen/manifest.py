@@ -25,9 +25,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import ijson
 import tensorflow as tf
 
-from components.coco_example_gen.layouts.data_files import sources_of, walk_files
+from components.coco_example_gen.layouts.data_files import walk_files
 from components.coco_example_gen.layouts.split_source import PACKAGE_PREFIX, SplitSource
 from components.coco_example_gen.options import AUTO_LAYOUT, IngestOptions
+from components.coco_example_gen.sources import sources_of
 
 MANIFEST_FILE = "manifest.json"
 

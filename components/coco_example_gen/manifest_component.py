@@ -22,10 +22,10 @@ from tfx.utils import proto_utils
 from components.coco_example_gen import executor
 from components.coco_example_gen.component import source_sha256
 from components.coco_example_gen.custom_config import ANY_ENTRY, pack_options, unpack_options
-from components.coco_example_gen.layouts.data_files import sources_of
 from components.coco_example_gen.layouts.split_source import SplitSource
 from components.coco_example_gen.manifest import stated_digest
 from components.coco_example_gen.options import SPLITS, IngestOptions
+from components.coco_example_gen.sources import sources_of
 
 DATA_DIR_KEY, DATA_SHA256_KEY = "data_dir", "data_sha256"
 

@@ -6,16 +6,9 @@
 from __future__ import annotations
 
 import numpy as np
-import tensorflow as tf
 
 # `network_00002` is the third of `MaskFormer.variables`, `average_00002` its average, where there is one.
 NETWORK, AVERAGE, TRAINING = "network_", "average_", "training_"
-
-
-# What TensorFlow raises for files that are missing, cut short or changed; its reader translates some and not others.
-DAMAGE = (tf.errors.DataLossError, tf.errors.OutOfRangeError, tf.errors.NotFoundError, IndexError, RuntimeError)
-
-
 PREFIX = "ckpt"
 
 
@@ -25,6 +18,8 @@ def latest_checkpoint(model_dir: str) -> str:
     Raises:
         FileNotFoundError: if there is none.
     """
+    import tensorflow as tf
+
     path = tf.train.latest_checkpoint(model_dir)
     if path is None:
         raise FileNotFoundError(f"A `model_dir` must hold a checkpoint `{PREFIX}-<step>`. Received: {model_dir}")
@@ -33,6 +28,8 @@ def latest_checkpoint(model_dir: str) -> str:
 
 def read_network_values(path: str) -> list[np.ndarray]:
     """The values of `MaskFormer.variables` in a checkpoint: of the average of the weights, where it keeps one."""
+    import tensorflow as tf
+
     reader = tf.train.load_checkpoint(path)
     keys = {name.partition("/")[0]: name for name in sorted(reader.get_variable_to_shape_map())}
     positions = [name.removeprefix(NETWORK) for name in keys if name.startswith(NETWORK)]

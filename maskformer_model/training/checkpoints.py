@@ -17,8 +17,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from maskformer_model.pretrained.training_run import AVERAGE, DAMAGE, NETWORK, PREFIX, TRAINING
+from maskformer_model.pretrained.training_run import AVERAGE, NETWORK, PREFIX, TRAINING
 
+# What TensorFlow raises for files that are missing, cut short or changed; its reader translates some and not others.
+_DAMAGE = (tf.errors.DataLossError, tf.errors.OutOfRangeError, tf.errors.NotFoundError, IndexError, RuntimeError)
 BEST_FOLDER = "best_ckpt"
 BEST_FILE = "best.json"
 
@@ -131,7 +133,7 @@ class TrainingCheckpoints:
         """
         try:
             self._checkpoint.restore(path).assert_consumed()
-        except DAMAGE as error:
+        except _DAMAGE as error:
             logging.warning("The checkpoint %s is damaged and is passed over: %s", path, error)
             return False
         except (AssertionError, ValueError, tf.errors.InvalidArgumentError) as error:

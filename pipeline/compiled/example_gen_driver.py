@@ -24,7 +24,7 @@ def content_fingerprint(exec_properties: dict[str, Any]) -> str:
 
     from components.coco_example_gen import manifest
     from components.coco_example_gen.custom_config import data_dir_of, unpack_options
-    from components.coco_example_gen.layouts.data_files import sources_of
+    from components.coco_example_gen.sources import sources_of
 
     data_dir = data_dir_of(exec_properties)
     options = unpack_options(exec_properties[specs.CUSTOM_CONFIG_KEY])

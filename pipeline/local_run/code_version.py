@@ -5,7 +5,7 @@ from __future__ import annotations
 import pathlib
 import subprocess
 
-from pipeline.source_fingerprint import source_fingerprint
+from components.source_fingerprint import source_fingerprint
 
 PACKAGES = ("maskformer_model", "components", "pipeline")
 

@@ -11,11 +11,10 @@ import os
 import pathlib
 import shutil
 
+from components.source_fingerprint import fingerprint_behind
 from pipeline.local_run.data_folder import DataFolderError
-from pipeline.source_fingerprint import source_fingerprint
 
 _RECIPE_FILE = "generated.json"
-_GENERATOR_SOURCES = ("scenes/data_set.py", "scenes/drawing.py", "data/panoptic_png.py")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -80,9 +79,7 @@ def ensure_generated_data(directory: str | os.PathLike[str], config: GeneratedDa
 def _recipe(config: GeneratedDataConfig) -> dict[str, int | str]:
     from maskformer_model.scenes import data_set
 
-    package = pathlib.Path(data_set.__file__).parent.parent
-    sources = [package / name for name in _GENERATOR_SOURCES]
-    return dataclasses.asdict(config) | {"generator": source_fingerprint(sources)}
+    return dataclasses.asdict(config) | {"generator": fingerprint_behind(data_set.__name__)}
 
 
 def _read_recipe(root: pathlib.Path) -> dict[str, int | str] | None:

@@ -13,8 +13,8 @@ import re
 from collections.abc import Sequence
 
 from components.coco_example_gen import manifest
-from components.coco_example_gen.layouts.data_files import sources_of
 from components.coco_example_gen.options import IngestOptions
+from components.coco_example_gen.sources import sources_of
 
 DEFAULT_PATTERN = "span-{SPAN}"
 _FIELDS = {

@@ -7,8 +7,8 @@ import pathlib
 import shutil
 
 from components.coco_example_gen import manifest
-from components.coco_example_gen.layouts.data_files import sources_of
 from components.coco_example_gen.options import IngestOptions
+from components.coco_example_gen.sources import sources_of
 from maskformer_model.scenes.data_set import write_data_set
 
 

@@ -7,9 +7,7 @@ from collections.abc import Iterable, Iterator
 
 import tensorflow as tf
 
-from components.coco_example_gen.layouts.published import find_sources
-from components.coco_example_gen.layouts.split_source import PACKAGE_PREFIX, SplitSource
-from components.coco_example_gen.options import SPLITS, IngestOptions
+from components.coco_example_gen.layouts.split_source import PACKAGE_PREFIX
 
 
 def read_file(path: str) -> bytes | None:
@@ -36,16 +34,6 @@ def read_category_file(path: str) -> bytes:
     if content is None:
         raise FileNotFoundError(f"The file of the categories must exist. Not found: {path}")
     return content
-
-
-def sources_of(data_dir: str, options: IngestOptions) -> dict[str, SplitSource]:
-    """Where the files of each split of the Examples are.
-
-    Raises:
-        UnknownLayoutError: if the data folder has no layout that can be read.
-    """
-    found = find_sources(data_dir, [options.folder(split) for split in SPLITS], tf.io.gfile.exists, options.layout)
-    return {split: found[options.folder(split)] for split in SPLITS}
 
 
 def walk_files(folders: Iterable[str]) -> Iterator[str]:

@@ -9,9 +9,9 @@ from tfx.dsl.components.base import base_beam_executor
 from tfx.types import standard_artifacts
 
 from components.coco_example_gen import manifest
-from components.coco_example_gen.layouts.data_files import sources_of
 from components.coco_example_gen.manifest_component import ManifestExampleGen, ManifestExecutor
 from components.coco_example_gen.options import IngestOptions
+from components.coco_example_gen.sources import sources_of
 from maskformer_model.scenes import data_set
 
 

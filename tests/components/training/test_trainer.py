@@ -69,8 +69,8 @@ def test_a_copied_folder_holds_everything_and_replaces_what_an_unfinished_copy_l
 @pytest.mark.slow
 def test_a_training_that_was_cut_off_goes_on_from_its_own_checkpoints(tmp_path, monkeypatch):
     from components.coco_example_gen.conversion.conversion_job import ConversionJob, convert
-    from components.coco_example_gen.layouts.data_files import sources_of
     from components.coco_example_gen.options import IngestOptions
+    from components.coco_example_gen.sources import sources_of
     from maskformer_model import config, experiments
     from maskformer_model.export import saved_model
     from maskformer_model.scenes.data_set import write_data_set

@@ -61,7 +61,7 @@ def test_an_object_store_is_left_to_the_ingestion():
 
 
 def test_the_ingestion_itself_expects_the_same_files(tmp_path):
-    from components.coco_example_gen.layouts.data_files import sources_of
+    from components.coco_example_gen.sources import sources_of
 
     missing, _ = missing_in(tmp_path)
     with pytest.raises(FileNotFoundError) as caught:
