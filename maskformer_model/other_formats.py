@@ -1,7 +1,8 @@
 """The network for other runtimes: ONNX, LiteRT and OpenVINO files, by Keras's own exporters.
 
 These runtimes get the network alone, at one fixed size: decoding photos and merging queries into segments have no
-counterpart in all of them and stay with the caller, who has them in `preprocessing`, `normalization` and `inference`.
+counterpart in all of them and stay with the caller, who has them in `data.preprocessing`, `data.normalization` and
+`inference.postprocessing`.
 The one input is `image`, `[1, height, width, 3]` float32, normalised and padded; the outputs are `class_logits`
 `[1, queries, classes + 1]` and `mask_logits` `[1, queries, height / 4, width / 4]`.
 

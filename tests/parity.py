@@ -211,8 +211,8 @@ def _size_row(run: _Run) -> Row:
 def _output_rows(outputs: dict[str, Any], expected: dict[str, Any]) -> list[Row]:
     pairs = {"padded_images": _channels_first(outputs["normalized"])}
     pairs |= {f"features.{name}": _channels_first(value) for name, value in outputs["features"].items()}
-    if outputs["encoder_features"] is not None:
-        pairs["transformer_encoder_features"] = _channels_first(outputs["encoder_features"])
+    if "transformer_encoder" in outputs["memory"]:
+        pairs["transformer_encoder_features"] = _channels_first(outputs["memory"]["transformer_encoder"])
     pairs["mask_features"] = _channels_first(outputs["mask_features"])
     layers = {"": outputs} | {f"aux_{index}.": layer for index, layer in enumerate(outputs["aux_outputs"])}
     for prefix, layer in layers.items():

@@ -62,7 +62,7 @@ def test_outputs_that_only_one_side_has_do_not_pass():
     outputs = {
         "normalized": zeros,
         "features": {"res2": zeros},
-        "encoder_features": None,
+        "memory": {},
         "mask_features": zeros,
         "class_logits": zeros,
         "mask_logits": zeros,

@@ -1,4 +1,4 @@
-"""Trains a golden model through Keras's `fit`, as `training.train` does, and compares losses with the official ones.
+"""Trains a golden model through `fit`, as `training.loop.train` does, and compares losses with the official ones.
 
     python -m tests.trajectory FOLDER [FOLDER ...] [--figure FILE.svg]
 

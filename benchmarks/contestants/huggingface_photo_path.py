@@ -22,7 +22,7 @@ def build() -> tuple[Any, Any]:
 
 
 def sharpen(model: Any, inputs: Any) -> None:
-    """See `_busy_photo`."""
+    """See `busy_photo`."""
     import torch
 
     class_head = model.class_predictor

@@ -42,7 +42,7 @@ def build() -> Any:
 
 
 def sharpen(network: Any, proposals: Any) -> None:
-    """See `_busy_photo`."""
+    """See `busy_photo`."""
     class_head, mask_head = network.predictor.class_head, network.predictor.mask_head[-1]
     pixels = network.pixel_decoder.mask_features(proposals.pixels[None])[0].numpy()
     for head, change in (

@@ -23,7 +23,7 @@ class IngestOptions:
         evaluate_on_train: the eval split holds the photos of the train split: shows that a model can overfit them.
         max_kept_aside_share: the ingestion fails where a larger share of a split's records, 0..1, is kept aside.
         num_shards: record files per split, at most one per photo; 0 chooses one per 256 photos.
-        layout: how the data set's files are laid out, see `layouts`; "auto" looks.
+        layout: how the data set's files are laid out, see `layouts.published`; "auto" looks.
         eval_share: 0 takes the data set's own validation photos; a share in 0..1 takes that share of its train photos
             instead, chosen by a hash of the image id, so that a photo stays on its side when others come or go.
         span_pattern: where below the data folder the newest data is, such as "span-{SPAN}", "span-{SPAN}/v{VERSION}"

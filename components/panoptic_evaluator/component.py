@@ -77,7 +77,7 @@ class PanopticEvaluator(base_beam_component.BaseBeamComponent):
             pq_floor: smallest PQ that is blessed, 0..1.
             allowed_drop: how far PQ may be below the baseline's, 0..1.
             significance: "not_worse" asks for confidence that PQ is not below by more; for "point" its value decides.
-            rules: further rules, see `gate_rules`.
+            rules: further rules, see `gate.rules`.
             analysis: slices, class groups and intervals.
             gallery_images: most images in each of the report's galleries.
         """

@@ -70,7 +70,7 @@ def evaluate_files(
     """Counts every image of the truth against its prediction; the same bits for any number of workers.
 
     Raises:
-        ValueError: if truth and predictions do not fit together; see `coco_panoptic`.
+        ValueError: if truth and predictions do not fit together; see `coco_files.pairs`.
         FileNotFoundError: if a file is missing.
     """
     from components.panoptic_evaluator.coco_files import pairs

@@ -1,4 +1,4 @@
-"""The Tuner's `tuner_fn`: KerasTuner chooses, `training.train` trains, the score of the eval split decides."""
+"""The Tuner's `tuner_fn`: KerasTuner chooses, `training.loop.train` trains, the score of the eval split decides."""
 
 from __future__ import annotations
 

@@ -5,9 +5,18 @@ tf-maskformer keep working. A config is checked when it is made, never read from
 through plain dicts (json, yaml). What a value means for the model is documented where it is used.
 """
 
+from maskformer_model.config.backbones import (
+    RESNET_BLOCKS,
+    BackboneConfig,
+    EfficientNetLiteConfig,
+    ResNetConfig,
+    SwinConfig,
+)
 from maskformer_model.config.data import DataConfig, ParserConfig
+from maskformer_model.config.decoders import DecoderConfig, TransformerDecoderConfig
 from maskformer_model.config.experiment import SEED_NAMES, ExperimentConfig, from_dict, merge, override, to_dict
-from maskformer_model.config.model import RESNET_BLOCKS, BackboneConfig, ModelConfig
+from maskformer_model.config.model import ModelConfig
+from maskformer_model.config.pixel_decoders import FpnConfig, PixelDecoderConfig, TransformerFpnConfig
 from maskformer_model.config.task import (
     INSTANCE,
     PANOPTIC,
@@ -28,15 +37,23 @@ __all__ = [
     "SEMANTIC",
     "BackboneConfig",
     "DataConfig",
+    "DecoderConfig",
+    "EfficientNetLiteConfig",
     "ExperimentConfig",
+    "FpnConfig",
     "InferenceConfig",
     "LossConfig",
     "ModelConfig",
     "OptimizerConfig",
     "ParserConfig",
+    "PixelDecoderConfig",
+    "ResNetConfig",
     "RuntimeConfig",
+    "SwinConfig",
     "TaskConfig",
     "TrainerConfig",
+    "TransformerDecoderConfig",
+    "TransformerFpnConfig",
     "from_dict",
     "merge",
     "override",

@@ -7,8 +7,11 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
+from maskformer_model.config.flat_names import in_parts, without_settings_of_other_kinds
+from maskformer_model.config.model import ModelConfig
 from maskformer_model.config.task import TaskConfig
 from maskformer_model.config.trainer import RuntimeConfig, TrainerConfig
+from maskformer_model.config.variant import Variant, as_kind
 
 # Names of tf-maskformer's settings that mean one of ours.
 SEED_NAMES = {
@@ -53,7 +56,13 @@ def from_dict(values: Mapping[str, Any]) -> ExperimentConfig:
         KeyError: if a key is unknown, naming it and the known ones.
         ValueError: if a value is of the wrong type or breaks a rule.
     """
-    return merge(ExperimentConfig(), _without_retired_settings(values))
+    default = ExperimentConfig()
+    values = _without_retired_settings(values)
+    task = values.get("task", {})
+    if isinstance(task, Mapping) and isinstance(task.get("model"), Mapping):
+        model = without_settings_of_other_kinds(task["model"], default.task.model)
+        values = {**values, "task": {**task, "model": model}}
+    return merge(default, values)
 
 
 def merge(config: Any, values: Mapping[str, Any], _path: str = "") -> Any:
@@ -63,6 +72,10 @@ def merge(config: Any, values: Mapping[str, Any], _path: str = "") -> Any:
         KeyError: if a key is unknown, naming it and the known ones, or was removed, with the reason.
         ValueError: if a value is of the wrong type or breaks a rule.
     """
+    if isinstance(config, ModelConfig):
+        values = in_parts(config, values)
+    if isinstance(config, Variant) and "type" in values:
+        config = as_kind(config, str(values["type"]), _path)
     known = {field.name: field for field in dataclasses.fields(config)}
     hints = typing.get_type_hints(type(config))
     changes = {}

@@ -52,8 +52,8 @@ class InferenceConfig:
         size_divisibility: Pad the resized photo to a multiple of this (reference `SIZE_DIVISIBILITY`); 0: no padding.
             Padding is attended to, so a model that was trained on padded squares answers best on padded squares.
         max_pixels: A photo with more pixels is refused before it is decoded.
-        augmented_edges_px: Test-time augmentation (`augmented_inference`): one view of the photo for each of these
-            shortest edges, the first being the one whose queries count; empty: no augmentation.
+        augmented_edges_px: Test-time augmentation (`inference.test_time_augmentation`): one view of the photo for each
+            of these shortest edges, the first being the one whose queries count; empty: no augmentation.
         augmented_max_size_px: No view's longest edge is longer.
         augmented_flip: Whether every view is seen mirrored as well.
     """

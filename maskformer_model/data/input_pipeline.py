@@ -51,7 +51,7 @@ def make_dataset(
         data_config: `cache` keeps the decoded photos in memory, before everything random.
         training: shuffle, augment and repeat.
         seed: of all that is random.
-        kind: "panoptic", "instance" or "semantic": what a target is, see `segment_targets.choose_targets`.
+        kind: "panoptic", "instance" or "semantic": what a target is, see `targets.choose_targets`.
         max_targets: further limit on `parser.max_targets`, for a model with fewer queries.
         start_example: training: how many examples of the stream were used before. Whole epochs are not read again, of
             the last one the records are read and not decoded.

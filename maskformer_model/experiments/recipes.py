@@ -9,32 +9,38 @@ from __future__ import annotations
 from maskformer_model.config import (
     BackboneConfig,
     DataConfig,
+    FpnConfig,
     InferenceConfig,
     ModelConfig,
     OptimizerConfig,
     ParserConfig,
+    ResNetConfig,
+    SwinConfig,
+    TransformerDecoderConfig,
+    TransformerFpnConfig,
 )
 
-RESNET_50 = BackboneConfig(type="resnet", depth=50)
-RESNET_101 = BackboneConfig(type="resnet", depth=101)
-RESNET_101C = BackboneConfig(
-    type="resnet", depth=101, stem_type="deeplab", stem_channels=128, res5_multi_grid=(1, 2, 4)
-)
-SWIN_TINY = BackboneConfig(type="swin", embed_dim=96, depths=(2, 2, 6, 2), num_heads=(3, 6, 12, 24), window_size=7)
-SWIN_SMALL = BackboneConfig(type="swin", embed_dim=96, depths=(2, 2, 18, 2), num_heads=(3, 6, 12, 24), window_size=7)
-SWIN_BASE = BackboneConfig(type="swin", embed_dim=128, depths=(2, 2, 18, 2), num_heads=(4, 8, 16, 32), window_size=12)
-SWIN_LARGE = BackboneConfig(type="swin", embed_dim=192, depths=(2, 2, 18, 2), num_heads=(6, 12, 24, 48), window_size=12)
+RESNET_50 = ResNetConfig(depth=50)
+RESNET_101 = ResNetConfig(depth=101)
+RESNET_101C = ResNetConfig(depth=101, stem_type="deeplab", stem_channels=128, res5_multi_grid=(1, 2, 4))
+SWIN_TINY = SwinConfig(embed_dim=96, depths=(2, 2, 6, 2), num_heads=(3, 6, 12, 24), window_size=7)
+SWIN_SMALL = SwinConfig(embed_dim=96, depths=(2, 2, 18, 2), num_heads=(3, 6, 12, 24), window_size=7)
+SWIN_BASE = SwinConfig(embed_dim=128, depths=(2, 2, 18, 2), num_heads=(4, 8, 16, 32), window_size=12)
+SWIN_LARGE = SwinConfig(embed_dim=192, depths=(2, 2, 18, 2), num_heads=(6, 12, 24, 48), window_size=12)
 
 
 def transformer_fpn_model(backbone: BackboneConfig, num_classes: int) -> ModelConfig:
     """The ResNet models of COCO and ADE20K panoptic: six encoder layers inside the pixel decoder."""
-    return ModelConfig(backbone=backbone, num_classes=num_classes, which_pixel_decoder="transformer_fpn")
+    return ModelConfig(backbone=backbone, pixel_decoder=TransformerFpnConfig(), num_classes=num_classes)
 
 
 def fpn_model(backbone: BackboneConfig, num_classes: int) -> ModelConfig:
     """All other models: a plain FPN, and the decoder reads a projection of res5."""
     return ModelConfig(
-        backbone=backbone, num_classes=num_classes, which_pixel_decoder="fpn", enforce_input_projection=True
+        backbone=backbone,
+        pixel_decoder=FpnConfig(),
+        decoder=TransformerDecoderConfig(enforce_input_projection=True),
+        num_classes=num_classes,
     )
 
 

@@ -1,4 +1,4 @@
-"""The files that travel with an exported model, by name; `export` writes them."""
+"""The files that travel with an exported model, by name; `saved_model` writes them."""
 
 import os
 import re

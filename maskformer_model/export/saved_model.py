@@ -1,8 +1,8 @@
 """The trained network as a SavedModel: encoded photo bytes in, panoptic PNG and its segments out.
 
 Decoding, resizing, the network, merging and the PNG are all in the graph, so a caller needs TensorFlow (Serving) and
-none of our Python. What is computed is in `serving_signatures` and `photo_inference`; here it is written to disk, with
-everything that says what the numbers mean.
+none of our Python. What is computed is in `signatures` and `inference.photo_inference`; here it is written to disk,
+with everything that says what the numbers mean.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ _CLASS_COLUMNS = {
 
 
 class ServingSignatures:
-    """The signatures of one network; `export.export_saved_model` says what each takes and gives."""
+    """The signatures of one network; `saved_model.export_saved_model` says what each takes and gives."""
 
     def __init__(self, network: MaskFormer, categories: CategoryTable, config: ExperimentConfig):
         self.network = network

@@ -3,8 +3,8 @@
 The Python path and every signature of the exported model are these functions, so they cannot differ. What makes it
 quick is that nothing is done at full size for a query that says "no object": masks are made for the kept queries alone,
 and upsampled a band of rows at a time, so that memory does not grow with the photo. With test-time augmentation
-(`task.inference.augmented_edges_px`) the proposals are those of all views. What logits mean is left to `inference`,
-decoding to `preprocessing`, the form of the answers to `export`.
+(`task.inference.augmented_edges_px`) the proposals are those of all views. `postprocessing` says what logits
+mean, `export.photo_decoding` decodes, and `export.signatures` gives the answers their form.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class PhotoInference:
         )
 
     def panoptic(self, photo: Tensor, object_mask_threshold: Tensor, overlap_threshold: Tensor) -> dict[str, Tensor]:
-        """`inference.panoptic_inference` of the photo; lists have a row per kept query, at least one."""
+        """`postprocessing.panoptic_inference` of the photo; lists have a row per kept query, at least one."""
         return self.panoptic_of(self.propose(photo), object_mask_threshold, overlap_threshold)
 
     def panoptic_of(
@@ -124,7 +124,7 @@ class PhotoInference:
         return {"segment_map": tf.reshape(segment_map, proposals.photo_size_px), **answer}
 
     def semantic(self, photo: Tensor) -> Tensor:
-        """`[height, width]` int32 class indices: the best of `inference.semantic_inference` at every pixel."""
+        """`[height, width]` int32 class indices: the best of `postprocessing.semantic_inference` at every pixel."""
         views = self._views(photo)
 
         def label(*masks_and_labels):
@@ -141,7 +141,7 @@ class PhotoInference:
         return tf.reshape(labels.concat(), tf.shape(photo)[:2])
 
     def instances(self, photo: Tensor, describe_mask: Callable[[Tensor], dict[str, Tensor]], signature, max_instances):
-        """The pairs of `inference.instance_inference`, and a description of each pair's mask.
+        """The pairs of `postprocessing.instance_inference`, and a description of each pair's mask.
 
         Args:
             photo: See the class.
@@ -244,7 +244,7 @@ def _by_bands(photo_size_px: Tensor, masks: list[tuple[Tensor, Tensor, Tensor]],
 
     Args:
         photo_size_px: `[2]` int32.
-        masks: mask logits of each view, with the rows and columns of `inference.resize_weights`.
+        masks: mask logits of each view, with the rows and columns of `postprocessing.resize_weights`.
         step: gets the band of each view.
         state: what the first step gets.
     """

@@ -3,7 +3,7 @@
 Everything is `keras.ops`: no loop over queries, shapes that follow from the arguments' shapes alone, the same result
 eagerly, in a graph, under XLA and on every backend. Every function takes one image or a batch (one more leading axis
 on every logit). Masks are upsampled as logits, by `resize_logits`, before they come here; how large, and what of a
-padded image is cropped first, is the caller's business (`export.py`).
+padded image is cropped first, is the caller's business (`photo_inference`).
 
 A photo's map is large and most of the 100 queries say "no object". Where shapes may be dynamic, gather the queries of
 `kept_queries` before upsampling: the answer is the same, several times sooner.

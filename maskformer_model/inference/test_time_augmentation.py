@@ -4,7 +4,7 @@ Semantic scores are averaged over the views, as the reference does (`test_time_a
 the reference has no such thing, because query 7 of one view need not be query 7 of another. Here each query of the
 first view looks for its partner in every other view: the masks overlap by more than half and each is the other's best.
 Class and mask probabilities are averaged over the partners that were found, and the averages, as logits, go the
-ordinary way through `inference.panoptic_inference` or `inference.instance_inference`.
+ordinary way through `postprocessing.panoptic_inference` or `postprocessing.instance_inference`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class View:
     Attributes:
         class_logits: `[queries, classes + 1]` float32.
         mask_logits: `[queries, view height / 4, view width / 4]`, facing as the view does.
-        rows: `[height, view height / 4]` float32, as of `inference.resize_weights`.
+        rows: `[height, view height / 4]` float32, as of `postprocessing.resize_weights`.
         columns: `[width, view width / 4]` float32; they turn a mirrored view back.
     """
 
@@ -69,7 +69,7 @@ def augmented_panoptic(
         overlap_threshold: In place of the config's.
 
     Returns:
-        As `inference.panoptic_inference`, whose lists may be shorter than the number of queries.
+        As `postprocessing.panoptic_inference`, whose lists may be shorter than the number of queries.
 
     Raises:
         ValueError: if the config names no view.
@@ -99,7 +99,7 @@ def augmented_semantic(
         config: Names the views.
 
     Returns:
-        `[classes, height, width]` float32, for `inference.semantic_map`.
+        `[classes, height, width]` float32, for `postprocessing.semantic_map`.
 
     Raises:
         ValueError: if the config names no view.

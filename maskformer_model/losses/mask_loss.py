@@ -4,7 +4,7 @@ Predicted masks are enlarged to the size of the padded image, bilinearly with pi
 there with the truth pixel by pixel. That is the largest piece of work of the objective, so it is done by hand: a loop
 takes few masks at a time, matched ones only, and the gradient, in closed form, computes them again. No map of the size
 of the image outlives its turn, and padding costs nothing. Which mask belongs to which target is decided in
-`matcher.py`; normalisation is in `losses.py`.
+`matcher.py`; normalisation is in `criterion.py`.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 A query pays for a target `-probability of its class + 20 * focal + 1 * dice`, the two mask terms at the resolution of
 the prediction, to which the truth is taken down as PyTorch's nearest rule does (official `matcher.py`). The weights of
-the official recipe are the defaults. The assignment itself is `assignment.py`; what is paid for a matched pair in
-training is `losses.py`.
+the official recipe are the defaults. The assignment itself is in `linear_assignment.py`, the loss of a matched pair in
+`criterion.py`.
 """
 
 from __future__ import annotations

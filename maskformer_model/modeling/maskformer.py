@@ -12,10 +12,8 @@ import keras
 from keras import ops
 
 from maskformer_model.config import ModelConfig
-from maskformer_model.modeling.decoders.transformer import TransformerPredictor
 from maskformer_model.modeling.layers.convolution import ConvNorm
-from maskformer_model.modeling.pixel_decoders.fpn import PixelDecoder
-from maskformer_model.modeling.registry import build_backbone
+from maskformer_model.modeling.registry import build_backbone, build_decoder, build_pixel_decoder
 
 
 class MaskFormer(keras.Model):
@@ -40,43 +38,38 @@ class MaskFormer(keras.Model):
             raise ValueError(f"`task.model.num_classes` must be positive. Received: {config.num_classes}")
         self.config = config
         self.backbone = build_backbone(config.backbone)
-        self.pixel_decoder = PixelDecoder(config, name="pixel_decoder")
-        self.predictor = TransformerPredictor(config, in_channels=self._decoder_channels(), name="predictor")
+        self.pixel_decoder = build_pixel_decoder(config, name="pixel_decoder")
+        self.predictor = build_decoder(config, self._decoder_channels(), name="predictor")
 
     def convolutions(self) -> list[ConvNorm]:
         """Every `ConvNorm` of it. A property would be saved in place of the layers that own them."""
         return [layer for layer in self._flatten_layers() if isinstance(layer, ConvNorm)]
 
-    def _decoder_channels(self) -> int:
-        source = self.config.decoder_input
-        of_pixel_decoder = {
-            "transformer_encoder": self.config.pixel_decoder_dim,
-            "pixel_embedding": self.config.mask_dim,
-        }
-        return of_pixel_decoder.get(source) or self.backbone.output_channels[source]
+    def _decoder_channels(self) -> dict[str, int]:
+        of_parts = {**self.backbone.output_channels, **self.pixel_decoder.output_channels}
+        return {**of_parts, "pixel_embedding": self.config.mask_dim}
 
     def build(self, image_shape=None):
         """Makes the weights, which depend on no size; the first call does so too."""
         self.backbone.build((None, None, None, 3))
         features = {name: (None, None, None, width) for name, width in self.backbone.output_channels.items()}
         self.pixel_decoder.build(features)
-        self.predictor.build((None, None, None, self._decoder_channels()))
+        self.predictor.build()
 
     def call(self, image, training=None):
         outputs = self.outputs_with_features(image, training=training)
         return {name: outputs[name] for name in ("class_logits", "mask_logits", "aux_outputs")}
 
     def outputs_with_features(self, image, training=None):
-        """`call`, plus what lies between: `features` by stage, `encoder_features` (or None) and `mask_features`."""
+        """`call`, plus what lies between: `features` by stage, `memory` of the pixel decoder and `mask_features`."""
         features = self.backbone(image, training=training)
-        mask_features, encoded = self.pixel_decoder(features, training=training)
-        sources = {**features, "transformer_encoder": encoded, "pixel_embedding": mask_features}
-        predictions = self.predictor(sources[self.config.decoder_input], mask_features, training=training)
+        mask_features, memory = self.pixel_decoder(features, training=training)
+        predictions = self.predictor({**features, **memory, "pixel_embedding": mask_features}, training=training)
         return {
             **predictions[-1],
             "aux_outputs": predictions[:-1],
             "features": features,
-            "encoder_features": encoded,
+            "memory": memory,
             "mask_features": mask_features,
         }
 
@@ -91,11 +84,11 @@ class MaskFormer(keras.Model):
             `pixels` `[batch, height / 4, width / 4, channels]`: what the masks are made from.
         """
         features = self.backbone(image, training=False)
-        hidden, encoded = self.pixel_decoder.hidden_features(features, training=False)
-        sources = {**features, "transformer_encoder": encoded}
-        if self.config.decoder_input == "pixel_embedding":
+        hidden, memory = self.pixel_decoder.hidden_features(features, training=False)
+        sources = {**features, **memory}
+        if self.predictor.reads_mask_features:
             sources["pixel_embedding"] = self.pixel_decoder.mask_features(hidden)
-        class_logits, embeddings = self.predictor.last_queries(sources[self.config.decoder_input])
+        class_logits, embeddings = self.predictor.last_queries(sources)
         return {
             "class_logits": class_logits,
             "mask_embeddings": embeddings,
@@ -113,7 +106,7 @@ class MaskFormer(keras.Model):
             `[chosen, height / 4, width / 4]`.
         """
         embeddings = ops.transpose(mask_embeddings)
-        if self.config.decoder_input == "pixel_embedding":
+        if self.predictor.reads_mask_features:
             mask_logits = ops.matmul(pixels, embeddings)
         else:
             # A convolution whose kernel is computed from the photo, as nine products that are shifted and added: where

@@ -4,7 +4,7 @@ A scene is a picture that a small network can learn in minutes and that still ha
 hard: objects of one class that touch, objects cut by others and by the frame, small ones, groups too dense to
 separate, and pixels that nobody labelled. It is painted back to front at three times its size; the photo is the mean
 of each 3 x 3 block, so edges are antialiased, and the truth is the block's centre, so every pixel has one exact id.
-Writing scenes to files is left to `generated_scenes`.
+Writing scenes to files is left to `data_set`.
 """
 
 from __future__ import annotations

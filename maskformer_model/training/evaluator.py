@@ -1,6 +1,6 @@
 """Scores a network on record files while it is in memory: PQ, mIoU and AP as the pipeline's evaluator counts them.
 
-The photos go through the functions that are exported (`serving_signatures`), each at its own size, as the experiment's
+The photos go through the functions that are exported (`export.signatures`), each at its own size, as the experiment's
 task asks for it: a semantic network is asked for class maps, an instance network for instances beside its panoptic map,
 and a panoptic network's pixels and instances are those of its map. So a score in training is the score of the model
 that would be pushed.

@@ -47,9 +47,8 @@ class MaskFormerTraining(keras.Model):
         self.accumulation_steps = accumulation_steps
         self.seed_generator = keras.random.SeedGenerator() if losses.mask_loss == "points" else None
         names = [*SHOWN_LOSSES]
-        if network.config.deep_supervision:
-            layers = range(network.config.num_decoder_layers - 1)
-            names += [f"{name}_{layer}" for layer in layers for name in SHOWN_LOSSES]
+        layers = range(network.predictor.num_aux_outputs)
+        names += [f"{name}_{layer}" for layer in layers for name in SHOWN_LOSSES]
         self.loss_means = [keras.metrics.Mean(name=name) for name in names]
 
     def build(self, input_shape=None):

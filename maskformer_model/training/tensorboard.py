@@ -50,7 +50,7 @@ class TensorBoard:
 
         Args:
             step: Of the prediction.
-            examples: `(record, answer)` as `evaluation.Evaluator` gives them.
+            examples: `(record, answer)` as `evaluator.Evaluator` gives them.
         """
         with self._writer("validation").as_default(step=step):
             for record, answer in examples:

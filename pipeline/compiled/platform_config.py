@@ -1,6 +1,6 @@
 """What a compiled pipeline is told besides what it trains: image, places, resources, retries, labels. A YAML file.
 
-The key `pipeline` of the file holds `run_local`'s flags by name, so that one vocabulary says what runs here and there:
+The key `pipeline` of the file holds the flags of `run_local.py` by name, so that both use the same names:
 
     pipeline: {root: gs://bucket/maskformer, data: gs://bucket/coco, experiment: coco_small, pq_floor: 0.3}
     image: europe-docker.pkg.dev/project/repo/maskformer-pipeline:1

@@ -1,7 +1,7 @@
 """Where the files of one split are: plain paths, whatever data set and layout they come from.
 
-`layouts` makes one from a data folder, `create_coco_tf_record` from flags; everything after that reads this value. The
-data set's annotations say what is true of a photo in one of three ways (`truth`):
+`published` makes one from a data folder, `create_coco_tf_record` from flags; everything after that reads this value.
+The data set's annotations say what is true of a photo in one of three ways (`truth`):
 
 | truth     | read from                                                                        | segments            |
 |-----------|----------------------------------------------------------------------------------|---------------------|

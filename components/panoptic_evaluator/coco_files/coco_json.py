@@ -2,7 +2,7 @@
 
 Python is generous with what a json may hold: a crowd flag "0" is true and would excuse a miss, an id 1.5 would become
 1, and a `file_name` that leaves its folder can score the truth against itself. How two files fit together is left to
-`coco_panoptic`.
+`pairs`.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Always judged: the headline score (PQ, or mIoU or AP where the model's task is another) reaches an absolute floor, and
 is not below the last blessed model's on the same images by more than an allowed drop, with confidence or by its value.
-Rules of the user come on top (`gate_rules`). Where there is nothing to compare with (first model, other classes, the
+Rules of the user come on top (`rules`). Where there is nothing to compare with (first model, other classes, the
 same model again) the outcome says so and floors alone decide. Whatever is not known does not pass. Where scores come
 from is left to `analysis`.
 """
@@ -44,7 +44,7 @@ class GateConfig:
         allowed_drop: how far it may be below the last blessed model's, 0..1.
         significance: "not_worse" asks for confidence that it is not below by more than `allowed_drop`; for "point" the
             value alone decides.
-        rules: further rules, see `gate_rules`.
+        rules: further rules, see `rules`.
 
     Raises:
         ValueError: if a value breaks its rule.

@@ -7,7 +7,7 @@
     >= baseline - NUMBER        an allowed loss against the model that was blessed last, on the same images
     surely                      not the value must hold, but the end of its one-sided confidence interval
 
-What a rule finds is left to `gate`.
+What a rule finds is left to `judge`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The report's pictures: which images it shows, and each of them as photo, truth and prediction.
 
 Pictures are re-encoded as JPEG and embedded as text, so the report stays one file of some megabytes. What the
-prediction missed or added is marked. Reading the chosen records is left to `report_sources`, the page to `report`.
+prediction missed or added is marked. Reading the chosen records is left to `sources`, the page to `page`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The report a person reads: one HTML file with its pictures, style and script inside, made from what was computed.
 
-The page is `report.html.j2`; this module gives it words and rows (`report_tables` those of its tables). Nothing is
+The page is `report.html.j2`; this module gives it words and rows (`tables` those of its tables). Nothing is
 fetched when the page is opened, and the same input gives the same bytes.
 """
 

@@ -1,7 +1,7 @@
 """Every score that gate and report speak of: of all images and of each slice, with intervals and change.
 
-Takes what was counted per image; where those counts come from is left to `metrics`, what a value means to `scores`, how
-an interval is found to `bootstrap`.
+Takes what was counted per image. `evaluation` reads these counts, `scores` says what a value means, and `bootstrap`
+finds the intervals.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Sum the counts of stored predictions over images; no model and no pixel is needed.
 
 Besides the sums, a row per image is written for rankings, slices and resamples, with the image's own counts. Where the
-sums and rows go next is left to `metrics`.
+sums and rows go next is left to `evaluation`.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ using wants a published checkpoint or an accelerator and days (see `maskformer_c
 """
 
 from maskformer_model.config import (
-    BackboneConfig,
     DataConfig,
+    EfficientNetLiteConfig,
     ExperimentConfig,
     InferenceConfig,
     ModelConfig,
@@ -14,6 +14,8 @@ from maskformer_model.config import (
     ParserConfig,
     TaskConfig,
     TrainerConfig,
+    TransformerDecoderConfig,
+    TransformerFpnConfig,
 )
 from maskformer_model.pretrained.efficientnet_weights import PACKAGE
 
@@ -32,16 +34,15 @@ def experiment() -> ExperimentConfig:
     return ExperimentConfig(
         task=TaskConfig(
             model=ModelConfig(
-                backbone=BackboneConfig(type="efficientnet_lite0"),
+                backbone=EfficientNetLiteConfig(),
+                pixel_decoder=TransformerFpnConfig(
+                    hidden_dim=64, encoder_layers=1, num_heads=4, feedforward_dim=256, dropout=0.0
+                ),
+                decoder=TransformerDecoderConfig(
+                    hidden_dim=128, num_layers=3, num_heads=4, feedforward_dim=256, dropout=0.0
+                ),
                 num_queries=50,
-                hidden_dim=128,
-                pixel_decoder_dim=64,
                 mask_dim=64,
-                num_heads=4,
-                feedforward_dim=256,
-                dropout=0.0,
-                fpn_encoder_layers=1,
-                num_decoder_layers=3,
             ),
             train_data=DataConfig(global_batch_size=4, cache=True, parser=parser),
             validation_data=DataConfig(global_batch_size=4, drop_remainder=False, parser=parser),

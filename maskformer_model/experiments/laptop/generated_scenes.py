@@ -6,8 +6,8 @@ and classes weigh double, because shapes are harder to tell than to outline.
 """
 
 from maskformer_model.config import (
-    BackboneConfig,
     DataConfig,
+    EfficientNetLiteConfig,
     ExperimentConfig,
     InferenceConfig,
     LossConfig,
@@ -16,6 +16,8 @@ from maskformer_model.config import (
     ParserConfig,
     TaskConfig,
     TrainerConfig,
+    TransformerDecoderConfig,
+    TransformerFpnConfig,
 )
 from maskformer_model.pretrained.efficientnet_weights import PACKAGE
 
@@ -35,17 +37,20 @@ def experiment() -> ExperimentConfig:
     return ExperimentConfig(
         task=TaskConfig(
             model=ModelConfig(
-                backbone=BackboneConfig(type="efficientnet_lite0"),
+                backbone=EfficientNetLiteConfig(),
+                pixel_decoder=TransformerFpnConfig(
+                    hidden_dim=64, encoder_layers=1, num_heads=4, feedforward_dim=128, dropout=0.0
+                ),
+                decoder=TransformerDecoderConfig(
+                    hidden_dim=64,
+                    num_layers=3,
+                    num_heads=4,
+                    feedforward_dim=128,
+                    dropout=0.0,
+                    input_feature="pixel_embedding",
+                ),
                 num_queries=20,
-                hidden_dim=64,
-                pixel_decoder_dim=64,
                 mask_dim=64,
-                num_heads=4,
-                feedforward_dim=128,
-                dropout=0.0,
-                fpn_encoder_layers=1,
-                num_decoder_layers=3,
-                transformer_in_feature="pixel_embedding",
             ),
             losses=LossConfig(class_weight=2.0),
             train_data=DataConfig(global_batch_size=8, cache=True, parser=parser),

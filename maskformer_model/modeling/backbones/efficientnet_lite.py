@@ -13,7 +13,7 @@ import dataclasses
 import keras
 from keras import ops
 
-from maskformer_model.config import BackboneConfig
+from maskformer_model.config import EfficientNetLiteConfig
 from maskformer_model.modeling.layers.convolution import FrozenBatchNorm
 
 PIXEL_MEAN = (123.675, 116.28, 103.53)  # What `normalization.normalize` subtracts ...
@@ -138,7 +138,7 @@ class EfficientNetLite0(keras.layers.Layer):
 
     output_channels = {stage.output: stage.channels for stage in _STAGES if stage.output}
 
-    def __init__(self, config: BackboneConfig, **kwargs):
+    def __init__(self, config: EfficientNetLiteConfig, **kwargs):
         super().__init__(**kwargs)
         norm = config.norm
         self.stem_conv = _convolution(_STEM_CHANNELS, 3, 2, "stem_conv")

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from maskformer_model.config import RESNET_BLOCKS, BackboneConfig
+from maskformer_model.config import RESNET_BLOCKS, ResNetConfig
 from maskformer_model.modeling.layers.convolution import ConvNorm, build_chain, msra_fan_out_normal
 
 
@@ -22,7 +22,7 @@ class ResNet(keras.layers.Layer):
         output_channels: Channels of each output by name.
     """
 
-    def __init__(self, config: BackboneConfig, **kwargs):
+    def __init__(self, config: ResNetConfig, **kwargs):
         super().__init__(**kwargs)
         self.stem = Stem(config, name="stem")
         self.output_channels: dict[str, int] = {}
@@ -73,7 +73,7 @@ class ResNet(keras.layers.Layer):
 class Stem(keras.layers.Layer):
     """The first convolution(s) and the max pooling: stride 4 in all."""
 
-    def __init__(self, config: BackboneConfig, **kwargs):
+    def __init__(self, config: ResNetConfig, **kwargs):
         super().__init__(**kwargs)
         options: dict[str, Any] = {
             "norm": config.norm,

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from maskformer_model.config import BackboneConfig
+from maskformer_model.config import SwinConfig
 from maskformer_model.modeling.layers.linear import torch_default_uniform, torch_linear
 from maskformer_model.modeling.layers.transformer import LAYER_NORM_EPSILON
 
@@ -32,7 +32,7 @@ class SwinTransformer(keras.layers.Layer):
         output_channels: Channels of each output by name.
     """
 
-    def __init__(self, config: BackboneConfig, **kwargs):
+    def __init__(self, config: SwinConfig, **kwargs):
         super().__init__(**kwargs)
         widths = [config.embed_dim * 2**stage for stage in range(4)]
         drop_rates = iter(np.linspace(0.0, config.drop_path_rate, sum(config.depths)).tolist())

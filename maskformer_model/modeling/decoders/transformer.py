@@ -6,6 +6,9 @@ Queries attend to one feature map; every decoder layer predicts classes and mask
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -19,18 +22,25 @@ from maskformer_model.modeling.layers.transformer import Decoder, Encoder, sine_
 class TransformerPredictor(keras.layers.Layer):
     """Transformer decoder and the two heads (reference `transformer_predictor.py`)."""
 
-    def __init__(self, config: ModelConfig, in_channels: int, **kwargs):
+    def __init__(self, config: ModelConfig, channels: Mapping[str, int], **kwargs):
         super().__init__(**kwargs)
-        dim = config.hidden_dim
+        settings: Any = config.decoder
+        dim = settings.hidden_dim
         self.dim = dim
-        self.deep_supervision = config.deep_supervision
-        needs_projection = in_channels != dim or config.enforce_input_projection
+        self.deep_supervision = settings.deep_supervision
+        self.num_aux_outputs = settings.num_layers - 1 if settings.deep_supervision else 0
+        encoded = "transformer_encoder"
+        of_auto = encoded if encoded in channels else "res5"
+        self.source = of_auto if settings.input_feature == "auto" else settings.input_feature
+        self.reads_mask_features = self.source == "pixel_embedding"
+        self.in_channels = channels[self.source]
+        needs_projection = self.in_channels != dim or settings.enforce_input_projection
         self.input_projection = ConvNorm(dim, 1, use_bias=True, name="input_projection") if needs_projection else None
-        stack = (dim, config.num_heads, config.feedforward_dim, config.dropout, config.pre_norm)
+        stack = (dim, settings.num_heads, settings.feedforward_dim, settings.dropout, settings.pre_norm)
         # As in the reference, pre-norm closes the encoder with a norm even where it has no layer.
-        has_encoder = config.detr_encoder_layers > 0 or config.pre_norm
-        self.encoder = Encoder(config.detr_encoder_layers, *stack, name="encoder") if has_encoder else None
-        self.decoder = Decoder(config.num_decoder_layers, config.num_queries, *stack, name="decoder")
+        has_encoder = settings.encoder_layers > 0 or settings.pre_norm
+        self.encoder = Encoder(settings.encoder_layers, *stack, name="encoder") if has_encoder else None
+        self.decoder = Decoder(settings.num_layers, config.num_queries, *stack, name="decoder")
         self.class_head = torch_linear(config.num_classes + 1, dim, name="class_head")
         self.mask_head = [
             torch_linear(dim, dim, activation="relu", name="mask_head_0"),
@@ -38,10 +48,10 @@ class TransformerPredictor(keras.layers.Layer):
             torch_linear(config.mask_dim, dim, name="mask_head_2"),
         ]
 
-    def build(self, feature_shape):
-        """Makes the weights; `feature_shape` is that of what the decoder attends to."""
+    def build(self, features_shape=None):
+        """Makes the weights, which depend on no size."""
         if self.input_projection is not None:
-            self.input_projection.build(feature_shape)
+            self.input_projection.build((None, None, None, self.in_channels))
         tokens = (None, None, self.dim)
         if self.encoder is not None:
             self.encoder.build(tokens)
@@ -49,8 +59,9 @@ class TransformerPredictor(keras.layers.Layer):
         for layer in (self.class_head, *self.mask_head):
             layer.build(tokens)
 
-    def call(self, feature, mask_features, training=None):
-        layers = self._decode(feature, training)
+    def call(self, features, training=None):
+        layers = self._decode(features, training)
+        mask_features = features["pixel_embedding"]
         if not self.deep_supervision:
             layers = layers[-1:]
         if training:
@@ -59,11 +70,12 @@ class TransformerPredictor(keras.layers.Layer):
         # One by one: so a compiled caller that reads the last layer alone computes no mask of the others.
         return [self._predict([layer], mask_features)[0] for layer in layers]
 
-    def last_queries(self, feature):
-        """Class logits and mask embeddings of the last decoder layer, for inference."""
-        return self._heads(self._decode(feature, training=False)[-1])
+    def last_queries(self, features):
+        """Returns class logits and mask embeddings of the last decoder layer, for inference."""
+        return self._heads(self._decode(features, training=False)[-1])
 
-    def _decode(self, feature, training):
+    def _decode(self, features, training):
+        feature = features[self.source]
         if self.input_projection is not None:
             feature = self.input_projection(feature)
         shape = ops.shape(feature)

@@ -12,28 +12,34 @@ from typing import Any
 import keras
 from keras import ops
 
-from maskformer_model.config import ModelConfig
+from maskformer_model.config import ModelConfig, TransformerFpnConfig
 from maskformer_model.modeling.layers.convolution import ConvNorm
 from maskformer_model.modeling.layers.transformer import Encoder, sine_position_embedding
 
 
 class PixelDecoder(keras.layers.Layer):
-    """{"res2": ..., "res5": ...} -> (mask features `[batch, height/4, width/4, mask_dim]`, encoder feature or None)."""
+    """A feature pyramid, with or without encoder layers over its coarsest feature.
+
+    Called with `{"res2": ..., "res5": ...}` it returns mask features `[batch, height / 4, width / 4, mask_dim]` and a
+    dict that holds "transformer_encoder" where there are encoder layers.
+    """
 
     def __init__(self, config: ModelConfig, **kwargs):
         super().__init__(**kwargs)
-        dim = config.pixel_decoder_dim
+        settings: Any = config.pixel_decoder
+        dim = settings.hidden_dim
         self.dim = dim
-        self.uses_encoder = config.which_pixel_decoder == "transformer_fpn"
+        self.uses_encoder = isinstance(settings, TransformerFpnConfig)
+        self.output_channels = dict.fromkeys(settings.gives, dim)
         if self.uses_encoder:
             self.input_projection = ConvNorm(dim, 1, use_bias=True, name="input_projection")
             self.encoder = Encoder(
-                config.fpn_encoder_layers,
+                settings.encoder_layers,
                 dim,
-                config.num_heads,
-                config.feedforward_dim,
-                config.dropout,
-                config.pre_norm,
+                settings.num_heads,
+                settings.feedforward_dim,
+                settings.dropout,
+                settings.pre_norm,
                 name="encoder",
             )
         normed: dict[str, Any] = {"norm": "group"}
@@ -57,16 +63,18 @@ class PixelDecoder(keras.layers.Layer):
         self.mask_features.build(own)
 
     def call(self, features, training=None):
-        hidden, encoded = self.hidden_features(features, training)
-        return self.mask_features(hidden), encoded
+        hidden, memory = self.hidden_features(features, training)
+        return self.mask_features(hidden), memory
 
     def hidden_features(self, features, training=None):
-        """What `mask_features` reads (`[batch, height/4, width/4, pixel_decoder_dim]`), and the encoder feature."""
-        encoded = self.encode(features["res5"], training) if self.uses_encoder else None
-        return self.fuse(features, features["res5"] if encoded is None else encoded), encoded
+        """Returns what `mask_features` reads (`[batch, height / 4, width / 4, hidden_dim]`), and the memory."""
+        if not self.uses_encoder:
+            return self.fuse(features, features["res5"]), {}
+        encoded = self.encode(features["res5"], training)
+        return self.fuse(features, encoded), {"transformer_encoder": encoded}
 
     def encode(self, top, training=None):
-        """The stride-32 feature after the encoder layers, `[batch, height/32, width/32, pixel_decoder_dim]`."""
+        """The stride-32 feature after the encoder layers, `[batch, height / 32, width / 32, hidden_dim]`."""
         projected = self.input_projection(top)
         shape = ops.shape(projected)
         tokens = ops.reshape(projected, (shape[0], shape[1] * shape[2], self.dim))

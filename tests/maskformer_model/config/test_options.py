@@ -20,6 +20,7 @@ import tensorflow as tf
 
 from maskformer_model.backend import distribution
 from maskformer_model.config import ExperimentConfig, override
+from maskformer_model.config.variant import Variant, kinds_of
 from maskformer_model.data import input_pipeline, preprocessing
 from maskformer_model.export.signatures import ServingSignatures
 from maskformer_model.inference import postprocessing, test_time_augmentation
@@ -36,6 +37,7 @@ from tests.maskformer_model.helpers.small_export import encoded
 from tests.maskformer_model.training.test_evaluator import CATEGORIES
 
 MODEL, BACKBONE, PARSER = "task.model.", "task.model.backbone.", "task.train_data.parser."
+PIXEL_DECODER, DECODER = "task.model.pixel_decoder.", "task.model.decoder."
 TINY = (
     f"{MODEL}num_classes=3,{MODEL}num_queries=4,{MODEL}hidden_dim=32,{MODEL}pixel_decoder_dim=32,{MODEL}mask_dim=8,"
     f"{MODEL}num_heads=2,{MODEL}feedforward_dim=16,{MODEL}fpn_encoder_layers=1,{MODEL}num_decoder_layers=2,"
@@ -237,21 +239,25 @@ def trained_model(config, folder):
 EFFECTS = {
     f"{MODEL}num_classes": ("", "3", "4", network_weights),
     f"{MODEL}num_queries": ("", "4", "5", network_weights),
-    f"{MODEL}hidden_dim": ("", "32", "64", network_weights),
-    f"{MODEL}pixel_decoder_dim": ("", "32", "64", network_weights),
     f"{MODEL}mask_dim": ("", "8", "9", network_weights),
-    f"{MODEL}num_heads": ("", "2", "4", answer),
-    f"{MODEL}feedforward_dim": ("", "16", "17", network_weights),
-    f"{MODEL}dropout": ("", "0", "0.5", training_answer),
-    f"{MODEL}pre_norm": ("", "false", "true", network_weights),
-    f"{MODEL}which_pixel_decoder": ("", "transformer_fpn", "fpn", network_weights),
-    f"{MODEL}fpn_encoder_layers": ("", "1", "2", network_weights),
-    f"{MODEL}detr_encoder_layers": ("", "0", "1", network_weights),
-    f"{MODEL}num_decoder_layers": ("", "2", "1", network_weights),
-    f"{MODEL}deep_supervision": ("", "true", "false", answer),
-    f"{MODEL}enforce_input_projection": ("", "false", "true", network_weights),
-    f"{MODEL}transformer_in_feature": ("", "auto", "res2", network_weights),
-    f"{BACKBONE}type": (f"{BACKBONE}stage_blocks=[]", "resnet", "efficientnet_lite0", backbone_weights),
+    f"{PIXEL_DECODER}type": ("", "transformer_fpn", "fpn", network_weights),
+    f"{PIXEL_DECODER}hidden_dim": ("", "32", "64", network_weights),
+    f"{PIXEL_DECODER}encoder_layers": ("", "1", "2", network_weights),
+    f"{PIXEL_DECODER}num_heads": ("", "2", "4", answer),
+    f"{PIXEL_DECODER}feedforward_dim": ("", "16", "17", network_weights),
+    f"{PIXEL_DECODER}dropout": ("", "0", "0.5", training_answer),
+    f"{PIXEL_DECODER}pre_norm": ("", "false", "true", network_weights),
+    f"{DECODER}hidden_dim": ("", "32", "64", network_weights),
+    f"{DECODER}num_layers": ("", "2", "1", network_weights),
+    f"{DECODER}encoder_layers": ("", "0", "1", network_weights),
+    f"{DECODER}num_heads": ("", "2", "4", answer),
+    f"{DECODER}feedforward_dim": ("", "16", "17", network_weights),
+    f"{DECODER}dropout": ("", "0", "0.5", training_answer),
+    f"{DECODER}pre_norm": ("", "false", "true", network_weights),
+    f"{DECODER}deep_supervision": ("", "true", "false", answer),
+    f"{DECODER}enforce_input_projection": ("", "false", "true", network_weights),
+    f"{DECODER}input_feature": ("", "auto", "res2", network_weights),
+    f"{BACKBONE}type": ("", "resnet", "efficientnet_lite0", backbone_weights),
     f"{BACKBONE}depth": (f"{BACKBONE}stage_blocks=[]", "18", "34", backbone_weights),
     f"{BACKBONE}stem_type": ("", "basic", "deeplab", backbone_weights),
     f"{BACKBONE}stem_channels": ("", "8", "4", backbone_weights),
@@ -319,18 +325,20 @@ EFFECTS = {
     "trainer.optimizer.warmup_steps": (WARM, "5", "3", rates),
     "trainer.optimizer.warmup_factor": (WARM, "0.1", "0.5", rates),
 }
+LOOP = "training/test_loop.py::"
 SHOWN_ELSEWHERE = {
+    "task.model.decoder.type": "config/test_experiment.py::test_a_kind_that_is_not_known_is_refused",
     "runtime.deterministic": (
-        "test_distributed_training.py::test_a_run_that_is_killed_again_and_again_ends_in_the_same_bits"
+        "training/test_distributed_training.py::test_a_run_that_is_killed_again_and_again_ends_in_the_same_bits"
     ),
     "task.train_data.input_path": "test_train.py::test_scripts_train_and_score_and_say_that_a_tpu_is_missing",
     "task.validation_data.input_path": "test_train.py::test_scripts_train_and_score_and_say_that_a_tpu_is_missing",
-    "trainer.steps_per_loop": "test_training.py::test_curves_have_every_loss_term_and_the_score_at_its_intervals",
-    "trainer.validation_interval": "test_training.py::test_curves_have_every_loss_term_and_the_score_at_its_intervals",
-    "trainer.checkpoint_interval": "test_training.py::test_the_last_checkpoints_and_the_best_one_are_kept",
-    "trainer.max_to_keep": "test_training.py::test_the_last_checkpoints_and_the_best_one_are_kept",
+    "trainer.steps_per_loop": f"{LOOP}test_curves_have_every_loss_term_and_the_score_at_its_intervals",
+    "trainer.validation_interval": f"{LOOP}test_curves_have_every_loss_term_and_the_score_at_its_intervals",
+    "trainer.checkpoint_interval": f"{LOOP}test_the_last_checkpoints_and_the_best_one_are_kept",
+    "trainer.max_to_keep": f"{LOOP}test_the_last_checkpoints_and_the_best_one_are_kept",
     "trainer.max_skipped_steps": (
-        "test_training.py::test_steps_without_a_finite_gradient_change_nothing_and_end_the_run_with_their_images"
+        f"{LOOP}test_steps_without_a_finite_gradient_change_nothing_and_end_the_run_with_their_images"
     ),
 }
 
@@ -338,7 +346,10 @@ SHOWN_ELSEWHERE = {
 def leaves(config, path=""):
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
-        if dataclasses.is_dataclass(value):
+        if isinstance(value, Variant):
+            for kind in kinds_of(value).values():
+                yield from leaves(kind(), f"{path}{field.name}.")
+        elif dataclasses.is_dataclass(value):
             yield from leaves(value, f"{path}{field.name}.")
         else:
             yield f"{path}{field.name}"
@@ -387,8 +398,6 @@ def flat(value):
 @pytest.mark.parametrize("setting", EFFECTS)
 def test_a_setting_has_an_effect(setting, folder):
     around, before, after, observe = EFFECTS[setting]
-    configs = [
-        override(ExperimentConfig(), ",".join(filter(None, [TINY, around, f"{setting}={value}"])))
-        for value in (before, after)
-    ]
+    base = override(override(ExperimentConfig(), TINY), around)
+    configs = [override(base, f"{setting}={value}") for value in (before, after)]
     assert observed(observe, configs[0], folder) != observed(observe, configs[1], folder)

@@ -25,12 +25,17 @@ def test_r101c_has_a_deeplab_stem_and_a_multi_grid():
 
 def test_models_are_the_paper_s():
     for model in (recipes.transformer_fpn_model(recipes.RESNET_50, 133), recipes.fpn_model(recipes.SWIN_TINY, 150)):
-        assert (model.num_queries, model.hidden_dim, model.mask_dim, model.num_heads) == (100, 256, 256, 8)
-        assert (model.num_decoder_layers, model.feedforward_dim, model.dropout) == (6, 2048, 0.1)
-        assert model.deep_supervision
-    assert recipes.transformer_fpn_model(recipes.RESNET_50, 133).decoder_input == "transformer_encoder"
-    assert recipes.fpn_model(recipes.RESNET_50, 150).decoder_input == "res5"
-    assert recipes.fpn_model(recipes.RESNET_50, 150).enforce_input_projection
+        assert (model.num_queries, model.decoder.hidden_dim, model.mask_dim, model.decoder.num_heads) == (
+            100,
+            256,
+            256,
+            8,
+        )
+        assert (model.decoder.num_layers, model.decoder.feedforward_dim, model.decoder.dropout) == (6, 2048, 0.1)
+        assert model.decoder.deep_supervision
+    assert recipes.transformer_fpn_model(recipes.RESNET_50, 133).pixel_decoder.gives == ("transformer_encoder",)
+    assert recipes.fpn_model(recipes.RESNET_50, 150).pixel_decoder.gives == ()
+    assert recipes.fpn_model(recipes.RESNET_50, 150).decoder.enforce_input_projection
 
 
 def test_optimizers_are_the_reference_s():
@@ -50,5 +55,5 @@ def test_semantic_edges_are_tenths_of_the_base_edge():
 @pytest.mark.parametrize("name", experiments.names())
 def test_every_experiment_stands_on_the_model_s_defaults_where_it_says_nothing(name):
     model = experiments.get(name).task.model
-    assert model.pre_norm is ModelConfig().pre_norm
-    assert model.detr_encoder_layers == 0
+    assert model.decoder.pre_norm is ModelConfig().decoder.pre_norm
+    assert model.decoder.encoder_layers == 0

@@ -12,7 +12,8 @@ NUM_CLASSES = 6
 
 def model_configs() -> dict:
     """Two small networks: a ResNet with an encoder in its pixel decoder, and a Swin with shifted windows."""
-    from maskformer_model.config import BackboneConfig, ModelConfig
+    from maskformer_model.config import ResNetConfig, SwinConfig
+    from tests.maskformer_model.helpers.flat_model import model_config
 
     sizes = {
         "num_classes": NUM_CLASSES,
@@ -25,11 +26,11 @@ def model_configs() -> dict:
         "fpn_encoder_layers": 1,
         "num_decoder_layers": 2,
     }
-    resnet = BackboneConfig(stage_blocks=(1, 1, 1, 1), stem_channels=8, res2_channels=16, bottleneck_channels=4)
-    swin = BackboneConfig(type="swin", embed_dim=8, depths=(2, 1, 1, 1), num_heads=(1, 1, 2, 2), window_size=4)
+    resnet = ResNetConfig(stage_blocks=(1, 1, 1, 1), stem_channels=8, res2_channels=16, bottleneck_channels=4)
+    swin = SwinConfig(embed_dim=8, depths=(2, 1, 1, 1), num_heads=(1, 1, 2, 2), window_size=4)
     return {
-        "resnet": ModelConfig(backbone=resnet, which_pixel_decoder="transformer_fpn", **sizes),
-        "swin": ModelConfig(backbone=swin, which_pixel_decoder="fpn", **sizes),
+        "resnet": model_config(backbone=resnet, which_pixel_decoder="transformer_fpn", **sizes),
+        "swin": model_config(backbone=swin, which_pixel_decoder="fpn", **sizes),
     }
 
 

@@ -1,7 +1,7 @@
 """A tiny training run as a process of its own, for tests that kill it or start several at once.
 
 `python -m tests.maskformer_model.helpers.run_training DATA MODEL_DIR [--overrides a.b=c,...] [--replicas N]`; DATA is
-what `tiny_run.write_records` wrote. Leaves what `training.train` leaves.
+what `tiny_run.write_records` wrote. Leaves what `training.loop.train` leaves.
 """
 
 from __future__ import annotations

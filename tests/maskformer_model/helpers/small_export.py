@@ -10,7 +10,8 @@ from PIL import Image
 
 from maskformer_model import config as config_lib
 from maskformer_model.categories import CategoryTable
-from maskformer_model.config import BackboneConfig, ExperimentConfig, InferenceConfig, ModelConfig, TaskConfig
+from maskformer_model.config import ExperimentConfig, InferenceConfig, ResNetConfig, TaskConfig
+from tests.maskformer_model.helpers.flat_model import model_config
 
 CATEGORIES = CategoryTable.from_coco(
     [
@@ -26,7 +27,7 @@ MAX_PIXELS = 200_000
 def small_config(**model) -> ExperimentConfig:
     """A ResNet-18 of sixteen channels and twelve queries; photos are seen at 64 px."""
     settings = {
-        "backbone": BackboneConfig(depth=18, stem_channels=16, res2_channels=16),
+        "backbone": ResNetConfig(depth=18, stem_channels=16, res2_channels=16),
         "num_classes": CATEGORIES.num_classes,
         "num_queries": 12,
         "hidden_dim": 32,
@@ -45,7 +46,7 @@ def small_config(**model) -> ExperimentConfig:
         size_divisibility=32,
         max_pixels=MAX_PIXELS,
     )
-    return ExperimentConfig(task=TaskConfig(model=ModelConfig(**settings | model), inference=inference))
+    return ExperimentConfig(task=TaskConfig(model=model_config(**settings | model), inference=inference))
 
 
 def small_network(config: ExperimentConfig):

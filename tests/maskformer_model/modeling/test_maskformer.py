@@ -1,18 +1,17 @@
 """The network's shapes, sizes and options; that its numbers are the official ones is `test_parity`'s business."""
 
-import dataclasses
-
 import h5py
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from maskformer_model.config import BackboneConfig, ModelConfig
+from maskformer_model.config import ModelConfig, ResNetConfig
 from maskformer_model.modeling.maskformer import MaskFormer
+from tests.maskformer_model.helpers.flat_model import model_config
 
-TINY = ModelConfig(
-    backbone=BackboneConfig(depth=18, stem_channels=8, res2_channels=8, bottleneck_channels=8),
+TINY = model_config(
+    backbone=ResNetConfig(depth=18, stem_channels=8, res2_channels=8, bottleneck_channels=8),
     num_classes=5,
     num_queries=7,
     hidden_dim=32,
@@ -28,7 +27,7 @@ IMAGE = np.random.default_rng(0).normal(size=(2, 64, 96, 3)).astype(np.float32)
 
 def network(**changes):
     keras.utils.set_random_seed(0)
-    return MaskFormer(dataclasses.replace(TINY, **changes))
+    return MaskFormer(model_config(TINY, **changes))
 
 
 @pytest.fixture(scope="module")

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from maskformer_model import convert_checkpoint
-from maskformer_model.config import BackboneConfig, ModelConfig
+from maskformer_model.config import ModelConfig, ResNetConfig, SwinConfig, merge
 from maskformer_model.pretrained import initialize
 from maskformer_model.pretrained.architecture import infer_model_config
 from maskformer_model.pretrained.foreign_names import official_names
 from maskformer_model.pretrained.maskformer_names import backbone_weights, official_weights
 from maskformer_model.pretrained.sources import golden_settings, hugging_face_settings, read_checkpoint
 from maskformer_model.pretrained.weight_table import CheckpointMismatchError
+from tests.maskformer_model.helpers.flat_model import model_config
 
 RESNET, SWIN = "tiny_resnet50_transformer_fpn", "tiny_swin_fpn"
 
@@ -49,7 +50,7 @@ def write_pickle(path, content):
 def small_backbone(**settings):
     from maskformer_model.modeling.registry import build_backbone
 
-    backbone = build_backbone(BackboneConfig(**settings))
+    backbone = build_backbone(merge(ModelConfig(), {"backbone": settings}).backbone)
     backbone(np.zeros((1, 32, 32, 3), np.float32))
     return backbone
 
@@ -80,7 +81,7 @@ def test_the_architecture_follows_from_the_arrays(golden_dir, name):
     golden = json.loads((golden_dir / name / "golden.json").read_text())
     head, options, resnet, swin = (golden[key] for key in ("sem_seg_head", "mask_former", "resnet", "swin"))
     if resnet:
-        backbone = BackboneConfig(
+        backbone = ResNetConfig(
             type="resnet",
             depth=resnet["DEPTH"],
             stem_channels=resnet["STEM_OUT_CHANNELS"],
@@ -88,8 +89,7 @@ def test_the_architecture_follows_from_the_arrays(golden_dir, name):
             bottleneck_channels=resnet["WIDTH_PER_GROUP"],
         )
     else:
-        backbone = BackboneConfig(
-            type="swin",
+        backbone = SwinConfig(
             embed_dim=swin["EMBED_DIM"],
             depths=tuple(swin["DEPTHS"]),
             num_heads=tuple(swin["NUM_HEADS"]),
@@ -97,7 +97,7 @@ def test_the_architecture_follows_from_the_arrays(golden_dir, name):
             mlp_ratio=swin["MLP_RATIO"],
             drop_path_rate=swin["DROP_PATH_RATE"],
         )
-    expected = ModelConfig(
+    expected = model_config(
         backbone=backbone,
         num_classes=head["NUM_CLASSES"],
         num_queries=options["NUM_OBJECT_QUERIES"],

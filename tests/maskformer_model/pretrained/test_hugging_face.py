@@ -60,7 +60,12 @@ def test_logits_are_the_same(tmp_path, make_backbone):
     model = random_model(make_backbone())
     model.save_pretrained(tmp_path / "source")
     config = convert(str(tmp_path / "source"), str(tmp_path / "converted")).task.model
-    assert (config.num_classes, config.num_queries, config.num_heads, config.hidden_dim) == (4, 5, 2, 32)
+    assert (config.num_classes, config.num_queries, config.decoder.num_heads, config.decoder.hidden_dim) == (
+        4,
+        5,
+        2,
+        32,
+    )
     image = np.random.default_rng(0).normal(size=(2, 90, 77, 3)).astype(np.float32)
     with torch.no_grad():
         expected = model(pixel_values=torch.tensor(image).permute(0, 3, 1, 2))

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from maskformer_model.config import BackboneConfig, ModelConfig
+from maskformer_model.config import ResNetConfig
 from maskformer_model.modeling.registry import build_backbone
 from maskformer_model.pretrained import initialize, model_garden
 from maskformer_model.pretrained.maskformer_names import backbone_weights
+from tests.maskformer_model.helpers.flat_model import model_config
 
-SMALL = BackboneConfig(depth=50, stem_channels=8, res2_channels=16, bottleneck_channels=4)
+SMALL = ResNetConfig(depth=50, stem_channels=8, res2_channels=16, bottleneck_channels=4)
 VARIABLES = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
 
 
@@ -65,7 +66,7 @@ def test_every_weight_of_the_backbone_comes_back_under_its_official_name(arrays,
 
 def test_a_network_starts_from_it_by_path_and_refuses_to_take_a_whole_model_from_it(arrays, tmp_path):
     path = write_checkpoint(arrays, tmp_path / "ckpt-28080")
-    network = initialize.build_network(ModelConfig(backbone=SMALL, num_classes=2, fpn_encoder_layers=0))
+    network = initialize.build_network(model_config(backbone=SMALL, num_classes=2, fpn_encoder_layers=0))
     initialize.initialize(network, path, "backbone")
     for weight in backbone_weights(network.backbone):
         np.testing.assert_array_equal(weight.read(), arrays[weight.name])

@@ -1,4 +1,4 @@
-"""`training.train`: what a run leaves, how it goes on, and what it refuses."""
+"""`training.loop.train`: what a run leaves, how it goes on, and what it refuses."""
 
 from __future__ import annotations
 

@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from maskformer_model.config import BackboneConfig, LossConfig, ModelConfig
+from maskformer_model.config import LossConfig, ResNetConfig
 from maskformer_model.modeling.maskformer import MaskFormer
 from maskformer_model.training.optimizer import AdamW
 from maskformer_model.training.step import MaskFormerTraining
+from tests.maskformer_model.helpers.flat_model import model_config
 
-CONFIG = ModelConfig(
-    backbone=BackboneConfig(stage_blocks=(1, 1, 1, 1), stem_channels=8, res2_channels=16, bottleneck_channels=4),
+CONFIG = model_config(
+    backbone=ResNetConfig(stage_blocks=(1, 1, 1, 1), stem_channels=8, res2_channels=16, bottleneck_channels=4),
     num_classes=3,
     num_queries=4,
     hidden_dim=32,

@@ -5,7 +5,7 @@ import importlib.util
 import numpy as np
 import pytest
 
-from maskformer_model.config import BackboneConfig
+from maskformer_model.config import EfficientNetLiteConfig
 from maskformer_model.data import normalization
 from maskformer_model.modeling.backbones import efficientnet_lite
 from maskformer_model.modeling.registry import build_backbone
@@ -18,7 +18,7 @@ needs_weights = pytest.mark.skipif(
 
 
 def make_backbone(norm="frozen_batch"):
-    backbone = build_backbone(BackboneConfig(type="efficientnet_lite0", norm=norm))
+    backbone = build_backbone(EfficientNetLiteConfig(norm=norm))
     backbone.build((None, None, None, 3))
     return backbone
 

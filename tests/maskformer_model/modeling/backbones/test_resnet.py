@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from maskformer_model.config import BackboneConfig
+from maskformer_model.config import ResNetConfig
 from maskformer_model.modeling.backbones.resnet import ResidualBlock, ResNet, Stem
 from tests.maskformer_model.helpers.saved_layer import copy_through_file
 
-SMALL = BackboneConfig(depth=50, stage_blocks=(1, 2, 1, 2), stem_channels=8, res2_channels=16, bottleneck_channels=4)
+SMALL = ResNetConfig(depth=50, stage_blocks=(1, 2, 1, 2), stem_channels=8, res2_channels=16, bottleneck_channels=4)
 IMAGE = np.random.default_rng(0).normal(size=(1, 41, 67, 3)).astype(np.float32)
 
 
@@ -49,7 +49,7 @@ def test_graph_and_xla_give_the_eager_answer_and_saved_weights_the_same(small, t
     ("depth", "blocks", "convolutions"), [(18, 8, 2), (34, 16, 2), (50, 16, 3), (101, 33, 3), (152, 50, 3)]
 )
 def test_a_depth_counts_its_layers(depth, blocks, convolutions):
-    backbone = ResNet(BackboneConfig(depth=depth))
+    backbone = ResNet(ResNetConfig(depth=depth))
     found = [block for name in backbone.output_channels for block in getattr(backbone, name)]
     assert len(found) == blocks
     assert {len(block.convolutions) for block in found} == {convolutions}

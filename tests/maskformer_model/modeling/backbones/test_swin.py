@@ -6,16 +6,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from maskformer_model.config import BackboneConfig
+from maskformer_model.config import SwinConfig
 from maskformer_model.modeling.backbones import swin
 from maskformer_model.modeling.registry import build_backbone
 from maskformer_model.pretrained.maskformer_names import backbone_weights
 from maskformer_model.pretrained.weight_table import write_weights
 from maskformer_model.training.optimizer import WITHOUT_DECAY
 
-TINY = BackboneConfig(
-    type="swin", embed_dim=8, depths=(1, 1, 2, 1), num_heads=(1, 1, 2, 2), window_size=3, drop_path_rate=0.0
-)
+TINY = SwinConfig(embed_dim=8, depths=(1, 1, 2, 1), num_heads=(1, 1, 2, 2), window_size=3, drop_path_rate=0.0)
 
 
 def make_backbone(config=TINY):
@@ -29,8 +27,7 @@ def golden(project_dir):
     folder = project_dir / "tests" / "golden" / "tiny_swin_fpn"
     options = json.loads((folder / "golden.json").read_text())["swin"]
     backbone = make_backbone(
-        BackboneConfig(
-            type="swin",
+        SwinConfig(
             embed_dim=options["EMBED_DIM"],
             depths=tuple(options["DEPTHS"]),
             num_heads=tuple(options["NUM_HEADS"]),
@@ -95,9 +92,7 @@ def test_neighbours_are_stacked_column_by_column_and_an_odd_edge_is_padded():
 
 def test_drop_path_grows_linearly_over_the_blocks_and_acts_on_whole_samples():
     backbone = make_backbone(
-        BackboneConfig(
-            type="swin", embed_dim=8, depths=(2, 1, 1, 1), num_heads=(1, 1, 1, 1), window_size=2, drop_path_rate=0.4
-        )
+        SwinConfig(embed_dim=8, depths=(2, 1, 1, 1), num_heads=(1, 1, 1, 1), window_size=2, drop_path_rate=0.4)
     )
     rates = [block.drop_path.rate for stage in backbone.stages for block in stage.blocks]
     np.testing.assert_allclose(rates, [0.0, 0.1, 0.2, 0.3, 0.4])
@@ -108,11 +103,7 @@ def test_drop_path_grows_linearly_over_the_blocks_and_acts_on_whole_samples():
 
 
 def test_weights_begin_as_the_reference_s_do():
-    block = (
-        make_backbone(BackboneConfig(type="swin", embed_dim=64, depths=(1, 1, 1, 1), num_heads=(2, 2, 2, 2)))
-        .stages[0]
-        .blocks[0]
-    )
+    block = make_backbone(SwinConfig(embed_dim=64, depths=(1, 1, 1, 1), num_heads=(2, 2, 2, 2))).stages[0].blocks[0]
     kernel = np.asarray(block.linear1.kernel)
     assert np.abs(kernel).max() <= 1 / 8  # 1 / sqrt(fan in).
     np.testing.assert_allclose(kernel.std(), 1 / 8 / np.sqrt(3), rtol=0.02)
@@ -131,7 +122,7 @@ def test_weights_begin_as_the_reference_s_do():
 )
 def test_published_sizes_have_their_parameter_counts(embed_dim, depths, num_heads, window_size, millions):
     backbone = make_backbone(
-        BackboneConfig(type="swin", embed_dim=embed_dim, depths=depths, num_heads=num_heads, window_size=window_size)
+        SwinConfig(embed_dim=embed_dim, depths=depths, num_heads=num_heads, window_size=window_size)
     )
     # As published for ImageNet (28.29 M, 49.61 M), less the classifier (0.769 M), plus norms at three more stages.
     assert round(backbone.count_params() / 1e6, 2) == millions

@@ -1,17 +1,15 @@
 """The pixel decoder: from four strides to one map."""
 
-import dataclasses
-
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from maskformer_model.config import ModelConfig
 from maskformer_model.modeling.pixel_decoders.fpn import PixelDecoder, resize_nearest_like
+from tests.maskformer_model.helpers.flat_model import model_config
 from tests.maskformer_model.helpers.saved_layer import copy_through_file
 
-CONFIG = ModelConfig(
+CONFIG = model_config(
     num_classes=3, pixel_decoder_dim=32, mask_dim=12, num_heads=4, feedforward_dim=16, fpn_encoder_layers=1
 )
 CHANNELS = {"res2": 2, "res3": 3, "res4": 4, "res5": 5}
@@ -19,7 +17,7 @@ CHANNELS = {"res2": 2, "res3": 3, "res4": 4, "res5": 5}
 
 def decoder(**changes):
     keras.utils.set_random_seed(0)
-    layer = PixelDecoder(dataclasses.replace(CONFIG, **changes))
+    layer = PixelDecoder(model_config(CONFIG, **changes))
     layer.build({name: (None, None, None, width) for name, width in CHANNELS.items()})
     return layer
 
@@ -47,12 +45,12 @@ def test_twice_the_size_repeats_every_pixel():
 
 @pytest.mark.parametrize("kind", ["fpn", "transformer_fpn"])
 def test_masks_have_stride_4_and_only_the_transformer_hands_on_its_own_feature(kind):
-    mask_features, encoded = decoder(which_pixel_decoder=kind)(features())
+    layer = decoder(which_pixel_decoder=kind)
+    mask_features, memory = layer(features())
     assert tuple(mask_features.shape) == (1, 10, 18, 12)
-    if kind == "fpn":
-        assert encoded is None
-    else:
-        assert tuple(encoded.shape) == (1, 2, 3, 32)
+    shapes = {"fpn": {}, "transformer_fpn": {"transformer_encoder": (1, 2, 3, 32)}}[kind]
+    assert {name: tuple(feature.shape) for name, feature in memory.items()} == shapes
+    assert layer.output_channels == {name: shape[-1] for name, shape in shapes.items()}
 
 
 def test_every_stage_reaches_the_masks():
@@ -67,10 +65,10 @@ def test_every_stage_reaches_the_masks():
 
 def test_hidden_features_are_what_the_last_convolution_reads():
     layer = decoder()
-    hidden, encoded = layer.hidden_features(features())
+    hidden, memory = layer.hidden_features(features())
     mask_features, same = layer(features())
     np.testing.assert_allclose(layer.mask_features(hidden), mask_features, atol=1e-6)
-    np.testing.assert_array_equal(encoded, same)
+    np.testing.assert_array_equal(memory["transformer_encoder"], same["transformer_encoder"])
 
 
 def test_graph_and_xla_give_the_eager_answer_and_saved_weights_the_same(tmp_path):

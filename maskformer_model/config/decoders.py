@@ -1,0 +1,66 @@
+"""The settings of each decoder: what turns queries into predictions."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from maskformer_model.config.rules import require, require_heads
+from maskformer_model.config.variant import Variant
+
+_PATH = "task.model.decoder"
+
+
+class DecoderConfig(Variant):
+    """A decoder: queries attend to features and predict classes and masks, layer by layer."""
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Names of the features that it must be given."""
+        return ()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TransformerDecoderConfig(DecoderConfig):
+    """MaskFormer's decoder over one feature map (arXiv:2107.06278, section 3.3).
+
+    Attributes:
+        hidden_dim: Width of the decoder.
+        num_layers: Decoder layers.
+        encoder_layers: Encoder layers in front of the decoder (0 in every published model).
+        num_heads: Attention heads of each layer.
+        feedforward_dim: Hidden width of each layer's feed-forward layers.
+        dropout: On attention weights, attention outputs and feed-forward layers.
+        pre_norm: Normalise before instead of after each sub-layer.
+        deep_supervision: Predict (and take a loss) after every decoder layer, not only the last.
+        enforce_input_projection: Project the decoder's input even where its width already fits.
+        input_feature: What the decoder attends to (reference `TRANSFORMER_IN_FEATURE`): "auto" (the encoder's output
+            of "transformer_fpn", else "res5"), "transformer_encoder", "res2" to "res5", or "pixel_embedding" (the
+            mask features at stride 4: expensive for large photos, sharp for small ones).
+    """
+
+    type: str = "transformer"
+    hidden_dim: int = 256
+    num_layers: int = 6
+    encoder_layers: int = 0
+    num_heads: int = 8
+    feedforward_dim: int = 2048
+    dropout: float = 0.1
+    pre_norm: bool = False
+    deep_supervision: bool = True
+    enforce_input_projection: bool = False
+    input_feature: str = "auto"
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name in ("hidden_dim", "num_layers"):
+            require(getattr(self, name) > 0, f"`{_PATH}.{name}` must be positive.", getattr(self, name))
+        require_heads(self.hidden_dim, self.num_heads, _PATH)
+        require(0 <= self.dropout < 1, f"`{_PATH}.dropout` must be in [0, 1).", self.dropout)
+        features = ("auto", "transformer_encoder", "res2", "res3", "res4", "res5", "pixel_embedding")
+        require(
+            self.input_feature in features, f"`{_PATH}.input_feature` must be one of {features}.", self.input_feature
+        )
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return () if self.input_feature == "auto" else (self.input_feature,)
