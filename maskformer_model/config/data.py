@@ -15,6 +15,8 @@ class ParserConfig:
         augmentation: "none", "flip", "detr" (reference COCO: resize, crop, resize), "lsj" (large-scale jitter) or
             "semantic" (reference ADE20K, Cityscapes, Vistas: resize, crop, colour jitter, flip).
         output_size: Height and width of the padded batch in px; (0, 0) pads to the largest image of the batch.
+        size_divisibility: Pad the batch further to a multiple of this, as the reference's network does with its
+            `MODEL.MASK_FORMER.SIZE_DIVISIBILITY`; 0: no further. It must divide `output_size`.
         min_sizes_px: Shortest edges to choose from; evaluation and "none" take the largest.
         max_size_px: The longest edge never exceeds this.
         crop_size_px: Height and width of the crop for "semantic"; for "detr" smallest and largest crop edge.
@@ -28,6 +30,7 @@ class ParserConfig:
 
     augmentation: str = "none"
     output_size: tuple[int, int] = (640, 640)
+    size_divisibility: int = 0
     min_sizes_px: tuple[int, ...] = (640,)
     max_size_px: int = 640
     crop_size_px: tuple[int, int] = (384, 600)
@@ -44,6 +47,12 @@ class ParserConfig:
             len(self.output_size) == 2 and all(v >= 0 for v in self.output_size),
             "`parser.output_size` must be a height and a width in px.",
             self.output_size,
+        )
+        require(self.size_divisibility >= 0, "`parser.size_divisibility` must not be negative.", self.size_divisibility)
+        require(
+            all(size % max(1, self.size_divisibility) == 0 for size in self.output_size),
+            "`parser.size_divisibility` must divide `parser.output_size`.",
+            (self.size_divisibility, self.output_size),
         )
         for name in ("min_sizes_px", "crop_min_sizes_px", "crop_size_px"):
             sizes = getattr(self, name)

@@ -49,8 +49,9 @@ class InferenceConfig:
         overlap_threshold: A segment that keeps less than this share of its own mask is dropped.
         shortest_edge_px: Photos are resized to this shortest edge ...
         max_size_px: ... but never beyond this longest edge.
-        size_divisibility: Pad the resized photo to a multiple of this (reference `SIZE_DIVISIBILITY`); 0: no padding.
-            Padding is attended to, so a model that was trained on padded squares answers best on padded squares.
+        size_divisibility: Pad the resized photo to a multiple of this (reference `MODEL.MASK_FORMER.SIZE_DIVISIBILITY`:
+            32, and 0 for COCO); 0: no padding. The network attends to padding, so another divisor gives other answers.
+            Training has its own: `train_data.parser.size_divisibility`.
         max_pixels: A photo with more pixels is refused before it is decoded.
         augmented_edges_px: Test-time augmentation (`inference.test_time_augmentation`): one view of the photo for each
             of these shortest edges, the first being the one whose queries count; empty: no augmentation.

@@ -57,7 +57,8 @@ def make_dataset(
             the last one the records are read and not decoded.
 
     Returns:
-        Data set of dicts, with `parser.output_size` as height and width, or the batch's largest where that is 0; and
+        Data set of dicts, with `parser.output_size` as height and width, or the batch's largest where that is 0 (up to
+        the next multiple of `parser.size_divisibility`); and
         `parser.max_targets` as targets, or the batch's most, at least 1, where `output_size` has a 0:
             image: `[batch, height, width, 3]` uint8 RGB.
             valid_size_px: `[batch, 2]` int32, height and width of the part, from the top left, that is not padding.
@@ -209,6 +210,12 @@ def _finish(
     valid_size_px = tf.shape(segment_map)
     if parser.augmentation in ("lsj", "semantic"):
         valid_size_px = tf.maximum(valid_size_px, parser.output_size)
+    if parser.size_divisibility:
+        # The largest of multiples is a multiple: padding each photo is enough for the batch.
+        missing = -tf.shape(segment_map) % parser.size_divisibility
+        paddings = [[0, missing[0]], [0, missing[1]]]
+        image = tf.pad(image, [*paddings, [0, 0]], constant_values=PADDING_PIXEL)
+        segment_map = tf.pad(segment_map, paddings)
     return {
         "image": image,
         "valid_size_px": valid_size_px,

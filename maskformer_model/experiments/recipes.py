@@ -23,6 +23,9 @@ from maskformer_model.config import (
 RESNET_50 = ResNetConfig(depth=50)
 RESNET_101 = ResNetConfig(depth=101)
 RESNET_101C = ResNetConfig(depth=101, stem_type="deeplab", stem_channels=128, res5_multi_grid=(1, 2, 4))
+# `MODEL.MASK_FORMER.SIZE_DIVISIBILITY`, which pads what the network sees in training and at test time. COCO's recipes
+# set it to 0, all others leave its default.
+SIZE_DIVISIBILITY = 32
 SWIN_TINY = SwinConfig(embed_dim=96, depths=(2, 2, 6, 2), num_heads=(3, 6, 12, 24), window_size=7)
 SWIN_SMALL = SwinConfig(embed_dim=96, depths=(2, 2, 18, 2), num_heads=(3, 6, 12, 24), window_size=7)
 SWIN_BASE = SwinConfig(embed_dim=128, depths=(2, 2, 18, 2), num_heads=(4, 8, 16, 32), window_size=12)
@@ -82,16 +85,27 @@ def semantic_data(
     base_edge_px: int,
     crop_size_px: tuple[int, int],
     *,
-    scales: tuple[float, ...] = (0.5, 2.0),
     max_size_px: int,
+    scales: tuple[float, float] = (0.5, 2.0),
+    output_size: tuple[int, int] | None = None,
 ) -> DataConfig:
-    """Resize to a tenth-step multiple of `base_edge_px`, crop, jitter colours, flip, pad to the crop's size."""
+    """Resize to a tenth-step multiple of `base_edge_px`, crop, jitter colours, flip, pad.
+
+    Args:
+        global_batch_size: Photos of a step.
+        base_edge_px: The test size's shortest edge.
+        crop_size_px: Largest height and width.
+        max_size_px: Longest edge before the crop.
+        scales: Smallest and largest multiple.
+        output_size: What the mapper pads to (`INPUT.SIZE_DIVISIBILITY`, of training alone); None: the crop's size.
+    """
     low, high = (round(10 * scale) for scale in scales)
     return DataConfig(
         global_batch_size=global_batch_size,
         parser=ParserConfig(
             augmentation="semantic",
-            output_size=crop_size_px,
+            output_size=crop_size_px if output_size is None else output_size,
+            size_divisibility=SIZE_DIVISIBILITY,
             min_sizes_px=tuple(int(tenth * 0.1 * base_edge_px) for tenth in range(low, high + 1)),
             max_size_px=max_size_px,
             crop_size_px=crop_size_px,
@@ -100,5 +114,10 @@ def semantic_data(
 
 
 def inference(shortest_edge_px: int, max_size_px: int, **settings) -> InferenceConfig:
-    """Test size of the reference; `settings` are further fields of `InferenceConfig`."""
+    """COCO's test size, without padding; `settings` are further fields of `InferenceConfig`."""
     return InferenceConfig(shortest_edge_px=shortest_edge_px, max_size_px=max_size_px, **settings)
+
+
+def padded_inference(shortest_edge_px: int, max_size_px: int, **settings) -> InferenceConfig:
+    """All other data sets' test size, padded to a multiple of 32 px."""
+    return inference(shortest_edge_px, max_size_px, size_divisibility=SIZE_DIVISIBILITY, **settings)

@@ -289,6 +289,7 @@ EFFECTS = {
     "task.train_data.cache": ("", "false", "true", lasts_without_its_files),
     f"{PARSER}augmentation": ("", "none", "flip", batches),
     f"{PARSER}output_size": ("", "[16,16]", "[16,20]", batch_shapes),
+    f"{PARSER}size_divisibility": (f"{PARSER}output_size=[0,0]", "0", "16", batches),
     f"{PARSER}min_sizes_px": ("", "[8]", "[12]", batches),
     f"{PARSER}max_size_px": ("", "16", "12", batches),
     f"{PARSER}crop_size_px": (f"{PARSER}augmentation=semantic", "[6,6]", "[8,8]", batches),

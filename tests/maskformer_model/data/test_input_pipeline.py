@@ -200,6 +200,21 @@ def test_grey_padding_of_a_fixed_crop_counts_as_photo(tmp_path):
     assert batch["segment_map"][0, :4, :4].all()
 
 
+def test_a_batch_is_padded_to_its_largest_photo_and_on_to_a_multiple(tmp_path):
+    # The shortest edge becomes 20 px: 20 x 33 and, of 37 x 24, 31 x 20. Together 31 x 33, padded to 32 x 64
+    # as the reference's `ImageList.from_tensors(images, 32)` does.
+    path = _write(tmp_path / "data", [_record(np.ones(size, int)) for size in ((20, 33), (37, 24))])
+    parser = ParserConfig(output_size=(0, 0), size_divisibility=32, min_sizes_px=(20,), max_size_px=40)
+    (batch,) = _batches(path, parser)
+    np.testing.assert_array_equal(batch["valid_size_px"], [[20, 33], [31, 20]])
+    assert batch["image"].shape == (2, 32, 64, 3)
+    assert batch["segment_map"].shape == (2, 32, 64)
+    assert [segment_map.sum() for segment_map in batch["segment_map"]] == [20 * 33, 31 * 20]
+    assert batch["segment_map"][0, :20, :33].all() and batch["segment_map"][1, :31, :20].all()
+    (plain,) = _batches(path, dataclasses.replace(parser, size_divisibility=0))
+    assert plain["image"].shape == (2, 31, 33, 3)
+
+
 def test_evaluation_reads_every_record_once_and_in_order(numbered_files):
     batches = _batches(numbered_files, batch_size=5)
     assert _ids(batches) == list(range(12))

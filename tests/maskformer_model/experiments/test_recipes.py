@@ -1,10 +1,14 @@
 """The numbers of the reference's configurations, as its files and its paper give them."""
 
+import numpy as np
 import pytest
+import tensorflow as tf
 
 from maskformer_model import experiments
 from maskformer_model.config import ModelConfig
 from maskformer_model.experiments import recipes
+from maskformer_model.inference.photo_inference import PhotoInference
+from tests.maskformer_model.helpers.sees_all import SeesAll
 
 
 @pytest.mark.parametrize(
@@ -57,3 +61,33 @@ def test_every_experiment_stands_on_the_model_s_defaults_where_it_says_nothing(n
     model = experiments.get(name).task.model
     assert model.decoder.pre_norm is ModelConfig().decoder.pre_norm
     assert model.decoder.encoder_layers == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "photo_px", "resized_px", "seen_px"),
+    [
+        # 512 * 640 / 480 = 682.7; the next multiple of 32 is 704. `INPUT.SIZE_DIVISIBILITY` 512 is the mapper's alone.
+        ("ade20k_semantic_r50", (480, 640), (512, 683), (512, 704)),
+        ("ade20k_semantic_swin_base", (640, 480), (853, 640), (864, 640)),
+        ("ade20k_panoptic_r101", (480, 640), (640, 853), (640, 864)),
+        ("cityscapes_semantic_r101c", (90, 150), (1024, 1707), (1024, 1728)),
+        ("cityscapes_semantic_r101", (512, 1024), (1024, 2048), (1024, 2048)),
+        ("vistas_semantic_r50", (96, 200), (983, 2048), (992, 2048)),
+        ("coco_panoptic_r101", (480, 640), (800, 1067), (800, 1067)),
+    ],
+)
+def test_a_test_photo_is_padded_to_a_multiple_of_the_network_s_divisor(name, photo_px, resized_px, seen_px):
+    config = experiments.get(name).task.inference
+    photos = PhotoInference(SeesAll(), config, [True, False])
+    padded, valid_size_px = photos.prepare(tf.zeros([*photo_px, 3], tf.uint8))
+    np.testing.assert_array_equal(valid_size_px, resized_px)
+    assert tuple(padded.shape[:2]) == seen_px
+
+
+def test_the_mapper_s_padding_is_training_s_alone():
+    for name, padded_px in (("ade20k_semantic_r50", 512), ("ade20k_panoptic_r50", 640), ("vistas_semantic_r50", 1280)):
+        task = experiments.get(name).task
+        assert task.train_data.parser.output_size == (padded_px, padded_px)
+        assert (task.train_data.parser.size_divisibility, task.inference.size_divisibility) == (32, 32)
+    cityscapes = experiments.get("cityscapes_semantic_r101").task.train_data.parser
+    assert (cityscapes.output_size, cityscapes.size_divisibility) == ((0, 0), 32)
