@@ -88,6 +88,7 @@ def semantic_data(
     max_size_px: int,
     scales: tuple[float, float] = (0.5, 2.0),
     output_size: tuple[int, int] | None = None,
+    keep_emptied_targets: bool = False,
 ) -> DataConfig:
     """Resize to a tenth-step multiple of `base_edge_px`, crop, jitter colours, flip, pad.
 
@@ -98,6 +99,8 @@ def semantic_data(
         max_size_px: Longest edge before the crop.
         scales: Smallest and largest multiple.
         output_size: What the mapper pads to (`INPUT.SIZE_DIVISIBILITY`, of training alone); None: the crop's size.
+        keep_emptied_targets: Whether the mapper makes a target of every segment in the file's list, as both panoptic
+            mappers do, or of those in the crop, as the semantic mapper does.
     """
     low, high = (round(10 * scale) for scale in scales)
     return DataConfig(
@@ -109,6 +112,7 @@ def semantic_data(
             min_sizes_px=tuple(int(tenth * 0.1 * base_edge_px) for tenth in range(low, high + 1)),
             max_size_px=max_size_px,
             crop_size_px=crop_size_px,
+            keep_emptied_targets=keep_emptied_targets,
         ),
     )
 

@@ -13,6 +13,7 @@ from hypothesis import strategies
 from hypothesis.extra import numpy as numpy_strategies
 from PIL import Image
 
+from maskformer_model import experiments
 from maskformer_model.config import DataConfig, ParserConfig
 from maskformer_model.data import input_pipeline
 from maskformer_model.data.examples import ExampleRecord, SegmentRecord, encode_example
@@ -188,6 +189,27 @@ def test_targets_that_a_crop_empties_stay_only_where_panoptic_asks_for_them(tmp_
         batch["segment_classes"][0][batch["segment_map"] - 1],
         semantic["segment_classes"][0][semantic["segment_map"] - 1],
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "num_targets"), [("ade20k_panoptic_r50", 4), ("ade20k_panoptic_r101", 4), ("ade20k_semantic_r50", 1)]
+)
+def test_ade20k_panoptic_expects_what_the_crop_left_out_and_semantic_does_not(tmp_path, name, num_targets):
+    # Five columns of 4 px, the last a crowd; a crop of one column's width at its place shows one or two of them.
+    ids = np.repeat(np.arange(1, 6), 4)[None].repeat(4, axis=0)
+    path = _write(tmp_path / "data", [_record(ids, classes=[7, 7, 3, 9, 2], crowds=(5,))])
+    task = experiments.get(name).task
+    small = {"output_size": (4, 1), "crop_size_px": (4, 1), "size_divisibility": 0}
+    parser = dataclasses.replace(task.train_data.parser, min_sizes_px=(4,), max_size_px=20, **small)
+    batches = _batches(path, parser, training=True, batch_size=1, take=8, kind=task.kind)
+    for batch in batches:
+        classes = batch["segment_classes"][batch["segment_classes"] >= 0]
+        shown = np.setdiff1d(batch["segment_map"], 0)
+        assert len(classes) == num_targets or not len(shown)
+        if task.kind == "panoptic":
+            np.testing.assert_array_equal(classes, [7, 7, 3, 9])
+            assert len(shown) <= 1
+    assert any(len(np.setdiff1d(batch["segment_map"], 0)) for batch in batches)
 
 
 def test_grey_padding_of_a_fixed_crop_counts_as_photo(tmp_path):
