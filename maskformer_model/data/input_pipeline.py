@@ -130,7 +130,7 @@ def load_example(serialized: tf.Tensor, *, parser: ParserConfig, kind: str) -> d
         keep_crowd=parser.keep_crowd,
     )
     segment_map = targets.number_segments(ids, example["image/segment/id"], target_of_segment)
-    image, segment_map = augmentation.prepare(image, segment_map, parser)
+    image, segment_map = augmentation.prepare(image, segment_map, parser, kind)
     return {
         "image": image,
         "segment_map": segment_map,
@@ -203,7 +203,7 @@ def _finish(
     position: tf.Tensor, example: dict[str, tf.Tensor], *, parser: ParserConfig, kind: str, seed: int
 ) -> dict[str, tf.Tensor]:
     example_seed = tf.stack([tf.constant(seed, tf.int64), position])
-    image, segment_map = augmentation.augment(example["image"], example["segment_map"], parser, example_seed)
+    image, segment_map = augmentation.augment(example["image"], example["segment_map"], parser, example_seed, kind)
     segment_classes = example["segment_classes"]
     if kind != PANOPTIC or not parser.keep_emptied_targets:
         segment_map, segment_classes = targets.drop_empty_targets(segment_map, segment_classes)

@@ -125,11 +125,47 @@ def test_map_is_resized_to_the_nearest_pixel_like_pillow(size_px):
     np.testing.assert_array_equal(augmentation.resize(image, tf.constant(segment_map), size_px)[1], expected)
 
 
+FIVE = tf.constant([[10, 11, 12, 13, 14]], tf.uint8)
+
+
 def test_map_of_five_columns_shrunk_to_two():
     # Centres of the new pixels: (0.5 and 1.5) * 5 / 2 = 1.25 and 3.75.
-    segment_map = tf.constant([[10, 11, 12, 13, 14]], tf.uint8)
-    shrunk = augmentation.resize(tf.zeros([1, 5, 3], tf.uint8), segment_map, (1, 2))[1]
+    shrunk = augmentation.resize(tf.zeros([1, 5, 3], tf.uint8), FIVE, (1, 2))[1]
     np.testing.assert_array_equal(shrunk, [[11, 13]])
+
+
+@pytest.mark.parametrize(
+    ("kind", "new_width_px", "expected"),
+    [
+        # Corners of the new pixels: (0 and 1) * 5 / 2 = 0 and 2.5; (0 to 6) * 5 / 7 = 0, 0.7, 1.4, 2.1, 2.9, 3.6, 4.3.
+        ("semantic", 2, [10, 12]),
+        ("semantic", 7, [10, 10, 11, 12, 12, 13, 14]),
+        # Centres: 0.5 to 6.5 times 5 / 7 = 0.36, 1.07, 1.79, 2.5, 3.2, 3.9, 4.6.
+        ("panoptic", 7, [10, 11, 11, 12, 13, 13, 14]),
+        ("instance", 2, [11, 13]),
+    ],
+)
+def test_semantic_maps_are_resized_by_pytorch_s_rule_and_the_others_by_pillow_s(kind, new_width_px, expected):
+    sizes = {"min_sizes_px": (1,), "max_size_px": new_width_px, "output_size": (0, 0)}
+    image, segment_map = tf.zeros([5, 5, 3], tf.uint8), tf.repeat(FIVE, 5, axis=0)
+    square = {**sizes, "min_sizes_px": (new_width_px,)}
+    prepared = augmentation.prepare(image, segment_map, ParserConfig(**square), kind)[1]
+    np.testing.assert_array_equal(prepared[0], expected)
+    parser = ParserConfig(augmentation="semantic", crop_size_px=(99, 99), **square)
+    augmented = augmentation.augment(image, segment_map, parser, tf.constant([0, 1], tf.int64), kind)[1].numpy()
+    assert augmented[0].tolist() in (expected, expected[::-1])
+
+
+@pytest.mark.parametrize("size_px", [(60, 70), (333, 500), (100, 50), (200, 150), (7, 3100)])
+def test_a_semantic_map_is_resized_as_pytorch_does(size_px):
+    torch = pytest.importorskip("torch", reason="the extra `parity` brings torch")
+    label_map = np.random.default_rng(0).integers(0, 150, [97, 211], np.uint8)
+    # As detectron2's `ResizeTransform` treats what is not uint8: the mapper makes float64 of a label map.
+    as_double = torch.tensor(label_map.astype("double"))[None, None]
+    expected = torch.nn.functional.interpolate(as_double, size_px, mode="nearest")[0, 0].numpy()
+    image = tf.zeros([*label_map.shape, 3], tf.uint8)
+    resized = augmentation.resize(image, tf.constant(label_map), size_px, nearest=augmentation.nearest_corners)[1]
+    np.testing.assert_array_equal(resized, expected)
 
 
 @pytest.mark.parametrize("size_px", [(70, 90), (20, 30), (36, 50), (60, 30)])
