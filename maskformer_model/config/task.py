@@ -9,6 +9,8 @@ from maskformer_model.config.model import ModelConfig
 from maskformer_model.config.rules import require
 
 PANOPTIC, INSTANCE, SEMANTIC = "panoptic", "instance", "semantic"
+# At which size semantic answers fuse classes and masks.
+INPUT_SIZE, PHOTO_SIZE = "input", "photo"
 # The score that a model is judged by: which checkpoint is the best, what a search looks for, what the gate asks first.
 SCORE_OF_TASK = {PANOPTIC: "pq", INSTANCE: "ap", SEMANTIC: "mean_iou"}
 
@@ -52,6 +54,9 @@ class InferenceConfig:
         size_divisibility: Pad the resized photo to a multiple of this (reference `MODEL.MASK_FORMER.SIZE_DIVISIBILITY`:
             32, and 0 for COCO); 0: no padding. The network attends to padding, so another divisor gives other answers.
             Training has its own: `train_data.parser.size_divisibility`.
+        semantic_fusion_size: Where semantic answers turn masks into scores of classes: "input", at the size that the
+            network saw, and the scores are resized to the photo (the reference's semantic models); "photo", masks are
+            resized first (where it sets `SEM_SEG_POSTPROCESSING_BEFORE_INFERENCE` or `PANOPTIC_ON`).
         max_pixels: A photo with more pixels is refused before it is decoded.
         augmented_edges_px: Test-time augmentation (`inference.test_time_augmentation`): one view of the photo for each
             of these shortest edges, the first being the one whose queries count; empty: no augmentation.
@@ -64,6 +69,7 @@ class InferenceConfig:
     shortest_edge_px: int = 800
     max_size_px: int = 1333
     size_divisibility: int = 0
+    semantic_fusion_size: str = PHOTO_SIZE
     max_pixels: int = 100_000_000
     augmented_edges_px: tuple[int, ...] = ()
     augmented_max_size_px: int = 4000
@@ -86,6 +92,12 @@ class InferenceConfig:
             self.size_divisibility >= 0,
             "`task.inference.size_divisibility` must not be negative.",
             self.size_divisibility,
+        )
+        sizes = (INPUT_SIZE, PHOTO_SIZE)
+        require(
+            self.semantic_fusion_size in sizes,
+            f"`task.inference.semantic_fusion_size` must be one of {sizes}.",
+            self.semantic_fusion_size,
         )
 
 

@@ -19,6 +19,7 @@ from maskformer_model.config import (
     TransformerDecoderConfig,
     TransformerFpnConfig,
 )
+from maskformer_model.config.task import INPUT_SIZE
 
 RESNET_50 = ResNetConfig(depth=50)
 RESNET_101 = ResNetConfig(depth=101)
@@ -125,3 +126,8 @@ def inference(shortest_edge_px: int, max_size_px: int, **settings) -> InferenceC
 def padded_inference(shortest_edge_px: int, max_size_px: int, **settings) -> InferenceConfig:
     """All other data sets' test size, padded to a multiple of 32 px."""
     return inference(shortest_edge_px, max_size_px, size_divisibility=SIZE_DIVISIBILITY, **settings)
+
+
+def semantic_inference(shortest_edge_px: int, max_size_px: int, **settings) -> InferenceConfig:
+    """The same for semantic models: classes and masks are fused at the size that the network saw."""
+    return padded_inference(shortest_edge_px, max_size_px, semantic_fusion_size=INPUT_SIZE, **settings)

@@ -18,12 +18,10 @@ import tensorflow as tf
 from maskformer_model.config import InferenceConfig
 from maskformer_model.data.normalization import normalize
 from maskformer_model.data.preprocessing import resize_for_inference
-from maskformer_model.inference import postprocessing, test_time_augmentation
+from maskformer_model.inference import bands, postprocessing, semantic_bands, test_time_augmentation
 from maskformer_model.modeling.maskformer import MaskFormer
 
 Tensor = Any
-
-_BAND_PIXELS = 1 << 17  # 20 masks of a band are 10 MB: they stay in the processor's cache from step to step.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,9 +108,10 @@ class PhotoInference:
             return own_areas + own[0], owners.write(owners.size(), tf.reshape(owner, [-1]))
 
         owners = tf.TensorArray(tf.int32, size=0, dynamic_size=True, infer_shape=False, element_shape=[None])
-        masks = [(mask_logits, *self._resize_weights(proposals))]
+        masks_at = bands.enlarged(mask_logits, *self._resize_weights(proposals))
         state = (tf.zeros([num_rows], tf.int32), owners)
-        own_areas, owners = _by_bands(proposals.photo_size_px, masks, assign, state)
+        photo_size_px = proposals.photo_size_px
+        own_areas, owners = bands.fold(photo_size_px, bands.mask_band_height_px(photo_size_px), masks_at, assign, state)
         owner = owners.concat()
         # Once over the whole photo, in place of the sums that `assign_pixels` would make of each band.
         owned_areas = tf.math.bincount(owner, minlength=num_rows, maxlength=num_rows)
@@ -125,20 +124,7 @@ class PhotoInference:
 
     def semantic(self, photo: Tensor) -> Tensor:
         """`[height, width]` int32 class indices: the best of `postprocessing.semantic_inference` at every pixel."""
-        views = self._views(photo)
-
-        def label(*masks_and_labels):
-            *masks, labels = masks_and_labels
-            pairs = zip(views, masks, strict=True)
-            scores = sum(
-                postprocessing.semantic_inference(view.class_logits, mask_logits) for view, mask_logits in pairs
-            )
-            return (labels.write(labels.size(), tf.reshape(postprocessing.semantic_map(scores), [-1])),)
-
-        labels = tf.TensorArray(tf.int32, size=0, dynamic_size=True, infer_shape=False, element_shape=[None])
-        masks = [(tf.cast(view.mask_logits, tf.float32), view.rows, view.columns) for view in views]
-        (labels,) = _by_bands(tf.shape(photo)[:2], masks, label, (labels,))
-        return tf.reshape(labels.concat(), tf.shape(photo)[:2])
+        return semantic_bands.class_map(self._views(photo), tf.shape(photo)[:2], self.config.semantic_fusion_size)
 
     def instances(self, photo: Tensor, describe_mask: Callable[[Tensor], dict[str, Tensor]], signature, max_instances):
         """The pairs of `postprocessing.instance_inference`, and a description of each pair's mask.
@@ -215,11 +201,16 @@ class PhotoInference:
     def _views(self, photo: Tensor) -> list[test_time_augmentation.View]:
         """All queries of each view; without augmentation the photo is the only one."""
         if self.config.augmented_edges_px:
-            size_px = tf.unstack(tf.shape(photo)[:2])
-            return list(test_time_augmentation.views_of(self._view_outputs, photo, size_px, self.config))
+            return list(test_time_augmentation.views_of(self._view_outputs, photo, self.config))
         proposals = self.propose(photo)
-        mask_logits = self._mask_logits(proposals, tf.range(tf.shape(proposals.class_logits)[0]))
-        return [test_time_augmentation.View(proposals.class_logits, mask_logits, *self._resize_weights(proposals))]
+        return [
+            test_time_augmentation.View(
+                class_logits=proposals.class_logits,
+                mask_logits=self._mask_logits(proposals, tf.range(tf.shape(proposals.class_logits)[0])),
+                padded_size_px=tuple(tf.unstack(proposals.padded_size_px)),
+                valid_size_px=tuple(tf.unstack(proposals.valid_size_px)),
+            )
+        ]
 
     def _resize_weights(self, proposals: Proposals) -> tuple[Tensor, Tensor]:
         photo_size_px = tf.unstack(proposals.photo_size_px)
@@ -237,33 +228,6 @@ class PhotoInference:
             return tf.gather(proposals.merged_masks, queries)
         chosen = tf.gather(proposals.mask_embeddings, queries)
         return tf.cast(self.network.mask_logits_of(chosen, proposals.pixels), tf.float32)
-
-
-def _by_bands(photo_size_px: Tensor, masks: list[tuple[Tensor, Tensor, Tensor]], step: Callable, state: tuple) -> tuple:
-    """Folds `step(*mask_logits [queries, band height, width], *state) -> state` over the photo, top to bottom.
-
-    Args:
-        photo_size_px: `[2]` int32.
-        masks: mask logits of each view, with the rows and columns of `postprocessing.resize_weights`.
-        step: gets the band of each view.
-        state: what the first step gets.
-    """
-    height_px, width_px = tf.unstack(photo_size_px)
-    band_height_px = tf.maximum(_BAND_PIXELS // width_px, 1)
-
-    def upsampled(top, mask_logits, rows, columns):
-        band = rows[top : top + band_height_px]
-        # The few rows of the masks that this band lies on: widened first, they make the lesser work.
-        is_used = tf.reduce_max(band, axis=0) > 0
-        first = tf.argmax(is_used, output_type=tf.int32)
-        end = tf.size(is_used) - tf.argmax(is_used[::-1], output_type=tf.int32)
-        return tf.matmul(band[:, first:end], tf.matmul(mask_logits[:, first:end], columns, transpose_b=True))
-
-    def body(top, state):
-        return top + band_height_px, step(*(upsampled(top, *one) for one in masks), *state)
-
-    _, state = tf.while_loop(lambda top, state: top < height_px, body, (0, state), parallel_iterations=1)
-    return state
 
 
 def _proposals_at(

@@ -1,8 +1,9 @@
 """Test-time augmentation: one answer from a photo seen at several sizes and mirrored.
 
-Semantic scores are averaged over the views, as the reference does (`test_time_augmentation.py`). For panoptic answers
-the reference has no such thing, because query 7 of one view need not be query 7 of another. Here each query of the
-first view looks for its partner in every other view: the masks overlap by more than half and each is the other's best.
+Semantic scores are averaged over the views, as the reference does
+(`test_time_augmentation.py`). For panoptic answers the reference has no such thing, because query 7 of one view need
+not be query 7 of another. Here each query of the first view looks for its partner in every other view: the masks
+overlap by more than half and each is the other's best.
 Class and mask probabilities are averaged over the partners that were found, and the averages, as logits, go the
 ordinary way through `postprocessing.panoptic_inference` or `postprocessing.instance_inference`.
 """
@@ -16,6 +17,7 @@ from typing import Any
 from keras import ops
 
 from maskformer_model.config import InferenceConfig
+from maskformer_model.config.task import INPUT_SIZE
 from maskformer_model.data import normalization, preprocessing
 from maskformer_model.inference import postprocessing
 
@@ -27,23 +29,45 @@ _SMALLEST_PROB = 1e-7
 
 @dataclasses.dataclass(frozen=True)
 class View:
-    """What the network says about one view of a photo, and how its masks come to the wanted size.
+    """What the network says about one view of a photo, and what of it is photo.
 
     Attributes:
         class_logits: `[queries, classes + 1]` float32.
         mask_logits: `[queries, view height / 4, view width / 4]`, facing as the view does.
-        rows: `[height, view height / 4]` float32, as of `postprocessing.resize_weights`.
-        columns: `[width, view width / 4]` float32; they turn a mirrored view back.
+        padded_size_px: `(height, width)` that the masks cover.
+        valid_size_px: The part of it that is photo, from the top left.
+        is_flipped: Whether the view is mirrored.
     """
 
     class_logits: Tensor
     mask_logits: Tensor
-    rows: Tensor
-    columns: Tensor
+    padded_size_px: tuple[Any, Any]
+    valid_size_px: tuple[Any, Any]
+    is_flipped: bool = False
 
-    def resized(self) -> Tensor:
-        """`[queries, height, width]` float32 mask logits."""
-        return ops.matmul(ops.matmul(self.rows, ops.cast(self.mask_logits, "float32")), ops.transpose(self.columns))
+    def resize_weights(self, size_px: tuple[Any, Any]) -> tuple[Tensor, Tensor]:
+        """Rows and columns of `postprocessing.resize_weights` to that size; they turn a mirrored view back."""
+        rows, columns = postprocessing.resize_weights(
+            ops.shape(self.mask_logits)[1:],
+            size_px,
+            padded_size_px=self.padded_size_px,
+            valid_size_px=self.valid_size_px,
+        )
+        return rows, ops.flip(columns, axis=0) if self.is_flipped else columns
+
+    def resized(self, size_px: tuple[Any, Any]) -> Tensor:
+        """`[queries, height, width]` float32 mask logits of that size."""
+        rows, columns = self.resize_weights(size_px)
+        return ops.matmul(ops.matmul(rows, ops.cast(self.mask_logits, "float32")), ops.transpose(columns))
+
+    def semantic_scores(self, size_px: tuple[Any, Any], fusion_size: str) -> Tensor:
+        """`[classes, height, width]` float32 of that size, fused at the input's or at that size."""
+        if fusion_size != INPUT_SIZE:
+            return postprocessing.semantic_inference(self.class_logits, self.resized(size_px))
+        masks = postprocessing.resize_logits(self.mask_logits, self.padded_size_px)
+        masks = masks[:, : self.valid_size_px[0], : self.valid_size_px[1]]
+        scores = postprocessing.resize_logits(postprocessing.semantic_inference(self.class_logits, masks), size_px)
+        return ops.flip(scores, axis=2) if self.is_flipped else scores
 
 
 def augmented_panoptic(
@@ -105,8 +129,9 @@ def augmented_semantic(
         ValueError: if the config names no view.
     """
     total, num_views = 0.0, 0
-    for view in views_of(network, photo, ops.shape(photo)[:2], config):
-        total, num_views = total + postprocessing.semantic_inference(view.class_logits, view.resized()), num_views + 1
+    for view in views_of(network, photo, config):
+        scores = view.semantic_scores(ops.shape(photo)[:2], config.semantic_fusion_size)
+        total, num_views = total + scores, num_views + 1
     return total / num_views
 
 
@@ -125,30 +150,22 @@ def merged_queries(network: Callable[[Tensor], dict[str, Tensor]], photo: Tensor
     Raises:
         ValueError: if the config names no view.
     """
-    height_px, width_px = ops.shape(photo)[:2]
-    first_view_px = preprocessing.resized_size(height_px, width_px, _edges_px(config)[0], config.augmented_max_size_px)
-    merged_size_px = tuple((edge + 3) // 4 for edge in first_view_px)
-    views = list(views_of(network, photo, merged_size_px, config))
+    views = list(views_of(network, photo, config))
+    merged_size_px = tuple((edge + 3) // 4 for edge in views[0].valid_size_px)
     class_logits = ops.stack([view.class_logits for view in views])
-    return merge_panoptic_views(class_logits, ops.stack([view.resized() for view in views]))
+    return merge_panoptic_views(class_logits, ops.stack([view.resized(merged_size_px) for view in views]))
 
 
-def _edges_px(config: InferenceConfig) -> tuple[int, ...]:
-    if not config.augmented_edges_px:
-        raise ValueError(f"`augmented_edges_px` must name at least one view. Received: {config.augmented_edges_px}")
-    return config.augmented_edges_px
-
-
-def views_of(
-    network: Callable[[Tensor], dict[str, Tensor]], photo: Tensor, size_px: tuple[Any, Any], config: InferenceConfig
-) -> Iterator[View]:
-    """Runs the network on one view after the other; masks are to come to `size_px`, which is the whole photo.
+def views_of(network: Callable[[Tensor], dict[str, Tensor]], photo: Tensor, config: InferenceConfig) -> Iterator[View]:
+    """Runs the network on one view after the other.
 
     Raises:
         ValueError: if the config names no view.
     """
+    if not config.augmented_edges_px:
+        raise ValueError(f"`augmented_edges_px` must name at least one view. Received: {config.augmented_edges_px}")
     height_px, width_px = ops.shape(photo)[:2]
-    for shortest_edge_px in _edges_px(config):
+    for shortest_edge_px in config.augmented_edges_px:
         view_size_px = preprocessing.resized_size(height_px, width_px, shortest_edge_px, config.augmented_max_size_px)
         view = normalization.normalize(preprocessing.resize_image(photo, view_size_px)[None])
         padding = [-edge % max(1, config.size_divisibility) for edge in view_size_px]
@@ -156,17 +173,12 @@ def views_of(
             seen = ops.flip(view, axis=2) if is_flipped else view
             # Behind the normalisation, so padding is exact zeros, as in training.
             outputs = network(ops.pad(seen, [[0, 0], [0, padding[0]], [0, padding[1]], [0, 0]]))
-            rows, columns = postprocessing.resize_weights(
-                ops.shape(outputs["mask_logits"])[2:],
-                size_px,
-                padded_size_px=tuple(edge + missing for edge, missing in zip(view_size_px, padding, strict=True)),
-                valid_size_px=view_size_px,
-            )
             yield View(
                 class_logits=ops.cast(outputs["class_logits"][0], "float32"),
                 mask_logits=outputs["mask_logits"][0],
-                rows=rows,
-                columns=ops.flip(columns, axis=0) if is_flipped else columns,
+                padded_size_px=tuple(edge + missing for edge, missing in zip(view_size_px, padding, strict=True)),
+                valid_size_px=view_size_px,
+                is_flipped=is_flipped,
             )
 
 

@@ -12,7 +12,7 @@ def experiment() -> ExperimentConfig:
             model=recipes.fpn_model(recipes.RESNET_50, num_classes=65),
             train_data=recipes.semantic_data(16, 2048, (1280, 1280), max_size_px=8192),
             validation_data=recipes.semantic_data(1, 2048, (1280, 1280), max_size_px=8192),
-            inference=recipes.padded_inference(2048, 2048),
+            inference=recipes.semantic_inference(2048, 2048),
         ),
         trainer=TrainerConfig(train_steps=300_000, optimizer=recipes.resnet_optimizer(schedule="poly", power=0.9)),
     )

@@ -20,7 +20,28 @@ def bilinear_matrix(length, new_length):
     Returns:
         `[new_length, length]` float32; each row sums to 1.
     """
+    centers = _centers(length, new_length)
+    return ops.maximum(1.0 - ops.abs(centers[:, None] - ops.arange(length, dtype="float32")), 0.0)
+
+
+def bilinear_samples(length, new_length):
+    """The same as the two old samples of each new one, for gathering where the matrix would be mostly zeros.
+
+    Args:
+        length: As of `bilinear_matrix`; likewise the other.
+        new_length: Number of new samples.
+
+    Returns:
+        `[new_length]` each: the lower sample and the upper one, int32, and the upper one's share, float32 in [0, 1).
+    """
+    centers = _centers(length, new_length)
+    lower = ops.floor(centers)
+    upper = ops.minimum(lower + 1.0, ops.cast(length - 1, "float32"))
+    return ops.cast(lower, "int32"), ops.cast(upper, "int32"), centers - lower
+
+
+def _centers(length, new_length):
+    """Where the new samples lie among the old ones."""
     scale = ops.cast(length, "float32") / ops.cast(new_length, "float32")
     centers = (ops.arange(new_length, dtype="float32") + 0.5) * scale - 0.5
-    centers = ops.clip(centers, 0.0, ops.cast(length - 1, "float32"))
-    return ops.maximum(1.0 - ops.abs(centers[:, None] - ops.arange(length, dtype="float32")), 0.0)
+    return ops.clip(centers, 0.0, ops.cast(length - 1, "float32"))

@@ -172,6 +172,12 @@ def num_segments(config):
     return int(ServingSignatures(SeesAll(), CATEGORIES, config).serving_default([encoded(PHOTO)])["num_segments"][0])
 
 
+def class_map(config):
+    """Noise at twice the network's size, whose borders are where the two orders differ."""
+    photo = tf.constant(np.random.default_rng(0).integers(0, 256, (80, 128, 3), dtype=np.uint8))
+    return ServingSignatures(SeesAll(), CATEGORIES, config).inference.semantic(photo).numpy().tolist()
+
+
 def num_merged(config):
     """Two queries on four pixels: the first takes half of the second's mask."""
     settings = config.task.inference
@@ -303,6 +309,7 @@ EFFECTS = {
     "task.inference.shortest_edge_px": ("", "40", "20", resized),
     "task.inference.max_size_px": ("", "64", "48", resized),
     "task.inference.size_divisibility": (TWO_VIEWS, "0", "128", seen_sizes),
+    "task.inference.semantic_fusion_size": ("", "photo", "input", class_map),
     "task.inference.max_pixels": ("", "2560", "2559", is_photo_taken),
     "task.inference.augmented_edges_px": ("", "[20]", "[20,40]", seen_sizes),
     "task.inference.augmented_max_size_px": (TWO_VIEWS, "64", "48", seen_sizes),

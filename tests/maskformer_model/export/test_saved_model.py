@@ -17,7 +17,7 @@ from maskformer_model.data import preprocessing
 from maskformer_model.data.normalization import normalize
 from maskformer_model.data.panoptic_png import decode_panoptic_png, segment_extents
 from maskformer_model.export.saved_model import export_saved_model
-from maskformer_model.inference import photo_inference, postprocessing
+from maskformer_model.inference import bands, photo_inference, postprocessing
 from tests.maskformer_model.helpers.small_export import CATEGORIES, MAX_PIXELS, encoded, photo, small_config
 
 # Run with nothing of ours on the path: this is all that a caller needs.
@@ -77,7 +77,7 @@ def resized_logits(network, config, image):
 def test_masks_of_kept_queries_in_bands_give_the_answer_of_all_masks_at_once(monkeypatch, decoder_input, band_pixels):
     from tests.maskformer_model.helpers.small_export import small_network
 
-    monkeypatch.setattr(photo_inference, "_BAND_PIXELS", band_pixels)
+    monkeypatch.setattr(bands, "BAND_PIXELS", band_pixels)
     config = small_config(transformer_in_feature=decoder_input)
     network, image = small_network(config), photo(60, 95)
     photos = photo_inference.PhotoInference(network, config.task.inference, CATEGORIES.isthing)

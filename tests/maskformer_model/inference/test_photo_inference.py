@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from maskformer_model.config import InferenceConfig
-from maskformer_model.inference import photo_inference, postprocessing
+from maskformer_model.inference import bands, postprocessing
 from maskformer_model.inference.photo_inference import PhotoInference, pad_to_multiple
 from maskformer_model.inference.test_time_augmentation import augmented_panoptic, augmented_semantic
 from tests.maskformer_model.helpers.sees_all import SeesAll
@@ -13,10 +13,11 @@ from tests.maskformer_model.helpers.sees_all import SeesAll
 PHOTO = np.zeros((40, 64, 3), np.uint8)
 PHOTO[:, :16] = 255  # Bright on the left.
 ISTHING = [True, False]
+AS_IT_IS = {"shortest_edge_px": 40, "max_size_px": 64}
 
 
 def answers(**settings):
-    config = InferenceConfig(**{"shortest_edge_px": 40, "max_size_px": 64, "overlap_threshold": 0.5, **settings})
+    config = InferenceConfig(**{**AS_IT_IS, "overlap_threshold": 0.5, **settings})
     return PhotoInference(SeesAll(), config, ISTHING)
 
 
@@ -65,7 +66,7 @@ def test_padding_and_another_size_leave_the_answer_where_it_was(size_px):
 
 
 def test_views_of_test_time_augmentation_are_answered_as_the_functions_answer_them():
-    config = InferenceConfig(augmented_edges_px=(40, 60), size_divisibility=32, overlap_threshold=0.5)
+    config = InferenceConfig(**AS_IT_IS, augmented_edges_px=(40, 60), size_divisibility=32, overlap_threshold=0.5)
     photos, photo = PhotoInference(SeesAll(), config, ISTHING), tf.constant(PHOTO)
     ours, expected = photos.panoptic(photo, 0.8, 0.5), augmented_panoptic(SeesAll(), photo, ISTHING, config)
     assert int(ours["num_segments"]) == 2
@@ -76,11 +77,29 @@ def test_views_of_test_time_augmentation_are_answered_as_the_functions_answer_th
     assert int(photos.panoptic(photo, 0.99999, 0.5)["num_segments"]) == 0
 
 
-def test_bands_of_a_row_give_the_answer_of_one_piece(monkeypatch):
-    config = InferenceConfig(augmented_edges_px=(40, 60), overlap_threshold=0.5)
-    whole = PhotoInference(SeesAll(), config, ISTHING).semantic(tf.constant(PHOTO))
-    monkeypatch.setattr(photo_inference, "_BAND_PIXELS", 64)
-    np.testing.assert_array_equal(PhotoInference(SeesAll(), config, ISTHING).semantic(tf.constant(PHOTO)), whole)
+@pytest.mark.parametrize("fusion_size", ["input", "photo"])
+@pytest.mark.parametrize("size_px", [(40, 64), (61, 90), (23, 31)])
+def test_bands_of_a_row_give_the_answer_of_one_piece(monkeypatch, fusion_size, size_px):
+    config = InferenceConfig(
+        **AS_IT_IS, augmented_edges_px=(40, 60), size_divisibility=32, semantic_fusion_size=fusion_size
+    )
+    photo = tf.constant(np.random.default_rng(0).integers(0, 256, (*size_px, 3), dtype=np.uint8))
+    scores = augmented_semantic(SeesAll(), photo, config)
+    assert scores.shape == (2, *size_px)
+    monkeypatch.setattr(bands, "BAND_PIXELS", 64)
+    np.testing.assert_array_equal(
+        PhotoInference(SeesAll(), config, ISTHING).semantic(photo), postprocessing.semantic_map(scores)
+    )
+
+
+@pytest.mark.parametrize("fusion_size", ["input", "photo"])
+def test_a_graph_of_unknown_size_labels_every_pixel_as_eager_code_does(fusion_size):
+    config = InferenceConfig(**AS_IT_IS, size_divisibility=32, semantic_fusion_size=fusion_size)
+    photos = PhotoInference(SeesAll(), config, ISTHING)
+    graph = tf.function(photos.semantic, input_signature=[tf.TensorSpec([None, None, 3], tf.uint8)])
+    for size_px in ((61, 90), (40, 64)):
+        photo = tf.constant(np.random.default_rng(1).integers(0, 256, (*size_px, 3), dtype=np.uint8))
+        np.testing.assert_array_equal(graph(photo), photos.semantic(photo))
 
 
 @pytest.mark.parametrize(("divisor", "expected"), [(0, (5, 9)), (4, (8, 12)), (5, (5, 10))])

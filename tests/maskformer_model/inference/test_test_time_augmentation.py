@@ -103,10 +103,11 @@ def bright_parts(image):
 
 PHOTO = np.zeros((40, 64, 3), np.uint8)
 PHOTO[:, :16] = 255  # Bright on the left.
+AS_IT_IS = {"shortest_edge_px": 40, "max_size_px": 64}  # The size to which it is resized before views are made.
 
 
 def test_mirrored_and_resized_views_come_back_to_the_photos_side_and_size():
-    config = InferenceConfig(augmented_edges_px=(40, 80, 20), augmented_max_size_px=1000)
+    config = InferenceConfig(**AS_IT_IS, augmented_edges_px=(40, 80, 20), augmented_max_size_px=1000)
     answer = augmented_panoptic(bright_parts, tf.constant(PHOTO), ISTHING, config)
     assert answer["segment_map"].shape == (40, 64)
     assert answer["num_segments"] == 2
@@ -116,14 +117,14 @@ def test_mirrored_and_resized_views_come_back_to_the_photos_side_and_size():
 
 
 def test_thresholds_of_a_call_win_over_the_config_s():
-    config = InferenceConfig(augmented_edges_px=(40,), object_mask_threshold=0.5)
+    config = InferenceConfig(**AS_IT_IS, augmented_edges_px=(40,), object_mask_threshold=0.5)
     answer = augmented_panoptic(bright_parts, tf.constant(PHOTO), ISTHING, config, object_mask_threshold=0.9999)
     assert answer["num_segments"] == 0
     assert not answer["segment_map"].numpy().any()
 
 
 def test_one_unflipped_view_gives_the_ordinary_semantic_scores():
-    config = InferenceConfig(augmented_edges_px=(40,), augmented_flip=False)
+    config = InferenceConfig(**AS_IT_IS, augmented_edges_px=(40,), augmented_flip=False)
     outputs = bright_parts(normalize(tf.constant(PHOTO)[None]))
     masks = postprocessing.resize_logits(outputs["mask_logits"][0], (40, 64))
     expected = postprocessing.semantic_inference(outputs["class_logits"][0], masks)
@@ -132,7 +133,7 @@ def test_one_unflipped_view_gives_the_ordinary_semantic_scores():
 
 def test_semantic_scores_are_the_mean_over_views():
     photo = tf.constant(PHOTO)
-    both = InferenceConfig(augmented_edges_px=(40, 20), augmented_flip=False)
+    both = InferenceConfig(**AS_IT_IS, augmented_edges_px=(40, 20), augmented_flip=False)
     alone = [dataclasses.replace(both, augmented_edges_px=(edge,)) for edge in both.augmented_edges_px]
     parts = [augmented_semantic(bright_parts, photo, config).numpy() for config in alone]
     assert np.abs(parts[0] - parts[1]).max() > 1e-3
@@ -146,7 +147,7 @@ def test_views_are_padded_as_the_model_was_trained():
         seen.append(image.numpy())
         return bright_parts(image)
 
-    config = InferenceConfig(augmented_edges_px=(20,), size_divisibility=32)
+    config = InferenceConfig(**AS_IT_IS, augmented_edges_px=(20,), size_divisibility=32)
     augmented_panoptic(watching, tf.constant(PHOTO), ISTHING, config)
     assert [image.shape for image in seen] == [(1, 32, 32, 3)] * 2
     for image in seen:
@@ -156,7 +157,7 @@ def test_views_are_padded_as_the_model_was_trained():
 
 
 def test_a_graph_of_unknown_size_gives_the_eager_answer():
-    config = InferenceConfig(augmented_edges_px=(40, 30))
+    config = InferenceConfig(**AS_IT_IS, augmented_edges_px=(40, 30))
 
     @tf.function(input_signature=[tf.TensorSpec([None, None, 3], tf.uint8)])
     def graph(photo):
