@@ -58,8 +58,8 @@ class InferenceConfig:
             network saw, and the scores are resized to the photo (the reference's semantic models); "photo", masks are
             resized first (where it sets `SEM_SEG_POSTPROCESSING_BEFORE_INFERENCE` or `PANOPTIC_ON`).
         max_pixels: A photo with more pixels is refused before it is decoded.
-        augmented_edges_px: Test-time augmentation (`inference.test_time_augmentation`): one view of the photo for each
-            of these shortest edges, the first being the one whose queries count; empty: no augmentation.
+        augmented_edges_px: Test-time augmentation (`inference.test_time_augmentation`): one view of the resized photo
+            for each of these shortest edges, the first being the one whose queries count; empty: no augmentation.
         augmented_max_size_px: No view's longest edge is longer.
         augmented_flip: Whether every view is seen mirrored as well.
     """

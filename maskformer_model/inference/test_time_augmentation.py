@@ -1,6 +1,7 @@
 """Test-time augmentation: one answer from a photo seen at several sizes and mirrored.
 
-Semantic scores are averaged over the views, as the reference does
+Views are made of the photo as it is resized without augmentation, resized once more, as the reference's
+`DatasetMapperTTA` makes them. Semantic scores are averaged over the views, as the reference does
 (`test_time_augmentation.py`). For panoptic answers the reference has no such thing, because query 7 of one view need
 not be query 7 of another. Here each query of the first view looks for its partner in every other view: the masks
 overlap by more than half and each is the other's best.
@@ -164,10 +165,11 @@ def views_of(network: Callable[[Tensor], dict[str, Tensor]], photo: Tensor, conf
     """
     if not config.augmented_edges_px:
         raise ValueError(f"`augmented_edges_px` must name at least one view. Received: {config.augmented_edges_px}")
-    height_px, width_px = ops.shape(photo)[:2]
+    resized = preprocessing.resize_for_inference(photo, config)
+    height_px, width_px = ops.shape(resized)[:2]
     for shortest_edge_px in config.augmented_edges_px:
         view_size_px = preprocessing.resized_size(height_px, width_px, shortest_edge_px, config.augmented_max_size_px)
-        view = normalization.normalize(preprocessing.resize_image(photo, view_size_px)[None])
+        view = normalization.normalize(preprocessing.resize_image(resized, view_size_px)[None])
         padding = [-edge % max(1, config.size_divisibility) for edge in view_size_px]
         for is_flipped in (False, True) if config.augmented_flip else (False,):
             seen = ops.flip(view, axis=2) if is_flipped else view

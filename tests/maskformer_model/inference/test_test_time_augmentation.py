@@ -156,6 +156,31 @@ def test_views_are_padded_as_the_model_was_trained():
     np.testing.assert_array_equal(seen[0][:, :20], seen[1][:, :20, ::-1])
 
 
+def test_views_are_made_of_the_resized_photo():
+    # Columns of 0 and 255 in turn become one grey when two are joined: 128 in every view, however large, where views of
+    # the photo itself would show them again.
+    stripes = np.zeros((40, 64, 3), np.uint8)
+    stripes[:, ::2] = 255
+    seen = []
+
+    def watching(image):
+        seen.append(image.numpy())
+        return bright_parts(image)
+
+    config = InferenceConfig(
+        shortest_edge_px=20, max_size_px=32, augmented_edges_px=(10, 20, 40), augmented_max_size_px=48
+    )
+    scores = augmented_semantic(watching, tf.constant(stripes), config)
+    assert scores.shape == (4, 40, 64)
+    # 40 px would make 64 of 32, which is beyond 48.
+    sizes_px = [size for size in ((10, 16), (20, 32), (30, 48)) for _ in range(2)]
+    assert [image.shape[1:3] for image in seen] == sizes_px
+    grey = normalize(np.full((1, 1, 1, 3), 128, np.uint8)).numpy()
+    for image in seen:
+        inside = image[:, :, 4:-4]  # The filter's window is cut off at the photo's edge.
+        np.testing.assert_allclose(inside, np.broadcast_to(grey, inside.shape), atol=2 / 57)
+
+
 def test_a_graph_of_unknown_size_gives_the_eager_answer():
     config = InferenceConfig(**AS_IT_IS, augmented_edges_px=(40, 30))
 
