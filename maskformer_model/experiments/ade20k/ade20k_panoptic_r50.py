@@ -11,7 +11,7 @@ def experiment() -> ExperimentConfig:
             model=recipes.transformer_fpn_model(recipes.RESNET_50, num_classes=150),
             train_data=recipes.semantic_data(16, 640, (640, 640), max_size_px=2560, keep_emptied_targets=True),
             validation_data=recipes.semantic_data(1, 640, (640, 640), max_size_px=2560),
-            inference=recipes.padded_inference(640, 2560, object_mask_threshold=0.7),
+            inference=recipes.padded_inference(640, 2560, object_mask_threshold=0.7, augmented_max_size_px=3584),
         ),
         trainer=TrainerConfig(train_steps=720_000, optimizer=recipes.resnet_optimizer(schedule="poly", power=0.9)),
     )

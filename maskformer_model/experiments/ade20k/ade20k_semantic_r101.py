@@ -12,7 +12,7 @@ def experiment() -> ExperimentConfig:
             model=recipes.fpn_model(recipes.RESNET_101, num_classes=150),
             train_data=recipes.semantic_data(16, 512, (512, 512), max_size_px=2048),
             validation_data=recipes.semantic_data(1, 512, (512, 512), max_size_px=2048),
-            inference=recipes.semantic_inference(512, 2048),
+            inference=recipes.semantic_inference(512, 2048, augmented_max_size_px=3584),
         ),
         trainer=TrainerConfig(train_steps=160_000, optimizer=recipes.resnet_optimizer(schedule="poly", power=0.9)),
     )

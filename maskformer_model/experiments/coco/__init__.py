@@ -1,1 +1,1 @@
-"""Published recipes for COCO panoptic. One file per experiment."""
+"""Published recipes for COCO panoptic and COCO-Stuff-10k. One file per experiment."""

@@ -1,0 +1,18 @@
+"""ADE20K-Full semantic, 847 classes, ResNet-101 (reference: mIoU 16.8, single scale; 200,000 steps)."""
+
+from maskformer_model.config import ExperimentConfig, TaskConfig, TrainerConfig
+from maskformer_model.experiments import recipes
+
+
+def experiment() -> ExperimentConfig:
+    """See the module's docstring."""
+    return ExperimentConfig(
+        task=TaskConfig(
+            kind="semantic",
+            model=recipes.fpn_model(recipes.RESNET_101, num_classes=847),
+            train_data=recipes.semantic_data(16, 512, (512, 512), max_size_px=2048),
+            validation_data=recipes.semantic_data(1, 512, (512, 512), max_size_px=2048),
+            inference=recipes.semantic_inference(512, 2048),
+        ),
+        trainer=TrainerConfig(train_steps=200_000, optimizer=recipes.resnet_optimizer(schedule="poly", power=0.9)),
+    )
