@@ -7,7 +7,7 @@ import pickle
 import numpy as np
 import pytest
 
-from maskformer_model import convert_checkpoint
+from maskformer_model import convert_checkpoint, experiments
 from maskformer_model.config import ModelConfig, ResNetConfig, SwinConfig, merge
 from maskformer_model.pretrained import initialize
 from maskformer_model.pretrained.architecture import infer_model_config
@@ -39,7 +39,8 @@ def network(golden_dir):
 @pytest.fixture(scope="module")
 def converted(golden_dir, tmp_path_factory):
     output = str(tmp_path_factory.mktemp("converted"))
-    return output, convert_checkpoint.convert(str(golden_dir / SWIN), output).task.model
+    conversion = convert_checkpoint.convert(str(golden_dir / SWIN), output, settings_of="coco_panoptic_swin_tiny")
+    return output, conversion.config.task.model
 
 
 def write_pickle(path, content):
@@ -253,6 +254,57 @@ def test_a_checkpoint_of_another_architecture_than_the_experiment_is_refused(gol
     assert "num_queries 10 for 100" in message
     assert "backbone.depth 50 for 101" in message
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "sizes_px", "threshold", "divisor", "fusion_size"),
+    [
+        ("maskformer_coco_panoptic", "panoptic", (800, 1333), 0.8, 0, "photo"),
+        ("coco_panoptic_swin_base", "panoptic", (800, 1333), 0.8, 0, "photo"),
+        ("ade20k_panoptic_r101", "panoptic", (640, 2560), 0.7, 32, "photo"),
+        ("ade20k_semantic_r50", "semantic", (512, 2048), 0.8, 32, "input"),
+        ("ade20k_semantic_swin_large", "semantic", (640, 2560), 0.8, 32, "input"),
+        ("cityscapes_semantic_r101c", "semantic", (1024, 2048), 0.8, 32, "input"),
+        ("vistas_semantic_r50", "semantic", (2048, 2048), 0.8, 32, "input"),
+    ],
+)
+def test_the_published_recipe_is_found_by_classes_and_layers(name, kind, sizes_px, threshold, divisor, fusion_size):
+    # What arrays do not show is as no recipe has it, so nothing but what they show can lead to the recipe.
+    stated = experiments.get(name).task.model
+    backbone = {"drop_path_rate": 0.0} if stated.backbone.type == "swin" else {"res5_multi_grid": [1, 1, 1]}
+    decoder = {"dropout": 0.0, "num_heads": 4, "deep_supervision": False}
+    shown = merge(stated, {"backbone": backbone, "decoder": decoder})
+    assert convert_checkpoint.published_recipe_of(shown) == name
+    task = experiments.get(name).task
+    inference = task.inference
+    assert (task.kind, (inference.shortest_edge_px, inference.max_size_px)) == (kind, sizes_px)
+    assert (inference.object_mask_threshold, inference.size_divisibility) == (threshold, divisor)
+    assert inference.semantic_fusion_size == fusion_size
+
+
+def test_every_published_recipe_is_found_from_its_own_architecture():
+    published = [name for name in experiments.names() if experiments.get(name).task.model.num_classes]
+    assert len(published) >= 24
+    for name in published:
+        assert convert_checkpoint.published_recipe_of(experiments.get(name).task.model) == name
+
+
+def test_of_a_checkpoint_without_a_recipe_it_is_asked_whose_settings_it_keeps(golden_dir, tmp_path, capsys):
+    arguments = ["--source", str(golden_dir / SWIN), "--output", str(tmp_path / "out")]
+    assert convert_checkpoint.main(arguments) == 1
+    message = capsys.readouterr().err
+    assert "No published recipe has the architecture of the checkpoint (133 classes, 10 queries, swin, fpn)" in message
+    assert "With 133 classes there are: coco_panoptic_r101, coco_panoptic_swin_base" in message
+    assert "--settings_of" in message
+    assert not (tmp_path / "out").exists()
+    both = ["--experiment", "coco_panoptic_r101", "--settings_of", "coco_panoptic_r101"]
+    assert convert_checkpoint.main([*arguments, *both]) == 1
+    assert "not both" in capsys.readouterr().err
+    assert convert_checkpoint.main([*arguments, "--settings_of", "ade20k_panoptic_r50"]) == 0
+    assert "with the settings of ade20k_panoptic_r50" in capsys.readouterr().out
+    written = json.loads((tmp_path / "out" / "experiment.json").read_text())["task"]
+    assert (written["inference"]["shortest_edge_px"], written["inference"]["object_mask_threshold"]) == (640, 0.7)
+    assert (written["model"]["num_classes"], written["model"]["num_queries"]) == (133, 10)
 
 
 @pytest.mark.parametrize(
