@@ -112,6 +112,22 @@ def write_ade20k_labels(root: pathlib.Path, samples: dict[str, list[Sample]]) ->
         _write_photos(root / "annotations" / _LONG[split], labels)
 
 
+def write_official_labels(root: pathlib.Path, samples: dict[str, list[Sample]], layout: str) -> None:
+    """The last categories of ADE20K-Full or COCO-Stuff-10k, as the official preparation scripts write them."""
+    names, suffix, void, num_classes = {
+        "ade20k_full": (_LONG, ".tif", 65535, 847),
+        "coco_stuff_10k": ({"train": "train", "val": "test"}, ".png", 255, 171),
+    }[layout]
+    for split, scenes in samples.items():
+        _write_photos(root / "images_detectron2" / names[split], {f"{s.number:08d}.jpg": s.jpeg for s in scenes})
+        labels = {}
+        for s in scenes:
+            classes = semantic_map(s) - 1 + num_classes - len(CATEGORIES)
+            label_map = np.where(semantic_map(s) > 0, classes, void).astype(np.uint16 if suffix == ".tif" else np.uint8)
+            labels[f"{s.number:08d}{suffix}"] = _image(label_map, "TIFF" if suffix == ".tif" else "PNG")
+        _write_photos(root / "annotations_detectron2" / names[split], labels)
+
+
 def write_cityscapes_labels(root: pathlib.Path, samples: dict[str, list[Sample]]) -> None:
     for split, scenes in samples.items():
         stem = "bonn_000000_{:06d}"
@@ -185,8 +201,12 @@ _LONG = {"train": "training", "val": "validation"}
 
 
 def _png(array: np.ndarray) -> bytes:
+    return _image(array, "PNG")
+
+
+def _image(array: np.ndarray, image_format: str) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(array).save(buffer, format="PNG")
+    Image.fromarray(array).save(buffer, format=image_format)
     return buffer.getvalue()
 
 

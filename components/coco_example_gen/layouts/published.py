@@ -17,6 +17,7 @@ _AUTO = "auto"
 
 # How each data set calls its splits.
 _NAMES = {
+    "coco_stuff": {TRAIN: {"split": "train"}, VAL: {"split": "test"}},  # It has no other split to validate on.
     "coco": {TRAIN: {"split": "train2017"}, VAL: {"split": "val2017"}},
     "ade20k": {
         TRAIN: {"split": "training", "short": "train"},
@@ -75,6 +76,19 @@ def _cityscapes_labels(layout: str, kind: str) -> SplitSource:
     )
 
 
+def _official_labels(layout: str, label_suffix: str) -> SplitSource:
+    """What the official `datasets/prepare_{ade20k_full,coco_stuff_10k_v1.0}_sem_seg.py` write."""
+    return SplitSource(
+        layout=layout,
+        truth=LABELS,
+        photo_dirs=("images_detectron2/{split}",),
+        label_dir="annotations_detectron2/{split}",
+        label_suffix=label_suffix,
+        label_code=layout,
+        category_file=f"package:{layout}_categories.json",
+    )
+
+
 _LAYOUTS: tuple[SplitSource, ...] = (
     _coco_panoptic("annotations/panoptic_{split}"),
     _coco_panoptic("panoptic_{split}"),  # Where panopticapi's and detectron2's users unpack the PNGs.
@@ -107,6 +121,8 @@ _LAYOUTS: tuple[SplitSource, ...] = (
         label_code="ade20k",
         category_file="objectInfo150.txt",
     ),
+    _official_labels("ade20k_full", ".tif"),
+    _official_labels("coco_stuff_10k", ".png"),
     _vistas_labels("vistas_v2.0", "v2.0/", "config_v2.0.json"),
     _vistas_labels("vistas_v1.2", "", "config.json"),
     _vistas_labels("vistas_v1.2", "v1.2/", "config_v1.2.json"),
@@ -151,7 +167,7 @@ def find_sources(
     for template in _LAYOUTS:
         if layout not in (_AUTO, template.layout):
             continue
-        names = _NAMES[template.layout.split("_")[0]]
+        names = next(names for data_set, names in _NAMES.items() if template.layout.startswith(data_set))
         sources = {split: template.with_names(data_dir, names[split]) for split in splits}
         missing = [source.missing(exists) for source in sources.values()]
         if not any(missing):

@@ -1,11 +1,13 @@
-"""Label PNGs of ADE20K, Cityscapes and Mapillary Vistas: what their numbers mean, and the segments they draw.
+"""Label images of all data sets that have them: what their numbers mean, and the segments they draw.
 
-| code          | a pixel's number                        | segments                                       |
-|---------------|-----------------------------------------|------------------------------------------------|
-| ade20k        | 0 void, n = the n-th category           | one per category: all count as stuff           |
-| cityscapes    | label id, or 1000 * label id + instance | one per thing; things not told apart: a crowd  |
-| vistas        | 256 * label + instance                  | one per instance where the label has instances |
-| vistas_labels | label                                   | one per label; of things: a crowd              |
+| code           | a pixel's number                        | segments                                       |
+|----------------|-----------------------------------------|------------------------------------------------|
+| ade20k         | 0 void, n = the n-th category           | one per category: all count as stuff           |
+| ade20k_full    | n = the category n, 65535 void; a TIFF  | likewise                                       |
+| coco_stuff_10k | n = the n-th category from 0, 255 void  | likewise                                       |
+| cityscapes     | label id, or 1000 * label id + instance | one per thing; things not told apart: a crowd  |
+| vistas         | 256 * label + instance                  | one per instance where the label has instances |
+| vistas_labels  | label                                   | one per label; of things: a crowd              |
 
 Labels that the data set does not evaluate become void. The ids of the categories are those of the same data set's
 panoptic json, and for Cityscapes those of the segments too, so both forms of a data set make equal Examples.
@@ -25,8 +27,12 @@ from PIL import Image, UnidentifiedImageError
 from components.coco_example_gen.kept_aside import BadRecordError
 from maskformer_model.categories import CategoryTable
 
+# What Pillow raises of a file that is cut short or changed.
+_DAMAGE = (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError)
 _MODES = {"L": "8-bit grayscale", "P": "8-bit palette", "I;16": "16-bit grayscale", "I": "16-bit grayscale"}
 _MAX_LABEL = 65535
+# Codes whose numbers count the categories from 0, as the official preparation writes them, and their number for void.
+_VOID_OF_CODE = {"ade20k_full": 65535, "coco_stuff_10k": 255}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +49,7 @@ def label_categories(content: bytes, code: str) -> list[dict[str, Any]]:
     """The evaluated categories, as COCO lists them.
 
     Args:
-        content: ADE20K's `objectInfo150.txt`, Vistas' `config.json`, or this package's list of Cityscapes' labels.
+        content: ADE20K's `objectInfo150.txt`, Vistas' `config.json`, or this package's list of the others' labels.
         code: of the module's table.
 
     Raises:
@@ -51,6 +57,8 @@ def label_categories(content: bytes, code: str) -> list[dict[str, Any]]:
     """
     if code == "ade20k":
         return _ade20k_categories(content.decode())
+    if code in _VOID_OF_CODE:
+        return json.loads(content)
     return [
         {
             "id": _category_id(place, label, code),
@@ -67,7 +75,7 @@ def label_png_size(png_bytes: bytes) -> tuple[int, int]:
     """Height and width in px, from the header.
 
     Raises:
-        BadRecordError: if it is not a PNG.
+        BadRecordError: if it is neither a PNG nor a TIFF.
     """
     with _opened(png_bytes) as image:
         return image.height, image.width
@@ -93,7 +101,7 @@ def read_label_png(
     with _opened(png_bytes) as image:
         try:
             labels = np.asarray(image)
-        except (OSError, SyntaxError, ValueError) as error:
+        except _DAMAGE as error:
             raise BadRecordError("damaged_label_png", str(error)) from error
     if labels.min() < 0 or labels.max() > _MAX_LABEL:
         raise BadRecordError("unknown_label", f"numbers must be in 0..{_MAX_LABEL}. Received: {labels.max()}")
@@ -112,8 +120,8 @@ def read_label_png(
 
 def _opened(png_bytes: bytes) -> Image.Image:
     try:
-        image = Image.open(io.BytesIO(png_bytes), formats=("PNG",))
-    except (OSError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        image = Image.open(io.BytesIO(png_bytes), formats=("PNG", "TIFF"))
+    except _DAMAGE as error:
         raise BadRecordError("damaged_label_png", str(error)) from error
     if image.mode not in _MODES:
         forms = ", ".join(dict.fromkeys(_MODES.values()))
@@ -124,6 +132,8 @@ def _opened(png_bytes: bytes) -> Image.Image:
 def _meaning(number: int, code: str, categories: CategoryTable, content: bytes) -> _Label:
     if code == "ade20k":
         return _ade20k_meaning(number, categories)
+    if code in _VOID_OF_CODE:
+        return _meaning_from_0(number, _VOID_OF_CODE[code], categories)
     labels = _labels(content)
     if code == "cityscapes":
         place, instance = (number, 0) if number < 1000 else divmod(number, 1000)
@@ -146,6 +156,15 @@ def _ade20k_meaning(number: int, categories: CategoryTable) -> _Label:
     if number > categories.num_classes:
         raise BadRecordError("unknown_label", f"the data set has {categories.num_classes} labels. Received: {number}")
     return _Label(number - 1, number) if number else _Label(None)
+
+
+def _meaning_from_0(number: int, void: int, categories: CategoryTable) -> _Label:
+    if number == void:
+        return _Label(None)
+    if number >= categories.num_classes:
+        rule = f"the data set has the labels 0 to {categories.num_classes - 1}, and {void} for void"
+        raise BadRecordError("unknown_label", f"{rule}. Received: {number}")
+    return _Label(categories.category_id(number), number + 1)
 
 
 def _category_id(place: int, label: dict[str, Any], code: str) -> int:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from components.coco_example_gen.conversion.conversion_step import convert_shard
-from components.coco_example_gen.kept_aside import KeptAside
+from components.coco_example_gen.kept_aside import BadRecordError, KeptAside
 from components.coco_example_gen.layouts.published import UnknownLayoutError, find_sources
+from components.coco_example_gen.records.label_png import read_label_png
 from components.coco_example_gen.records.reader import read_record
 from components.coco_example_gen.records.reference_files import SplitRequest, plan_split, read_references
+from maskformer_model.categories import CategoryTable
 from maskformer_model.config import ParserConfig
 from maskformer_model.data import examples, preprocessing
 from maskformer_model.data.input_pipeline import load_example
@@ -24,6 +28,8 @@ from tests.components.layout_samples import CITYSCAPES_LABEL, CLASS_OF, isthing
 SAMPLES = layout_samples.draw_samples(2, 3)
 LABEL_WRITERS = {
     "ade20k": layout_samples.write_ade20k_labels,
+    "ade20k_full": lambda root, samples: layout_samples.write_official_labels(root, samples, "ade20k_full"),
+    "coco_stuff_10k": lambda root, samples: layout_samples.write_official_labels(root, samples, "coco_stuff_10k"),
     "cityscapes": layout_samples.write_cityscapes_labels,
     "vistas_v2.0": layout_samples.write_vistas_labels,
     "vistas_v1.2": lambda root, samples: layout_samples.write_vistas_labels(root, samples, "v1.2"),
@@ -77,6 +83,61 @@ def test_ade20k_labels_make_one_segment_per_category(tmp_path):
         np.testing.assert_array_equal(decode_panoptic_png(record.panoptic_png), labels)
         assert {s.class_index for s in record.segments} == {CLASS_OF[name] for name, _ in sample.segments.values()}
         assert not any(s.isthing or s.iscrowd for s in record.segments)
+
+
+@pytest.mark.parametrize(
+    ("layout", "num_classes", "first", "last", "last_id"),
+    [
+        ("ade20k_full", 847, "wall", "adding machine, totalizer, totaliser", 846),
+        ("coco_stuff_10k", 171, "person", "wood", 182),
+    ],
+)
+def test_what_the_official_preparation_writes_has_the_official_classes(
+    tmp_path, layout, num_classes, first, last, last_id
+):
+    LABEL_WRITERS[layout](tmp_path / "data", SAMPLES)
+    found, categories, records = read(tmp_path / "data", tmp_path / "work")
+    assert (found, categories.num_classes) == (layout, num_classes)
+    assert (categories.names[0], categories.names[-1]) == (first, last)
+    assert categories.category_ids[-1] == last_id
+    assert not categories.isthing.any()
+    for record, sample in zip(records, SAMPLES["val"], strict=True):
+        labels = layout_samples.semantic_map(sample)
+        # The drawn scenes' seven categories stand for the last seven; a segment's id is its class index + 1.
+        expected = np.where(labels > 0, labels + num_classes - 7, 0)
+        np.testing.assert_array_equal(decode_panoptic_png(record.panoptic_png), expected)
+        assert {s.class_index + 1 for s in record.segments} == set(np.unique(expected)) - {0}
+        assert not any(s.isthing or s.iscrowd for s in record.segments)
+
+
+@pytest.mark.parametrize(
+    ("layout", "label", "expected"), [("ade20k_full", 847, "0 to 846, and 65535"), ("coco_stuff_10k", 171, "0 to 170")]
+)
+def test_a_number_beyond_the_classes_is_no_label(layout, label, expected):
+    categories = CategoryTable.from_coco([{"id": n, "name": str(n), "isthing": 0} for n in range(label)])
+    buffer = io.BytesIO()
+    Image.fromarray(np.full((2, 2), label, np.uint16)).save(buffer, "TIFF" if layout == "ade20k_full" else "PNG")
+    with pytest.raises(BadRecordError, match=expected):
+        read_label_png(buffer.getvalue(), layout, categories, b"")
+
+
+@pytest.mark.parametrize("damage", ["cut", "changed"])
+def test_a_damaged_tiff_is_a_bad_record(damage):
+    buffer = io.BytesIO()
+    Image.fromarray(np.arange(400, dtype=np.uint16).reshape(20, 20)).save(buffer, "TIFF")
+    whole, categories = buffer.getvalue(), CategoryTable.from_coco([{"id": 0, "name": "wall"}])
+    random = np.random.default_rng(0)
+    for _ in range(100):
+        content = bytearray(whole)
+        if damage == "cut":
+            content = content[: random.integers(0, len(whole))]
+        else:
+            for place in random.integers(0, len(whole), 5):
+                content[place] = random.integers(0, 256)
+        try:
+            read_label_png(bytes(content), "ade20k_full", categories, b"")
+        except BadRecordError:
+            continue
 
 
 def test_cityscapes_instance_ids_are_its_panoptic_ids(tmp_path):
@@ -133,7 +194,6 @@ def test_labels_without_instances_are_regions_and_those_of_things_are_crowds(tmp
 def test_plain_instances_are_drawn_with_the_smaller_on_top_and_crowds_below(tmp_path):
     # Three objects in a photo of 6 x 8: a crowd as uncompressed run lengths over all, a square of 4 x 4 as a polygon,
     # and in it a square of 2 x 2 as compressed run lengths.
-    from PIL import Image
     from pycocotools import mask as coco_mask
 
     (tmp_path / "data" / "val2017").mkdir(parents=True)
