@@ -298,7 +298,7 @@ EFFECTS = {
     f"{PARSER}size_divisibility": (f"{PARSER}output_size=[0,0]", "0", "16", batches),
     f"{PARSER}min_sizes_px": ("", "[8]", "[12]", batches),
     f"{PARSER}max_size_px": ("", "16", "12", batches),
-    f"{PARSER}crop_size_px": (f"{PARSER}augmentation=semantic", "[6,6]", "[8,8]", batches),
+    f"{PARSER}crop_size_px": (f"{PARSER}augmentation=semantic,{PARSER}crop_size_px=[7,7]", "[6,6]", "[8,8]", batches),
     f"{PARSER}crop_min_sizes_px": (DETR, "[8]", "[16]", batches),
     f"{PARSER}scale_range": (f"{PARSER}augmentation=lsj", "[1.0,1.0]", "[0.5,0.5]", batches),
     f"{PARSER}max_targets": ("", "3", "2", batches),
