@@ -63,7 +63,7 @@ class Photos:
             panoptic_quality,
             segments_from_coco,
         )
-        from maskformer_model.metrics.segment_matching import Segment
+        from maskformer_model.metrics.segment_matching import MatchedSegment
 
         settings, table = self._config.task.inference, self._categories
         maps, counts, seconds = [], PanopticCounts.zeros(table.num_classes), []
@@ -84,7 +84,7 @@ class Photos:
             )
             maps.append(answer["segment_map"].numpy())
             classes = answer["segment_classes"].numpy()[: int(answer["num_segments"])]
-            found = [Segment(index + 1, int(c)) for index, c in enumerate(classes)]
+            found = [MatchedSegment(index + 1, int(c)) for index, c in enumerate(classes)]
             truth = decode_panoptic_png((self._pngs / annotation["file_name"]).read_bytes())
             wanted = segments_from_coco(annotation["segments_info"], table)
             counts += count_image(truth, wanted, maps[-1], found, table.num_classes)

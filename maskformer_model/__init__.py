@@ -8,12 +8,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from maskformer_model.prediction.exported_model import MaskFormer as MaskFormer
+    from maskformer_model.prediction.exported_model import ExportedMaskFormer
+
+    MaskFormer = ExportedMaskFormer
 
 
 def __getattr__(name: str) -> Any:
     if name == "MaskFormer":
-        from maskformer_model.prediction.exported_model import MaskFormer
+        from maskformer_model.prediction.exported_model import ExportedMaskFormer
 
-        return MaskFormer
+        return ExportedMaskFormer
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -64,10 +64,10 @@ def predict(args: argparse.Namespace, *, is_own_process: bool = False) -> int:
     from maskformer_model.data import photo_files
     from maskformer_model.export import assets
     from maskformer_model.prediction import writer as prediction_writer
-    from maskformer_model.prediction.exported_model import MaskFormer
+    from maskformer_model.prediction.exported_model import ExportedMaskFormer
 
     paths = photo_files.find_photos(args.images)
-    model = MaskFormer.from_directory(args.model)
+    model = ExportedMaskFormer.from_directory(args.model)
     if is_own_process:
         assets.keep_packed_weights(model.facts)
     options = {"upright": not args.stored_orientation}

@@ -10,7 +10,7 @@ import dataclasses
 import os
 
 from components.coco_example_gen.options import IngestOptions
-from components.panoptic_evaluator.gate.rules import NOT_WORSE, POINT, Rule
+from components.panoptic_evaluator.gate.config import GateConfig
 from components.panoptic_evaluator.scoring.analysis_config import AnalysisConfig
 from components.training.tuning import TuningConfig, trial_experiment
 from maskformer_model.config import ExperimentConfig
@@ -26,7 +26,7 @@ def _require(condition: bool, rule: str, received: object) -> None:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DataConfig:
+class IngestStepConfig:
     """Which data is read, and what it must be like.
 
     Attributes:
@@ -56,43 +56,12 @@ class DataConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class GateConfig:
-    """What a model must reach to be pushed.
-
-    Attributes:
-        pq_floor: Smallest PQ that passes, 0..1; 0 lets every model pass.
-        allowed_pq_drop: How far PQ may be below the last blessed model's on the same photos, 0..1.
-        significance: "not_worse" asks for confidence that PQ is not below by more; for "point" its value decides.
-        rules: Further rules, as `components.panoptic_evaluator.gate.rules` reads them.
-
-    Raises:
-        ValueError: if a value breaks its rule.
-    """
-
-    pq_floor: float = 0.0
-    allowed_pq_drop: float = 0.0
-    significance: str = NOT_WORSE
-    rules: tuple[str, ...] = ()
-
-    def __post_init__(self):
-        for name in ("pq_floor", "allowed_pq_drop"):
-            _require(0 <= getattr(self, name) <= 1, f"`{name}` must be in 0..1.", getattr(self, name))
-        _require(
-            self.significance in (NOT_WORSE, POINT),
-            f"`significance` must be {NOT_WORSE!r} or {POINT!r}.",
-            repr(self.significance),
-        )
-        for rule in self.rules:
-            Rule.parse(rule)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class PipelineConfig:
     """Everything about one run.
 
     Attributes:
         root: Folder of everything a run leaves behind.
-        data: See `DataConfig`.
+        data: See `IngestStepConfig`.
         experiment_name: What the experiment is called in reports.
         experiment: What is trained; overrides are already in it.
         tuning: Which of its settings a Tuner chooses first; by default none, and there is no Tuner.
@@ -112,7 +81,7 @@ class PipelineConfig:
     """
 
     root: str
-    data: DataConfig
+    data: IngestStepConfig
     experiment_name: str
     experiment: ExperimentConfig
     tuning: TuningConfig = TuningConfig()

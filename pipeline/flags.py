@@ -12,10 +12,11 @@ from collections.abc import Sequence
 
 from components.coco_example_gen.layouts.published import LAYOUT_NAMES
 from components.coco_example_gen.options import AUTO_LAYOUT, IngestOptions
+from components.panoptic_evaluator.gate.config import GateConfig
 from components.panoptic_evaluator.gate.rules import NOT_WORSE, POINT
 from components.panoptic_evaluator.scoring.analysis_config import AnalysisConfig
 from components.training.tuning import TuningConfig
-from pipeline.config import BLOCK, DEFAULT_BEAM_ARGS, WARN, DataConfig, GateConfig, PipelineConfig
+from pipeline.config import BLOCK, DEFAULT_BEAM_ARGS, WARN, IngestStepConfig, PipelineConfig
 from pipeline.local_run import generated_data
 
 PROJECT_DIR = pathlib.Path(__file__).resolve().parent.parent
@@ -61,9 +62,7 @@ def _add_retry_flags(group: argparse._ArgumentGroup) -> None:
 
 def _add_gate_flags(group: argparse._ArgumentGroup) -> None:
     _add_number(group, "--pq_floor", GateConfig.pq_floor, "smallest PQ that is pushed, 0..1")
-    _add_number(
-        group, "--allowed_pq_drop", GateConfig.allowed_pq_drop, "how far below the last blessed model's PQ, 0..1"
-    )
+    _add_number(group, "--allowed_pq_drop", GateConfig.allowed_drop, "how far below the last blessed model's PQ, 0..1")
 
     significance_help = "what must not be below: PQ with confidence, or its value (default: %(default)s)"
     group.add_argument(
@@ -89,10 +88,12 @@ def _add_data_flags(group: argparse._ArgumentGroup) -> None:
     share = IngestOptions.max_kept_aside_share
     _add_number(group, "--max_kept_aside_share", share, "stop when a larger share of the records is bad, 0..1")
     anomalies_help = "what to do when statistics break the schema (default: %(default)s)"
-    group.add_argument("--on_anomalies", choices=(BLOCK, WARN), default=DataConfig.on_anomalies, help=anomalies_help)
-    group.add_argument("--on_drift", choices=(BLOCK, WARN), default=DataConfig.on_drift, help=_DRIFT_HELP)
+    group.add_argument(
+        "--on_anomalies", choices=(BLOCK, WARN), default=IngestStepConfig.on_anomalies, help=anomalies_help
+    )
+    group.add_argument("--on_drift", choices=(BLOCK, WARN), default=IngestStepConfig.on_drift, help=_DRIFT_HELP)
     drift_help = "change of a class's share, against the last blessed model's data, that is drift, 0..1"
-    _add_number(group, "--max_class_drift", DataConfig.max_class_drift, drift_help)
+    _add_number(group, "--max_class_drift", IngestStepConfig.max_class_drift, drift_help)
     _add_layout_flags(group)
     group.add_argument("--span", metavar="NAME", default="", help="what the list of runs calls this data")
     group.add_argument("--validate_only", action="store_true", help="stop before training: is the data fit for it?")
@@ -131,7 +132,7 @@ def config_from_args(args: argparse.Namespace) -> PipelineConfig:
     experiment = args.experiment or (COCO_EXPERIMENT if args.data else GENERATED_EXPERIMENT)
     return PipelineConfig(
         root=root,
-        data=DataConfig(
+        data=IngestStepConfig(
             data_dir=_absolute(args.data) if args.data else os.path.join(root, "data", "generated"),
             options=IngestOptions(
                 max_train_images=args.max_train_images,
@@ -153,7 +154,7 @@ def config_from_args(args: argparse.Namespace) -> PipelineConfig:
         tuning=TuningConfig(choices=tuple(args.tune), max_trials=args.tune_trials, trial_steps=args.tune_steps),
         gate=GateConfig(
             pq_floor=args.pq_floor,
-            allowed_pq_drop=args.allowed_pq_drop,
+            allowed_drop=args.allowed_pq_drop,
             significance=args.significance,
             rules=tuple(args.gate_rule),
         ),

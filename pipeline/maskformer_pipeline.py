@@ -130,7 +130,7 @@ def create_pipeline(
         baseline_model=baseline.outputs["model"],
         baseline_predictions=baseline_predictor.outputs["predictions"],
         pq_floor=config.gate.pq_floor,
-        allowed_drop=config.gate.allowed_pq_drop,
+        allowed_drop=config.gate.allowed_drop,
         significance=config.gate.significance,
         rules=config.gate.rules,
         analysis=config.analysis,

@@ -22,7 +22,8 @@ from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
 from components.panoptic_evaluator.files import GATE_FILE, METRICS_FILE, REPORT_FILE
-from components.panoptic_evaluator.gate.judge import GateConfig, NoBaseline, Outcome, judge
+from components.panoptic_evaluator.gate.config import GateConfig
+from components.panoptic_evaluator.gate.judge import NoBaseline, Outcome, judge
 from components.panoptic_evaluator.report.page import render_report
 from components.panoptic_evaluator.report.sources import assemble_report
 from components.panoptic_evaluator.scoring import tfma_metric

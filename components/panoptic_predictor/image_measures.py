@@ -15,7 +15,7 @@ import numpy as np
 from components.panoptic_predictor import counts as counts_lib
 from components.panoptic_predictor.counts import ClassCounts, counts_per_class
 from maskformer_model.metrics import average_precision, panoptic_quality, segment_confusion, semantic_quality
-from maskformer_model.metrics.segment_matching import Segment, default_boundary_px, match_segments
+from maskformer_model.metrics.segment_matching import MatchedSegment, default_boundary_px, match_segments
 
 ALL, BOUNDARY = "all", "boundary"
 # The ways in which PQ's counts are taken, in the order of arrays that hold all of them.
@@ -60,9 +60,9 @@ class ImageMeasures:
 
 def measure_image(
     truth_ids: np.ndarray,
-    truth_segments: Sequence[Segment],
+    truth_segments: Sequence[MatchedSegment],
     predicted_ids: np.ndarray,
-    predicted_segments: Sequence[Segment],
+    predicted_segments: Sequence[MatchedSegment],
     scores: Sequence[float],
     isthing: np.ndarray,
     *,

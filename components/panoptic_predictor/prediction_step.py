@@ -23,9 +23,9 @@ from components.panoptic_predictor.counts import ClassCounts, SegmentCounts, sum
 from components.panoptic_predictor.image_attributes import attributes_of
 from components.panoptic_predictor.image_measures import measure_image
 from components.panoptic_predictor.prediction_files import Prediction
-from components.panoptic_predictor.serving_model import PanopticResult, ServingModel
+from components.panoptic_predictor.serving_model import ServedAnswer, ServingModel
 from maskformer_model.data import examples, panoptic_png
-from maskformer_model.metrics.segment_matching import Segment
+from maskformer_model.metrics.segment_matching import MatchedSegment
 
 _BATCHES_AHEAD = 8
 
@@ -47,7 +47,7 @@ class ShardResult(NamedTuple):
 
 def count_prediction(
     record: examples.ExampleRecord,
-    result: PanopticResult,
+    result: ServedAnswer,
     isthing: np.ndarray,
     attributes: dict[str, str | int | float] | None = None,
 ) -> Prediction:
@@ -65,8 +65,10 @@ def count_prediction(
     """
     where = f"{record.filename} (id {record.source_id})"
     require_finite_scores(result, where)
-    truth = [Segment(segment.id, segment.class_index, segment.iscrowd, segment.area_px) for segment in record.segments]
-    predicted = [Segment(segment.id, segment.class_index) for segment in result.segments]
+    truth = [
+        MatchedSegment(segment.id, segment.class_index, segment.iscrowd, segment.area_px) for segment in record.segments
+    ]
+    predicted = [MatchedSegment(segment.id, segment.class_index) for segment in result.segments]
     measures = measure_image(
         panoptic_png.decode_panoptic_png(record.panoptic_png),
         truth,
@@ -90,7 +92,7 @@ def count_prediction(
     )
 
 
-def require_finite_scores(result: PanopticResult, where: str) -> None:
+def require_finite_scores(result: ServedAnswer, where: str) -> None:
     """Refuses a prediction with NaN or infinite scores: what it ranks first would be chance.
 
     Raises:
@@ -110,7 +112,7 @@ def predict_records(
     # Batches are gathered from so many photos that the common sizes fill them, and few enough to hold.
     while window := list(itertools.islice(stream, 1 if batch_size == 1 else _BATCHES_AHEAD * batch_size)):
         records = [examples.decode_record(example) for example in window]
-        results: dict[int, PanopticResult] = {}
+        results: dict[int, ServedAnswer] = {}
         for places, predict in batches_of_one_size(model, records, batch_size):
             results |= zip(places, predict([records[place].image_encoded for place in places]), strict=True)
         for place, (example, record) in enumerate(zip(window, records, strict=True)):
@@ -119,7 +121,7 @@ def predict_records(
 
 def batches_of_one_size(
     model: ServingModel, records: Sequence[examples.ExampleRecord], batch_size: int
-) -> Iterator[tuple[list[int], Callable[[Sequence[bytes]], list[PanopticResult]]]]:
+) -> Iterator[tuple[list[int], Callable[[Sequence[bytes]], list[ServedAnswer]]]]:
     """Places of the photos that are predicted together, and by what. A photo without company is predicted as always."""
     of_size: dict[tuple[int, int] | None, list[int]] = {}
     for place, record in enumerate(records):

@@ -34,7 +34,7 @@ _OUTPUTS = ("panoptic_png_bytes", "segment_ids", "category_ids", "class_indices"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class PanopticResult:
+class ServedAnswer:
     """What the model says about one photo.
 
     Attributes:
@@ -77,12 +77,12 @@ class ServingModel:
                 f"Received: {sorted(self._signature.structured_outputs)}"
             )
 
-    def predict(self, images: Sequence[bytes]) -> list[PanopticResult]:
+    def predict(self, images: Sequence[bytes]) -> list[ServedAnswer]:
         """Predicts encoded photos, which may differ in size, through `serving_default`."""
         outputs = self._signature(image_bytes=tf.constant(list(images), tf.string))
         return _results_of(outputs, len(images))
 
-    def predict_of_one_size(self, images: Sequence[bytes]) -> list[PanopticResult]:
+    def predict_of_one_size(self, images: Sequence[bytes]) -> list[ServedAnswer]:
         """`predict` of photos that `padded_size_px` gives one size; the network sees all of them at once."""
         outputs = self._loaded.signatures[_OF_ONE_SIZE](image_bytes=tf.constant(list(images), tf.string))
         return _results_of(outputs, len(images))
@@ -97,7 +97,7 @@ class ServingModel:
         padded_height_px, padded_width_px = (edge + -edge % divisor for edge in size_px)
         return padded_height_px, padded_width_px
 
-    def predict_task(self, images: Sequence[bytes]) -> list[PanopticResult]:
+    def predict_task(self, images: Sequence[bytes]) -> list[ServedAnswer]:
         """Likewise, as the model's task asks for it."""
         if self.task == SEMANTIC:
             [pngs] = self._call(SEMANTIC, images, "semantic_png_bytes")
@@ -121,7 +121,7 @@ class ServingModel:
         return [outputs[name].numpy() for name in names]
 
 
-def semantic_result(class_map: np.ndarray, categories: CategoryTable) -> PanopticResult:
+def semantic_result(class_map: np.ndarray, categories: CategoryTable) -> ServedAnswer:
     """A class map as segments, one per class: id = class index + 1, and no confidence but 1."""
     ids = class_map.astype(np.int32) + 1
     segments = tuple(
@@ -135,15 +135,15 @@ def semantic_result(class_map: np.ndarray, categories: CategoryTable) -> Panopti
         )
         for segment_id, area_px, box_px in zip(*(c.tolist() for c in segment_extents(ids)), strict=True)
     )
-    return PanopticResult(panoptic_png=encode_panoptic_png(ids), segments=segments)
+    return ServedAnswer(panoptic_png=encode_panoptic_png(ids), segments=segments)
 
 
-def _results_of(outputs: Mapping[str, tf.Tensor], count: int) -> list[PanopticResult]:
+def _results_of(outputs: Mapping[str, tf.Tensor], count: int) -> list[ServedAnswer]:
     arrays = {name: outputs[name].numpy() for name in _OUTPUTS}
     return [_result_of({name: array[row] for name, array in arrays.items()}) for row in range(count)]
 
 
-def _result_of(row: Mapping[str, np.ndarray]) -> PanopticResult:
+def _result_of(row: Mapping[str, np.ndarray]) -> ServedAnswer:
     segments = tuple(
         PredictedSegment(
             id=int(row["segment_ids"][index]),
@@ -155,7 +155,7 @@ def _result_of(row: Mapping[str, np.ndarray]) -> PanopticResult:
         )
         for index in np.flatnonzero(row["segment_ids"])  # 0 is padding.
     )
-    return PanopticResult(panoptic_png=bytes(row["panoptic_png_bytes"]), segments=segments)
+    return ServedAnswer(panoptic_png=bytes(row["panoptic_png_bytes"]), segments=segments)
 
 
 def task_of_model(model_dir: str) -> str:

@@ -98,7 +98,7 @@ class PhotoInference:
         overlap_threshold: Tensor,
     ) -> dict[str, Tensor]:
         """What `panoptic` does after the network; `kept` and `mask_logits` are those of `kept_masks`."""
-        keep, classes, scores = postprocessing.proposals(
+        keep, classes, scores = postprocessing.classify_queries(
             tf.gather(proposals.class_logits, kept)[None], object_mask_threshold
         )
         num_rows = tf.shape(kept)[0]

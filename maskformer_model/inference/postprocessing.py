@@ -101,7 +101,7 @@ def kept_queries(class_logits: Tensor, object_mask_threshold: float) -> tuple[Te
         `order`: `[queries]` int32, kept queries first, both parts in query order.
         `num_kept`: scalar int32, may be 0.
     """
-    keep, _, _ = proposals(class_logits, object_mask_threshold)
+    keep, _, _ = classify_queries(class_logits, object_mask_threshold)
     num_queries = ops.shape(keep)[0]
     kept_first = ops.where(keep, 0, num_queries) + ops.arange(num_queries, dtype="int32")
     return ops.cast(ops.argsort(kept_first), "int32"), ops.sum(ops.cast(keep, "int32"))
@@ -140,7 +140,7 @@ def panoptic_inference(
             class_logits[None], mask_logits[None], isthing, object_mask_threshold, overlap_threshold
         )
         return {name: value[0] for name, value in batch.items()}
-    keep, classes, scores = proposals(class_logits, object_mask_threshold)
+    keep, classes, scores = classify_queries(class_logits, object_mask_threshold)
     owner, owned_area, own_area = assign_pixels(keep, scores, mask_logits)
     segments = merge_queries(keep, classes, scores, owned_area, own_area, isthing, overlap_threshold)
     segment_ids = segments.pop("segment_ids")
@@ -149,7 +149,7 @@ def panoptic_inference(
     return {"segment_map": ops.take(ops.reshape(segment_ids, (-1,)), flat_owner), **segments}
 
 
-def proposals(class_logits: Tensor, object_mask_threshold: float) -> tuple[Tensor, Tensor, Tensor]:
+def classify_queries(class_logits: Tensor, object_mask_threshold: float) -> tuple[Tensor, Tensor, Tensor]:
     """`[..., queries]` each: whether a query is kept (bool), its best class (int32), the probability of it (float32).
 
     Args:

@@ -18,7 +18,7 @@ from pycocotools import mask as coco_mask
 from pycocotools.cocoeval import COCOeval
 
 from maskformer_model.data.photo_files import gray_pixels
-from maskformer_model.metrics.segment_matching import Segment
+from maskformer_model.metrics.segment_matching import MatchedSegment
 
 NAMES = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
 _NUM_THRESHOLDS = 10
@@ -52,7 +52,10 @@ def encode_mask(mask: np.ndarray) -> dict[str, Any]:
 
 
 def instances_of_map(
-    segment_ids: np.ndarray, segments: Sequence[Segment], isthing: np.ndarray, scores: Sequence[float] | None = None
+    segment_ids: np.ndarray,
+    segments: Sequence[MatchedSegment],
+    isthing: np.ndarray,
+    scores: Sequence[float] | None = None,
 ) -> list[Instance]:
     """The thing segments of a panoptic map as instances; one without a pixel is left out."""
     instances = []

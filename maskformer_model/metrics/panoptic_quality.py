@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from maskformer_model.categories import CategoryTable
-from maskformer_model.metrics.segment_matching import Segment, SegmentMatches, classes_of, match_segments
+from maskformer_model.metrics.segment_matching import MatchedSegment, SegmentMatches, classes_of, match_segments
 
 # IoUs are summed in units of 2^-36 (1.5e-11). Such sums are exact in float64 up to 131,072 matches of a class, so the
 # result is bitwise the same in whatever order and in whatever shards the images are added.
@@ -118,8 +118,8 @@ class PanopticQuality:
 
 def count_matches(
     matches: SegmentMatches,
-    truth_segments: Sequence[Segment],
-    predicted_segments: Sequence[Segment],
+    truth_segments: Sequence[MatchedSegment],
+    predicted_segments: Sequence[MatchedSegment],
     num_classes: int,
 ) -> PanopticCounts:
     """Counts the matches of one image per class.
@@ -150,8 +150,8 @@ def count_matches(
 
 def count_by_size(
     matches: SegmentMatches,
-    truth_segments: Sequence[Segment],
-    predicted_segments: Sequence[Segment],
+    truth_segments: Sequence[MatchedSegment],
+    predicted_segments: Sequence[MatchedSegment],
     num_classes: int,
 ) -> dict[str, PanopticCounts]:
     """`count_matches`, apart for small, medium and large segments (COCO's bounds, 32 x 32 and 96 x 96 px).
@@ -178,9 +178,9 @@ def count_by_size(
 
 def count_image(
     truth_ids: np.ndarray,
-    truth_segments: Sequence[Segment],
+    truth_segments: Sequence[MatchedSegment],
     predicted_ids: np.ndarray,
-    predicted_segments: Sequence[Segment],
+    predicted_segments: Sequence[MatchedSegment],
     num_classes: int,
     *,
     image_name: str = "",
@@ -225,14 +225,14 @@ def quality_per_class(
     )
 
 
-def segments_from_coco(segments_info: Sequence[Mapping[str, Any]], categories: CategoryTable) -> list[Segment]:
+def segments_from_coco(segments_info: Sequence[Mapping[str, Any]], categories: CategoryTable) -> list[MatchedSegment]:
     """The `segments_info` of one COCO panoptic annotation; `area` and `iscrowd` may be absent, as in predictions.
 
     Raises:
         KeyError: if a category id is not in `categories`.
     """
     return [
-        Segment(
+        MatchedSegment(
             int(info["id"]), categories.class_index(info["category_id"]), bool(info.get("iscrowd", 0)), info.get("area")
         )
         for info in segments_info

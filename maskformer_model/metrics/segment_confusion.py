@@ -11,13 +11,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from maskformer_model.metrics.segment_matching import Segment, SegmentMatches, classes_of
+from maskformer_model.metrics.segment_matching import MatchedSegment, SegmentMatches, classes_of
 
 NOTHING = -1  # In place of the class that a missed or an invented segment has no partner of.
 
 
 def segment_confusion(
-    matches: SegmentMatches, truth_segments: Sequence[Segment], predicted_segments: Sequence[Segment]
+    matches: SegmentMatches, truth_segments: Sequence[MatchedSegment], predicted_segments: Sequence[MatchedSegment]
 ) -> dict[tuple[int, int], int]:
     """Counts `(true class, predicted class)` over the segments of one image.
 

@@ -24,7 +24,7 @@ _PIXELS_AT_ONCE = 1 << 17
 _MULTIPLIERS = (2_654_435_761, 2_246_822_519, 3_266_489_917, 668_265_263)  # Odd, with their bits well mixed.
 
 
-class Segment(NamedTuple):
+class MatchedSegment(NamedTuple):
     """One segment of a panoptic map.
 
     Attributes:
@@ -63,9 +63,9 @@ class SegmentMatches:
 
 def match_segments(
     truth_ids: np.ndarray,
-    truth_segments: Sequence[Segment],
+    truth_segments: Sequence[MatchedSegment],
     predicted_ids: np.ndarray,
-    predicted_segments: Sequence[Segment],
+    predicted_segments: Sequence[MatchedSegment],
     *,
     image_name: str = "",
     boundary_px: int | None = None,
@@ -125,7 +125,7 @@ def match_segments(
     )
 
 
-def classes_of(segments: Sequence[Segment]) -> np.ndarray:
+def classes_of(segments: Sequence[MatchedSegment]) -> np.ndarray:
     """`[segments]` int64 class indices."""
     return np.array([segment.class_index for segment in segments], dtype=np.int64)
 
@@ -182,9 +182,9 @@ def _boundary_iou(intersections: np.ndarray, truth_index: np.ndarray, predicted_
 
 def shared_pixels(
     truth_ids: np.ndarray,
-    truth_segments: Sequence[Segment],
+    truth_segments: Sequence[MatchedSegment],
     predicted_ids: np.ndarray,
-    predicted_segments: Sequence[Segment],
+    predicted_segments: Sequence[MatchedSegment],
     *,
     image_name: str = "",
 ) -> np.ndarray:
@@ -225,7 +225,7 @@ def _runs(truth_ids: np.ndarray, predicted_ids: np.ndarray) -> tuple[np.ndarray,
     return starts, lengths
 
 
-def _listed_ids(segments: Sequence[Segment], what: str) -> list[int]:
+def _listed_ids(segments: Sequence[MatchedSegment], what: str) -> list[int]:
     """`[1 + segments]` ids, void first."""
     ids = [int(segment.id) for segment in segments]
     if len(set(ids)) < len(ids) or not 0 < min(ids, default=1) <= max(ids, default=1) <= panoptic_png.MAX_SEGMENT_ID:
@@ -240,7 +240,7 @@ class _Places:
     finds the slot of another one, or one that is empty and stands for void, and is told by not being equal to it.
     """
 
-    def __init__(self, ids: np.ndarray, segments: Sequence[Segment], what: str):
+    def __init__(self, ids: np.ndarray, segments: Sequence[MatchedSegment], what: str):
         self._ids, self._what = ids, what
         listed = _listed_ids(segments, what)
         self.count = len(listed)
@@ -278,7 +278,7 @@ def _slots(ids: np.ndarray, multiplier: int, shift: int) -> np.ndarray:
     return slots
 
 
-def _truth_areas(truth_segments: Sequence[Segment], intersections: np.ndarray) -> np.ndarray:
+def _truth_areas(truth_segments: Sequence[MatchedSegment], intersections: np.ndarray) -> np.ndarray:
     stated = [segment.area for segment in truth_segments]
     if None in stated:
         counted = intersections[1:].sum(axis=1)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from maskformer_model.metrics.segment_matching import Segment, classes_of
+from maskformer_model.metrics.segment_matching import MatchedSegment, classes_of
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -58,8 +58,8 @@ def pixel_confusion(truth_classes: np.ndarray, predicted_classes: np.ndarray, nu
 
 def pixel_confusion_of_segments(
     shared_pixels: np.ndarray,
-    truth_segments: Sequence[Segment],
-    predicted_segments: Sequence[Segment],
+    truth_segments: Sequence[MatchedSegment],
+    predicted_segments: Sequence[MatchedSegment],
     num_classes: int,
 ) -> np.ndarray:
     """`pixel_confusion` of two panoptic maps, whose pixels are of their segments' classes.

@@ -26,7 +26,7 @@ from maskformer_model.export.versions import newest_model_dir
 from maskformer_model.prediction.results import InstanceResult, PanopticResult, Segment, SemanticResult
 
 
-class MaskFormer:
+class ExportedMaskFormer:
     """A loaded SavedModel. Make one with `from_directory`."""
 
     def __init__(self, model_dir: str):
@@ -38,7 +38,7 @@ class MaskFormer:
         self._loaded = tf.saved_model.load(model_dir)  # Kept: a signature holds its variables only weakly.
 
     @classmethod
-    def from_directory(cls, directory: str | os.PathLike[str]) -> MaskFormer:
+    def from_directory(cls, directory: str | os.PathLike[str]) -> ExportedMaskFormer:
         """Loads an exported model, or the newest version in a folder of pushed ones.
 
         Raises:

@@ -22,7 +22,7 @@ from maskformer_model.export.signatures import ServingSignatures
 from maskformer_model.metrics import average_precision
 from maskformer_model.metrics import semantic_quality as semantic
 from maskformer_model.metrics.panoptic_quality import PanopticCounts, count_matches, panoptic_quality
-from maskformer_model.metrics.segment_matching import Segment, match_segments
+from maskformer_model.metrics.segment_matching import MatchedSegment, match_segments
 
 
 class Evaluator:
@@ -74,7 +74,7 @@ class Evaluator:
         for serialized in self._records.as_numpy_iterator():
             record = examples.decode_record(serialized)
             answer = self._answer(record)
-            truth = [Segment(s.id, s.class_index, s.iscrowd, s.area_px) for s in record.segments]
+            truth = [MatchedSegment(s.id, s.class_index, s.iscrowd, s.area_px) for s in record.segments]
             truth_ids = panoptic_png.decode_panoptic_png(record.panoptic_png)
             maps = (truth_ids, truth, answer["segment_ids"], answer["segments"])
             matches = match_segments(*maps, image_name=record.filename)
@@ -93,14 +93,14 @@ class Evaluator:
         if self._task == SEMANTIC:
             class_map = photo_files.gray_pixels(self._semantic(photo)["semantic_png_bytes"][0].numpy())
             segment_ids = class_map.astype(np.int32) + 1
-            segments = [Segment(int(id_), int(id_) - 1) for id_ in np.unique(segment_ids)]
+            segments = [MatchedSegment(int(id_), int(id_) - 1) for id_ in np.unique(segment_ids)]
             scores = [1.0] * len(segments)
         else:
             row = {name: value[0].numpy() for name, value in self._panoptic(photo).items()}
             count = int(row["num_segments"])
             segment_ids = panoptic_png.decode_panoptic_png(row["panoptic_png_bytes"])
             columns = [row[name][:count].tolist() for name in ("segment_ids", "class_indices")]
-            segments = [Segment(*pair) for pair in zip(*columns, strict=True)]
+            segments = [MatchedSegment(*pair) for pair in zip(*columns, strict=True)]
             scores = row["scores"][:count].tolist()
         if self._task == INSTANCE:
             row = {name: value[0].numpy() for name, value in self._instances(photo).items()}

@@ -96,11 +96,11 @@ def judging_flags(
         new_drop: likewise on the new span's.
         kind: of the task; an instance task's slices are shown and not judged.
     """
-    flags = ["--slice", FOLDER_FEATURE]
+    chosen = ["--slice", FOLDER_FEATURE]
     for folder, drop in ((FIXED, fixed_drop), (NEW, new_drop)):
         if eval_counts.get(folder) and kind in _SCORES:
-            flags += ["--gate_rule", f"{_SCORES[kind]}[slice=folder={folder}] >= baseline - {drop}"]
-    return flags
+            chosen += ["--gate_rule", f"{_SCORES[kind]}[slice=folder={folder}] >= baseline - {drop}"]
+    return chosen
 
 
 def _scaled(steps: int, share: float, multiple_of: int) -> int:

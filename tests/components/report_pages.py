@@ -8,7 +8,8 @@ import pathlib
 
 import numpy as np
 
-from components.panoptic_evaluator.gate.judge import GateConfig, judge
+from components.panoptic_evaluator.gate.config import GateConfig
+from components.panoptic_evaluator.gate.judge import judge
 from components.panoptic_evaluator.report import gallery
 from components.panoptic_evaluator.report.page import Gallery, Report
 from components.panoptic_evaluator.report.training_curves import training_charts
@@ -19,7 +20,7 @@ from components.panoptic_evaluator.scoring.metric_step import image_row, keyed_c
 from components.panoptic_predictor.image_attributes import attributes_of
 from components.panoptic_predictor.prediction_files import PredictedSegment, Prediction
 from components.panoptic_predictor.prediction_step import count_prediction
-from components.panoptic_predictor.serving_model import PanopticResult
+from components.panoptic_predictor.serving_model import ServedAnswer
 from maskformer_model.categories import CategoryTable
 from maskformer_model.data import examples, panoptic_png
 from maskformer_model.scenes.data_set import CATEGORIES as SCENE_CATEGORIES
@@ -85,7 +86,7 @@ def predict(record: examples.ExampleRecord, rng: np.random.Generator, mistakes: 
         )
         for number, area, box in zip(numbers, areas, boxes, strict=True)
     )
-    result = PanopticResult(panoptic_png=panoptic_png.encode_panoptic_png(predicted), segments=segments)
+    result = ServedAnswer(panoptic_png=panoptic_png.encode_panoptic_png(predicted), segments=segments)
     attributes = attributes_of(examples.encode_example(record).SerializeToString())
     return count_prediction(record, result, CATEGORIES.isthing, attributes)
 

@@ -5,13 +5,13 @@ import dataclasses
 import pytest
 
 from maskformer_model.config import ExperimentConfig
-from pipeline.config import DataConfig, GateConfig, PipelineConfig
+from pipeline.config import IngestStepConfig, PipelineConfig
 
 
 def make_config(**changes):
     values = {
         "root": "/tmp/root",
-        "data": DataConfig(data_dir="/tmp/data"),
+        "data": IngestStepConfig(data_dir="/tmp/data"),
         "experiment_name": "e",
         "experiment": ExperimentConfig(),
     }
@@ -29,12 +29,6 @@ def test_beam_is_told_a_runner_that_downloads_nothing():
     assert "--runner=FnApiRunner" in make_config().beam_args
 
 
-@pytest.mark.parametrize("floor", [-0.1, 1.1, float("nan")])
-def test_a_floor_outside_0_to_1_is_refused_by_name(floor):
-    with pytest.raises(ValueError, match="`pq_floor` must be in 0..1. Received"):
-        GateConfig(pq_floor=floor)
-
-
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -44,7 +38,7 @@ def test_a_floor_outside_0_to_1_is_refused_by_name(floor):
 )
 def test_a_wrong_data_value_is_refused_by_name(name, value):
     with pytest.raises(ValueError, match=f"`{name}`.*Received"):
-        DataConfig(**({"data_dir": "/tmp/data"} | {name: value}))
+        IngestStepConfig(**({"data_dir": "/tmp/data"} | {name: value}))
 
 
 def test_a_config_cannot_be_changed():

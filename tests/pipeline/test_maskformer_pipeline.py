@@ -4,7 +4,7 @@ import pytest
 
 from components.training.tuning import TuningConfig
 from maskformer_model import experiments
-from pipeline.config import DataConfig, PipelineConfig
+from pipeline.config import IngestStepConfig, PipelineConfig
 
 
 def pipeline(tmp_path, **settings):
@@ -13,7 +13,7 @@ def pipeline(tmp_path, **settings):
     return create_pipeline(
         PipelineConfig(
             root=str(tmp_path),
-            data=DataConfig(data_dir=str(tmp_path / "data")),
+            data=IngestStepConfig(data_dir=str(tmp_path / "data")),
             experiment_name="generated_scenes",
             experiment=experiments.get("generated_scenes"),
             **settings,

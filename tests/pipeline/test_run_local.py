@@ -55,7 +55,7 @@ def test_with_data_nothing_is_drawn_and_the_coco_experiment_is_taken(tmp_path):
 
 
 def test_flags_reach_the_config(tmp_path):
-    flags = {
+    given = {
         "--root": str(tmp_path),
         "--experiment": "generated_scenes",
         "--params_override": "trainer.train_steps=7,task.train_data.parser.output_size=[128,160]",
@@ -73,11 +73,11 @@ def test_flags_reach_the_config(tmp_path):
         "--span_pattern": "span-{SPAN}",
         "--predict_batch_size": "4",
     }
-    argv = [word for pair in flags.items() for word in pair]
+    argv = [word for pair in given.items() for word in pair]
     config = flags.config_from_args(flags.parse_args(argv))
     assert config.experiment.trainer.train_steps == 7
     assert config.experiment.task.train_data.parser.output_size == (128, 160)
-    assert (config.gate.pq_floor, config.gate.allowed_pq_drop) == (0.5, 0.01)
+    assert (config.gate.pq_floor, config.gate.allowed_drop) == (0.5, 0.01)
     assert (config.data.options.max_train_images, config.data.options.max_eval_images) == (8, 4)
     assert (config.data.options.max_kept_aside_share, config.data.on_anomalies) == (0.25, "warn")
     assert (config.data.on_drift, config.data.max_class_drift) == ("block", 0.3)

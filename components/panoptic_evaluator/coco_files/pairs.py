@@ -20,7 +20,7 @@ from components.panoptic_evaluator.coco_files.task_pool import map_tasks
 from maskformer_model.categories import CategoryTable
 from maskformer_model.data import panoptic_png
 from maskformer_model.metrics.panoptic_quality import PanopticCounts, count_image, segments_from_coco
-from maskformer_model.metrics.segment_matching import Segment
+from maskformer_model.metrics.segment_matching import MatchedSegment
 
 _MAX_NAMED = 5
 _PAIRS_PER_TASK = 8
@@ -174,7 +174,7 @@ def count_pairs(
     return counts
 
 
-def _segments(annotation: dict[str, Any], categories: CategoryTable, name: str) -> list[Segment]:
+def _segments(annotation: dict[str, Any], categories: CategoryTable, name: str) -> list[MatchedSegment]:
     try:
         return segments_from_coco(annotation["segments_info"], categories)
     except KeyError as error:

@@ -18,7 +18,7 @@ from apache_beam.utils import shared
 from components.panoptic_predictor import serving_model
 from components.panoptic_predictor.prediction_files import whole_file
 from components.panoptic_predictor.prediction_step import require_finite_scores
-from components.panoptic_predictor.serving_model import PanopticResult, ServingModel
+from components.panoptic_predictor.serving_model import ServedAnswer, ServingModel
 from maskformer_model.categories import CategoryTable
 
 _PHOTOS_PER_BLOCK = 16
@@ -110,7 +110,7 @@ class PredictBlock(beam.DoFn):
         yield len(annotations)
 
 
-def annotation_of(result: PanopticResult, image_id: int, file_name: str) -> dict[str, Any]:
+def annotation_of(result: ServedAnswer, image_id: int, file_name: str) -> dict[str, Any]:
     """An entry of `annotations` as COCO's panoptic challenge takes it, with the scores besides."""
     return {
         "image_id": image_id,

@@ -15,7 +15,8 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from components.panoptic_evaluator.gate.rules import EVERY, NOT_WORSE, POINT, Rule
+from components.panoptic_evaluator.gate.config import GateConfig
+from components.panoptic_evaluator.gate.rules import EVERY, NOT_WORSE, Rule
 from components.panoptic_evaluator.scoring.analysis import ALL_IMAGES, Analysis, Slice
 from components.panoptic_evaluator.scoring.bootstrap import Interval
 from components.panoptic_evaluator.scoring.headline import OF_TASK, Headline
@@ -33,36 +34,6 @@ class Outcome(enum.Enum):
     NOT_DIFFERENT = "not_different"
     WORSE = "worse"
     NO_IMAGES = "no_images"
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class GateConfig:
-    """The gate's thresholds.
-
-    Attributes:
-        pq_floor: smallest headline score (PQ, unless the task has another) that passes, 0..1; 0 lets every model pass.
-        allowed_drop: how far it may be below the last blessed model's, 0..1.
-        significance: "not_worse" asks for confidence that it is not below by more than `allowed_drop`; for "point" the
-            value alone decides.
-        rules: further rules, see `rules`.
-
-    Raises:
-        ValueError: if a value breaks its rule.
-    """
-
-    pq_floor: float = 0.0
-    allowed_drop: float = 0.0
-    significance: str = NOT_WORSE
-    rules: tuple[str, ...] = ()
-
-    def __post_init__(self):
-        for name in ("pq_floor", "allowed_drop"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise ValueError(f"`{name}` must be in 0..1. Received: {getattr(self, name)}")
-        if self.significance not in (NOT_WORSE, POINT):
-            raise ValueError(f"`significance` must be {NOT_WORSE!r} or {POINT!r}. Received: {self.significance!r}")
-        for rule in self.rules:
-            Rule.parse(rule)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ from PIL import Image
 from components.panoptic_evaluator.scoring.evaluation import ImageScore
 from maskformer_model.categories import CategoryTable
 from maskformer_model.data import panoptic_png
-from maskformer_model.metrics.segment_matching import Segment, SegmentMatches, match_segments
+from maskformer_model.metrics.segment_matching import MatchedSegment, SegmentMatches, match_segments
 from maskformer_model.prediction.visualization import DrawnSegment, MatchState, draw_panoptic
 
 if TYPE_CHECKING:  # Both import TensorFlow.
@@ -198,16 +198,16 @@ def css_color(categories: CategoryTable, class_index: int) -> str:
 
 def _match(
     record: ExampleRecord, prediction: Prediction, true_ids: np.ndarray
-) -> tuple[list[Segment], list[Segment], np.ndarray, SegmentMatches]:
-    truth = [Segment(s.id, s.class_index, s.iscrowd, s.area_px) for s in record.segments]
-    predicted = [Segment(s.id, s.class_index) for s in prediction.segments]
+) -> tuple[list[MatchedSegment], list[MatchedSegment], np.ndarray, SegmentMatches]:
+    truth = [MatchedSegment(s.id, s.class_index, s.iscrowd, s.area_px) for s in record.segments]
+    predicted = [MatchedSegment(s.id, s.class_index) for s in prediction.segments]
     predicted_ids = panoptic_png.decode_panoptic_png(prediction.panoptic_png)
     matches = match_segments(true_ids, truth, predicted_ids, predicted, image_name=record.filename)
     return truth, predicted, predicted_ids, matches
 
 
 def _drawn_segments(
-    truth: Sequence[Segment], prediction: Prediction, matches: SegmentMatches
+    truth: Sequence[MatchedSegment], prediction: Prediction, matches: SegmentMatches
 ) -> tuple[list[DrawnSegment], list[DrawnSegment]]:
     """The segments of both sides, with what the evaluation says about each."""
     missed = [
@@ -225,7 +225,7 @@ def _drawn_segments(
 
 
 def _findings(
-    truth: Sequence[Segment], prediction: Prediction, matches: SegmentMatches, categories: CategoryTable
+    truth: Sequence[MatchedSegment], prediction: Prediction, matches: SegmentMatches, categories: CategoryTable
 ) -> tuple[SegmentFinding, ...]:
     true_areas = matches.intersections[1:].sum(axis=1).tolist()
     predicted_areas = matches.intersections[:, 1:].sum(axis=0).tolist()

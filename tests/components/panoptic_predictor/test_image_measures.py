@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from components.panoptic_predictor.counts import sum_counts
 from components.panoptic_predictor.image_measures import ALL, VARIANTS, ImageMeasures, measure_image
 from maskformer_model.metrics.panoptic_quality import SIZES
-from maskformer_model.metrics.segment_matching import Segment
+from maskformer_model.metrics.segment_matching import MatchedSegment
 
 ISTHING = np.array([True, False, True])
 
@@ -27,7 +27,7 @@ def images(draw):
     for ids, may_be_crowd in ((truth, True), (predicted, False)):
         sides.append(
             [
-                Segment(int(i), int(rng.integers(0, 3)), bool(may_be_crowd and rng.random() < 0.2))
+                MatchedSegment(int(i), int(rng.integers(0, 3)), bool(may_be_crowd and rng.random() < 0.2))
                 for i in np.unique(ids)
                 if i
             ]
@@ -39,7 +39,7 @@ def images(draw):
 @given(images(), st.integers(1, 1000))
 def test_other_ids_and_another_order_of_the_segments_change_nothing(image, offset):
     truth, true_segments, predicted, predicted_segments, scores = image
-    renamed = [Segment(s.id * 7 + offset, s.class_index, s.iscrowd) for s in predicted_segments]
+    renamed = [MatchedSegment(s.id * 7 + offset, s.class_index, s.iscrowd) for s in predicted_segments]
     other = np.where(predicted > 0, predicted * 7 + offset, 0)
     expected = measure_image(truth, true_segments, predicted, predicted_segments, scores, ISTHING)
     again = measure_image(truth, true_segments, other, renamed[::-1], scores[::-1], ISTHING)
@@ -74,7 +74,7 @@ def test_sizes_add_up_to_all_and_json_keeps_every_bit(image):
 
 def test_the_truth_predicted_is_perfect_in_every_variant():
     ids = np.kron(np.arange(1, 7).reshape(2, 3), np.ones((20, 30), int))
-    segments = [Segment(i, i % 3) for i in range(1, 7)]
+    segments = [MatchedSegment(i, i % 3) for i in range(1, 7)]
     measures = measure_image(ids, segments, ids, segments, [0.5] * 6, ISTHING)
     for variant in VARIANTS:
         for _, counts in measures.panoptic[variant]:

@@ -17,7 +17,7 @@ from components.panoptic_predictor import prediction_files
 from components.panoptic_predictor.counts import SegmentCounts, from_json_rows
 from components.panoptic_predictor.prediction_files import PredictionSummary
 from components.panoptic_predictor.prediction_step import PredictShard, PredictSplit, ShardResult, count_prediction
-from components.panoptic_predictor.serving_model import PanopticResult, ServingModel, difference_of_categories
+from components.panoptic_predictor.serving_model import ServedAnswer, ServingModel, difference_of_categories
 from maskformer_model.categories import CategoryTable
 from maskformer_model.data import examples
 from maskformer_model.metrics.average_precision import average_precision
@@ -210,7 +210,7 @@ def test_a_prediction_of_another_size_is_refused(model_dir):
 
 def test_a_segment_that_the_png_lacks_is_refused(model_dir):
     result = ServingModel(model_dir).predict([SCENES[0].image_encoded])[0]
-    invented = PanopticResult(
+    invented = ServedAnswer(
         panoptic_png=result.panoptic_png,
         segments=(*result.segments, dataclasses.replace(result.segments[0], id=99)),
     )

@@ -12,7 +12,7 @@ import pytest
 from components.panoptic_predictor.serving_model import ServingModel
 from maskformer_model.data.panoptic_png import decode_panoptic_png
 from maskformer_model.export.keras_network import load_network
-from maskformer_model.prediction.exported_model import MaskFormer
+from maskformer_model.prediction.exported_model import ExportedMaskFormer
 from tests.maskformer_model.helpers.small_export import encoded, photo, small_config
 from tests.maskformer_model.serve.running_server import RunningServer
 
@@ -38,12 +38,12 @@ def earlier(exported, tmp_path_factory):
 @pytest.fixture(scope="module")
 def expected(exported):
     """`[50, 80]`, what the export itself answers."""
-    return MaskFormer.from_directory(exported[0]).predict(PHOTO).segment_ids
+    return ExportedMaskFormer.from_directory(exported[0]).predict(PHOTO).segment_ids
 
 
 def test_it_predicts(earlier, expected):
     assert len(np.unique(expected)) > 1
-    np.testing.assert_array_equal(MaskFormer.from_directory(earlier).predict(PHOTO).segment_ids, expected)
+    np.testing.assert_array_equal(ExportedMaskFormer.from_directory(earlier).predict(PHOTO).segment_ids, expected)
 
 
 def test_it_is_scored(earlier, expected):

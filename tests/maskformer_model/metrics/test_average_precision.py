@@ -19,7 +19,7 @@ from maskformer_model.metrics.average_precision import (
     instances_of_map,
     match_instances,
 )
-from maskformer_model.metrics.segment_matching import Segment
+from maskformer_model.metrics.segment_matching import MatchedSegment
 
 NUM_CLASSES = 3
 
@@ -111,7 +111,7 @@ def test_no_image_and_no_class_are_no_error():
 
 def test_instances_are_the_thing_segments_of_a_map_with_their_pixels():
     ids = np.array([[1, 1, 2], [3, 3, 2]])
-    segments = [Segment(1, 0), Segment(2, 1), Segment(3, 0, iscrowd=True), Segment(9, 0)]
+    segments = [MatchedSegment(1, 0), MatchedSegment(2, 1), MatchedSegment(3, 0, iscrowd=True), MatchedSegment(9, 0)]
     instances = instances_of_map(ids, segments, np.array([True, False]), [0.5, 0.6, 0.7, 0.8])
     assert [(i.class_index, i.area_px, i.score, i.iscrowd) for i in instances] == [
         (0, 2, 0.5, False),

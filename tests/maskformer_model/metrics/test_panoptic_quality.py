@@ -17,7 +17,7 @@ from maskformer_model.metrics.panoptic_quality import (
     panoptic_quality,
     segments_from_coco,
 )
-from maskformer_model.metrics.segment_matching import Segment, boundary_map, default_boundary_px, match_segments
+from maskformer_model.metrics.segment_matching import MatchedSegment, boundary_map, default_boundary_px, match_segments
 
 NUM_CLASSES = 3
 
@@ -41,14 +41,16 @@ def as_tuple(counts: PanopticCounts, class_index: int) -> tuple[float, int, int,
 
 def test_a_perfect_prediction_has_iou_1_for_every_segment():
     ids = row((7, 10), (9, 10))
-    segments = [Segment(7, 0), Segment(9, 1)]
+    segments = [MatchedSegment(7, 0), MatchedSegment(9, 1)]
     counts = count(ids, segments, ids, segments)
     assert as_tuple(counts, 0) == as_tuple(counts, 1) == (1.0, 1, 0, 0)
     assert as_tuple(counts, 2) == (0.0, 0, 0, 0)
 
 
 def test_a_missed_segment_is_one_false_negative():
-    counts = count(row((1, 6), (2, 4)), [Segment(1, 0), Segment(2, 1)], row((1, 6), (0, 4)), [Segment(1, 0)])
+    counts = count(
+        row((1, 6), (2, 4)), [MatchedSegment(1, 0), MatchedSegment(2, 1)], row((1, 6), (0, 4)), [MatchedSegment(1, 0)]
+    )
     assert as_tuple(counts, 0) == (1.0, 1, 0, 0)
     assert as_tuple(counts, 1) == (0.0, 0, 0, 1)
 
@@ -56,92 +58,101 @@ def test_a_missed_segment_is_one_false_negative():
 def test_the_iou_is_the_shared_part_of_the_union():
     # 8 shared of 10 + 9 - 8 = 11; segment 2 keeps the rest of the image from being void.
     truth, predicted = row((1, 10), (2, 10)), row((0, 2), (1, 9), (0, 9))
-    counts = count(truth, [Segment(1, 0), Segment(2, 1)], predicted, [Segment(1, 0)])
+    counts = count(truth, [MatchedSegment(1, 0), MatchedSegment(2, 1)], predicted, [MatchedSegment(1, 0)])
     assert as_tuple(counts, 0) == (pytest.approx(8 / 11, abs=1e-11), 1, 0, 0)
 
 
 def test_an_iou_of_exactly_one_half_is_no_match():
     truth, predicted = row((1, 10), (2, 10)), row((1, 5), (0, 15))
-    counts = count(truth, [Segment(1, 0), Segment(2, 1)], predicted, [Segment(1, 0)])
+    counts = count(truth, [MatchedSegment(1, 0), MatchedSegment(2, 1)], predicted, [MatchedSegment(1, 0)])
     assert as_tuple(counts, 0) == (0.0, 0, 1, 1)
 
 
 def test_one_pixel_above_one_half_is_a_match():
     truth, predicted = row((1, 10), (2, 10)), row((1, 6), (0, 14))
-    counts = count(truth, [Segment(1, 0), Segment(2, 1)], predicted, [Segment(1, 0)])
+    counts = count(truth, [MatchedSegment(1, 0), MatchedSegment(2, 1)], predicted, [MatchedSegment(1, 0)])
     assert as_tuple(counts, 0) == (pytest.approx(0.6, abs=1e-11), 1, 0, 0)
 
 
 def test_the_right_mask_of_the_wrong_class_is_a_false_positive_and_a_false_negative():
     ids = row((1, 10))
-    counts = count(ids, [Segment(1, 0)], ids, [Segment(1, 1)])
+    counts = count(ids, [MatchedSegment(1, 0)], ids, [MatchedSegment(1, 1)])
     assert as_tuple(counts, 0) == (0.0, 0, 0, 1)
     assert as_tuple(counts, 1) == (0.0, 0, 1, 0)
 
 
 def test_a_segment_predicted_in_two_parts_matches_the_larger_one():
     predicted = row((1, 7), (2, 3))
-    counts = count(row((1, 10)), [Segment(1, 0)], predicted, [Segment(1, 0), Segment(2, 0)])
+    counts = count(row((1, 10)), [MatchedSegment(1, 0)], predicted, [MatchedSegment(1, 0), MatchedSegment(2, 0)])
     assert as_tuple(counts, 0) == (pytest.approx(0.7, abs=1e-11), 1, 1, 0)
 
 
 def test_void_pixels_are_left_out_of_the_union():
     # Shared 6, predicted 10 of which 4 lie on void: the union is 10 + 6 - 6 - 4 = 6.
-    counts = count(row((1, 6), (0, 4)), [Segment(1, 0)], row((1, 10)), [Segment(1, 0)])
+    counts = count(row((1, 6), (0, 4)), [MatchedSegment(1, 0)], row((1, 10)), [MatchedSegment(1, 0)])
     assert as_tuple(counts, 0) == (1.0, 1, 0, 0)
 
 
 def test_a_false_positive_is_excused_only_by_more_than_half_of_void():
-    truth, truth_segments = row((0, 5), (1, 5)), [Segment(1, 1)]
-    half = count(truth, truth_segments, row((4, 10)), [Segment(4, 0)])
-    more = count(truth, truth_segments, row((4, 9), (0, 1)), [Segment(4, 0)])
+    truth, truth_segments = row((0, 5), (1, 5)), [MatchedSegment(1, 1)]
+    half = count(truth, truth_segments, row((4, 10)), [MatchedSegment(4, 0)])
+    more = count(truth, truth_segments, row((4, 9), (0, 1)), [MatchedSegment(4, 0)])
     assert as_tuple(half, 0) == (0.0, 0, 1, 0)
     assert as_tuple(more, 0) == (0.0, 0, 0, 0)
 
 
 def test_a_crowd_is_neither_found_nor_missed_and_excuses_its_own_class_only():
-    truth, truth_segments = row((1, 10)), [Segment(1, 0, iscrowd=True)]
-    same_class = count(truth, truth_segments, row((5, 10)), [Segment(5, 0)])
-    other_class = count(truth, truth_segments, row((5, 10)), [Segment(5, 1)])
+    truth, truth_segments = row((1, 10)), [MatchedSegment(1, 0, iscrowd=True)]
+    same_class = count(truth, truth_segments, row((5, 10)), [MatchedSegment(5, 0)])
+    other_class = count(truth, truth_segments, row((5, 10)), [MatchedSegment(5, 1)])
     assert as_tuple(same_class, 0) == (0.0, 0, 0, 0)
     assert as_tuple(other_class, 1) == (0.0, 0, 1, 0)
 
 
 def test_void_and_crowd_together_excuse_a_false_positive():
     truth = row((0, 3), (1, 3), (2, 4))
-    counts = count(truth, [Segment(1, 0, iscrowd=True), Segment(2, 1)], row((5, 10)), [Segment(5, 0)])
+    counts = count(
+        truth, [MatchedSegment(1, 0, iscrowd=True), MatchedSegment(2, 1)], row((5, 10)), [MatchedSegment(5, 0)]
+    )
     assert as_tuple(counts, 0) == (0.0, 0, 0, 0)
 
 
 @pytest.mark.parametrize(("last", "false_positives"), [(1, 0), (2, 1)])
 def test_only_the_last_listed_crowd_of_a_class_excuses(last, false_positives):
     truth = row((1, 6), (2, 4))
-    crowds = sorted([Segment(1, 0, iscrowd=True), Segment(2, 0, iscrowd=True)], key=lambda s: s.id == last)
-    counts = count(truth, crowds, row((5, 10)), [Segment(5, 0)])
+    crowds = sorted(
+        [MatchedSegment(1, 0, iscrowd=True), MatchedSegment(2, 0, iscrowd=True)], key=lambda s: s.id == last
+    )
+    counts = count(truth, crowds, row((5, 10)), [MatchedSegment(5, 0)])
     assert as_tuple(counts, 0) == (0.0, 0, false_positives, 0)
 
 
 def test_the_area_of_a_true_segment_is_the_stated_one():
     # Stated 20 although the map shows 10: the union is 10 + 20 - 10 = 20, so one half is no match.
     truth, predicted = row((1, 10)), row((1, 10))
-    assert as_tuple(count(truth, [Segment(1, 0, area=20)], predicted, [Segment(1, 0)]), 0) == (0.0, 0, 1, 1)
-    found = count(truth, [Segment(1, 0, area=16)], predicted, [Segment(1, 0)])
+    assert as_tuple(count(truth, [MatchedSegment(1, 0, area=20)], predicted, [MatchedSegment(1, 0)]), 0) == (
+        0.0,
+        0,
+        1,
+        1,
+    )
+    found = count(truth, [MatchedSegment(1, 0, area=16)], predicted, [MatchedSegment(1, 0)])
     assert as_tuple(found, 0) == (0.625, 1, 0, 0)
 
 
 def test_a_true_segment_without_a_pixel_is_missed():
-    truth_segments = [Segment(1, 0), Segment(2, 1, area=50)]
-    counts = count(row((1, 10)), truth_segments, row((1, 10)), [Segment(1, 0)])
+    truth_segments = [MatchedSegment(1, 0), MatchedSegment(2, 1, area=50)]
+    counts = count(row((1, 10)), truth_segments, row((1, 10)), [MatchedSegment(1, 0)])
     assert as_tuple(counts, 1) == (0.0, 0, 0, 1)
 
 
 def test_an_empty_prediction_misses_everything():
-    counts = count(row((1, 5), (2, 5)), [Segment(1, 0), Segment(2, 0)], row((0, 10)), [])
+    counts = count(row((1, 5), (2, 5)), [MatchedSegment(1, 0), MatchedSegment(2, 0)], row((0, 10)), [])
     assert as_tuple(counts, 0) == (0.0, 0, 0, 2)
 
 
 def test_where_nothing_is_labelled_nothing_is_counted():
-    counts = count(row((0, 10)), [], row((1, 10)), [Segment(1, 0)])
+    counts = count(row((0, 10)), [], row((1, 10)), [MatchedSegment(1, 0)])
     assert counts == PanopticCounts.zeros(NUM_CLASSES)
 
 
@@ -153,7 +164,7 @@ def test_two_void_maps_and_a_map_without_pixels_count_nothing():
 
 def test_ids_up_to_24_bits_and_neighbouring_ids_are_told_apart():
     ids = row((16777215, 4), (256, 4), (257, 4), (255, 4))
-    segments = [Segment(255, 0), Segment(16777215, 1), Segment(257, 2), Segment(256, 2)]
+    segments = [MatchedSegment(255, 0), MatchedSegment(16777215, 1), MatchedSegment(257, 2), MatchedSegment(256, 2)]
     counts = count(ids, segments, ids, segments)
     assert counts.true_positives.tolist() == [1, 1, 2]
     assert counts.iou_sum.tolist() == [1.0, 1.0, 2.0]
@@ -173,15 +184,18 @@ def test_any_number_of_segments_is_told_apart(count):
 def test_an_id_that_is_none_never_looks_like_one(stray):
     ids = np.array([[5, 5, stray]])
     with pytest.raises(ValueError, match=rf"Received ids that are not: \[{stray}\]"):
-        match_segments(ids, [Segment(5, 0)], ids, [Segment(5, 0)])
+        match_segments(ids, [MatchedSegment(5, 0)], ids, [MatchedSegment(5, 0)])
     with pytest.raises(ValueError, match="of 24 bits"):
-        match_segments(ids, [Segment(5, 0), Segment(2**32 + 5, 0)], ids, [Segment(5, 0)])
+        match_segments(ids, [MatchedSegment(5, 0), MatchedSegment(2**32 + 5, 0)], ids, [MatchedSegment(5, 0)])
 
 
 def test_matches_say_who_met_whom():
     truth, predicted = row((0, 2), (8, 10), (9, 4)), row((3, 2), (5, 9), (4, 5))
     matches = match_segments(
-        truth, [Segment(9, 0), Segment(8, 1)], predicted, [Segment(3, 0), Segment(4, 1), Segment(5, 1)]
+        truth,
+        [MatchedSegment(9, 0), MatchedSegment(8, 1)],
+        predicted,
+        [MatchedSegment(3, 0), MatchedSegment(4, 1), MatchedSegment(5, 1)],
     )
     assert matches.intersections.tolist() == [[0, 2, 0, 0], [0, 0, 4, 0], [0, 0, 1, 9]]
     assert (matches.truth_index.tolist(), matches.predicted_index.tolist()) == ([1], [2])
@@ -193,13 +207,37 @@ def test_matches_say_who_met_whom():
 @pytest.mark.parametrize(
     ("truth", "truth_segments", "predicted", "predicted_segments", "message"),
     [
-        (row((1, 4)), [Segment(1, 0)], row((7, 4)), [], r"7\.png: prediction: every id .* not: \[7\]"),
+        (row((1, 4)), [MatchedSegment(1, 0)], row((7, 4)), [], r"7\.png: prediction: every id .* not: \[7\]"),
         (row((1, 4)), [], row((0, 4)), [], r"7\.png: truth: every id .* not: \[1\]"),
-        (row((1, 4)), [Segment(1, 0)], row((0, 4)), [Segment(3, 0)], r"7\.png: .* without one, ids: \[3\]"),
-        (row((1, 4)), [Segment(1, 0)], row((1, 5)), [Segment(1, 0)], r"7\.png: .* \(1, 4\) and \(1, 5\)"),
-        (row((1, 4)), [Segment(1, 0)] * 2, row((0, 4)), [], r"7\.png: truth: segment ids must be positive .* unique"),
-        (row((1, 4)), [Segment(1, 0)], row((0, 4)), [Segment(0, 0)], r"7\.png: prediction: segment ids must be pos"),
-        (row((1, 4)), [Segment(1, 0, area=-4)], row((1, 4)), [Segment(1, 0)], r"7\.png: `area` .* \[-4\]"),
+        (
+            row((1, 4)),
+            [MatchedSegment(1, 0)],
+            row((0, 4)),
+            [MatchedSegment(3, 0)],
+            r"7\.png: .* without one, ids: \[3\]",
+        ),
+        (row((1, 4)), [MatchedSegment(1, 0)], row((1, 5)), [MatchedSegment(1, 0)], r"7\.png: .* \(1, 4\) and \(1, 5\)"),
+        (
+            row((1, 4)),
+            [MatchedSegment(1, 0)] * 2,
+            row((0, 4)),
+            [],
+            r"7\.png: truth: segment ids must be positive .* unique",
+        ),
+        (
+            row((1, 4)),
+            [MatchedSegment(1, 0)],
+            row((0, 4)),
+            [MatchedSegment(0, 0)],
+            r"7\.png: prediction: segment ids must be pos",
+        ),
+        (
+            row((1, 4)),
+            [MatchedSegment(1, 0, area=-4)],
+            row((1, 4)),
+            [MatchedSegment(1, 0)],
+            r"7\.png: `area` .* \[-4\]",
+        ),
     ],
 )
 def test_maps_and_lists_that_disagree_are_refused_by_image_and_id(
@@ -211,7 +249,7 @@ def test_maps_and_lists_that_disagree_are_refused_by_image_and_id(
 
 def test_a_class_outside_the_table_is_refused():
     with pytest.raises(ValueError, match=r"`predicted_segments` must have class indices in 0\.\.2\. Received: \[3\]"):
-        count(row((1, 4)), [Segment(1, 0)], row((1, 4)), [Segment(1, 3)])
+        count(row((1, 4)), [MatchedSegment(1, 0)], row((1, 4)), [MatchedSegment(1, 3)])
 
 
 def test_pq_sums_over_images_before_dividing():
@@ -259,12 +297,12 @@ def images(draw):
     return truth, listed(truth, crowd=5), predicted, listed(predicted)
 
 
-def listed(ids: np.ndarray, crowd: int = -1) -> list[Segment]:
-    return [Segment(int(i), int(i) % NUM_CLASSES, bool(i == crowd)) for i in np.unique(ids) if i]
+def listed(ids: np.ndarray, crowd: int = -1) -> list[MatchedSegment]:
+    return [MatchedSegment(int(i), int(i) % NUM_CLASSES, bool(i == crowd)) for i in np.unique(ids) if i]
 
 
 def renumbered(ids, segments, new_id):
-    return new_id[ids], [Segment(int(new_id[s.id]), s.class_index, s.iscrowd, s.area) for s in segments]
+    return new_id[ids], [MatchedSegment(int(new_id[s.id]), s.class_index, s.iscrowd, s.area) for s in segments]
 
 
 @settings(max_examples=200, deadline=None)
@@ -321,15 +359,15 @@ def test_counts_agree_with_a_count_by_sets_of_pixels(image):
 def test_segments_from_coco_take_what_predictions_leave_out_as_none():
     table = CategoryTable.from_coco([{"id": 20, "name": "sky"}, {"id": 10, "name": "cat"}])
     infos = [{"id": 3, "category_id": 20}, {"id": 4, "category_id": 10, "iscrowd": 1, "area": 7}]
-    assert segments_from_coco(infos, table) == [Segment(3, 0), Segment(4, 1, iscrowd=True, area=7)]
+    assert segments_from_coco(infos, table) == [MatchedSegment(3, 0), MatchedSegment(4, 1, iscrowd=True, area=7)]
 
 
 def test_sizes_go_by_the_true_segment_and_for_false_positives_by_the_predicted_one():
     # True: 1,000 px (small), 5,000 (medium), 10,000 (large). Predicted: the first found, the others are one large miss.
     truth = row((1, 1000), (2, 5000), (3, 10000))
     predicted = row((1, 1000), (9, 15000))
-    truth_segments = [Segment(1, 0), Segment(2, 0), Segment(3, 1)]
-    predicted_segments = [Segment(1, 0), Segment(9, 0)]
+    truth_segments = [MatchedSegment(1, 0), MatchedSegment(2, 0), MatchedSegment(3, 1)]
+    predicted_segments = [MatchedSegment(1, 0), MatchedSegment(9, 0)]
     matches = match_segments(truth, truth_segments, predicted, predicted_segments)
     counts = count_by_size(matches, truth_segments, predicted_segments, NUM_CLASSES)
     assert list(counts) == ["small", "medium", "large"]
@@ -370,7 +408,7 @@ def test_the_boundary_variant_takes_the_smaller_of_two_ious():
     # A square of 10 x 10 and the same moved by 1: they share 90 of 110 px, and the upper and lower sides of their
     # boundaries (36 px each) 9 px each.
     ids, moved = square(20, 5, 5, 10), square(20, 6, 5, 10)
-    truth, segments = np.where(ids, 1, 2), [Segment(1, 0), Segment(2, 1)]
+    truth, segments = np.where(ids, 1, 2), [MatchedSegment(1, 0), MatchedSegment(2, 1)]
     assert match_segments(truth, segments, moved, segments[:1]).iou.tolist() == [90 / 110]
     assert match_segments(truth, segments, moved, segments[:1], boundary_px=1).truth_index.size == 0
     assert 18 / (36 + 36 - 18) < 0.5

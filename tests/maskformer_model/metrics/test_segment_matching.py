@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from maskformer_model.metrics import segment_matching
 from maskformer_model.metrics.segment_matching import (
-    Segment,
+    MatchedSegment,
     boundary_map,
     default_boundary_px,
     match_segments,
@@ -16,8 +16,8 @@ from maskformer_model.metrics.segment_matching import (
 
 TRUTH = np.array([[1, 1, 1, 2], [1, 1, 1, 2], [0, 0, 3, 3]])
 FOUND = np.array([[7, 7, 7, 8], [7, 7, 8, 8], [9, 9, 0, 0]])
-TRUE_SEGMENTS = [Segment(1, 0), Segment(2, 1), Segment(3, 0)]
-FOUND_SEGMENTS = [Segment(7, 0), Segment(8, 1), Segment(9, 0)]
+TRUE_SEGMENTS = [MatchedSegment(1, 0), MatchedSegment(2, 1), MatchedSegment(3, 0)]
+FOUND_SEGMENTS = [MatchedSegment(7, 0), MatchedSegment(8, 1), MatchedSegment(9, 0)]
 
 
 def test_pixels_are_counted_pair_by_pair_with_void_first():
@@ -26,7 +26,7 @@ def test_pixels_are_counted_pair_by_pair_with_void_first():
 
 
 def listed(ids):
-    return [Segment(int(i), 0) for i in np.unique(ids) if i]
+    return [MatchedSegment(int(i), 0) for i in np.unique(ids) if i]
 
 
 def counted_one_by_one(truth, truth_segments, found, found_segments):
@@ -65,14 +65,14 @@ def test_an_id_that_is_not_listed_is_named_wherever_it_lies(stray):
     ids = np.full((1000, 600), 5)
     ids[-1, -1], ids[0, 0] = stray, 9
     with pytest.raises(ValueError, match=rf"truth: every id .* not: \[{min(stray, 9)}, {max(stray, 9)}\]"):
-        shared_pixels(ids, [Segment(5, 0)], np.zeros_like(ids), [])
+        shared_pixels(ids, [MatchedSegment(5, 0)], np.zeros_like(ids), [])
     with pytest.raises(ValueError, match=rf"prediction: every id .* not: \[{min(stray, 9)}, {max(stray, 9)}\]"):
-        shared_pixels(np.zeros_like(ids), [], ids, [Segment(5, 0)])
+        shared_pixels(np.zeros_like(ids), [], ids, [MatchedSegment(5, 0)])
 
 
 def test_every_id_that_shares_a_slot_with_a_listed_one_is_told_from_it():
     # Far more strays than slots: each slot of the table is found by many of them.
-    segments = [Segment(11, 0), Segment(70_001, 0), Segment(16_000_000, 0)]
+    segments = [MatchedSegment(11, 0), MatchedSegment(70_001, 0), MatchedSegment(16_000_000, 0)]
     for stray in range(1, 2**24, 7919):
         if stray not in {s.id for s in segments}:
             with pytest.raises(ValueError, match=rf"not: \[{stray}\]"):
@@ -81,10 +81,10 @@ def test_every_id_that_shares_a_slot_with_a_listed_one_is_told_from_it():
 
 def test_one_pixel_and_no_pixel_and_lists_of_nothing():
     one = np.array([[4]], np.uint8)
-    assert shared_pixels(one, [Segment(4, 0)], one * 0, []).tolist() == [[0], [1]]
-    assert shared_pixels(one, [Segment(np.uint8(4), 0)], one * 0, []).tolist() == [[0], [1]]
+    assert shared_pixels(one, [MatchedSegment(4, 0)], one * 0, []).tolist() == [[0], [1]]
+    assert shared_pixels(one, [MatchedSegment(np.uint8(4), 0)], one * 0, []).tolist() == [[0], [1]]
     assert shared_pixels(one * 0, [], one * 0, []).tolist() == [[1]]
-    assert shared_pixels(one[:0], [Segment(4, 0)], one[:0], []).tolist() == [[0], [0]]
+    assert shared_pixels(one[:0], [MatchedSegment(4, 0)], one[:0], []).tolist() == [[0], [0]]
 
 
 def test_pairs_of_one_class_above_one_half_match_and_the_rest_is_missed_or_excused():
@@ -98,7 +98,9 @@ def test_pairs_of_one_class_above_one_half_match_and_the_rest_is_missed_or_excus
 
 
 def test_another_class_is_no_match():
-    matches = match_segments(TRUTH, TRUE_SEGMENTS, FOUND, [Segment(7, 1), Segment(8, 0), Segment(9, 0)])
+    matches = match_segments(
+        TRUTH, TRUE_SEGMENTS, FOUND, [MatchedSegment(7, 1), MatchedSegment(8, 0), MatchedSegment(9, 0)]
+    )
     assert matches.iou.size == 0
     np.testing.assert_array_equal(matches.false_positive, [True, True, False])
 
@@ -117,8 +119,8 @@ def test_a_boundary_is_what_lies_near_another_id_or_the_frame():
     [
         (FOUND[:2], FOUND_SEGMENTS, "two .* maps of one size"),
         (FOUND, FOUND_SEGMENTS[:2], "9"),
-        (FOUND, [*FOUND_SEGMENTS, Segment(10, 0)], r"without one, ids: \[10\]"),
-        (FOUND, [Segment(7, 0), Segment(7, 1)], "unique"),
+        (FOUND, [*FOUND_SEGMENTS, MatchedSegment(10, 0)], r"without one, ids: \[10\]"),
+        (FOUND, [MatchedSegment(7, 0), MatchedSegment(7, 1)], "unique"),
     ],
 )
 def test_maps_and_lists_that_do_not_fit_are_refused(found, segments, message):

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from maskformer_model.metrics.segment_matching import Segment, match_segments
+from maskformer_model.metrics.segment_matching import MatchedSegment, match_segments
 from maskformer_model.metrics.semantic_quality import pixel_confusion, pixel_confusion_of_segments, semantic_quality
 
 VOID = 3
@@ -52,7 +52,7 @@ def test_segments_count_like_the_class_maps_that_they_paint(seed):
     classes = rng.integers(0, VOID, (2, 5))
     classes[:, 0] = VOID
     truth, prediction = (
-        [Segment(int(i), int(of_id[i])) for i in np.unique(of_map) if i]
+        [MatchedSegment(int(i), int(of_id[i])) for i in np.unique(of_map) if i]
         for of_map, of_id in zip(ids, classes, strict=True)
     )
     shared = match_segments(ids[0], truth, ids[1], prediction).intersections

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from maskformer_model.data.photo_files import PhotoError
-from maskformer_model.prediction.exported_model import MaskFormer
+from maskformer_model.prediction.exported_model import ExportedMaskFormer
 from tests.maskformer_model.helpers.small_export import CATEGORIES, encoded, photo
 
 
 def test_a_segment_s_row_says_what_the_map_shows(exported):
-    model = MaskFormer.from_directory(exported[0].parent)
+    model = ExportedMaskFormer.from_directory(exported[0].parent)
     assert model.model_dir == str(exported[0])
     result = model.predict(photo(50, 80))
     assert len(result.segments) > 1

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from maskformer_model.config import ExperimentConfig
-from pipeline.config import DataConfig, PipelineConfig
+from pipeline.config import IngestStepConfig, PipelineConfig
 from pipeline.local_run.run_record import CACHED, FAILED, RAN, ArtifactRecord, NodeFailedError, NodeRecord
 from pipeline.local_run.summary import build_summary, describe, remove_summary, write_summary
 
@@ -15,7 +15,7 @@ from pipeline.local_run.summary import build_summary, describe, remove_summary, 
 def config(tmp_path):
     return PipelineConfig(
         root=str(tmp_path),
-        data=DataConfig(data_dir="/data"),
+        data=IngestStepConfig(data_dir="/data"),
         experiment_name="generated_scenes",
         experiment=ExperimentConfig(),
     )

@@ -7,7 +7,8 @@ import json
 
 import pytest
 
-from components.panoptic_evaluator.gate.judge import GateConfig, NoBaseline, Outcome, judge
+from components.panoptic_evaluator.gate.config import GateConfig
+from components.panoptic_evaluator.gate.judge import NoBaseline, Outcome, judge
 from components.panoptic_evaluator.gate.rules import POINT, Rule
 from components.panoptic_evaluator.scoring.analysis import Analysis, analyze
 from components.panoptic_evaluator.scoring.analysis_config import AnalysisConfig
@@ -224,14 +225,6 @@ def test_a_rule_about_what_there_is_not_is_refused(rule, message):
 def test_a_rule_that_cannot_be_read_is_refused(text):
     with pytest.raises(ValueError, match="Received: "):
         Rule.parse(text)
-
-
-@pytest.mark.parametrize(
-    "thresholds", [{"pq_floor": 1.5}, {"pq_floor": float("nan")}, {"allowed_drop": -0.1}, {"significance": "perhaps"}]
-)
-def test_thresholds_that_break_a_rule_are_refused(thresholds):
-    with pytest.raises(ValueError, match=f"`{next(iter(thresholds))}` must be"):
-        GateConfig(**thresholds)
 
 
 def test_an_analysis_with_a_baseline_and_a_reason_for_none_contradict_each_other():

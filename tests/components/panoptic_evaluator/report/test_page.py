@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from components.panoptic_evaluator.gate.judge import GateConfig, NoBaseline, Outcome, Reason, judge
+from components.panoptic_evaluator.gate.config import GateConfig
+from components.panoptic_evaluator.gate.judge import NoBaseline, Outcome, Reason, judge
 from components.panoptic_evaluator.report import gallery
 from components.panoptic_evaluator.report.page import Gallery, Report, format_change, format_score, render_report
 from components.panoptic_evaluator.report.tables import class_rows, confusion_rows, split_reasons
