@@ -21,25 +21,46 @@ class LossConfig:
 
     Attributes:
         class_weight: Of the cross-entropy.
-        mask_weight: Of the focal mask loss.
+        mask_weight: Of the mask's pixel loss.
         dice_weight: Of the dice loss.
         background_cls_weight: Weight of the no-object class inside the cross-entropy.
+        class_cost: What a class probability of 1 earns in the matcher (MaskFormer: always 1; Mask2Former: as
+            `class_weight`).
+        pixel_loss: "focal" (MaskFormer) or "cross_entropy" (Mask2Former; only with "points").
         mask_loss: "exact" (every pixel) or "points" (uncertainty-sampled, as Mask2Former, for memory).
         num_points: Points per mask for "points".
+        oversample_ratio: So many times `num_points` are candidates for the points where a mask is least certain.
+        importance_sample_ratio: The share of `num_points` that is chosen from them; the others are drawn evenly.
     """
 
     class_weight: float = 1.0
     mask_weight: float = 20.0
     dice_weight: float = 1.0
     background_cls_weight: float = 0.1
+    class_cost: float = 1.0
+    pixel_loss: str = "focal"
     mask_loss: str = "exact"
     num_points: int = 12544
+    oversample_ratio: float = 3.0
+    importance_sample_ratio: float = 0.75
 
     def __post_init__(self):
-        for name in ("class_weight", "mask_weight", "dice_weight", "background_cls_weight"):
+        for name in ("class_weight", "mask_weight", "dice_weight", "background_cls_weight", "class_cost"):
             require(getattr(self, name) >= 0, f"`task.losses.{name}` must not be negative.", getattr(self, name))
         kinds = ("exact", "points")
         require(self.mask_loss in kinds, f"`task.losses.mask_loss` must be one of {kinds}.", self.mask_loss)
+        pixel_losses = ("focal",) if self.mask_loss == "exact" else ("focal", "cross_entropy")
+        require(
+            self.pixel_loss in pixel_losses,
+            f'`task.losses.pixel_loss` must be one of {pixel_losses} with `mask_loss` "{self.mask_loss}".',
+            self.pixel_loss,
+        )
+        require(self.num_points > 0, "`task.losses.num_points` must be positive.", self.num_points)
+        require(
+            0 <= self.importance_sample_ratio <= 1 <= self.oversample_ratio,
+            "`task.losses.importance_sample_ratio` must be in [0, 1], `oversample_ratio` at least 1.",
+            (self.importance_sample_ratio, self.oversample_ratio),
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

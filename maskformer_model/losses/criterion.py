@@ -32,6 +32,7 @@ def maskformer_losses(
     matched: tuple[Any, Any] | None = None,
     normalizers: tuple[Any, Any] | None = None,
     seed_generator: Any = None,
+    draw: point_loss.Draw | None = None,
 ) -> dict[str, Any]:
     """Returns every term of the objective, weighted; their sum is what is minimised.
 
@@ -44,6 +45,7 @@ def maskformer_losses(
         matched: what `match_layers` gives, where the caller has it already.
         normalizers: what `loss_normalizers` gives, where this is one part of a batch that was counted as a whole.
         seed_generator: a `keras.random.SeedGenerator`; needed for `mask_loss="points"` only.
+        draw: where points come from in its place.
 
     Returns:
         Float32 scalars: `loss_ce`, `loss_mask`, `loss_dice` of the last layer, and `loss_ce_0` etc. of the others. With
@@ -52,23 +54,20 @@ def maskformer_losses(
     Raises:
         ValueError: if points are to be sampled without `seed_generator`.
     """
-    if config.mask_loss == "points" and seed_generator is None:
-        raise ValueError('`task.losses.mask_loss="points"` needs a `seed_generator`. Received: None')
+    draw = draw or _draw_from(seed_generator, config)
     layers = [*outputs["aux_outputs"], {key: outputs[key] for key in ("class_logits", "mask_logits")}]
     num_queries = layers[0]["class_logits"].shape[1]
     if normalizers is None:
         normalizers = loss_normalizers(segment_classes, num_queries, config.background_cls_weight)
     num_masks, class_weight_sum = normalizers
-    queries, finite = matched or match_layers(layers, segment_map, segment_classes, config, seed_generator)
+    queries, finite = matched or match_layers(layers, segment_map, segment_classes, config, draw=draw)
     losses = {}
     for index, (layer, query) in enumerate(zip(layers, queries, strict=True)):
         suffix = f"_{index}" if index < len(layers) - 1 else ""
         class_sum = class_loss_sum(layer["class_logits"], query, segment_classes, config.background_cls_weight)
         mask_logits = ops.cast(layer["mask_logits"], "float32")
-        if config.mask_loss == "points":
-            mask_sums = point_loss.point_mask_loss_sums(
-                mask_logits, segment_map, query, config.num_points, seed_generator
-            )
+        if draw is not None:
+            mask_sums = point_loss.point_mask_loss_sums(mask_logits, segment_map, query, config, draw, index)
         else:
             mask_sums = mask_loss.matched_mask_loss_sums(mask_logits, segment_map, query)
         poison = ops.where(finite[index], 1.0, float("nan"))
@@ -96,8 +95,22 @@ def loss_normalizers(segment_classes, num_queries, background_cls_weight=0.1):
     return ops.maximum(num_masks, 1.0), class_weight_sum
 
 
+def _draw_from(seed_generator: Any, config: LossConfig) -> point_loss.Draw | None:
+    if config.mask_loss == "exact":
+        return None
+    if seed_generator is None:
+        raise ValueError('`task.losses.mask_loss="points"` needs a `seed_generator`. Received: None')
+    return point_loss.random_draw(seed_generator)
+
+
 def match_layers(
-    layers, segment_map, segment_classes, config: LossConfig = OFFICIAL_WEIGHTS, seed_generator: Any = None
+    layers,
+    segment_map,
+    segment_classes,
+    config: LossConfig = OFFICIAL_WEIGHTS,
+    seed_generator: Any = None,
+    *,
+    draw: point_loss.Draw | None = None,
 ):
     """Matches the predictions of every layer on their own, in one assignment.
 
@@ -105,43 +118,55 @@ def match_layers(
         layers: dicts of `class_logits` and `mask_logits`, one for each decoder layer.
         segment_map: `[batch, full_height, full_width]` integer.
         segment_classes: `[batch, targets]` int32, -1 for padding.
-        config: the weights of the mask terms; a class probability of 1 always earns 1, as in the reference.
+        config: the prices of the terms.
         seed_generator: for points, as in `maskformer_losses`.
+        draw: likewise.
 
     Returns:
         A list of `[batch, targets]` int32, the query of each target or -1, and a list of bool scalars: whether all
         costs of the layer were finite.
     """
-    target_masks, compared = _matching_grid(layers[0], segment_map, segment_classes, config, seed_generator)
+    look = _what_the_matcher_sees(
+        segment_map, segment_classes.shape[1], config, draw or _draw_from(seed_generator, config)
+    )
     # One operation a layer: else all layers' intermediate maps, ten times the logits, would be in memory together.
     matching_cost = compiled_for(segment_map, matcher.matching_cost)
     costs = [
         matching_cost(
             layer["class_logits"],
-            compared(layer["mask_logits"]),
-            target_masks,
+            *look(index, layer["mask_logits"]),
             segment_classes,
+            class_weight=config.class_cost,
             mask_weight=config.mask_weight,
             dice_weight=config.dice_weight,
+            pixel_loss=config.pixel_loss,
         )
-        for layer in layers
+        for index, layer in enumerate(layers)
     ]
     valid = ops.tile(segment_classes >= 0, (len(layers), 1))
     query = linear_assignment.linear_sum_assignment(ops.concatenate(costs, axis=0), valid)
     return ops.split(query, len(layers), axis=0), [ops.all(ops.isfinite(cost)) for cost in costs]
 
 
-def _matching_grid(layer, segment_map, segment_classes, config, seed_generator):
-    """Returns the truth where the matcher looks, `[batch, pixels, targets]`, and what reads predicted masks there."""
-    num_targets = segment_classes.shape[1]
-    if config.mask_loss == "exact":
-        size = ops.shape(layer["mask_logits"])[2:]
-        return matcher.downsampled_targets(segment_map, size, num_targets), lambda mask_logits: mask_logits
-    points = point_loss.even_points(ops.shape(segment_map)[0], config.num_points, seed_generator)
-    target_masks = point_loss.sample_targets(segment_map, ops.expand_dims(points, 1), num_targets)
-    return ops.transpose(target_masks, (0, 2, 1)), lambda mask_logits: point_loss.sample_masks(
-        ops.cast(mask_logits, "float32"), points
-    )
+def _what_the_matcher_sees(segment_map, num_targets, config: LossConfig, draw: point_loss.Draw | None):
+    """Returns `(layer index, mask logits) -> (predicted masks, true masks)` at the same pixels or points."""
+    if draw is None:
+        truth_of_size: dict[tuple[Any, ...], Any] = {}
+
+        def at_all_pixels(layer, mask_logits):
+            size = tuple(mask_logits.shape[2:])
+            if size not in truth_of_size:  # All layers have one.
+                truth_of_size[size] = matcher.downsampled_targets(segment_map, ops.shape(mask_logits)[2:], num_targets)
+            return mask_logits, truth_of_size[size]
+
+        return at_all_pixels
+
+    def at_points(layer, mask_logits):
+        points = draw(layer, "matcher", (ops.shape(segment_map)[0], config.num_points, 2))
+        logits = ops.cast(ops.stop_gradient(mask_logits), "float32")
+        return point_loss.sample_masks(logits, points), point_loss.sample_targets(segment_map, points, num_targets)
+
+    return at_points
 
 
 def class_loss_sum(class_logits, matched_query, segment_classes, background_cls_weight=0.1):

@@ -37,6 +37,19 @@ def focal_loss(mask_logits, target_masks):
     return ops.mean(alpha * ops.square(miss) * cross_entropy, axis=1)
 
 
+def cross_entropy_loss(mask_logits, target_masks):
+    """Binary cross-entropy of each mask, mean over its pixels (arXiv:2112.01527, section 3.3).
+
+    Args:
+        mask_logits: `[masks, pixels]` float32, unbounded.
+        target_masks: `[masks, pixels]` float32 in 0..1.
+
+    Returns:
+        `[masks]` float32, at least 0.
+    """
+    return ops.mean(ops.softplus(mask_logits) - mask_logits * target_masks, axis=1)
+
+
 def dice_loss(mask_logits, target_masks):
     """One minus the smoothed Dice overlap of each mask with its target.
 

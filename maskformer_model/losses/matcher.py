@@ -47,7 +47,15 @@ def match(
 
 
 def matching_cost(
-    class_logits, mask_logits, target_masks, segment_classes, *, class_weight=1.0, mask_weight=20.0, dice_weight=1.0
+    class_logits,
+    mask_logits,
+    target_masks,
+    segment_classes,
+    *,
+    class_weight=1.0,
+    mask_weight=20.0,
+    dice_weight=1.0,
+    pixel_loss="focal",
 ):
     """Returns what each pair of query and target would cost, in float32. No gradient flows.
 
@@ -57,8 +65,9 @@ def matching_cost(
         target_masks: `[batch, pixels, targets]` float32 in {0, 1} (or between, where points are sampled).
         segment_classes: `[batch, targets]` int32, -1 for padding.
         class_weight: what a class probability of 1 earns.
-        mask_weight: price of the focal term.
+        mask_weight: price of the pixel term.
         dice_weight: price of the dice term.
+        pixel_loss: the pixel term, a key of `PAIRWISE_LOSSES`.
 
     Returns:
         `[batch, queries, targets]` float32; NaN or infinite where a logit was. Columns of padding mean nothing.
@@ -68,9 +77,9 @@ def matching_cost(
     shape = ops.shape(mask_logits)
     mask_logits = ops.reshape(mask_logits, (shape[0], shape[1], -1))
     probability = _probability_of(ops.softmax(class_logits, axis=-1), segment_classes)
-    focal = pairwise_focal(mask_logits, target_masks)
+    pixels = PAIRWISE_LOSSES[pixel_loss](mask_logits, target_masks)
     dice = pairwise_dice(mask_logits, target_masks)
-    return mask_weight * focal + dice_weight * dice - class_weight * probability
+    return mask_weight * pixels + dice_weight * dice - class_weight * probability
 
 
 def _probability_of(class_probs, segment_classes):
@@ -96,6 +105,24 @@ def pairwise_focal(mask_logits, target_masks):
     if_zero = (1.0 - FOCAL_ALPHA) * ops.square(probs) * loss_of_zero
     total = ops.matmul(if_one - if_zero, target_masks) + ops.sum(if_zero, axis=2, keepdims=True)
     return total / ops.cast(ops.shape(mask_logits)[2], "float32")
+
+
+def pairwise_cross_entropy(mask_logits, target_masks):
+    """Mean binary cross-entropy over the pixels of every pair of mask and target.
+
+    Args:
+        mask_logits: `[batch, queries, pixels]` float32.
+        target_masks: `[batch, pixels, targets]` float32 in 0..1.
+
+    Returns:
+        `[batch, queries, targets]` float32, at least 0.
+    """
+    # A pixel costs softplus(logit) where the target is 0, and the logit less where it is 1.
+    total = ops.sum(ops.softplus(mask_logits), axis=2, keepdims=True) - ops.matmul(mask_logits, target_masks)
+    return total / ops.cast(ops.shape(mask_logits)[2], "float32")
+
+
+PAIRWISE_LOSSES = {"focal": pairwise_focal, "cross_entropy": pairwise_cross_entropy}
 
 
 def pairwise_dice(mask_logits, target_masks):

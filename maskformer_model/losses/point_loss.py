@@ -1,114 +1,171 @@
 """Mask losses on sampled points instead of all pixels, to save memory (arXiv:2112.01527, section 3.3; PointRend).
 
 The matcher looks at points drawn evenly over the image, the same for all masks of the image. The loss looks at points
-of each mask's own: from three times as many, those where the mask is least certain, and some drawn evenly. Points are
-`(x, y)` in 0..1 from the top left corner, and masks are read between pixel centres bilinearly, as 0 outside. The exact
-loss is in `mask_loss.py`; this one is an option, not the objective of the paper.
+of each mask's own: from some more, those where the mask is least certain, and some drawn evenly. Points are `(x, y)` in
+0..1 from the top left corner, and masks are read between pixel centres bilinearly, as 0 outside. The exact loss is in
+`mask_loss.py`.
+
+Points come from a `Draw`. The reference draws, in each step, for the final prediction first and then for the others in
+order: one set for each image for the matcher, then the loss's candidates ("oversampled"), then its even points
+("random"); rows of the latter two are the matched pairs, image by image, by ascending query. A draw that gives these
+numbers makes the losses the reference's.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import keras
 from keras import ops
 
-from maskformer_model.losses.mask_loss import dice_loss, focal_loss
+from maskformer_model.config import LossConfig
+from maskformer_model.losses.mask_loss import cross_entropy_loss, dice_loss, focal_loss
 
-OVERSAMPLING = 3
-UNCERTAIN_SHARE = 0.75
+# `(layer, kind, shape)` -> numbers in [0, 1) of that shape; kinds are "matcher", "oversampled" and "random". Of the
+# last two it may give fewer rows: as many as there are matched pairs.
+Draw = Callable[[int, str, tuple[Any, ...]], Any]
+PIXEL_LOSSES = {"focal": focal_loss, "cross_entropy": cross_entropy_loss}
 
 
-def point_mask_loss_sums(mask_logits, segment_map, matched_query, num_points, seed_generator):
-    """Focal and dice loss of every matched mask on points of its own, summed over the masks.
+def random_draw(seed_generator: keras.random.SeedGenerator) -> Draw:
+    """Draws evenly, new numbers at each call."""
+    return lambda layer, kind, shape: keras.random.uniform(shape, seed=seed_generator)
+
+
+def point_mask_loss_sums(mask_logits, segment_map, matched_query, config: LossConfig, draw: Draw, layer: int):
+    """Pixel loss and dice loss of every matched mask on points of its own, summed over the masks.
 
     Args:
         mask_logits: `[batch, queries, height, width]` float32, unbounded.
         segment_map: `[batch, full_height, full_width]` integer, 0 for void, k for the k-th target.
         matched_query: `[batch, targets]` int32 from the matcher, -1 for none.
-        num_points: how many points a mask is looked at.
-        seed_generator: a `keras.random.SeedGenerator`.
+        config: which pixel loss, how many points and how they are chosen.
+        draw: where the points come from.
+        layer: which prediction it is, for `draw`.
 
     Returns:
-        `[2]` float32: the focal and the dice sum; 0 where nothing is matched.
+        `[2]` float32: the sum of pixel losses and of dice losses; 0 where nothing is matched.
     """
-    batch, targets = ops.shape(matched_query)
+    image, target, query, is_pair = matched_pairs(matched_query, ops.shape(mask_logits)[1])
     shape = ops.shape(mask_logits)
-    first = ops.expand_dims(ops.arange(batch, dtype="int32") * shape[1], 1)
-    row = ops.reshape(first + ops.maximum(matched_query, 0), (-1,))
-    logits = ops.take(ops.reshape(mask_logits, (-1, *shape[2:])), row, axis=0)
-    points = uncertain_points(ops.stop_gradient(logits), num_points, seed_generator)
-    truth = sample_targets(segment_map, ops.reshape(points, (batch, targets, num_points, 2)), targets)
-    truth = ops.reshape(truth, (-1, num_points))
-    sampled = sample_masks(ops.expand_dims(logits, 1), points)[:, 0]
-    is_pair = ops.reshape(ops.cast(matched_query >= 0, "float32"), (-1,))
-    return ops.stack([ops.sum(is_pair * loss(sampled, truth)) for loss in (focal_loss, dice_loss)])
+    points = _loss_points(
+        ops.take(ops.reshape(ops.stop_gradient(mask_logits), (-1, *shape[2:])), image * shape[1] + query, axis=0),
+        config,
+        draw,
+        layer,
+    )
+    rows = ops.shape(points)[0]
+    image, target, query, is_pair = (values[:rows] for values in (image, target, query, is_pair))
+    sampled = sample_rows(ops.reshape(mask_logits, (-1, *shape[2:])), image * shape[1] + query, points)
+    truth = sample_rows(segment_map, image, points, equal_to=target + 1)
+    pixel_loss = PIXEL_LOSSES[config.pixel_loss]
+    return ops.stack([ops.sum(is_pair * loss(sampled, truth)) for loss in (pixel_loss, dice_loss)])
 
 
-def uncertain_points(mask_logits, num_points, seed_generator):
-    """Draws points for each mask, three quarters of them where its logit is nearest to 0.
+def matched_pairs(matched_query, num_queries):
+    """Lists the matched pairs image by image, by ascending query, as the reference does; the rest follows.
 
     Args:
-        mask_logits: `[masks, height, width]` float32.
-        num_points: how many for each mask.
-        seed_generator: a `keras.random.SeedGenerator`.
+        matched_query: `[batch, targets]` int32, -1 for none.
+        num_queries: how many queries an image has.
 
     Returns:
-        `[masks, num_points, 2]` float32 in 0..1, x and y.
+        Four of `[batch * targets]`: image, target and query, int32, and 1.0 where it is a pair, else 0.0.
+    """
+    batch, targets = ops.shape(matched_query)
+    flat = ops.reshape(matched_query, (-1,))
+    image = ops.reshape(ops.broadcast_to(ops.expand_dims(ops.arange(batch, dtype="int32"), 1), (batch, targets)), (-1,))
+    place = image * num_queries + flat
+    order = ops.argsort(ops.where(flat >= 0, place, batch * num_queries + ops.arange(ops.size(flat), dtype="int32")))
+    order = ops.cast(order, "int32")
+    query = ops.take(flat, order, axis=0)
+    is_pair = ops.cast(query >= 0, "float32")
+    return order // targets, order % targets, ops.maximum(query, 0), is_pair
+
+
+def _loss_points(mask_logits, config: LossConfig, draw: Draw, layer: int):
+    """The points of each mask: those of the candidates where its logit is nearest to 0, then some drawn evenly.
+
+    `[masks, height, width]` -> `[masks, points, 2]`, or fewer rows if `draw` gives fewer.
     """
     masks = ops.shape(mask_logits)[0]
-    candidates = keras.random.uniform((masks, OVERSAMPLING * num_points, 2), seed=seed_generator)
-    certainty = ops.abs(sample_masks(ops.expand_dims(mask_logits, 1), candidates)[:, 0])
-    num_uncertain = int(UNCERTAIN_SHARE * num_points)
-    _, chosen = ops.top_k(-certainty, num_uncertain)
-    uncertain = ops.take_along_axis(candidates, ops.expand_dims(chosen, 2), axis=1)
-    anywhere = keras.random.uniform((masks, num_points - num_uncertain, 2), seed=seed_generator)
-    return ops.concatenate([uncertain, anywhere], axis=1)
-
-
-def even_points(batch_size, num_points, seed_generator):
-    """Draws points evenly: `[batch_size, num_points, 2]` float32 in 0..1, x and y."""
-    return keras.random.uniform((batch_size, num_points, 2), seed=seed_generator)
+    num_uncertain = int(config.importance_sample_ratio * config.num_points)
+    num_candidates = int(config.oversample_ratio * config.num_points)
+    chosen = []
+    if num_uncertain:
+        candidates = draw(layer, "oversampled", (masks, num_candidates, 2))
+        rows = ops.arange(ops.shape(candidates)[0], dtype="int32")
+        certainty = ops.abs(sample_rows(mask_logits, rows, candidates))
+        _, index = ops.top_k(-certainty, num_uncertain, sorted=False)
+        chosen.append(ops.take_along_axis(candidates, ops.expand_dims(ops.cast(index, "int32"), 2), axis=1))
+    if config.num_points > num_uncertain:
+        chosen.append(draw(layer, "random", (masks, config.num_points - num_uncertain, 2)))
+    return ops.concatenate(chosen, axis=1)
 
 
 def sample_masks(masks, points):
-    """Reads masks at points, bilinearly.
+    """Reads all masks of an image at the same points, bilinearly.
 
     Args:
         masks: `[batch, masks, height, width]` float32.
-        points: `[batch, points, 2]` float32 in 0..1, the same for all masks of a batch element.
+        points: `[batch, points, 2]` float32 in 0..1.
 
     Returns:
         `[batch, masks, points]` float32.
     """
     batch, num_masks, height, width = ops.shape(masks)
-    flat = ops.reshape(masks, (batch, num_masks, height * width))
+    # With the masks last, one gather reads a point of all of them.
+    flat = ops.reshape(ops.transpose(ops.reshape(masks, (batch, num_masks, -1)), (0, 2, 1)), (-1, num_masks))
+    first = ops.expand_dims(ops.arange(batch, dtype="int32") * (height * width), 1)
     total = 0.0
     for index, weight in _corners(points, height, width):
-        index = ops.broadcast_to(ops.expand_dims(index, 1), (batch, num_masks, ops.shape(index)[1]))
-        total = total + ops.expand_dims(weight, 1) * ops.take_along_axis(flat, index, axis=2)
+        total = total + ops.expand_dims(weight, 2) * ops.take(flat, first + index, axis=0)
+    return ops.transpose(total, (0, 2, 1))
+
+
+def sample_rows(masks, rows, points, equal_to=None):
+    """Reads a mask at each set of points, bilinearly.
+
+    Args:
+        masks: `[masks, height, width]`.
+        rows: `[n]` int32, which mask is read.
+        points: `[n, points, 2]` float32 in 0..1.
+        equal_to: `[n]` int32: read 1 where the mask has this number and 0 elsewhere; None: read the mask's values.
+
+    Returns:
+        `[n, points]` float32.
+    """
+    height, width = ops.shape(masks)[1:]
+    flat = ops.reshape(masks, (-1,))
+    first = ops.expand_dims(rows * (height * width), 1)
+    total = 0.0
+    for index, weight in _corners(points, height, width):
+        found = ops.take(flat, first + index, axis=0)
+        if equal_to is not None:
+            found = ops.cast(ops.cast(found, "int32") == ops.expand_dims(equal_to, 1), "float32")
+        total = total + weight * found
     return total
 
 
 def sample_targets(segment_map, points, num_targets):
-    """Reads the mask of each target at points, bilinearly.
+    """Reads the mask of each target of an image at the same points, bilinearly.
 
     Args:
         segment_map: `[batch, height, width]` integer, 0 for void, k for the k-th target.
-        points: `[batch, num_targets, points, 2]` float32 in 0..1, or with a 1 in place of `num_targets`, to read all
-            masks at the same points.
+        points: `[batch, points, 2]` float32 in 0..1.
         num_targets: how many targets, padding included.
 
     Returns:
-        `[batch, num_targets, points]` float32 in 0..1.
+        `[batch, points, num_targets]` float32 in 0..1.
     """
-    shape = ops.shape(points)[:3]
     height, width = ops.shape(segment_map)[1:]
-    flat = ops.reshape(ops.cast(segment_map, "int32"), (shape[0], -1))
-    number = ops.reshape(ops.arange(1, num_targets + 1, dtype="int32"), (1, -1, 1))
+    flat = ops.reshape(ops.cast(segment_map, "int32"), (ops.shape(points)[0], -1))
+    number = ops.arange(1, num_targets + 1, dtype="int32")
     total = 0.0
-    for index, weight in _corners(ops.reshape(points, (shape[0], -1, 2)), height, width):
-        found = ops.reshape(ops.take_along_axis(flat, index, axis=1), shape)
-        weight = ops.reshape(weight, shape)
-        total = total + ops.where(found == number, weight, 0.0)
+    for index, weight in _corners(points, height, width):
+        found = ops.expand_dims(ops.take_along_axis(flat, index, axis=1), 2)
+        total = total + ops.where(found == number, ops.expand_dims(weight, 2), 0.0)
     return total
 
 

@@ -125,3 +125,11 @@ def test_unknown_sizes_in_a_graph_and_an_outer_compilation_give_the_same():
         sums, gradient = function(tf.constant(random_logits()), tf.constant(MAP), tf.constant(MATCHED))
         np.testing.assert_allclose(sums, expected, rtol=1e-5)
         np.testing.assert_allclose(gradient, expected_gradient, rtol=1e-4, atol=1e-7)
+
+
+def test_cross_entropy_by_hand():
+    logits = np.array([[0.0, 2.0]], np.float32)
+    # ln 2 where the logit is 0, and half of each answer's price where the target is one half.
+    expected = (np.log(2) + 0.5 * np.log1p(np.exp(-2.0)) + 0.5 * np.log1p(np.exp(2.0))) / 2
+    found = mask_loss.cross_entropy_loss(logits, np.array([[0.0, 0.5]], np.float32))
+    assert float(found[0]) == pytest.approx(expected, rel=1e-6)

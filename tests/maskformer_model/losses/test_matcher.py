@@ -110,3 +110,12 @@ def test_no_gradient_flows_through_the_cost():
         target = matcher.downsampled_targets(np.ones((1, 4, 4), np.uint8), (2, 2), 1)
         cost = matcher.matching_cost(tf.zeros((1, 3, 2)), masks, target, np.array([[0]], np.int32))
     assert tape.gradient(cost, masks) is None
+
+
+def test_pairwise_cross_entropy_by_hand():
+    logits = np.array([[[0.0, 2.0]]], np.float32)
+    targets = np.array([[[0.0], [1.0]]], np.float32)
+    # ln 2 where the logit is 0, and ln(1 + e^-2) where the target is 1.
+    expected = (np.log(2) + np.log1p(np.exp(-2.0))) / 2
+    found = matcher.pairwise_cross_entropy(tf.constant(logits), tf.constant(targets))
+    assert float(found[0, 0, 0]) == pytest.approx(expected, rel=1e-6)
