@@ -13,10 +13,10 @@ from maskformer_model.config.backbones import (
     SwinConfig,
 )
 from maskformer_model.config.data import DataConfig, ParserConfig
-from maskformer_model.config.decoders import DecoderConfig, TransformerDecoderConfig
+from maskformer_model.config.decoders import DecoderConfig, MaskedAttentionConfig, TransformerDecoderConfig
 from maskformer_model.config.experiment import SEED_NAMES, ExperimentConfig, from_dict, merge, override, to_dict
 from maskformer_model.config.model import ModelConfig
-from maskformer_model.config.pixel_decoders import FpnConfig, PixelDecoderConfig, TransformerFpnConfig
+from maskformer_model.config.pixel_decoders import DeformableConfig, FpnConfig, PixelDecoderConfig, TransformerFpnConfig
 from maskformer_model.config.task import (
     INSTANCE,
     PANOPTIC,
@@ -38,11 +38,13 @@ __all__ = [
     "BackboneConfig",
     "DataConfig",
     "DecoderConfig",
+    "DeformableConfig",
     "EfficientNetLiteConfig",
     "ExperimentConfig",
     "FpnConfig",
     "InferenceConfig",
     "LossConfig",
+    "MaskedAttentionConfig",
     "ModelConfig",
     "OptimizerConfig",
     "ParserConfig",

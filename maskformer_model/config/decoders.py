@@ -64,3 +64,37 @@ class TransformerDecoderConfig(DecoderConfig):
     @property
     def reads(self) -> tuple[str, ...]:
         return () if self.input_feature == "auto" else (self.input_feature,)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MaskedAttentionConfig(DecoderConfig):
+    """Mask2Former's decoder over three scales in turn (arXiv:2112.01527, section 3.2).
+
+    Attributes:
+        hidden_dim: Width of the decoder.
+        num_layers: Decoder layers; there is one prediction more (reference `DEC_LAYERS`, which counts predictions).
+        num_heads: Attention heads of each layer.
+        feedforward_dim: Hidden width of each layer's feed-forward layers.
+        pre_norm: Normalise before instead of after each sub-layer.
+        deep_supervision: Predict (and take a loss) after every decoder layer, not only the last.
+        enforce_input_projection: Project the decoder's input even where its width already fits.
+    """
+
+    type: str = "masked_attention"
+    hidden_dim: int = 256
+    num_layers: int = 9
+    num_heads: int = 8
+    feedforward_dim: int = 2048
+    pre_norm: bool = False
+    deep_supervision: bool = True
+    enforce_input_projection: bool = False
+
+    def __post_init__(self):
+        super().__post_init__()
+        require(self.hidden_dim > 0, f"`{_PATH}.hidden_dim` must be positive.", self.hidden_dim)
+        require(self.num_layers >= 0, f"`{_PATH}.num_layers` must not be negative.", self.num_layers)
+        require_heads(self.hidden_dim, self.num_heads, _PATH)
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return ("scale_0", "scale_1", "scale_2", "pixel_embedding")

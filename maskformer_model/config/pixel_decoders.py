@@ -67,6 +67,46 @@ class TransformerFpnConfig(PixelDecoderConfig):
         require(0 <= self.dropout < 1, f"`{_PATH}.dropout` must be in [0, 1).", self.dropout)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DeformableConfig(PixelDecoderConfig):
+    """Mask2Former's: a deformable encoder over several stages at once (reference `MSDeformAttnPixelDecoder`).
+
+    Attributes:
+        hidden_dim: Width of its convolutions and of its encoder.
+        encoder_stages: Backbone stages that the encoder runs over; the finer ones join by a feature pyramid.
+        encoder_layers: Encoder layers.
+        num_heads: Attention heads of each layer.
+        num_points: Points that a head reads on each stage.
+        feedforward_dim: Hidden width of each layer's feed-forward layers (the reference fixes 1024).
+        dropout: After attention and feed-forward layers.
+    """
+
+    gives: ClassVar[tuple[str, ...]] = ("scale_0", "scale_1", "scale_2")
+
+    type: str = "deformable"
+    hidden_dim: int = 256
+    encoder_stages: tuple[str, ...] = ("res3", "res4", "res5")
+    encoder_layers: int = 6
+    num_heads: int = 8
+    num_points: int = 4
+    feedforward_dim: int = 1024
+    dropout: float = 0.0
+
+    def __post_init__(self):
+        super().__post_init__()
+        _require_group_norm(self.hidden_dim)
+        require_heads(self.hidden_dim, self.num_heads, _PATH)
+        stages = ("res2", "res3", "res4", "res5")
+        require(
+            self.encoder_stages in [stages[first:] for first in range(4)],
+            f"`{_PATH}.encoder_stages` must be the last ones of {stages}, in this order.",
+            self.encoder_stages,
+        )
+        for name in ("encoder_layers", "num_points", "feedforward_dim"):
+            require(getattr(self, name) > 0, f"`{_PATH}.{name}` must be positive.", getattr(self, name))
+        require(0 <= self.dropout < 1, f"`{_PATH}.dropout` must be in [0, 1).", self.dropout)
+
+
 def _require_group_norm(hidden_dim: int) -> None:
     require(
         hidden_dim > 0 and hidden_dim % 32 == 0,

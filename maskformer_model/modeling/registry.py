@@ -21,8 +21,10 @@ import keras
 from maskformer_model.config import (
     BackboneConfig,
     DecoderConfig,
+    DeformableConfig,
     EfficientNetLiteConfig,
     FpnConfig,
+    MaskedAttentionConfig,
     ModelConfig,
     PixelDecoderConfig,
     ResNetConfig,
@@ -33,7 +35,9 @@ from maskformer_model.config import (
 from maskformer_model.modeling.backbones.efficientnet_lite import EfficientNetLite0
 from maskformer_model.modeling.backbones.resnet import ResNet
 from maskformer_model.modeling.backbones.swin import SwinTransformer
+from maskformer_model.modeling.decoders.masked_attention import MaskedAttentionDecoder
 from maskformer_model.modeling.decoders.transformer import TransformerPredictor
+from maskformer_model.modeling.pixel_decoders.deformable import DeformablePixelDecoder
 from maskformer_model.modeling.pixel_decoders.fpn import PixelDecoder
 
 BACKBONES: dict[type[BackboneConfig], Any] = {
@@ -44,9 +48,11 @@ BACKBONES: dict[type[BackboneConfig], Any] = {
 PIXEL_DECODERS: dict[type[PixelDecoderConfig], Any] = {
     FpnConfig: PixelDecoder,
     TransformerFpnConfig: PixelDecoder,
+    DeformableConfig: DeformablePixelDecoder,
 }
 DECODERS: dict[type[DecoderConfig], Any] = {
     TransformerDecoderConfig: TransformerPredictor,
+    MaskedAttentionConfig: MaskedAttentionDecoder,
 }
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from maskformer_model.config import RESNET_BLOCKS, ModelConfig, merge
+from maskformer_model.pretrained import mask2former_architecture
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -29,7 +30,7 @@ def infer_model_config(
     """The config of the model that the arrays belong to.
 
     Args:
-        arrays: Official name -> array, of a whole MaskFormer.
+        arrays: Official name -> array, of a whole MaskFormer or Mask2Former.
         settings: Nested values of `ModelConfig` that the source states; they win over `base`, and must be those of
             the arrays where arrays show them.
         base: What neither arrays nor settings show is taken from here; by default the published models'.
@@ -40,13 +41,31 @@ def infer_model_config(
     backbone = _backbone_values(arrays)
     if base is None and backbone.get("stem_type") == "deeplab":
         backbone["res5_multi_grid"] = [1, 2, 4]
-    head = _head_values(arrays)
-    differing = [f"{key} {settings[key]} for {head[key]}" for key in head if settings.get(key, head[key]) != head[key]]
+    is_mask2former = mask2former_architecture.is_mask2former(arrays)
+    head = mask2former_architecture.head_values(arrays) if is_mask2former else _head_values(arrays)
+    differing = _differing(settings, head)
     if differing:
         raise ValueError(f"The settings must be those that the arrays show. Received: {', '.join(differing)}")
     # In one piece, because rules hold between the settings and what the arrays show.
-    values = {**settings, **head, "backbone": {**backbone, **settings.get("backbone", {})}}
+    values = _united(settings, {**head, "backbone": {**backbone, **settings.get("backbone", {})}})
     return merge(base or ModelConfig(), values)
+
+
+def _differing(settings: Mapping[str, Any], shown: Mapping[str, Any], path: str = "") -> list[str]:
+    """What settings say otherwise than arrays show, one text each."""
+    found = []
+    for key, value in shown.items():
+        if isinstance(value, Mapping):
+            found += _differing(settings.get(key, {}), value, f"{path}{key}.")
+        elif settings.get(key, value) != value:
+            found.append(f"{path}{key} {settings[key]} for {value}")
+    return found
+
+
+def _united(settings: Mapping[str, Any], shown: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested values of both; what is shown wins."""
+    inner = {key: _united(settings.get(key, {}), value) for key, value in shown.items() if isinstance(value, Mapping)}
+    return {**settings, **shown, **inner}
 
 
 def _head_values(arrays: Arrays) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from maskformer_model.pretrained.hugging_face_mask2former import MASK2FORMER
+
 Arrays = Mapping[str, np.ndarray]
 
 # Buffers that the architecture implies, and counters that nothing reads.
@@ -21,7 +23,8 @@ _NOT_WEIGHTS = re.compile(
 _PART = re.compile(r"(.*)#([012])$")
 
 _HF_BACKBONE = r"model\.pixel_level_module\.encoder\."
-_HF_SWIN_BLOCK = _HF_BACKBONE + r"model\.encoder\.layers\.(\d+)\.blocks\.(\d+)\."
+_HF_SWIN = _HF_BACKBONE + r"(?:(?:model|swin)\.)?"  # MaskFormer's; Mask2Former's has no wrapper but for one norm.
+_HF_SWIN_BLOCK = _HF_SWIN + r"encoder\.layers\.(\d+)\.blocks\.(\d+)\."
 _HF_FPN = r"model\.pixel_level_module\.decoder\."
 _HF_LAYER = r"model\.transformer_module\.decoder\.layers\.(\d+)\."
 _BLOCK = r"backbone.layers.\1.blocks.\2."
@@ -39,7 +42,7 @@ def _hf_conv_norm(prefix: str, target: Any) -> list[tuple[str, Any]]:
     return [(prefix + r"\.convolution\.", conv_target), (prefix + r"\.normalization\.", norm_target)]
 
 
-_HUGGING_FACE: list[tuple[str, Any]] = [
+_HUGGING_FACE_BACKBONE: list[tuple[str, Any]] = [
     *_hf_conv_norm(_HF_BACKBONE + r"embedder\.embedder", "backbone.stem.conv1"),
     *_hf_conv_norm(
         _HF_BACKBONE + r"encoder\.stages\.(\d+)\.layers\.(\d+)\.layer\.(\d+)",
@@ -49,10 +52,11 @@ _HUGGING_FACE: list[tuple[str, Any]] = [
         _HF_BACKBONE + r"encoder\.stages\.(\d+)\.layers\.(\d+)\.shortcut",
         lambda match: f"backbone.res{int(match[1]) + 2}.{match[2]}.shortcut",
     ),
-    (_HF_BACKBONE + r"model\.embeddings\.patch_embeddings\.projection\.", "backbone.patch_embed.proj."),
-    (_HF_BACKBONE + r"model\.embeddings\.norm\.", "backbone.patch_embed.norm."),
+    (_HF_SWIN + r"embeddings\.patch_embeddings\.projection\.", "backbone.patch_embed.proj."),
+    (_HF_SWIN + r"embeddings\.norm\.", "backbone.patch_embed.norm."),
     (_HF_BACKBONE + r"hidden_states_norms\.(\d+)\.", r"backbone.norm\1."),
-    (_HF_BACKBONE + r"model\.encoder\.layers\.(\d+)\.downsample\.", r"backbone.layers.\1.downsample."),
+    (_HF_BACKBONE + r"hidden_states_norms\.stage(\d)\.", lambda match: f"backbone.norm{int(match[1]) - 1}."),
+    (_HF_SWIN + r"encoder\.layers\.(\d+)\.downsample\.", r"backbone.layers.\1.downsample."),
     (_HF_SWIN_BLOCK + r"attention\.self\.relative_position", _BLOCK + "attn.relative_position"),
     (
         _HF_SWIN_BLOCK + r"attention\.self\.(query|key|value)\.(weight|bias)",
@@ -63,6 +67,10 @@ _HUGGING_FACE: list[tuple[str, Any]] = [
     (_HF_SWIN_BLOCK + r"layernorm_after\.", _BLOCK + "norm2."),
     (_HF_SWIN_BLOCK + r"intermediate\.dense\.", _BLOCK + "mlp.fc1."),
     (_HF_SWIN_BLOCK + r"output\.dense\.", _BLOCK + "mlp.fc2."),
+]
+
+_HUGGING_FACE: list[tuple[str, Any]] = [
+    *_HUGGING_FACE_BACKBONE,
     (_HF_FPN + r"fpn\.stem\.0\.", "sem_seg_head.pixel_decoder.layer_4."),
     (_HF_FPN + r"fpn\.stem\.1\.", "sem_seg_head.pixel_decoder.layer_4.norm."),
     (
@@ -91,6 +99,8 @@ _HUGGING_FACE: list[tuple[str, Any]] = [
     (r"class_predictor\.", "sem_seg_head.predictor.class_embed."),
     (r"mask_embedder\.(\d+)\.0\.", r"sem_seg_head.predictor.mask_embed.layers.\1."),
 ]
+
+_HUGGING_FACE_MASK2FORMER = [*_HUGGING_FACE_BACKBONE, *MASK2FORMER]
 
 _TORCHVISION_RESNET: list[tuple[str, Any]] = [
     (r"conv1\.", "backbone.stem.conv1."),
@@ -133,9 +143,9 @@ def official_names(arrays: Arrays) -> dict[str, np.ndarray]:
     if any(name.startswith("sem_seg_head.") for name in arrays):
         return _rename(arrays, _OLD_OFFICIAL)
     if any(name.startswith("model.pixel_level_module.") for name in arrays):
-        return _stack_parts(
-            _rename(_without(arrays, r"model\.pixel_level_module\.encoder\.model\.layernorm\."), _HUGGING_FACE)
-        )
+        arrays = _without(arrays, _HF_SWIN + r"layernorm\.")
+        is_mask2former = "model.transformer_module.queries_features.weight" in arrays
+        return _stack_parts(_rename(arrays, _HUGGING_FACE_MASK2FORMER if is_mask2former else _HUGGING_FACE))
     if "layer1.0.conv1.weight" in arrays:
         return _rename(_without(arrays, r"fc\."), _TORCHVISION_RESNET)
     if "res2.0.conv1.weight" in arrays:

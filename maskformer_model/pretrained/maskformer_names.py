@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from maskformer_model.pretrained import mask2former_names
 from maskformer_model.pretrained.weight_table import (
     CONVOLUTION,
     LINEAR,
-    QKV_LINEAR,
-    QKV_VECTOR,
     TABLE,
-    VECTOR,
     Weight,
+    attention_weights_of,
+    conv_norm_weights_of,
     norm_weights_of,
     weights_of,
 )
@@ -29,10 +29,14 @@ def official_weights(network: Any) -> list[Weight]:
     Raises:
         ValueError: if the network's backbone is none of the official ones.
     """
+    pixel_decoder_tables = {"deformable": mask2former_names.pixel_decoder_weights}
+    decoder_tables = {"masked_attention": mask2former_names.decoder_weights}
+    of_pixel_decoder = pixel_decoder_tables.get(network.config.pixel_decoder.type, _pixel_decoder_weights)
+    of_decoder = decoder_tables.get(network.config.decoder.type, _predictor_weights)
     return [
         *backbone_weights(network.backbone),
-        *_pixel_decoder_weights(f"{_HEAD}.pixel_decoder", network.pixel_decoder),
-        *_predictor_weights(f"{_HEAD}.predictor", network.predictor),
+        *of_pixel_decoder(f"{_HEAD}.pixel_decoder", network.pixel_decoder),
+        *of_decoder(f"{_HEAD}.predictor", network.predictor),
     ]
 
 
@@ -51,26 +55,17 @@ def backbone_weights(backbone: Any) -> list[Weight]:
     )
 
 
-def _conv_norm(name: str, layer: Any) -> list[Weight]:
-    found = [Weight(f"{name}.weight", (layer.kernel,), CONVOLUTION)]
-    if layer.use_bias:
-        found.append(Weight(f"{name}.bias", (layer.bias,), VECTOR))
-    if layer.norm is not None:
-        found += norm_weights_of(f"{name}.norm", layer.norm)
-    return found
-
-
 def _resnet_weights(backbone: Any) -> list[Weight]:
     found = []
     for index, layer in enumerate(backbone.stem.convolutions, start=1):
-        found += _conv_norm(f"backbone.stem.conv{index}", layer)
+        found += conv_norm_weights_of(f"backbone.stem.conv{index}", layer)
     for stage in ("res2", "res3", "res4", "res5"):
         for block_index, block in enumerate(getattr(backbone, stage)):
             prefix = f"backbone.{stage}.{block_index}"
             if block.shortcut is not None:
-                found += _conv_norm(f"{prefix}.shortcut", block.shortcut)
+                found += conv_norm_weights_of(f"{prefix}.shortcut", block.shortcut)
             for index, layer in enumerate(block.convolutions, start=1):
-                found += _conv_norm(f"{prefix}.conv{index}", layer)
+                found += conv_norm_weights_of(f"{prefix}.conv{index}", layer)
     return found
 
 
@@ -104,26 +99,26 @@ def _swin_block_weights(prefix: str, block: Any) -> list[Weight]:
 def _pixel_decoder_weights(prefix: str, decoder: Any) -> list[Weight]:
     found = []
     if decoder.uses_encoder:
-        found += _conv_norm(f"{prefix}.input_proj", decoder.input_projection)
+        found += conv_norm_weights_of(f"{prefix}.input_proj", decoder.input_projection)
         found += _encoder_weights(f"{prefix}.transformer.encoder", decoder.encoder)
     for level, layer in enumerate(decoder.adapters, start=1):
-        found += _conv_norm(f"{prefix}.adapter_{level}", layer)
+        found += conv_norm_weights_of(f"{prefix}.adapter_{level}", layer)
     for level, layer in enumerate(decoder.fusions, start=1):
-        found += _conv_norm(f"{prefix}.layer_{level}", layer)
-    return found + _conv_norm(f"{prefix}.mask_features", decoder.mask_features)
+        found += conv_norm_weights_of(f"{prefix}.layer_{level}", layer)
+    return found + conv_norm_weights_of(f"{prefix}.mask_features", decoder.mask_features)
 
 
 def _predictor_weights(prefix: str, predictor: Any) -> list[Weight]:
     found = []
     if predictor.input_projection is not None:
-        found += _conv_norm(f"{prefix}.input_proj", predictor.input_projection)
+        found += conv_norm_weights_of(f"{prefix}.input_proj", predictor.input_projection)
     if predictor.encoder is not None:
         found += _encoder_weights(f"{prefix}.transformer.encoder", predictor.encoder)
     decoder = predictor.decoder
     for index, layer in enumerate(decoder.decoder_layers):
         layer_prefix = f"{prefix}.transformer.decoder.layers.{index}"
-        found += _attention_weights(f"{layer_prefix}.self_attn", layer.self_attention)
-        found += _attention_weights(f"{layer_prefix}.multihead_attn", layer.cross_attention)
+        found += attention_weights_of(f"{layer_prefix}.self_attn", layer.self_attention)
+        found += attention_weights_of(f"{layer_prefix}.multihead_attn", layer.cross_attention)
         found += _feed_forward_weights(layer_prefix, layer)
         found += norm_weights_of(f"{layer_prefix}.norm3", layer.norm3)
     found += norm_weights_of(f"{prefix}.transformer.decoder.norm", decoder.norm)
@@ -138,7 +133,7 @@ def _encoder_weights(prefix: str, encoder: Any) -> list[Weight]:
     found = []
     for index, layer in enumerate(encoder.encoder_layers):
         layer_prefix = f"{prefix}.layers.{index}"
-        found += _attention_weights(f"{layer_prefix}.self_attn", layer.self_attention)
+        found += attention_weights_of(f"{layer_prefix}.self_attn", layer.self_attention)
         found += _feed_forward_weights(layer_prefix, layer)
     if encoder.norm is not None:
         found += norm_weights_of(f"{prefix}.norm", encoder.norm)
@@ -151,13 +146,4 @@ def _feed_forward_weights(prefix: str, layer: Any) -> list[Weight]:
         *weights_of(f"{prefix}.linear2", layer.feed_forward.linear2, LINEAR),
         *norm_weights_of(f"{prefix}.norm1", layer.norm1),
         *norm_weights_of(f"{prefix}.norm2", layer.norm2),
-    ]
-
-
-def _attention_weights(prefix: str, attention: Any) -> list[Weight]:
-    projections = (attention.query, attention.key, attention.value)
-    return [
-        Weight(f"{prefix}.in_proj_weight", tuple(layer.kernel for layer in projections), QKV_LINEAR),
-        Weight(f"{prefix}.in_proj_bias", tuple(layer.bias for layer in projections), QKV_VECTOR),
-        *weights_of(f"{prefix}.out_proj", attention.output_projection, LINEAR),
     ]

@@ -15,11 +15,13 @@ from typing import Any
 
 import numpy as np
 
+from maskformer_model.pretrained import mask2former_architecture
 from maskformer_model.pretrained.foreign_names import official_names
 from maskformer_model.pretrained.restricted_pickle import read_pickle
 from maskformer_model.pretrained.torch_files import read_torch_file
 
 _TORCH_SUFFIXES = (".pth", ".pt", ".bin")
+_MASK2FORMER_PIXEL_DECODER = "MSDeformAttnPixelDecoder"
 _GOLDEN_PIXEL_DECODERS = {"BasePixelDecoder": "fpn", "TransformerEncoderPixelDecoder": "transformer_fpn"}
 _STATE_KEYS = ("model", "state_dict")  # Under which training scripts keep the weights.
 
@@ -117,7 +119,6 @@ def hugging_face_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """
     backbone, decoder = config.get("backbone_config", {}), config.get("decoder_config", {})
     for holder, key, only in (
-        (config, "model_type", "maskformer"),
         (decoder, "activation_function", "relu"),
         (backbone, "use_absolute_embeddings", False),
         (backbone, "qkv_bias", True),
@@ -128,6 +129,12 @@ def hugging_face_settings(config: Mapping[str, Any]) -> dict[str, Any]:
         if holder.get(key, only) != only:
             raise ValueError(f"config.json: `{key}` must be {only!r}. Received: {holder[key]!r}")
     settings: dict[str, Any] = {"backbone": {}}
+    if config.get("model_type") == "mask2former":
+        settings |= mask2former_architecture.hugging_face_settings(config)
+    elif config.get("model_type", "maskformer") != "maskformer":
+        raise ValueError(
+            f"config.json: `model_type` must be 'maskformer' or 'mask2former'. Received: {config['model_type']!r}"
+        )
     for name, holder, key in (("num_heads", decoder, "decoder_attention_heads"), ("dropout", decoder, "dropout")):
         if key in holder:
             settings[name] = holder[key]
@@ -169,6 +176,8 @@ def golden_settings(golden: Mapping[str, Any]) -> dict[str, Any]:
         backbone["res5_multi_grid"] = resnet["RES5_MULTI_GRID"] if is_deeplab else [1, 1, 1]
     if swin:
         backbone["drop_path_rate"] = swin["DROP_PATH_RATE"]
+    if head["PIXEL_DECODER_NAME"] == _MASK2FORMER_PIXEL_DECODER:
+        return {"backbone": backbone, **mask2former_architecture.golden_settings(golden)}
     return {
         "backbone": backbone,
         "num_classes": head["NUM_CLASSES"],

@@ -99,6 +99,26 @@ def norm_weights_of(name: str, layer: Any) -> list[Weight]:
     return found
 
 
+def conv_norm_weights_of(name: str, layer: Any) -> list[Weight]:
+    """Kernel, and bias or norm, of a `ConvNorm`."""
+    found = [Weight(f"{name}.weight", (layer.kernel,), CONVOLUTION)]
+    if layer.use_bias:
+        found.append(Weight(f"{name}.bias", (layer.bias,), VECTOR))
+    if layer.norm is not None:
+        found += norm_weights_of(f"{name}.norm", layer.norm)
+    return found
+
+
+def attention_weights_of(prefix: str, attention: Any) -> list[Weight]:
+    """Query, key and value in one, as PyTorch has them, and the output projection of an `Attention`."""
+    projections = (attention.query, attention.key, attention.value)
+    return [
+        Weight(f"{prefix}.in_proj_weight", tuple(layer.kernel for layer in projections), QKV_LINEAR),
+        Weight(f"{prefix}.in_proj_bias", tuple(layer.bias for layer in projections), QKV_VECTOR),
+        *weights_of(f"{prefix}.out_proj", attention.output_projection, LINEAR),
+    ]
+
+
 def write_weights(table: Iterable[Weight], arrays: Mapping[str, np.ndarray]) -> None:
     """Writes every array into the variables that it belongs to.
 

@@ -21,7 +21,14 @@ BACKBONE = "backbone"
 INITIAL_LOSS_SCALE = 2.0**15
 LOSS_SCALE_GROWTH_STEPS = 2000
 # Norms, embeddings and relative-position tables do not decay; biases do.
-WITHOUT_DECAY = ("gamma", "beta", "query_embedding", "relative_position_bias_table")
+WITHOUT_DECAY = (
+    "gamma",
+    "beta",
+    "query_embedding",
+    "query_features",
+    "level_embedding",
+    "relative_position_bias_table",
+)
 
 
 def make_optimizer(config: OptimizerConfig, learning_rate: Any, *, scales_loss: bool = False) -> AdamW:

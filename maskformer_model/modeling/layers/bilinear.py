@@ -45,3 +45,12 @@ def _centers(length, new_length):
     scale = ops.cast(length, "float32") / ops.cast(new_length, "float32")
     centers = (ops.arange(new_length, dtype="float32") + 0.5) * scale - 0.5
     return ops.clip(centers, 0.0, ops.cast(length - 1, "float32"))
+
+
+def resize_bilinear(image, new_height, new_width):
+    """Resizes maps: `[batch, height, width, channels]` -> `[batch, new_height, new_width, channels]`."""
+    rows = ops.cast(bilinear_matrix(ops.shape(image)[1], new_height), image.dtype)
+    columns = ops.cast(bilinear_matrix(ops.shape(image)[2], new_width), image.dtype)
+    # Along the rows first: the intermediate map is the smaller one where maps grow.
+    image = ops.einsum("yh,bhwc->bywc", rows, image)
+    return ops.einsum("xw,bywc->byxc", columns, image)

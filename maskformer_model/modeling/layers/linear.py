@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import keras
+from keras import ops
 
 
 def torch_default_uniform(fan_in: int) -> keras.initializers.Initializer:
@@ -29,3 +30,9 @@ def torch_linear(units: int, fan_in: int, activation: str | None = None, *, name
         bias_initializer=torch_default_uniform(fan_in),
         name=name,
     )
+
+
+def flat_linear(layer: keras.layers.Dense, tokens):
+    """Applies a dense layer to flat tokens: TensorFlow does product, bias and ReLU in one pass only where rank is 2."""
+    flat = layer(ops.reshape(tokens, (-1, tokens.shape[-1])))
+    return ops.reshape(flat, (*ops.shape(tokens)[:-1], layer.units))

@@ -11,7 +11,7 @@ import math
 import keras
 from keras import ops
 
-from maskformer_model.modeling.layers.linear import torch_default_uniform
+from maskformer_model.modeling.layers.linear import flat_linear, torch_default_uniform
 
 LAYER_NORM_EPSILON = 1e-5
 
@@ -51,7 +51,8 @@ class Attention(keras.layers.Layer):
     """Multi-head attention with separate query, key and value projections (PyTorch `nn.MultiheadAttention`).
 
     `call(query, key, value)`: `[batch, queries, dim]`, `[batch, keys, dim]`, `[batch, keys, dim]` ->
-    `[batch, queries, dim]`. Dropout acts on the attention weights.
+    `[batch, queries, dim]`. Dropout acts on the attention weights. `blocked` `[batch, queries, keys]` bool marks what a
+    query must not look at, in every head; no row of it may be true everywhere.
     """
 
     def __init__(self, dim: int, num_heads: int, dropout: float, **kwargs):
@@ -75,15 +76,18 @@ class Attention(keras.layers.Layer):
         for layer in (self.query, self.key, self.value, self.output_projection):
             layer.build((None, None, self.dim))
 
-    def call(self, query, key, value, training=None):
-        query = self._split_heads(_linear(self.query, query) * (self.dim // self.num_heads) ** -0.5)
-        key = self._split_heads(_linear(self.key, key))
-        value = self._split_heads(_linear(self.value, value))
-        weights = ops.softmax(ops.matmul(query, ops.transpose(key, (0, 1, 3, 2))), axis=-1)
+    def call(self, query, key, value, blocked=None, training=None):
+        query = self._split_heads(flat_linear(self.query, query) * (self.dim // self.num_heads) ** -0.5)
+        key = self._split_heads(flat_linear(self.key, key))
+        value = self._split_heads(flat_linear(self.value, value))
+        scores = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2)))
+        if blocked is not None:
+            scores = ops.where(ops.expand_dims(blocked, 1), ops.cast(float("-inf"), scores.dtype), scores)
+        weights = ops.softmax(scores, axis=-1)
         attended = ops.matmul(self.dropout(weights, training=training), value)
         attended = ops.transpose(attended, (0, 2, 1, 3))
         batch, length = ops.shape(attended)[0], ops.shape(attended)[1]
-        return _linear(self.output_projection, ops.reshape(attended, (batch, length, self.dim)))
+        return flat_linear(self.output_projection, ops.reshape(attended, (batch, length, self.dim)))
 
     def _split_heads(self, tokens):
         batch, length = ops.shape(tokens)[0], ops.shape(tokens)[1]
@@ -108,13 +112,7 @@ class FeedForward(keras.layers.Layer):
         self.linear2.build((*input_shape[:-1], self.linear1.units))
 
     def call(self, tokens, training=None):
-        return _linear(self.linear2, self.dropout(_linear(self.linear1, tokens), training=training))
-
-
-def _linear(layer, tokens):
-    """A dense layer over flat tokens: TensorFlow computes product, bias and ReLU in one pass only where rank is 2."""
-    flat = layer(ops.reshape(tokens, (-1, tokens.shape[-1])))
-    return ops.reshape(flat, (*ops.shape(tokens)[:-1], layer.units))
+        return flat_linear(self.linear2, self.dropout(flat_linear(self.linear1, tokens), training=training))
 
 
 class EncoderLayer(keras.layers.Layer):

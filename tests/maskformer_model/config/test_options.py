@@ -52,6 +52,7 @@ SWIN = (
     f"{BACKBONE}window_size=2,{BACKBONE}drop_path_rate=0"
 )
 WIDE = f"{BACKBONE}stem_channels=32,{BACKBONE}res2_channels=128,{BACKBONE}bottleneck_channels=32"  # For 32 groups.
+MASK2FORMER = f"{PIXEL_DECODER}type=deformable,{DECODER}type=masked_attention"
 DETR = f"{PARSER}augmentation=detr,{PARSER}crop_size_px=[3,6],{PARSER}crop_min_sizes_px=[8]"
 STEP = "trainer.optimizer.drop_steps=[3],trainer.optimizer.schedule=step"
 WARM = "trainer.optimizer.warmup_steps=5,trainer.optimizer.warmup_factor=0.1"
@@ -253,6 +254,8 @@ EFFECTS = {
     f"{PIXEL_DECODER}feedforward_dim": ("", "16", "17", network_weights),
     f"{PIXEL_DECODER}dropout": ("", "0", "0.5", training_answer),
     f"{PIXEL_DECODER}pre_norm": ("", "false", "true", network_weights),
+    f"{PIXEL_DECODER}num_points": (MASK2FORMER, "4", "2", network_weights),
+    f"{PIXEL_DECODER}encoder_stages": (MASK2FORMER, "[res3,res4,res5]", "[res4,res5]", network_weights),
     f"{DECODER}hidden_dim": ("", "32", "64", network_weights),
     f"{DECODER}num_layers": ("", "2", "1", network_weights),
     f"{DECODER}encoder_layers": ("", "0", "1", network_weights),
@@ -283,6 +286,10 @@ EFFECTS = {
     "task.losses.mask_weight": ("", "20", "5", loss_terms),
     "task.losses.dice_weight": ("", "1", "5", loss_terms),
     "task.losses.background_cls_weight": ("", "0.1", "0.4", loss_terms),
+    "task.losses.class_cost": ("task.losses.mask_weight=0,task.losses.dice_weight=0.001", "0", "1", loss_terms),
+    "task.losses.pixel_loss": ("task.losses.mask_loss=points", "focal", "cross_entropy", loss_terms),
+    "task.losses.oversample_ratio": ("task.losses.mask_loss=points", "3", "2", loss_terms),
+    "task.losses.importance_sample_ratio": ("task.losses.mask_loss=points", "0.75", "0.5", loss_terms),
     "task.losses.mask_loss": ("", "exact", "points", loss_terms),
     "task.losses.num_points": ("task.losses.mask_loss=points", "32", "64", loss_terms),
     "runtime.seed": ("", "0", "1", answer),

@@ -1,4 +1,4 @@
-"""A Hugging Face MaskFormer, saved and converted, gives the same logits. Needs the extra `parity`."""
+"""A Hugging Face MaskFormer or Mask2Former, saved and converted, gives the same logits. Needs the extra `parity`."""
 
 import numpy as np
 import pytest
@@ -77,3 +77,40 @@ def test_logits_are_the_same(tmp_path, make_backbone):
     ):
         bound = 1e-4 * float(value.abs().max())
         np.testing.assert_allclose(predicted[ours], value.numpy(), atol=bound, rtol=0)
+
+
+def random_mask2former(backbone_config):
+    torch.manual_seed(0)
+    config = transformers.Mask2FormerConfig(
+        backbone_config=backbone_config,
+        feature_size=32,
+        mask_feature_size=32,
+        hidden_dim=64,  # Another width than the pixel decoder's: so there are input projections.
+        encoder_feedforward_dim=48,
+        dim_feedforward=40,
+        num_attention_heads=4,
+        encoder_layers=1,
+        decoder_layers=3,
+        num_queries=5,
+        num_labels=4,
+    )
+    model = transformers.Mask2FormerForUniversalSegmentation(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return model.eval()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["ResNet", "Swin"])
+def test_logits_of_mask2former_are_the_same(tmp_path, kind):
+    model = random_mask2former(swin_config() if kind == "Swin" else resnet_config("bottleneck", [1, 1, 1, 1]))
+    model.save_pretrained(tmp_path / "theirs")
+    config = convert(str(tmp_path / "theirs"), str(tmp_path / "ours"), settings_of="maskformer_coco_panoptic").config
+    assert (config.task.model.pixel_decoder.num_heads, config.task.model.decoder.num_layers) == (4, 2)
+    image = np.random.default_rng(0).normal(size=(1, 64, 96, 3)).astype(np.float32)
+    with torch.no_grad():
+        theirs = model(pixel_values=torch.from_numpy(image.transpose(0, 3, 1, 2)))
+    ours = load_converted(str(tmp_path / "ours"))(image)
+    np.testing.assert_allclose(ours["class_logits"], theirs.class_queries_logits, atol=1e-4)
+    np.testing.assert_allclose(ours["mask_logits"], theirs.masks_queries_logits, atol=1e-4)
