@@ -147,6 +147,8 @@ OF_RECIPE: dict[str, Expected] = {
     "task.losses.mask_weight": _key(f"{_M}MASK_WEIGHT"),
     "task.losses.dice_weight": _key(f"{_M}DICE_WEIGHT"),
     "task.losses.background_cls_weight": _key(f"{_M}NO_OBJECT_WEIGHT"),
+    "task.losses.class_cost": _key("matching cost of the classes"),
+    "task.losses.pixel_loss": lambda recipe: {"every pixel, focal": "focal"}[recipe["mask loss"]],
     "task.losses.mask_loss": lambda recipe: {"every pixel, focal": "exact"}[recipe["mask loss"]],
     "task.train_data.global_batch_size": _key("SOLVER.IMS_PER_BATCH"),
     f"{_P}augmentation": lambda recipe: _AUGMENTATIONS[recipe["INPUT.DATASET_MAPPER_NAME"]],
