@@ -1,6 +1,6 @@
 """What one run of the pipeline is told: data, experiment, gate, root. One frozen value, checked at birth.
 
-Flags become this value in `run_local`; `maskformer_pipeline.create_pipeline` reads nothing else. Imports nothing heavy,
+Flags become this value in `flags`; `maskformer_pipeline.create_pipeline` reads nothing else. Imports nothing heavy,
 so that a wrong flag is answered at once. What an experiment means is left to `maskformer_model.config`.
 """
 
@@ -30,7 +30,7 @@ class IngestStepConfig:
     """Which data is read, and what it must be like.
 
     Attributes:
-        data_dir: Folder in COCO's panoptic layout.
+        data_dir: The data set's folder, in any layout of docs/ingest.md.
         options: Which photos become Examples, and how many bad records are borne.
         on_anomalies: "block" stops the run when the statistics break the schema, "warn" goes on.
         on_drift: likewise when the classes are distributed otherwise than where the last blessed model was trained.

@@ -20,12 +20,12 @@ from tfx.utils import path_utils
 
 from components.data_validation.data_facts import read_facts
 from maskformer_model.categories import CategoryTable
+from maskformer_model.config.files import DATA_FACTS_FILE, EXTRA_ASSETS_FOLDER
 from maskformer_model.data import examples
 
 BLOCK, WARN = "block", "warn"
 _SHARES = {"segment_share": "segments", "pixel_share": "labelled pixels"}
-# As `maskformer_model.export.saved_model` writes it, which is too heavy to import for two names.
-_FACTS_PATH = os.path.join("assets.extra", "data_facts.json")
+_FACTS_PATH = os.path.join(EXTRA_ASSETS_FOLDER, DATA_FACTS_FILE)
 
 
 def describe_drift(current: dict[str, Any], baseline: dict[str, Any], max_class_drift: float) -> list[str]:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from maskformer_model.config.model import ModelConfig
-from maskformer_model.config.variant import kinds_of
+from maskformer_model.config.variant import Variant, kinds_of
 
 # A flat name -> the settings that it stands for.
 PLACES = {
@@ -45,14 +45,25 @@ def in_parts(model: ModelConfig, values: Mapping[str, Any]) -> dict[str, Any]:
     if kind != model.pixel_decoder.type:
         # A pixel decoder that gets an encoder takes the decoder's settings, as when both had the same name.
         flat = {name: getattr(model.decoder, name) for name in _OF_BOTH_PARTS if hasattr(model.decoder, name)} | flat
-    kinds = {"pixel_decoder": kinds_of(model.pixel_decoder).get(kind, type(model.pixel_decoder))}
-    kinds["decoder"] = type(model.decoder)
+    kinds = {
+        "pixel_decoder": _kind(model.pixel_decoder, {"type": kind} | _mapping(nested, "pixel_decoder")),
+        "decoder": _kind(model.decoder, _mapping(nested, "decoder")),
+    }
     for name, value in flat.items():
         for place in PLACES[name]:
             part, _, setting = place.partition(".")
             if setting in {field.name for field in dataclasses.fields(kinds[part])}:
                 nested.setdefault(part, {}).setdefault(setting, value)
     return nested
+
+
+def _mapping(nested: Mapping[str, Any], part: str) -> dict[str, Any]:
+    return nested[part] if isinstance(nested.get(part), dict) else {}
+
+
+def _kind(value: Variant, settings: Mapping[str, Any]) -> type[Variant]:
+    """The kind that a part will have; a kind that is not known is refused where the part is merged."""
+    return kinds_of(value).get(settings.get("type", value.type), type(value))
 
 
 def without_settings_of_other_kinds(model_values: Mapping[str, Any], model: ModelConfig) -> Mapping[str, Any]:

@@ -121,8 +121,9 @@ def test_a_flat_name_means_every_part_that_has_the_setting():
     model = override(ExperimentConfig(), "task.model.num_heads=4,task.model.hidden_size=64").task.model
     assert (model.decoder.num_heads, model.pixel_decoder.num_heads) == (4, 4)
     assert (model.decoder.hidden_dim, model.pixel_decoder.hidden_dim) == (64, 256)
-    plain = override(ExperimentConfig(), "task.model.which_pixel_decoder=fpn,task.model.num_heads=4").task.model
-    assert (plain.decoder.num_heads, plain.pixel_decoder) == (4, FpnConfig())
+    for kind in ("which_pixel_decoder=fpn", "pixel_decoder.type=fpn"):
+        plain = override(ExperimentConfig(), f"task.model.{kind},task.model.num_heads=4").task.model
+        assert (plain.decoder.num_heads, plain.pixel_decoder) == (4, FpnConfig())
 
 
 def test_a_pixel_decoder_that_gets_an_encoder_by_its_flat_name_takes_the_decoder_s_settings():
