@@ -160,10 +160,10 @@ def config_from_dict(document: Mapping[str, Any]) -> PlatformConfig:
     return _of(PlatformConfig, values | {"pipeline": config, "scenes": flags.generated_data_from_args(args)})
 
 
-def _flags(flags: Mapping[str, Any]) -> list[str]:
+def _flags(named: Mapping[str, Any]) -> list[str]:
     """`{"data": "x", "evaluate_on_train": True, "slice": ["a", "b"]}` as a command line."""
     words: list[str] = []
-    for name, value in flags.items():
+    for name, value in named.items():
         values = value if isinstance(value, list) else [value]
         for each in values:
             if each is True:
