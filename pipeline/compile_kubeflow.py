@@ -24,6 +24,7 @@ from pipeline.compiled import compiled_spec, platform_config
 from pipeline.compiled.platform_config import PlatformConfig
 from pipeline.local_run import console, generated_data
 from pipeline.local_run.data_folder import DataFolderError
+from pipeline.whole_files import write_durably
 
 VERTEX, KUBEFLOW = "vertex", "kubeflow"
 EXIT_USAGE = 2
@@ -149,10 +150,7 @@ def _move_project(spec: dict[str, Any], project_dir: str) -> dict[str, Any]:
 
 def write_spec(path: str, documents: list[dict[str, Any]]) -> None:
     """Writes the file, whole or not at all."""
-    unfinished = f"{path}.unfinished"
-    with open(unfinished, "w", encoding="utf-8") as file:
-        yaml.safe_dump_all(documents, file, sort_keys=True)
-    os.replace(unfinished, path)
+    write_durably(path, yaml.safe_dump_all(documents, sort_keys=True))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

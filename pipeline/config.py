@@ -14,15 +14,11 @@ from components.panoptic_evaluator.gate.config import GateConfig
 from components.panoptic_evaluator.scoring.analysis_config import AnalysisConfig
 from components.training.tuning import TuningConfig, trial_experiment
 from maskformer_model.config import ExperimentConfig
+from maskformer_model.config.rules import require
 
 BLOCK, WARN = "block", "warn"
 POINTER_PARTS = ("blessed", "LATEST.json")
 DEFAULT_BEAM_ARGS = ("--runner=FnApiRunner", "--direct_num_workers=1")
-
-
-def _require(condition: bool, rule: str, received: object) -> None:
-    if not condition:
-        raise ValueError(f"{rule} Received: {received}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,11 +44,11 @@ class IngestStepConfig:
     max_class_drift: float = 0.1
 
     def __post_init__(self):
-        _require(bool(self.data_dir), "`data_dir` must name a folder.", repr(self.data_dir))
+        require(bool(self.data_dir), "`data_dir` must name a folder.", repr(self.data_dir))
         for name in ("on_anomalies", "on_drift"):
             action = getattr(self, name)
-            _require(action in (BLOCK, WARN), f"`{name}` must be {BLOCK!r} or {WARN!r}.", repr(action))
-        _require(0 <= self.max_class_drift <= 1, "`max_class_drift` must be in 0..1.", self.max_class_drift)
+            require(action in (BLOCK, WARN), f"`{name}` must be {BLOCK!r} or {WARN!r}.", repr(action))
+        require(0 <= self.max_class_drift <= 1, "`max_class_drift` must be in 0..1.", self.max_class_drift)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -98,16 +94,16 @@ class PipelineConfig:
     checkpoints_dir: str = ""
 
     def __post_init__(self):
-        _require(bool(self.root), "`root` must name a folder.", repr(self.root))
-        _require(bool(self.name), "`name` must not be empty.", repr(self.name))
+        require(bool(self.root), "`root` must name a folder.", repr(self.root))
+        require(bool(self.name), "`name` must not be empty.", repr(self.name))
         for name in ("keep_versions", "predict_batch_size"):
-            _require(getattr(self, name) > 0, f"`{name}` must be positive.", getattr(self, name))
+            require(getattr(self, name) > 0, f"`{name}` must be positive.", getattr(self, name))
         # A setting that does not exist is better heard of now than after the data has been read.
         for setting, options in self.tuning.values().items():
             for option in options:
                 trial_experiment(self.experiment, self.tuning, {setting: option})
-        _require(self.step_attempts > 0, "`step_attempts` must be positive.", self.step_attempts)
-        _require(self.retry_wait_s >= 0, "`retry_wait_s` must not be negative.", self.retry_wait_s)
+        require(self.step_attempts > 0, "`step_attempts` must be positive.", self.step_attempts)
+        require(self.retry_wait_s >= 0, "`retry_wait_s` must not be negative.", self.retry_wait_s)
 
     @property
     def artifacts_dir(self) -> str:

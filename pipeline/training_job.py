@@ -16,7 +16,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+if not __package__:
+    # Started as a script: Python then looks for modules in this folder instead of beside the packages.
+    sys.path[0] = str(pathlib.Path(__file__).resolve().parent.parent)
+
 import yaml
+
+from maskformer_model.config.rules import require
 
 VERTEX, TFJOB, JOBSET = "vertex", "tfjob", "jobset"
 EXIT_USAGE = 2
@@ -24,11 +30,6 @@ CHIEF, WORKER = "chief", "worker"
 _PORT = 2222
 # Of the TF_CONFIG that MultiWorkerMirroredStrategy reads; Vertex AI and the training operator write it themselves.
 _TF_CONFIG = "TF_CONFIG"
-
-
-def _require(condition: bool, rule: str, received: object) -> None:
-    if not condition:
-        raise ValueError(f"{rule} Received: {received!r}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -75,20 +76,22 @@ class TrainingJobConfig:
     node_selector: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
-        _require(self.name.replace("-", "").isalnum() and self.name.islower(), "`name` must be lower-case.", self.name)
-        _require(self.workers > 0, "`workers` must be positive.", self.workers)
-        _require(self.restarts >= 0, "`restarts` must not be negative.", self.restarts)
-        _require(
+        require(
+            self.name.replace("-", "").isalnum() and self.name.islower(), "`name` must be lower-case.", repr(self.name)
+        )
+        require(self.workers > 0, "`workers` must be positive.", self.workers)
+        require(self.restarts >= 0, "`restarts` must not be negative.", self.restarts)
+        require(
             bool(self.accelerator) == bool(self.accelerators),
             "`accelerator` and `accelerators` belong together.",
             (self.accelerator, self.accelerators),
         )
-        _require(
+        require(
             self.workers == 1 or "://" in self.model_dir or self.model_dir.startswith("/"),
             "`model_dir` must be a folder that all workers see.",
-            self.model_dir,
+            repr(self.model_dir),
         )
-        _require(not (self.tpu and self.spot and self.workers > 1), "TPU Pods must not be `spot`.", self.workers)
+        require(not (self.tpu and self.spot and self.workers > 1), "TPU Pods must not be `spot`.", self.workers)
 
     @property
     def strategy(self) -> str:
@@ -137,7 +140,7 @@ def _vertex_pool(config: TrainingJobConfig, replicas: int) -> dict[str, Any]:
 
 def kubernetes_tfjob(config: TrainingJobConfig) -> dict[str, Any]:
     """A TFJob of the training operator, which sets `TF_CONFIG` in each pod and starts pods again that were evicted."""
-    _require(not config.tpu, "A TFJob must not ask for a TPU: a JobSet does.", config.name)
+    require(not config.tpu, "A TFJob must not ask for a TPU: a JobSet does.", repr(config.name))
     replicas = {"Chief": _tfjob_replicas(config, 1)}
     if config.workers > 1:
         replicas["Worker"] = _tfjob_replicas(config, config.workers - 1)
@@ -236,10 +239,10 @@ def read_config(path: str) -> TrainingJobConfig:
         ValueError: if a key is unknown or missing, or a value breaks its rule.
     """
     document = yaml.safe_load(pathlib.Path(path).read_text(encoding="utf-8"))
-    _require(isinstance(document, dict), "`--config` must hold keys and values.", document)
+    require(isinstance(document, dict), "`--config` must hold keys and values.", document)
     fields = dataclasses.fields(TrainingJobConfig)
     unknown = sorted(document.keys() - {field.name for field in fields})
-    _require(not unknown, f"`--config` has {[field.name for field in fields]}.", unknown)
+    require(not unknown, f"`--config` has {[field.name for field in fields]}.", unknown)
     try:
         return TrainingJobConfig(**document)
     except TypeError as error:

@@ -23,8 +23,8 @@ import tensorflow as tf
 from apache_beam.utils import shared
 
 from components.bulk_predictor.plan import Shard, photos_of
-from components.panoptic_predictor.prediction_files import whole_file
 from components.panoptic_predictor.serving_model import ServingModel
+from components.whole_files import whole_file, write_text
 from maskformer_model.data.photo_files import refusal
 
 
@@ -71,9 +71,7 @@ class PredictShard(beam.DoFn):
                     counts["photos"] += 1
                     counts["refused"] += "error" in example.features.feature
                     writer.write(example.SerializeToString(deterministic=True))
-            counts_path = os.path.join(self._output_dir, f"{shard.stem}.json")
-            with whole_file(counts_path) as unfinished, tf.io.gfile.GFile(unfinished, "w") as file:
-                file.write(json.dumps(counts))
+            write_text(os.path.join(self._output_dir, f"{shard.stem}.json"), json.dumps(counts))
         yield path
 
 

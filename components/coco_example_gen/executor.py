@@ -26,6 +26,7 @@ from components.coco_example_gen.kept_aside import KeptAside, TooManyKeptAsideEr
 from components.coco_example_gen.options import SPLITS, IngestOptions
 from components.coco_example_gen.records.reference_files import SplitPlan, SplitRequest, plan_split
 from components.coco_example_gen.sources import sources_of
+from components.whole_files import write_text
 from maskformer_model.categories import CategoryTable
 from maskformer_model.config.files import CATEGORIES_FILE, KEPT_ASIDE_FILE, RECORD_DIGESTS_FILE
 
@@ -74,10 +75,10 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         kept_aside += [entry for shard in shards for entry in read_report(shard, work_dir)]
         num_records = {split: plan.num_records for split, plan in plans.items()}
         _judge_kept_aside(kept_aside, num_records, options.max_kept_aside_share, artifact.uri)
-        _write_text(os.path.join(artifact.uri, KEPT_ASIDE_FILE), _as_lines(kept_aside))
-        _write_text(os.path.join(artifact.uri, CATEGORIES_FILE), json.dumps(categories.to_coco(), indent=1))
+        write_text(os.path.join(artifact.uri, KEPT_ASIDE_FILE), _as_lines(kept_aside))
+        write_text(os.path.join(artifact.uri, CATEGORIES_FILE), json.dumps(categories.to_coco(), indent=1))
         digests = {shard.path: read_digest(shard, work_dir) for shard in shards}
-        _write_text(os.path.join(artifact.uri, RECORD_DIGESTS_FILE), json.dumps(digests, indent=1))
+        write_text(os.path.join(artifact.uri, RECORD_DIGESTS_FILE), json.dumps(digests, indent=1))
         tf.io.gfile.rmtree(work_dir)
         logging.info("Of the records %s, %d were kept aside.", num_records, len(kept_aside))
 
@@ -117,14 +118,9 @@ def _judge_kept_aside(
         for split, count in num_records.items():
             check_share(split, [entry for entry in kept_aside if entry.split == split], count, max_share, list_path)
     except TooManyKeptAsideError:
-        _write_text(list_path, _as_lines(kept_aside))
+        write_text(list_path, _as_lines(kept_aside))
         raise
 
 
 def _as_lines(kept_aside: Sequence[KeptAside]) -> str:
     return "".join(f"{entry.to_json()}\n" for entry in kept_aside)
-
-
-def _write_text(path: str, text: str) -> None:
-    with tf.io.gfile.GFile(path, "w") as file:
-        file.write(text)

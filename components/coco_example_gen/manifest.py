@@ -29,6 +29,7 @@ from components.coco_example_gen.layouts.data_files import walk_files
 from components.coco_example_gen.layouts.split_source import PACKAGE_PREFIX, SplitSource
 from components.coco_example_gen.options import AUTO_LAYOUT, IngestOptions
 from components.coco_example_gen.sources import sources_of
+from components.whole_files import write_text
 
 MANIFEST_FILE = "manifest.json"
 
@@ -101,11 +102,8 @@ def stated_digest(data_dir: str, sources: Iterable[SplitSource]) -> str:
 
 def write_manifest(path: str, manifest: Mapping[str, str]) -> str:
     """Writes a manifest as json; it appears whole or not at all. Returns its digest."""
-    unfinished = f"{path}.unfinished"
     digest = manifest_digest(manifest)
-    with tf.io.gfile.GFile(unfinished, "w") as file:
-        file.write(json.dumps({"digest": digest, "files": dict(manifest)}, indent=1, sort_keys=True))
-    tf.io.gfile.rename(unfinished, path, overwrite=True)
+    write_text(path, json.dumps({"digest": digest, "files": dict(manifest)}, indent=1, sort_keys=True))
     return digest
 
 

@@ -39,6 +39,7 @@ from components.panoptic_evaluator.scoring.metric_step import EvaluatePrediction
 from components.panoptic_evaluator.scoring.metrics_file import metrics_document
 from components.panoptic_predictor import prediction_files, serving_model
 from components.panoptic_predictor.prediction_files import PredictionSummary
+from components.whole_files import write_text
 from maskformer_model.categories import CategoryTable
 from maskformer_model.data import examples
 
@@ -133,7 +134,7 @@ class Executor(tfx_evaluator.Executor):
         _write_json(
             os.path.join(output_dir, GATE_FILE), verdict.to_json() | {"thresholds": dataclasses.asdict(gate_config)}
         )
-        _write_text(os.path.join(output_dir, REPORT_FILE), render_report(report))
+        write_text(os.path.join(output_dir, REPORT_FILE), render_report(report))
         blessing = artifact_utils.get_single_instance(output_dict[BLESSING_KEY])
         _bless(blessing, verdict.blessed, model, input_dict.get(BASELINE_MODEL_KEY) or [], self._component_id())
 
@@ -245,14 +246,9 @@ def _bless(
     value = constants.BLESSED_VALUE if blessed else constants.NOT_BLESSED_VALUE
     name = constants.BLESSED_FILE_NAME if blessed else constants.NOT_BLESSED_FILE_NAME
     tf.io.gfile.makedirs(blessing.uri)
-    _write_text(os.path.join(blessing.uri, name), "")
+    write_text(os.path.join(blessing.uri, name), "")
     blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_BLESSED_KEY, value)
 
 
 def _write_json(path: str, document: dict[str, Any]) -> None:
-    _write_text(path, json.dumps(document, indent=1, allow_nan=False))
-
-
-def _write_text(path: str, text: str) -> None:
-    with prediction_files.whole_file(path) as temporary, tf.io.gfile.GFile(temporary, "w") as file:
-        file.write(text)
+    write_text(path, json.dumps(document, indent=1, allow_nan=False))

@@ -18,12 +18,10 @@ come about is left to `prediction_step`, what they are worth to `metric_step`.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import os
 import re
-import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -31,6 +29,7 @@ import tensorflow as tf
 
 from components.panoptic_predictor import counts as counts_lib
 from components.panoptic_predictor.image_measures import ALL, ImageMeasures
+from components.whole_files import write_text
 
 SUMMARY_FILE = "summary.json"
 _SHARD_NAME = re.compile(r"^predictions-(\d{5})-of-(\d{5})\.tfrecord$")
@@ -120,8 +119,7 @@ class PredictionSummary:
     def save(self, directory: str) -> None:
         """Writes `summary.json` whole or not at all."""
         document = dataclasses.asdict(self) | {"counts": counts_lib.to_json_rows(self.counts)}
-        with whole_file(os.path.join(directory, SUMMARY_FILE)) as path, tf.io.gfile.GFile(path, "w") as file:
-            json.dump(document, file, indent=1)
+        write_text(os.path.join(directory, SUMMARY_FILE), json.dumps(document, indent=1))
 
     @classmethod
     def load(cls, directory: str) -> PredictionSummary:
@@ -136,18 +134,6 @@ class PredictionSummary:
         with tf.io.gfile.GFile(path) as file:
             document = json.load(file)
         return cls(**document | {"counts": tuple(counts_lib.from_json_rows(document["counts"]))})
-
-
-@contextlib.contextmanager
-def whole_file(path: str) -> Iterator[str]:
-    """Yields a temporary path beside `path` that becomes `path` at the end, or is removed after an error."""
-    temporary = os.path.join(os.path.dirname(path), f"unfinished-{uuid.uuid4().hex}-{os.path.basename(path)}")
-    try:
-        yield temporary
-        tf.io.gfile.rename(temporary, path, overwrite=True)
-    finally:
-        if tf.io.gfile.exists(temporary):
-            tf.io.gfile.remove(temporary)
 
 
 def shard_path(directory: str, index: int, num_shards: int) -> str:

@@ -24,6 +24,7 @@ from components.panoptic_predictor.image_attributes import attributes_of
 from components.panoptic_predictor.image_measures import measure_image
 from components.panoptic_predictor.prediction_files import Prediction
 from components.panoptic_predictor.serving_model import ServedAnswer, ServingModel
+from components.whole_files import whole_file
 from maskformer_model.data import examples, panoptic_png
 from maskformer_model.metrics.segment_matching import MatchedSegment
 
@@ -165,7 +166,7 @@ class PredictShard(beam.DoFn):
         )
         result = ShardResult(0, ())
         path = prediction_files.shard_path(self._output_dir, shard.number, shard.num_shards)
-        with prediction_files.whole_file(path) as temporary, tf.io.TFRecordWriter(temporary) as writer:
+        with whole_file(path) as temporary, tf.io.TFRecordWriter(temporary) as writer:
             for prediction in predictions:
                 writer.write(prediction_files.encode_prediction(prediction))
                 result = sum_results((result, ShardResult(1, prediction.counts)))

@@ -9,9 +9,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import uuid
 
 import tensorflow as tf
+
+from components.whole_files import write_text
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,10 +39,7 @@ def write_pointer(path: str, pointer: ModelPointer) -> None:
     if not tf.io.gfile.exists(os.path.join(pointer.destination, tf.saved_model.SAVED_MODEL_FILENAME_PB)):
         raise ValueError(f"`pointer.destination` must hold a SavedModel. Received: {pointer}")
     tf.io.gfile.makedirs(os.path.dirname(path))
-    unfinished = f"{path}.{uuid.uuid4().hex}.unfinished"
-    with tf.io.gfile.GFile(unfinished, "w") as file:
-        file.write(json.dumps(dataclasses.asdict(pointer), indent=1, sort_keys=True))
-    tf.io.gfile.rename(unfinished, path, overwrite=True)
+    write_text(path, json.dumps(dataclasses.asdict(pointer), indent=1, sort_keys=True))
 
 
 def read_pointer(path: str) -> ModelPointer | None:

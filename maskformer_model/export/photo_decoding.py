@@ -32,8 +32,10 @@ def decode_photo(image_bytes: tf.Tensor, index: tf.Tensor, max_pixels: int) -> t
     num_pixels = tf.reduce_prod(tf.cast(size_px, tf.int64))
     first_bytes = _printable(tf.strings.substr(image_bytes, 0, 8))
     checks = [
-        _require(num_pixels > 0, "must be a JPEG or PNG file. Received bytes that begin with: {}", index, first_bytes),
-        _require(
+        _refuse_unless(
+            num_pixels > 0, "must be a JPEG or PNG file. Received bytes that begin with: {}", index, first_bytes
+        ),
+        _refuse_unless(
             num_pixels <= max_pixels,
             f"must have at most {max_pixels} pixels. Received height and width in px: {{}}",
             index,
@@ -44,11 +46,11 @@ def decode_photo(image_bytes: tf.Tensor, index: tf.Tensor, max_pixels: int) -> t
         image_bytes = tf.identity(image_bytes)
     photo = _attempt(decode_image, image_bytes, [None, None, 3])
     rule = "must be a whole JPEG or PNG file. Received one that is cut off or damaged, of {} bytes"
-    with tf.control_dependencies([_require(tf.size(photo) > 0, rule, index, tf.strings.length(image_bytes))]):
+    with tf.control_dependencies([_refuse_unless(tf.size(photo) > 0, rule, index, tf.strings.length(image_bytes))]):
         return tf.identity(photo)
 
 
-def _require(condition: tf.Tensor, rule: str, index: tf.Tensor, received: tf.Tensor) -> tf.Operation:
+def _refuse_unless(condition: tf.Tensor, rule: str, index: tf.Tensor, received: tf.Tensor) -> tf.Operation:
     message = tf.strings.format("`image_bytes[{}]` " + rule, (index, received))
     return tf.debugging.Assert(condition, [message], summarize=1)
 

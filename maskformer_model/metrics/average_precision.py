@@ -133,8 +133,8 @@ def average_precision(
     precision = evaluator.eval["precision"][..., -1]
     values = [precision[..., 0], precision[0, ..., 0], precision[5, ..., 0]]
     values += [precision[..., size] for size in range(1, precision.shape[-1])]
-    result: dict[str, Any] = {name: _mean(value) for name, value in zip(NAMES, values, strict=False)}
-    result["per_class"] = {c: _mean(precision[:, :, k, 0]) for k, c in enumerate(evaluator.params.catIds)}
+    result: dict[str, Any] = {name: _mean_of_known(value) for name, value in zip(NAMES, values, strict=False)}
+    result["per_class"] = {c: _mean_of_known(precision[:, :, k, 0]) for k, c in enumerate(evaluator.params.catIds)}
     return result
 
 
@@ -175,6 +175,6 @@ def _unpack(record: Mapping[str, Any], number: int) -> dict[str, Any]:
     }
 
 
-def _mean(precision: np.ndarray) -> float | None:
+def _mean_of_known(precision: np.ndarray) -> float | None:
     known = precision[precision > -1]
     return float(known.mean()) if known.size else None

@@ -205,9 +205,9 @@ def panoptic_quality(counts: PanopticCounts, isthing: np.ndarray) -> PanopticQua
         raise ValueError(f"`isthing` must be [{counts.num_classes}], one per counted class. Received: {isthing.shape}")
     per_class = quality_per_class(counts.iou_sum, counts.true_positives, counts.false_positives, counts.false_negatives)
     return PanopticQuality(
-        all=_mean(per_class, per_class.seen),
-        things=_mean(per_class, per_class.seen & isthing),
-        stuff=_mean(per_class, per_class.seen & ~isthing),
+        all=_quality_of_chosen(per_class, per_class.seen),
+        things=_quality_of_chosen(per_class, per_class.seen & isthing),
+        stuff=_quality_of_chosen(per_class, per_class.seen & ~isthing),
         per_class=per_class,
     )
 
@@ -243,7 +243,7 @@ def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
     return np.divide(numerator, denominator, out=np.zeros(np.shape(numerator)), where=denominator > 0)
 
 
-def _mean(per_class: QualityPerClass, chosen: np.ndarray) -> QualityMean:
+def _quality_of_chosen(per_class: QualityPerClass, chosen: np.ndarray) -> QualityMean:
     num_classes = int(chosen.sum())
     pq, sq, rq = (float(q[chosen].mean()) if num_classes else 0.0 for q in (per_class.pq, per_class.sq, per_class.rq))
     return QualityMean(pq=pq, sq=sq, rq=rq, num_classes=num_classes)

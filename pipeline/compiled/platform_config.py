@@ -22,6 +22,7 @@ from typing import Any
 
 import yaml
 
+from maskformer_model.config.rules import require
 from pipeline import flags
 from pipeline.config import PipelineConfig
 from pipeline.local_run.generated_data import GeneratedDataConfig
@@ -31,11 +32,6 @@ IMAGE_PROJECT_DIR = "/opt/maskformer"  # Where docker/pipeline.Dockerfile puts t
 DEMO_ROOT = os.path.join(PROJECT_DIR, "runs", "compiled")
 _MEMORY = re.compile(r"\d+(\.\d+)?[KMGT]i?")
 _LABEL_KEY, _LABEL_VALUE = re.compile(r"[a-z][a-z0-9_-]{0,62}"), re.compile(r"[a-z0-9_-]{0,63}")
-
-
-def _require(condition: bool, rule: str, received: object) -> None:
-    if not condition:
-        raise ValueError(f"{rule} Received: {received!r}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -67,9 +63,11 @@ class NodeConfig:
 
     def __post_init__(self):
         for name in ("cpu", "accelerator_count", "retries", "backoff_s"):
-            _require(getattr(self, name) >= 0, f"`{name}` must not be negative.", getattr(self, name))
-        _require(not self.memory or bool(_MEMORY.fullmatch(self.memory)), "`memory` must be like 16G.", self.memory)
-        _require(
+            require(getattr(self, name) >= 0, f"`{name}` must not be negative.", getattr(self, name))
+        require(
+            not self.memory or bool(_MEMORY.fullmatch(self.memory)), "`memory` must be like 16G.", repr(self.memory)
+        )
+        require(
             bool(self.accelerator) == bool(self.accelerator_count),
             "`accelerator` and `accelerator_count` belong together.",
             (self.accelerator, self.accelerator_count),
@@ -116,10 +114,10 @@ class PlatformConfig:
     volumes: tuple[VolumeConfig, ...] = ()
 
     def __post_init__(self):
-        _require(bool(self.image), "`image` must be named.", self.image)
+        require(bool(self.image), "`image` must be named.", repr(self.image))
         for key, value in self.labels.items():
             fits = _LABEL_KEY.fullmatch(key) and _LABEL_VALUE.fullmatch(value)
-            _require(bool(fits), "`labels` must be lower-case words of at most 63 letters.", {key: value})
+            require(bool(fits), "`labels` must be lower-case words of at most 63 letters.", {key: value})
 
     def node(self, node_id: str) -> NodeConfig:
         """What is configured for a node."""

@@ -11,13 +11,13 @@ import dataclasses
 import json
 import os
 import pathlib
-import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jinja2
 
 from components.pushing import model_versions
+from pipeline.whole_files import write_durably
 
 INDEX_FILE = "index.html"
 RUNS_FILE = "runs.jsonl"
@@ -75,12 +75,7 @@ def record_run(root: str, serving_dir: str, summary: Mapping[str, Any]) -> str:
 def write_index(root: str, serving_dir: str) -> str:
     """Writes `<root>/index.html` from `<root>/runs.jsonl`, whole or not at all, and returns its path."""
     path = os.path.join(root, INDEX_FILE)
-    unfinished = f"{path}.{uuid.uuid4().hex}.tmp"
-    try:
-        pathlib.Path(unfinished).write_text(render_index(root, serving_dir), encoding="utf-8")
-        os.replace(unfinished, path)
-    finally:
-        pathlib.Path(unfinished).unlink(missing_ok=True)
+    write_durably(path, render_index(root, serving_dir))
     return path
 
 

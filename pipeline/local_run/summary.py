@@ -10,7 +10,6 @@ import json
 import math
 import os
 import pathlib
-import uuid
 from collections import Counter
 from typing import Any
 
@@ -18,6 +17,7 @@ from components.panoptic_evaluator.files import GATE_FILE, METRICS_FILE, REPORT_
 from maskformer_model.config.files import KEPT_ASIDE_FILE
 from pipeline.config import PipelineConfig
 from pipeline.local_run.run_record import RAN, ArtifactRecord, NodeFailedError, NodeRecord, find_artifact
+from pipeline.whole_files import write_durably
 
 SUMMARY_FILE = "summary.json"
 # Of models that are not judged by PQ: what is told first, and how it is called.
@@ -125,16 +125,8 @@ def _describe_kept_aside(summary: dict[str, Any]) -> list[str]:
 
 def write_summary(root: str, summary: dict[str, Any]) -> str:
     """Writes `<root>/summary.json`, whole or not at all, and returns its path."""
-    os.makedirs(root, exist_ok=True)
     path = os.path.join(root, SUMMARY_FILE)
-    unfinished = f"{path}.{uuid.uuid4().hex}.tmp"
-    try:
-        with open(unfinished, "w", encoding="utf-8") as file:
-            json.dump(summary, file, indent=2, allow_nan=False)
-            file.write("\n")
-        os.replace(unfinished, path)
-    finally:
-        pathlib.Path(unfinished).unlink(missing_ok=True)
+    write_durably(path, json.dumps(summary, indent=2, allow_nan=False) + "\n")
     return path
 
 

@@ -34,9 +34,9 @@ from pipeline.retraining.span_states import (
     SET_ASIDE,
     SpanState,
     SpanStates,
-    write_json,
 )
 from pipeline.retraining.spans import DEFAULT_PATTERN, NotWholeError, Span, find_spans, stated_manifest
+from pipeline.whole_files import write_durably
 
 PASS_FILE = "last_pass.json"
 LOG = logging.getLogger("retrain")  # Of its own: TFX and absl say hundreds of lines to the root logger.
@@ -348,7 +348,7 @@ class Retraining:
             ]
             + [{"span": name, "state": "waits", "reason": why, "pq": None} for name, why in self._waiting.items()]
         }
-        write_json(self._folder / PASS_FILE, document)
+        write_durably(self._folder / PASS_FILE, json.dumps(document, indent=1) + "\n")
         runs_page.write_index(self._config.root, os.path.join(self._config.root, "serving"))
 
     def _deliver_alerts(self) -> None:

@@ -79,7 +79,7 @@ def check_categories(span_path: str, known_path: str) -> None:
     """
     fields = ("id", "name", "isthing")
     ours, theirs = (
-        {tuple(category.get(field) for field in fields) for category in _read_json(path, VAL)["categories"]}
+        {tuple(category.get(field) for field in fields) for category in _read_panoptic_json(path, VAL)["categories"]}
         for path in (span_path, known_path)
     )
     if ours != theirs:
@@ -144,7 +144,7 @@ def build_mix(
 
     unfinished = f"{target}.unfinished"
     shutil.rmtree(unfinished, ignore_errors=True)
-    categories = _read_json(new.path, VAL)["categories"]
+    categories = _read_panoptic_json(new.path, VAL)["categories"]
     counts = {
         "train": _write_split(unfinished, TRAIN, learnt.values(), categories),
         "eval": _write_split(unfinished, VAL, judged.values(), categories),
@@ -158,7 +158,7 @@ def build_mix(
 
 def _photos(source: Source, split: str) -> list[Photo]:
     """The usable photos of a split, by file name."""
-    document = _read_json(source.path, split)
+    document = _read_panoptic_json(source.path, split)
     entries: dict[str | None, list[Any]] = {}
     for entry in document["annotations"]:
         entries.setdefault(id_of(entry, "image_id"), []).append(entry)
@@ -182,7 +182,7 @@ def _photo(source: Source, split: str, image: Mapping[str, Any], annotation: Map
     return Photo(source=source, path=path, png_path=png_path, sha256=sha256, image=image, annotation=annotation)
 
 
-def _read_json(path: str, split: str) -> dict[str, Any]:
+def _read_panoptic_json(path: str, split: str) -> dict[str, Any]:
     from tfx.dsl.io import fileio
 
     name = f"annotations/panoptic_{split}.json"

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import pathlib
-import uuid
 from typing import Any
+
+from pipeline.whole_files import write_durably
 
 RUNNING, FAILED = "running", "failed"  # To be gone on with: cut off, or to be tried again.
 PUSHED, REJECTED, SET_ASIDE, GIVEN_UP = "pushed", "rejected", "set aside", "given up"
@@ -77,7 +77,7 @@ class SpanStates:
 
     def write(self, state: SpanState) -> SpanState:
         """Replaces a state; after a power cut there is the old one or the new one."""
-        write_json(self._path(state.digest), dataclasses.asdict(state))
+        write_durably(self._path(state.digest), json.dumps(dataclasses.asdict(state), indent=1) + "\n")
         return state
 
     def _path(self, digest: str) -> pathlib.Path:
@@ -85,18 +85,3 @@ class SpanStates:
 
     def _read(self, path: pathlib.Path) -> SpanState:
         return SpanState(**json.loads(path.read_text(encoding="utf-8")))
-
-
-def write_json(path: pathlib.Path, document: Any) -> None:
-    """Writes a json file, whole or not at all, and flushes it to the disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with open(unfinished, "w", encoding="utf-8") as file:
-            json.dump(document, file, indent=1)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)

@@ -18,6 +18,7 @@ from components.coco_example_gen.kept_aside import KeptAside, check_share
 from components.coco_example_gen.layouts.split_source import PANOPTIC, SplitSource
 from components.coco_example_gen.records.categories_file import object_names
 from components.coco_example_gen.records.reference_files import SplitPlan, SplitRequest, plan_split
+from components.whole_files import write_text
 from maskformer_model.config.files import CATEGORIES_FILE, KEPT_ASIDE_FILE
 from maskformer_model.data import tf_maskformer_features
 
@@ -103,11 +104,11 @@ def convert(job: ConversionJob) -> Converted:
 def _publish(job: ConversionJob, plan: SplitPlan, work_dir: str) -> Converted:
     kept_aside = [*plan.kept_aside, *(entry for shard in plan.shards for entry in read_report(shard, work_dir))]
     kept_aside_file = f"{job.output_prefix}.{KEPT_ASIDE_FILE}"
-    _write_text(kept_aside_file, "".join(f"{entry.to_json()}\n" for entry in kept_aside))
+    write_text(kept_aside_file, "".join(f"{entry.to_json()}\n" for entry in kept_aside))
     split = os.path.basename(job.output_prefix)
     check_share(split, kept_aside, plan.num_records, job.max_kept_aside_share, kept_aside_file)
     folder = os.path.dirname(job.output_prefix)
-    _write_text(os.path.join(folder, CATEGORIES_FILE), json.dumps(plan.categories.to_coco(), indent=1))
+    write_text(os.path.join(folder, CATEGORIES_FILE), json.dumps(plan.categories.to_coco(), indent=1))
     for shard in plan.shards:
         tf.io.gfile.rename(os.path.join(work_dir, shard.path), os.path.join(folder, shard.path), overwrite=True)
     tf.io.gfile.rmtree(work_dir)
@@ -131,8 +132,3 @@ def _refuse_other_shards(job: ConversionJob) -> None:
 
 def _count(kept_aside: list[KeptAside]) -> dict[str, int]:
     return dict(Counter(entry.reason for entry in kept_aside).most_common())
-
-
-def _write_text(path: str, text: str) -> None:
-    with tf.io.gfile.GFile(path, "w") as file:
-        file.write(text)

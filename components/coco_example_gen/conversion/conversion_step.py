@@ -24,6 +24,7 @@ from components.coco_example_gen.kept_aside import BadRecordError, KeptAside
 from components.coco_example_gen.records.reader import read_record_and_ids
 from components.coco_example_gen.records.reference_files import ShardPlan, read_references
 from components.coco_example_gen.records.references import ImageRef
+from components.whole_files import write_text
 from maskformer_model.categories import CategoryTable
 from maskformer_model.data.examples import ExampleRecord, encode_example
 
@@ -63,16 +64,8 @@ def convert_shard(
                 # While the bytes are at hand: whoever asks later which data this is need not read them again.
                 digest.update(len(found).to_bytes(8, "little") + found)
     tf.io.gfile.rename(unfinished, os.path.join(output_dir, plan.path), overwrite=True)
-    _write_whole(os.path.join(work_dir, plan.report_name), "".join(f"{entry.to_json()}\n" for entry in kept_aside))
-    _write_whole(os.path.join(work_dir, plan.digest_name), digest.hexdigest())
-
-
-def _write_whole(path: str, text: str) -> None:
-    """Writes a file that appears whole or not at all, and once however often the step is tried."""
-    unfinished = os.path.join(os.path.dirname(path), f"unfinished-{uuid.uuid4().hex}")
-    with tf.io.gfile.GFile(unfinished, "w") as file:
-        file.write(text)
-    tf.io.gfile.rename(unfinished, path, overwrite=True)
+    write_text(os.path.join(work_dir, plan.report_name), "".join(f"{entry.to_json()}\n" for entry in kept_aside))
+    write_text(os.path.join(work_dir, plan.digest_name), digest.hexdigest())
 
 
 def read_report(plan: ShardPlan, work_dir: str) -> list[KeptAside]:

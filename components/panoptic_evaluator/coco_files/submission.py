@@ -16,9 +16,9 @@ import apache_beam as beam
 from apache_beam.utils import shared
 
 from components.panoptic_predictor import serving_model
-from components.panoptic_predictor.prediction_files import whole_file
 from components.panoptic_predictor.prediction_step import require_finite_scores
 from components.panoptic_predictor.serving_model import ServedAnswer, ServingModel
+from components.whole_files import whole_file, write_text
 from maskformer_model.categories import CategoryTable
 
 _PHOTOS_PER_BLOCK = 16
@@ -74,9 +74,8 @@ def write_submission(
         )
     parts = sorted(folder.glob("part-*.json"))
     annotations = [entry for part in parts for entry in json.loads(part.read_text(encoding="utf-8"))]
-    with whole_file(predictions_json) as temporary:
-        text = json.dumps({"images": images, "annotations": annotations, "categories": document["categories"]})
-        pathlib.Path(temporary).write_text(text, encoding="utf-8")
+    all_of_it = {"images": images, "annotations": annotations, "categories": document["categories"]}
+    write_text(predictions_json, json.dumps(all_of_it))
     for part in parts:
         part.unlink()
 
@@ -105,8 +104,7 @@ class PredictBlock(beam.DoFn):
             with whole_file(os.path.join(self._output_dir, name)) as temporary:
                 pathlib.Path(temporary).write_bytes(result.panoptic_png)
             annotations.append(annotation_of(result, image["id"], name))
-        with whole_file(os.path.join(self._output_dir, f"part-{block.number:08d}.json")) as temporary:
-            pathlib.Path(temporary).write_text(json.dumps(annotations), encoding="utf-8")
+        write_text(os.path.join(self._output_dir, f"part-{block.number:08d}.json"), json.dumps(annotations))
         yield len(annotations)
 
 

@@ -99,14 +99,16 @@ class CountLayout:
         for suffix, chosen in (("", np.ones_like(isthing)), ("_things", isthing), ("_stuff", ~isthing)):
             seen = quality.seen[..., of_variant[ALL], :] & chosen
             for name, values in (("pq", quality.pq), ("sq", quality.sq), ("rq", quality.rq)):
-                result[name + suffix] = _mean(values[..., of_variant[ALL], :], seen)
+                result[name + suffix] = _mean_of_chosen(values[..., of_variant[ALL], :], seen)
         for variant in (BOUNDARY, *SIZES):
             name = "boundary_pq" if variant == BOUNDARY else f"pq_{variant}"
-            result[name] = _mean(quality.pq[..., of_variant[variant], :], quality.seen[..., of_variant[variant], :])
+            result[name] = _mean_of_chosen(
+                quality.pq[..., of_variant[variant], :], quality.seen[..., of_variant[variant], :]
+            )
         result |= _semantic(pixels.reshape(*sums.shape[:-1], 3, num_classes))
         pq, seen = quality.pq[..., of_variant[ALL], :], quality.seen[..., of_variant[ALL], :]
         for group, names in self.groups.items():
-            result[f"pq_{group}"] = _mean(pq, seen & np.isin(self.categories.names, list(names)))
+            result[f"pq_{group}"] = _mean_of_chosen(pq, seen & np.isin(self.categories.names, list(names)))
         result["pq_per_class"] = np.where(seen, pq, np.nan)
         return result
 
@@ -117,13 +119,13 @@ def _semantic(pixels: np.ndarray) -> dict[str, np.ndarray]:
     iou = np.divide(right, union, out=np.zeros_like(right), where=union > 0)
     total = true.sum(axis=-1)
     return {
-        "mean_iou": _mean(iou, union > 0),
+        "mean_iou": _mean_of_chosen(iou, union > 0),
         "frequency_weighted_iou": _share((iou * true).sum(axis=-1), total),
         "pixel_accuracy": _share(right.sum(axis=-1), total),
     }
 
 
-def _mean(values: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+def _mean_of_chosen(values: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     return _share(np.where(chosen, values, 0.0).sum(axis=-1), chosen.sum(axis=-1))
 
 

@@ -1,0 +1,22 @@
+"""Files of a run that appear whole or not at all, and are on the disk once they do. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import uuid
+
+
+def write_durably(path: str | os.PathLike[str], text: str) -> None:
+    """Writes a text file, whole or not at all, and flushes it to the disk; makes its folder where there is none."""
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with open(unfinished, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
