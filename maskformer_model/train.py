@@ -30,10 +30,6 @@ if TYPE_CHECKING:
 TRAIN, EVAL, TRAIN_AND_EVAL, CONTINUOUS_EVAL = "train", "eval", "train_and_eval", "continuous_eval"
 RECORDS_VARIABLE = "TFRECORDS_DIR"
 EVALUATION_FILE = "evaluation.json"
-_SCORE_LABELS = {
-    **{"pq": "PQ", "sq": "SQ", "rq": "RQ", "pq_things": "PQ_THINGS", "pq_stuff": "PQ_STUFF"},
-    **{"mean_iou": "mIoU", "pixel_accuracy": "ACCURACY", "ap": "AP", "ap50": "AP50", "ap75": "AP75"},
-}
 STOPPED_EXIT_CODE = 143  # What a shell reports of a process that SIGTERM ended.
 
 
@@ -190,12 +186,12 @@ def _report(model_dir: str, step: int | None, fields: Mapping[str, float], task:
     """Prints the scores, the task's own first, and writes them beside the model."""
     import tensorflow as tf
 
-    from maskformer_model.config import SCORE_OF_TASK
+    from maskformer_model.config.scores import SCORE_LABELS, SCORE_OF_TASK
 
     first = SCORE_OF_TASK[task]
-    scores = {name: fields[name] for name in sorted(_SCORE_LABELS, key=lambda name: name != first) if name in fields}
+    scores = {name: fields[name] for name in sorted(SCORE_LABELS, key=lambda name: name != first) if name in fields}
     where = "" if step is None else f"step {step}: "
-    print(where + ", ".join(f"{_SCORE_LABELS[name]} {value:.4f}" for name, value in scores.items()), flush=True)
+    print(where + ", ".join(f"{SCORE_LABELS[name]} {value:.4f}" for name, value in scores.items()), flush=True)
     tf.io.gfile.makedirs(model_dir)
     name = EVALUATION_FILE if step is None else f"evaluation-{step}.json"
     with tf.io.gfile.GFile(os.path.join(model_dir, name), "w") as file:

@@ -17,10 +17,10 @@ from maskformer_model.config.decoders import DecoderConfig, MaskedAttentionConfi
 from maskformer_model.config.experiment import SEED_NAMES, ExperimentConfig, from_dict, merge, override, to_dict
 from maskformer_model.config.model import ModelConfig
 from maskformer_model.config.pixel_decoders import DeformableConfig, FpnConfig, PixelDecoderConfig, TransformerFpnConfig
+from maskformer_model.config.scores import SCORE_OF_TASK
 from maskformer_model.config.task import (
     INSTANCE,
     PANOPTIC,
-    SCORE_OF_TASK,
     SEMANTIC,
     InferenceConfig,
     LossConfig,

@@ -11,8 +11,6 @@ from maskformer_model.config.rules import require
 PANOPTIC, INSTANCE, SEMANTIC = "panoptic", "instance", "semantic"
 # At which size semantic answers fuse classes and masks.
 INPUT_SIZE, PHOTO_SIZE = "input", "photo"
-# The score that a model is judged by: which checkpoint is the best, what a search looks for, what the gate asks first.
-SCORE_OF_TASK = {PANOPTIC: "pq", INSTANCE: "ap", SEMANTIC: "mean_iou"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,19 +1,11 @@
 """The files that travel with an exported model, by name; `saved_model` writes them."""
 
 import os
-import re
 from collections.abc import Mapping
 from typing import Any
 
 # In `serving.json`: no convolution or dense layer of the graph takes its weights from a photo.
 CONSTANT_FILTERS = "constant_filters"
-
-_SCORE = re.compile(r"^(pq|sq|rq|ap|ap50|ap75|mean_iou|frequency_weighted_iou|pixel_accuracy)(_|$)")
-
-
-def is_score(name: str) -> bool:
-    """Whether a quantity of the training history is one of the evaluation split; all others are of training."""
-    return bool(_SCORE.match(name))
 
 
 def keep_packed_weights(serving_facts: Mapping[str, Any]) -> None:

@@ -17,10 +17,12 @@ import numpy as np
 from pycocotools import mask as coco_mask
 from pycocotools.cocoeval import COCOeval
 
+from maskformer_model.config import INSTANCE
+from maskformer_model.config.scores import SCORES_OF_TASK
 from maskformer_model.data.photo_files import gray_pixels
 from maskformer_model.metrics.segment_matching import MatchedSegment
 
-NAMES = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
+NAMES = (*SCORES_OF_TASK[INSTANCE], "ap_small", "ap_medium", "ap_large")
 _NUM_THRESHOLDS = 10
 # One image's matches by class: for each size range, per detection its score and, as bits over the IoU thresholds,
 # where it is matched and where ignored; and per true instance whether it is ignored.

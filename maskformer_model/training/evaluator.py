@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from maskformer_model.categories import CategoryTable
 from maskformer_model.config import INSTANCE, SEMANTIC, ExperimentConfig
+from maskformer_model.config.scores import SCORES_OF_TASK
 from maskformer_model.data import examples, input_pipeline, panoptic_png, photo_files
 from maskformer_model.export.signatures import ServingSignatures
 from maskformer_model.metrics import average_precision
@@ -120,10 +121,10 @@ def _panoptic_fields(counts: PanopticCounts, isthing: np.ndarray) -> dict[str, f
 
 def _semantic_fields(confusion: np.ndarray) -> dict[str, float]:
     quality = semantic.semantic_quality(confusion)
-    return {name: getattr(quality, name) for name in ("mean_iou", "frequency_weighted_iou", "pixel_accuracy")}
+    return {name: getattr(quality, name) for name in SCORES_OF_TASK[SEMANTIC]}
 
 
 def _instance_fields(instances: Sequence[average_precision.ImageMatches], isthing: np.ndarray) -> dict[str, float]:
     things = np.flatnonzero(isthing).tolist()
     quality = average_precision.average_precision(instances, things, by_size=False) if things else {}
-    return {name: quality[name] for name in ("ap", "ap50", "ap75") if quality.get(name) is not None}
+    return {name: quality[name] for name in SCORES_OF_TASK[INSTANCE] if quality.get(name) is not None}

@@ -11,9 +11,9 @@ import numpy as np
 import tensorflow as tf
 
 from maskformer_model.categories import CategoryTable
+from maskformer_model.config.scores import is_score
 from maskformer_model.data import panoptic_png
 from maskformer_model.data.preprocessing import decode_image
-from maskformer_model.export.assets import is_score
 from maskformer_model.prediction.visualization import DrawnSegment, draw_panoptic
 
 _LAYER = re.compile(r"^(loss_(?:ce|mask|dice))(?:_(\d+))?$")

@@ -14,18 +14,16 @@ from collections import Counter
 from typing import Any
 
 from components.panoptic_evaluator.files import GATE_FILE, METRICS_FILE, REPORT_FILE
+from maskformer_model.config import INSTANCE, SEMANTIC
 from maskformer_model.config.files import KEPT_ASIDE_FILE
+from maskformer_model.config.scores import SCORE_LABELS, SCORES_OF_TASK
 from pipeline.config import PipelineConfig
 from pipeline.local_run.run_record import RAN, ArtifactRecord, NodeFailedError, NodeRecord, find_artifact
 from pipeline.whole_files import write_durably
 
 SUMMARY_FILE = "summary.json"
-# Of models that are not judged by PQ: what is told first, and how it is called.
-_SCORES_OF_TASK = {
-    "semantic": {"mean_iou": "mIoU", "frequency_weighted_iou": "weighted by frequency", "pixel_accuracy": "accuracy"},
-    "instance": {"ap": "AP", "ap50": "AP50", "ap75": "AP75"},
-}
-_OTHER_SCORES = tuple(name for names in _SCORES_OF_TASK.values() for name in names)
+# Of models that are not judged by PQ.
+_OTHER_SCORES = (*SCORES_OF_TASK[SEMANTIC], *SCORES_OF_TASK[INSTANCE])
 
 
 def build_summary(
@@ -111,8 +109,8 @@ def describe(summary: dict[str, Any]) -> list[str]:
 
 def _task_line(summary: dict[str, Any]) -> list[str]:
     """The scores of a task that is not judged by PQ."""
-    names = _SCORES_OF_TASK.get(summary["task"], {})
-    texts = [f"{label} {'-' if summary[name] is None else f'{summary[name]:.4f}'}" for name, label in names.items()]
+    names = [name for name in SCORES_OF_TASK.get(summary["task"], ()) if name in _OTHER_SCORES]
+    texts = [f"{SCORE_LABELS[name]} {'-' if summary[name] is None else f'{summary[name]:.4f}'}" for name in names]
     return [", ".join(texts)] if texts else []
 
 

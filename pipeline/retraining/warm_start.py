@@ -7,14 +7,12 @@ import os
 from collections.abc import Mapping, Sequence
 
 from maskformer_model import config as experiment_config
-from maskformer_model.config import ExperimentConfig
+from maskformer_model.config import INSTANCE, PANOPTIC, SCORE_OF_TASK, ExperimentConfig
 from maskformer_model.config.files import EXPERIMENT_FILE, WEIGHTS_FILE
 from pipeline import flags
 from pipeline.retraining.mixed_data import FIXED, NEW
 
 FOLDER_FEATURE = "image/folder"
-# What of a slice is judged, by the kind of the task; average precision is known of all images alone.
-_SCORES = {"panoptic": "pq", "semantic": "mean_iou"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -86,7 +84,7 @@ def training_flags(run_args: Sequence[str], initial: str, warm: WarmStart) -> li
 
 
 def judging_flags(
-    eval_counts: Mapping[str, int], fixed_drop: float, new_drop: float, kind: str = "panoptic"
+    eval_counts: Mapping[str, int], fixed_drop: float, new_drop: float, kind: str = PANOPTIC
 ) -> list[str]:
     """Slices and rules that judge fixed and new photos apart.
 
@@ -98,8 +96,8 @@ def judging_flags(
     """
     chosen = ["--slice", FOLDER_FEATURE]
     for folder, drop in ((FIXED, fixed_drop), (NEW, new_drop)):
-        if eval_counts.get(folder) and kind in _SCORES:
-            chosen += ["--gate_rule", f"{_SCORES[kind]}[slice=folder={folder}] >= baseline - {drop}"]
+        if eval_counts.get(folder) and kind != INSTANCE:  # Average precision is known of all images alone.
+            chosen += ["--gate_rule", f"{SCORE_OF_TASK[kind]}[slice=folder={folder}] >= baseline - {drop}"]
     return chosen
 
 

@@ -13,25 +13,11 @@ from components.panoptic_evaluator.scoring.analysis import Analysis
 from components.panoptic_evaluator.scoring.bootstrap import Interval
 from components.panoptic_evaluator.scoring.evaluation import Evaluation
 from components.panoptic_evaluator.scoring.metrics_file import per_class_rows
+from components.panoptic_evaluator.scoring.scores import SCORE_TITLES
 from maskformer_model.metrics.panoptic_quality import PanopticQuality
 
 MAX_CONFUSIONS = 25
 MAX_REASONS = 4
-_LABELS = {
-    "pq_small": "PQ of small segments (below 32 × 32 px)",
-    "pq_medium": "PQ of medium segments (below 96 × 96 px)",
-    "pq_large": "PQ of large segments",
-    "boundary_pq": "Boundary PQ",
-    "mean_iou": "Mean IoU of pixels",
-    "frequency_weighted_iou": "IoU of pixels, weighted by frequency",
-    "pixel_accuracy": "Pixel accuracy",
-    "ap": "AP of things (IoU 0.50 to 0.95)",
-    "ap50": "AP at IoU 0.50",
-    "ap75": "AP at IoU 0.75",
-    "ap_small": "AP of small things",
-    "ap_medium": "AP of medium things",
-    "ap_large": "AP of large things",
-}
 _STATISTICS = {
     "num_segments": "Segments per image",
     "num_things": "Things per image",
@@ -80,7 +66,7 @@ def score_rows(analysis: Analysis) -> list[dict[str, Any]]:
     labels = {f"pq_{group}": f"PQ of {group} ({len(names)} classes)" for group, names in analysis.layout.groups.items()}
     return [
         {"label": label, "score": result.scores[name], "change": result.changes.get(name)}
-        for name, label in (_LABELS | labels).items()
+        for name, label in (SCORE_TITLES | labels).items()
         if name in result.scores
     ]
 

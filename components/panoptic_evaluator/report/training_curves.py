@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 
-from maskformer_model.export.assets import is_score
+from maskformer_model.config.scores import is_score
 
 WIDTH, HEIGHT = 320, 170
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 10, 10, 24

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from maskformer_model.config import INSTANCE, PANOPTIC, SCORE_OF_TASK, SEMANTIC
+from maskformer_model.config.scores import SCORE_LABELS
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,7 +31,7 @@ OF_TASK = {
     PANOPTIC: Headline(
         task=PANOPTIC,
         metric=SCORE_OF_TASK[PANOPTIC],
-        label="PQ",
+        label=SCORE_LABELS[SCORE_OF_TASK[PANOPTIC]],
         title="Panoptic quality",
         lead="Pixels and instances are taken from the panoptic prediction: a pixel is of its segment's class, an "
         "instance is a thing segment with its score.",
@@ -38,7 +39,7 @@ OF_TASK = {
     SEMANTIC: Headline(
         task=SEMANTIC,
         metric=SCORE_OF_TASK[SEMANTIC],
-        label="mIoU",
+        label=SCORE_LABELS[SCORE_OF_TASK[SEMANTIC]],
         title="Mean IoU",
         lead="A semantic model gives each pixel a class. For PQ and AP all pixels of a class are one segment, so they "
         "say little about things.",
@@ -46,7 +47,7 @@ OF_TASK = {
     INSTANCE: Headline(
         task=INSTANCE,
         metric=SCORE_OF_TASK[INSTANCE],
-        label="AP",
+        label=SCORE_LABELS[SCORE_OF_TASK[INSTANCE]],
         title="Average precision",
         lead="AP is that of the model's instances, which may overlap; PQ and the pixels' scores are those of its "
         "panoptic map.",

@@ -14,6 +14,8 @@ import numpy as np
 
 from components.panoptic_predictor.image_measures import ALL, BOUNDARY, VARIANTS, ImageMeasures
 from maskformer_model.categories import CategoryTable
+from maskformer_model.config import SEMANTIC
+from maskformer_model.config.scores import SCORES_OF_TASK
 from maskformer_model.metrics.panoptic_quality import SIZES, quality_per_class
 
 THINGS, STUFF = "things", "stuff"
@@ -21,8 +23,24 @@ THINGS, STUFF = "things", "stuff"
 HEADLINE = (
     *("pq", "sq", "rq", "pq_things", "sq_things", "rq_things", "pq_stuff", "sq_stuff", "rq_stuff"),
     *("boundary_pq", *(f"pq_{size}" for size in SIZES)),
-    *("mean_iou", "frequency_weighted_iou", "pixel_accuracy"),
+    *SCORES_OF_TASK[SEMANTIC],
 )
+# What the report calls the scores that it lists one by one, in its order.
+SCORE_TITLES = {
+    "pq_small": "PQ of small segments (below 32 × 32 px)",
+    "pq_medium": "PQ of medium segments (below 96 × 96 px)",
+    "pq_large": "PQ of large segments",
+    "boundary_pq": "Boundary PQ",
+    "mean_iou": "Mean IoU of pixels",
+    "frequency_weighted_iou": "IoU of pixels, weighted by frequency",
+    "pixel_accuracy": "Pixel accuracy",
+    "ap": "AP of things (IoU 0.50 to 0.95)",
+    "ap50": "AP at IoU 0.50",
+    "ap75": "AP at IoU 0.75",
+    "ap_small": "AP of small things",
+    "ap_medium": "AP of medium things",
+    "ap_large": "AP of large things",
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

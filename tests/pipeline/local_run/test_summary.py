@@ -62,7 +62,7 @@ def test_a_semantic_run_tells_its_iou_first(config, tmp_path, evaluation_dir):
     summary = build_summary(config, full_records(tmp_path, evaluation_dir, {"pushed": 0}))
     assert (summary["task"], summary["mean_iou"], summary["pixel_accuracy"]) == ("semantic", 0.41, 0.8)
     assert (summary["ap"], summary["frequency_weighted_iou"]) == (None, None)
-    assert describe(summary)[0] == "mIoU 0.4100, weighted by frequency -, accuracy 0.8000"
+    assert describe(summary)[0] == "mIoU 0.4100, fwIoU -, accuracy 0.8000"
     assert describe(summary)[1].startswith("PQ 0.5000")
 
 
