@@ -14,12 +14,12 @@ from typing import Any
 
 import tensorflow as tf
 from absl import logging
-from tfx import types
 from tfx.components.util import examples_utils
 from tfx.dsl.components.base import base_beam_executor
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, standard_component_specs
 
+from components.artifact_lists import ArtifactLists
 from components.coco_example_gen.conversion.conversion_step import ConvertShards, read_digest, read_report
 from components.coco_example_gen.custom_config import data_dir_of, unpack_options
 from components.coco_example_gen.kept_aside import KeptAside, TooManyKeptAsideError, check_share
@@ -36,12 +36,7 @@ _WORK_FOLDER = "unfinished"
 class Executor(base_beam_executor.BaseBeamExecutor):
     """Writes an Examples artifact with the splits train and eval."""
 
-    def Do(
-        self,
-        input_dict: dict[str, list[types.Artifact]],
-        output_dict: dict[str, list[types.Artifact]],
-        exec_properties: dict[str, Any],
-    ) -> None:
+    def Do(self, input_dict: ArtifactLists, output_dict: ArtifactLists, exec_properties: dict[str, Any]) -> None:
         """Reads, checks and writes.
 
         Args:

@@ -19,6 +19,7 @@ from tfx.types import standard_component_specs as specs
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 from tfx.utils import proto_utils
 
+from components.artifact_lists import ArtifactLists
 from components.coco_example_gen import executor
 from components.coco_example_gen.component import source_sha256
 from components.coco_example_gen.custom_config import ANY_ENTRY, pack_options, unpack_options
@@ -33,12 +34,7 @@ DATA_DIR_KEY, DATA_SHA256_KEY = "data_dir", "data_sha256"
 class ManifestExecutor(executor.Executor):
     """Ingests a folder whose manifest has the promised digest."""
 
-    def Do(
-        self,
-        input_dict: dict[str, list[types.Artifact]],
-        output_dict: dict[str, list[types.Artifact]],
-        exec_properties: dict[str, Any],
-    ) -> None:
+    def Do(self, input_dict: ArtifactLists, output_dict: ArtifactLists, exec_properties: dict[str, Any]) -> None:
         """See the executor that this one extends.
 
         Raises:

@@ -21,6 +21,7 @@ from tfx.components.evaluator import executor as tfx_evaluator
 from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
+from components.artifact_lists import ArtifactLists
 from components.panoptic_evaluator.files import GATE_FILE, METRICS_FILE, REPORT_FILE
 from components.panoptic_evaluator.gate.config import GateConfig
 from components.panoptic_evaluator.gate.judge import NoBaseline, Outcome, judge
@@ -71,12 +72,7 @@ _OUTCOME_OF_STATUS = {
 class Executor(tfx_evaluator.Executor):
     """Writes a ModelEvaluation and a ModelBlessing artifact."""
 
-    def Do(
-        self,
-        input_dict: dict[str, list[types.Artifact]],
-        output_dict: dict[str, list[types.Artifact]],
-        exec_properties: dict[str, Any],
-    ) -> None:
+    def Do(self, input_dict: ArtifactLists, output_dict: ArtifactLists, exec_properties: dict[str, Any]) -> None:
         """Evaluates and blesses.
 
         Args:
@@ -139,7 +135,7 @@ class Executor(tfx_evaluator.Executor):
         _bless(blessing, verdict.blessed, model, input_dict.get(BASELINE_MODEL_KEY) or [], self._component_id())
 
     def _evaluate_baseline(
-        self, input_dict: dict[str, list[types.Artifact]], output_dir: str, candidate: Evaluation
+        self, input_dict: ArtifactLists, output_dir: str, candidate: Evaluation
     ) -> tuple[Evaluation | None, NoBaseline | None]:
         """The baseline's evaluation, or why there is none to compare with."""
         if not input_dict.get(BASELINE_PREDICTIONS_KEY):
@@ -217,7 +213,7 @@ def _other_split_dir(examples_artifacts: list[types.Artifact], split: str) -> st
     return artifact_utils.get_split_uri(examples_artifacts, split)
 
 
-def _lineage(input_dict: dict[str, list[types.Artifact]], model: types.Artifact) -> list[tuple[str, str]]:
+def _lineage(input_dict: ArtifactLists, model: types.Artifact) -> list[tuple[str, str]]:
     """Where model and data come from, with their ids in ML Metadata."""
     data = artifact_utils.get_single_instance(input_dict[EXAMPLES_KEY])
     facts = [("Model", f"{model.uri} (artifact {model.id})"), ("Examples", f"{data.uri} (artifact {data.id})")]

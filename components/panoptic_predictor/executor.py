@@ -14,11 +14,11 @@ from typing import Any
 import apache_beam as beam
 import tensorflow as tf
 from absl import logging
-from tfx import types
 from tfx.dsl.components.base import base_beam_executor
 from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
+from components.artifact_lists import ArtifactLists
 from components.panoptic_predictor import prediction_files, serving_model
 from components.panoptic_predictor.prediction_files import PredictionSummary
 from components.panoptic_predictor.prediction_step import PredictSplit, ShardResult
@@ -37,12 +37,7 @@ BATCH_SIZE_KEY = "batch_size"
 class Executor(base_beam_executor.BaseBeamExecutor):
     """Writes a PanopticPredictions artifact."""
 
-    def Do(
-        self,
-        input_dict: dict[str, list[types.Artifact]],
-        output_dict: dict[str, list[types.Artifact]],
-        exec_properties: dict[str, Any],
-    ) -> None:
+    def Do(self, input_dict: ArtifactLists, output_dict: ArtifactLists, exec_properties: dict[str, Any]) -> None:
         """Predicts, counts and writes.
 
         Args:
@@ -93,7 +88,7 @@ def _save_summary(result: ShardResult, model_uri: str, split: str, output_dir: s
     ).save(output_dir)
 
 
-def _require_candidate(input_dict: dict[str, list[types.Artifact]], categories: CategoryTable) -> None:
+def _require_candidate(input_dict: ArtifactLists, categories: CategoryTable) -> None:
     if not input_dict.get(MODEL_KEY):
         raise ValueError(f"`{MODEL_KEY}` must be a model where no `{CANDIDATE_MODEL_KEY}` is given. Received: none")
     difference = _difference_of_model(artifact_utils.get_single_uri(input_dict[MODEL_KEY]), categories)
@@ -106,9 +101,7 @@ def _difference_of_model(model_uri: str, categories: CategoryTable) -> str:
     return serving_model.difference_of_categories(of_model, categories)
 
 
-def _unneeded_baseline(
-    input_dict: dict[str, list[types.Artifact]], categories: CategoryTable
-) -> PredictionSummary | None:
+def _unneeded_baseline(input_dict: ArtifactLists, categories: CategoryTable) -> PredictionSummary | None:
     """Why the baseline need not be predicted; None if it must be."""
     if not input_dict.get(MODEL_KEY):
         return PredictionSummary(status=prediction_files.NO_BASELINE, reason="no model was blessed before this one")

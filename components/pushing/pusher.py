@@ -22,6 +22,7 @@ from tfx.types import artifact_utils
 from tfx.types import standard_component_specs as specs
 from tfx.utils import io_utils, proto_utils
 
+from components.artifact_lists import ArtifactLists
 from components.pushing import model_pointer, model_versions
 
 ALREADY_SERVING_KEY = "already_serving"
@@ -32,12 +33,7 @@ POINTER_KEY = "pointer_file"  # In `custom_config`: what names the model that wa
 class Executor(tfx_executor.Executor):
     """Pushes a blessed model to a local folder; other destinations are TFX's."""
 
-    def Do(
-        self,
-        input_dict: dict[str, list[types.Artifact]],
-        output_dict: dict[str, list[types.Artifact]],
-        exec_properties: dict[str, Any],
-    ) -> None:
+    def Do(self, input_dict: ArtifactLists, output_dict: ArtifactLists, exec_properties: dict[str, Any]) -> None:
         """See TFX's Pusher.
 
         Raises:

@@ -6,7 +6,6 @@ import contextlib
 import http.server
 import json
 import re
-import threading
 import urllib.parse
 
 import pytest
@@ -14,6 +13,7 @@ import yaml
 
 from pipeline import recurring_runs
 from pipeline.recurring_runs import parse_args
+from tests.pipeline.webhook import serving
 
 SPEC = {
     "pipelineInfo": {"name": "maskformer"},
@@ -89,15 +89,8 @@ class Server:
             def log_message(self, *arguments):
                 """Keeps the terminal quiet."""
 
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        try:
-            yield f"127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            server.server_close()
-            thread.join()
+        with serving(Handler) as port:
+            yield f"127.0.0.1:{port}"
 
 
 def test_a_recurring_run_of_kubeflow_runs_one_at_a_time_and_makes_nothing_up(command, capsys):

@@ -22,11 +22,18 @@ def listening(status: int = 200):
         def log_message(self, *arguments):
             """Keeps the terminal quiet."""
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    with serving(Handler) as port:
+        yield f"http://127.0.0.1:{port}/hook?token=secret", told
+
+
+@contextlib.contextmanager
+def serving(handler: type[http.server.BaseHTTPRequestHandler]):
+    """Yields the port on which the handler answers in a thread of its own."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}/hook?token=secret", told
+        yield server.server_port
     finally:
         server.shutdown()
         server.server_close()

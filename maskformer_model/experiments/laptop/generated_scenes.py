@@ -9,7 +9,6 @@ from maskformer_model.config import (
     DataConfig,
     EfficientNetLiteConfig,
     ExperimentConfig,
-    InferenceConfig,
     LossConfig,
     ModelConfig,
     OptimizerConfig,
@@ -19,6 +18,7 @@ from maskformer_model.config import (
     TransformerDecoderConfig,
     TransformerFpnConfig,
 )
+from maskformer_model.experiments import recipes
 from maskformer_model.pretrained.efficientnet_weights import PACKAGE
 
 SIZE_PX = 96
@@ -55,12 +55,8 @@ def experiment() -> ExperimentConfig:
             losses=LossConfig(class_weight=2.0),
             train_data=DataConfig(global_batch_size=8, cache=True, parser=parser),
             validation_data=DataConfig(global_batch_size=16, drop_remainder=False, parser=parser),
-            inference=InferenceConfig(
-                object_mask_threshold=0.5,
-                overlap_threshold=0.5,
-                shortest_edge_px=SIZE_PX,
-                max_size_px=SIZE_PX,
-                size_divisibility=SIZE_PX,
+            inference=recipes.inference(
+                SIZE_PX, SIZE_PX, object_mask_threshold=0.5, overlap_threshold=0.5, size_divisibility=SIZE_PX
             ),
             init_checkpoint=PACKAGE,
         ),

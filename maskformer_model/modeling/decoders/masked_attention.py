@@ -14,9 +14,9 @@ import keras
 from keras import ops
 
 from maskformer_model.config import ModelConfig
+from maskformer_model.modeling.decoders import heads
 from maskformer_model.modeling.layers.bilinear import resize_bilinear
 from maskformer_model.modeling.layers.convolution import ConvNorm
-from maskformer_model.modeling.layers.linear import torch_linear
 from maskformer_model.modeling.layers.mask_product import mask_product
 from maskformer_model.modeling.layers.transformer import (
     LAYER_NORM_EPSILON,
@@ -54,12 +54,8 @@ class MaskedAttentionDecoder(keras.layers.Layer):
             for index in range(settings.num_layers)
         ]
         self.norm = keras.layers.LayerNormalization(epsilon=LAYER_NORM_EPSILON, name="norm")
-        self.class_head = torch_linear(config.num_classes + 1, dim, name="class_head")
-        self.mask_head = [
-            torch_linear(dim, dim, activation="relu", name="mask_head_0"),
-            torch_linear(dim, dim, activation="relu", name="mask_head_1"),
-            torch_linear(config.mask_dim, dim, name="mask_head_2"),
-        ]
+        self.class_head = heads.class_head(dim, config.num_classes)
+        self.mask_head = heads.mask_head(dim, config.mask_dim)
 
     def build(self, features_shape=None):
         """Makes the weights, which depend on no size."""

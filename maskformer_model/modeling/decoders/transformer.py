@@ -13,8 +13,8 @@ import keras
 from keras import ops
 
 from maskformer_model.config import ModelConfig
+from maskformer_model.modeling.decoders import heads
 from maskformer_model.modeling.layers.convolution import ConvNorm
-from maskformer_model.modeling.layers.linear import torch_linear
 from maskformer_model.modeling.layers.mask_product import mask_product
 from maskformer_model.modeling.layers.transformer import Decoder, Encoder, sine_position_embedding
 
@@ -41,12 +41,8 @@ class TransformerPredictor(keras.layers.Layer):
         has_encoder = settings.encoder_layers > 0 or settings.pre_norm
         self.encoder = Encoder(settings.encoder_layers, *stack, name="encoder") if has_encoder else None
         self.decoder = Decoder(settings.num_layers, config.num_queries, *stack, name="decoder")
-        self.class_head = torch_linear(config.num_classes + 1, dim, name="class_head")
-        self.mask_head = [
-            torch_linear(dim, dim, activation="relu", name="mask_head_0"),
-            torch_linear(dim, dim, activation="relu", name="mask_head_1"),
-            torch_linear(config.mask_dim, dim, name="mask_head_2"),
-        ]
+        self.class_head = heads.class_head(dim, config.num_classes)
+        self.mask_head = heads.mask_head(dim, config.mask_dim)
 
     def build(self, features_shape=None):
         """Makes the weights, which depend on no size."""

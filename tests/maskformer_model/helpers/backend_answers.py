@@ -12,25 +12,13 @@ NUM_CLASSES = 6
 
 def model_configs() -> dict:
     """Two small networks: a ResNet with an encoder in its pixel decoder, and a Swin with shifted windows."""
-    from maskformer_model.config import ResNetConfig, SwinConfig
-    from tests.maskformer_model.helpers.flat_model import model_config
+    from maskformer_model.config import SwinConfig
+    from tests.maskformer_model.helpers.flat_model import SMALL_RESNET, SMALL_SIZES, model_config
 
-    sizes = {
-        "num_classes": NUM_CLASSES,
-        "num_queries": 7,
-        "hidden_dim": 32,
-        "pixel_decoder_dim": 32,
-        "mask_dim": 32,
-        "num_heads": 4,
-        "feedforward_dim": 48,
-        "fpn_encoder_layers": 1,
-        "num_decoder_layers": 2,
-    }
-    resnet = ResNetConfig(stage_blocks=(1, 1, 1, 1), stem_channels=8, res2_channels=16, bottleneck_channels=4)
     swin = SwinConfig(embed_dim=8, depths=(2, 1, 1, 1), num_heads=(1, 1, 2, 2), window_size=4)
     return {
-        "resnet": model_config(backbone=resnet, which_pixel_decoder="transformer_fpn", **sizes),
-        "swin": model_config(backbone=swin, which_pixel_decoder="fpn", **sizes),
+        "resnet": model_config(backbone=SMALL_RESNET, which_pixel_decoder="transformer_fpn", **SMALL_SIZES),
+        "swin": model_config(backbone=swin, which_pixel_decoder="fpn", **SMALL_SIZES),
     }
 
 

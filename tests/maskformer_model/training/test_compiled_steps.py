@@ -9,29 +9,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from maskformer_model.config import LossConfig, OptimizerConfig, ResNetConfig, SwinConfig
+from maskformer_model.config import LossConfig, OptimizerConfig, SwinConfig
 from maskformer_model.inference import postprocessing
 from maskformer_model.modeling.maskformer import MaskFormer
 from maskformer_model.training.optimizer import make_optimizer
 from maskformer_model.training.step import MaskFormerTraining
-from tests.maskformer_model.helpers.flat_model import model_config
+from tests.maskformer_model.helpers.flat_model import SMALL_RESNET, SMALL_SIZES, model_config
 
-SIZES = {
-    "num_classes": 6,
-    "num_queries": 7,
-    "hidden_dim": 32,
-    "pixel_decoder_dim": 32,
-    "mask_dim": 32,
-    "num_heads": 4,
-    "feedforward_dim": 48,
-    "dropout": 0.0,
-    "fpn_encoder_layers": 1,
-    "num_decoder_layers": 2,
-}
-RESNET = model_config(
-    backbone=ResNetConfig(stage_blocks=(1, 1, 1, 1), stem_channels=8, res2_channels=16, bottleneck_channels=4),
-    **SIZES,
-)
+SIZES = SMALL_SIZES | {"dropout": 0.0}
+RESNET = model_config(backbone=SMALL_RESNET, **SIZES)
 SWIN = model_config(
     backbone=SwinConfig(embed_dim=8, depths=(2, 1, 1, 1), num_heads=(1, 1, 2, 2), window_size=4, drop_path_rate=0.0),
     which_pixel_decoder="fpn",
