@@ -135,7 +135,7 @@ def config_from_args(args: argparse.Namespace) -> Any:
     """
     from pipeline.retraining import warm_start
     from pipeline.retraining.alerts import read_webhook
-    from pipeline.retraining.loop import RetrainConfig
+    from pipeline.retraining.config import RetrainConfig
     from pipeline.retraining.spans import span_regex
 
     span_regex(args.pattern)

@@ -18,7 +18,8 @@ import tempfile
 from collections.abc import Callable, Sequence
 
 from components.pushing import model_versions
-from pipeline.retraining.loop import RetrainConfig, Retraining
+from pipeline.retraining.config import RetrainConfig
+from pipeline.retraining.loop import Retraining
 from pipeline.retraining.span_states import SpanStates
 from tests.pipeline import span_folders
 from tests.pipeline.webhook import listening

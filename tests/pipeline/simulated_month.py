@@ -20,7 +20,8 @@ from collections.abc import Callable, Sequence
 
 from components.pushing import model_versions
 from pipeline import lineage, retrain, run_local
-from pipeline.retraining.loop import RetrainConfig, Retraining, RootBusyError
+from pipeline.retraining.config import RetrainConfig
+from pipeline.retraining.loop import Retraining, RootBusyError
 from pipeline.retraining.span_states import FAILED, PUSHED, REJECTED, SET_ASIDE, SpanStates
 from tests.pipeline import prepared_trainer, span_folders
 from tests.pipeline.webhook import listening

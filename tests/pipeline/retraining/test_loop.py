@@ -12,8 +12,9 @@ import shutil
 
 import pytest
 
-from pipeline.retraining import loop as retraining_loop
-from pipeline.retraining.loop import RetrainConfig, Retraining, RootBusyError, StoppedError
+from pipeline.retraining import metadata_backup, mix, mixed_data
+from pipeline.retraining.config import RetrainConfig
+from pipeline.retraining.loop import Retraining, RootBusyError, StoppedError
 from pipeline.retraining.span_states import FAILED, GIVEN_UP, PUSHED, REJECTED, RUNNING, SET_ASIDE, SpanStates
 from tests.pipeline.span_folders import change_annotations, copy_span, rename_a_class
 from tests.pipeline.webhook import listening
@@ -219,15 +220,18 @@ def test_a_run_that_is_killed_is_a_failure_and_is_gone_on_with_by_the_same_plan(
     assert (state.state, state.plan) == (PUSHED, plan)
 
 
-@pytest.mark.parametrize("place", ["_note_pass", "_pin_fixed", "_finish", "_deliver_alerts"])
-def test_a_loop_that_is_killed_goes_on_where_it_was(loop, monkeypatch, place):
+@pytest.mark.parametrize(
+    ("owner", "place"),
+    [(Retraining, "_note_pass"), (mix, "pin_fixed"), (Retraining, "_finish"), (Retraining, "_deliver_alerts")],
+)
+def test_a_loop_that_is_killed_goes_on_where_it_was(loop, monkeypatch, owner, place):
     loop.arrive(1)
 
     def die(*_):
         raise Killed
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(Retraining, place, die)
+        patch.setattr(owner, place, die)
         loop.run_pass()
     before = [state.plan for state in loop.states.all()]
     with listening() as (url, told):
@@ -257,7 +261,7 @@ def test_a_root_in_use_and_a_locked_database_wait_for_the_next_pass(loop, monkey
     with pytest.raises(RootBusyError, match="Another run is using"):
         loop.run_pass()
     assert loop.found == {"span-1": RUNNING}
-    monkeypatch.setattr(retraining_loop.metadata_backup, "_BUSY_TIMEOUT_S", 0.0)
+    monkeypatch.setattr(metadata_backup, "_BUSY_TIMEOUT_S", 0.0)
     database = sqlite3.connect(loop.root / "metadata.sqlite", isolation_level=None)
     database.execute("CREATE TABLE Execution (id INTEGER)")
     database.execute("BEGIN EXCLUSIVE")
@@ -285,7 +289,7 @@ def test_a_disk_that_is_full_while_the_mix_is_made_is_the_machine_s_fault(loop, 
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(retraining_loop.mixed_data, "build_mix", full)
+        patch.setattr(mixed_data, "build_mix", full)
         assert not loop.run_pass()
     [state] = loop.states.all()
     assert (state.state, state.reason) == (FAILED, "[Errno 28] No space left on device")

@@ -1,0 +1,53 @@
+"""What the retraining loop is told. One frozen value, checked at birth."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from pipeline.retraining import warm_start
+from pipeline.retraining.spans import DEFAULT_PATTERN
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RetrainConfig:
+    """What the loop is told.
+
+    Attributes:
+        spans_dir: folder of the spans.
+        root: of the pipeline.
+        pattern: of the spans' names.
+        run_args: further flags of run_local.
+        history_share: of the photos that are learnt from, how many come from earlier spans, 0 or more and below 1.
+        history_spans: from the last so many of them; 0: from all.
+        warm: how a training differs that starts from the model that serves; None: every training starts anew.
+        fixed_eval: folder whose validation photos are judged on in every run; empty: those of the first span.
+        fixed_drop: how far PQ on the fixed photos may be below the last blessed model's, 0..1.
+        new_drop: likewise on the new span's own.
+        attempts: how many runs of one span may fail before it is given up.
+        webhook: URL; empty: nobody is told.
+
+    Raises:
+        ValueError: if a value breaks its rule.
+    """
+
+    spans_dir: str
+    root: str
+    pattern: str = DEFAULT_PATTERN
+    run_args: tuple[str, ...] = ()
+    history_share: float = 0.5
+    history_spans: int = 0
+    warm: warm_start.WarmStart | None = warm_start.WarmStart()
+    fixed_eval: str = ""
+    fixed_drop: float = 0.02
+    new_drop: float = 0.02
+    attempts: int = 3
+    webhook: str = ""
+
+    def __post_init__(self):
+        if not 0 <= self.history_share < 1:
+            raise ValueError(f"`--history_share` must be 0 or more and below 1. Received: {self.history_share}")
+        for name in ("fixed_drop", "new_drop"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"`--{name}` must be in 0..1. Received: {getattr(self, name)}")
+        if self.attempts < 1 or self.history_spans < 0:
+            raise ValueError(f"`--attempts` must be positive. Received: {self.attempts}, {self.history_spans}")

@@ -1,0 +1,86 @@
+"""A root's mixes: where they lie, how a span's is made of the span, its history and the fixed photos, and its flags.
+
+Which photos get into a mix is in `mixed_data`.
+"""
+
+from __future__ import annotations
+
+import pathlib
+import shutil
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from pipeline.retraining import mixed_data, warm_start
+from pipeline.retraining.config import RetrainConfig
+from pipeline.retraining.mixed_data import FIXED, Source
+from pipeline.retraining.spans import Span, stated_manifest
+
+
+def fixed_dir(root: str) -> pathlib.Path:
+    """Returns the folder of the photos that every run is judged on."""
+    return pathlib.Path(root, "retrain", "fixed")
+
+
+def mix_dir(root: str, digest: str) -> pathlib.Path:
+    """Returns the folder of a span's mix."""
+    return pathlib.Path(root, "retrain", "data", digest[:16])
+
+
+def check_fits(config: RetrainConfig, span: Source) -> None:
+    """Compares a span's categories with those of the fixed photos, where these are pinned.
+
+    Raises:
+        OtherDataError: if they differ.
+    """
+    if fixed_dir(config.root).exists():
+        mixed_data.check_categories(span.path, str(fixed_dir(config.root)))
+
+
+def pin_fixed(config: RetrainConfig, span: Source) -> None:
+    """Copies the photos that every run is judged on, once: those of `fixed_eval`, else the first span's."""
+    if fixed_dir(config.root).exists():
+        return
+    source = _fixed_source(config.fixed_eval) if config.fixed_eval else span
+    mixed_data.pin_eval_photos(str(fixed_dir(config.root)), source)
+
+
+def build(config: RetrainConfig, digest: str, span: Source, history: Sequence[Source]) -> dict[str, Any]:
+    """Writes a span's mix.
+
+    Returns:
+        Photos by folder, of `train` and of `eval`.
+
+    Raises:
+        OtherDataError: if the span cannot be mixed with the others.
+        OSError: if the mix cannot be written.
+    """
+    pin_fixed(config, span)
+    return mixed_data.build_mix(
+        str(mix_dir(config.root, digest)),
+        span,
+        history,
+        _fixed_source(str(fixed_dir(config.root))),
+        history_share=config.history_share,
+    )
+
+
+def training_flags(config: RetrainConfig, digest: str, initial: str, eval_counts: Mapping[str, int]) -> list[str]:
+    """Returns the flags of the run that trains on a mix: data, judgement and start."""
+    kind = warm_start.experiment_of(config.run_args).task.kind
+    return [
+        *("--data", str(mix_dir(config.root, digest))),
+        *warm_start.judging_flags(eval_counts, config.fixed_drop, config.new_drop, kind),
+        *warm_start.training_flags(config.run_args, initial, config.warm or warm_start.WarmStart()),
+    ]
+
+
+def remove_others(root: str, digests: Collection[str]) -> None:
+    """Removes every mix but those of the given spans, whose runs are continued."""
+    kept = {mix_dir(root, digest) for digest in digests}
+    for path in pathlib.Path(root, "retrain", "data").glob("*"):
+        if path not in kept:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _fixed_source(path: str) -> Source:
+    return Source(FIXED, path, stated_manifest(Span(name=path, path=path, number=0)))

@@ -1,0 +1,59 @@
+"""What became of a span: its next state by what a run of the pipeline left, and what the webhook is told about it."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from pipeline.retraining.span_states import FAILED, GIVEN_UP, PUSHED, REJECTED, SET_ASIDE, SpanState
+
+
+def judged(state: SpanState, summary: dict[str, Any]) -> SpanState:
+    """Returns the state after a run that finished: its model was pushed or rejected."""
+    pushed = summary["pushed_model"]
+    reason = "" if pushed else summary["cannot_serve_because"] or " ".join(summary["verdict"] or [])
+    return dataclasses.replace(
+        state,
+        state=PUSHED if pushed else REJECTED,
+        reason=reason,
+        pq=summary["pq"],
+        pushed_model=pushed,
+        model_run=summary["model_run"],
+    )
+
+
+def not_finished(state: SpanState, status: int, summary: dict[str, Any] | None) -> SpanState:
+    """Returns the state after a run that failed: set aside where the data is at fault, else to be tried again.
+
+    Args:
+        state: Before the run.
+        status: The run's exit status; negative where a signal ended it.
+        summary: What the run left; None where it was cut off.
+    """
+    failure = (summary or {}).get("failure")
+    if failure is None:
+        ended = f"signal {-status}" if status < 0 else f"status {status}"
+        return failed(state, f"the run was cut off ({ended})")
+    reason = f"{failure['component']}: {failure['reason']}"
+    if summary and summary["data_at_fault"]:
+        return dataclasses.replace(state, state=SET_ASIDE, reason=reason)
+    return failed(state, reason)
+
+
+def failed(state: SpanState, reason: str) -> SpanState:
+    """Returns the state after one more failure that is the machine's."""
+    return dataclasses.replace(state, state=FAILED, reason=reason, attempts=state.attempts + 1)
+
+
+def alert_of(state: SpanState) -> dict[str, Any]:
+    """What the webhook is told about a span."""
+    events = {PUSHED: "pushed", REJECTED: "rejected", SET_ASIDE: "set aside", FAILED: "failed", GIVEN_UP: "given up"}
+    quality = "" if state.pq is None else f" PQ {state.pq:.4f}."
+    text = f"{state.span}: {events[state.state]}.{quality} {state.reason}".strip()
+    return {
+        "event": events[state.state],
+        "text": text,
+        "span": state.span,
+        "pq": state.pq,
+        "pushed_model": state.pushed_model,
+    }
