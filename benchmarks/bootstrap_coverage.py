@@ -1,6 +1,6 @@
 """How often the evaluator's 95 % intervals hold the truth: data sets are drawn from a population whose PQ is known.
 
-40 classes, from frequent to rare; images are easy or hard, for both models alike. The peer of PQ's interval is the
+40 classes, from frequent to rare; images are easy or hard, for both models. The peer of PQ's interval is the
 percentile one, which is not used because rare classes fall out of resamples and PQ of a resample is too low.
 """
 

@@ -47,7 +47,7 @@ def measure() -> Iterator[Row]:
     )
     difference = np.abs(_softmax(batch) - _softmax(np.concatenate(singles)))
     yield Row(
-        name="largest change of a class probability through the company in a batch",
+        name="largest change of a class probability through the other photos in a batch",
         ours=float(difference.max()),
         unit="of 1",
         remark=f"{100 * float((batch == np.concatenate(singles)).mean()):.1f} % of the logits keep every bit",

@@ -84,7 +84,7 @@ def load(path: str | os.PathLike[str], num_threads: int = 2) -> Runner:
 
     Args:
         path: What `write` wrote; its suffix says which runtime.
-        num_threads: Of the runtime.
+        num_threads: The number of threads of the runtime.
 
     Returns:
         Normalised image `[1, height, width, 3]` float32 -> the two outputs as numpy arrays.

@@ -3,7 +3,7 @@
     python -m maskformer_model.train --experiment maskformer_coco_panoptic --mode train_and_eval --model_dir DIR \\
         --params_override "task.train_data.input_path=DIR/train-*,task.validation_data.input_path=DIR/val-*"
 
-`--mode train` goes on where an earlier run in `--model_dir` stopped. `eval` scores the weights of `--model_dir`, or
+`--mode train` continues where an earlier run in `--model_dir` stopped. `eval` scores the weights of `--model_dir`, or
 those that `task.init_checkpoint` names, and prints PQ, mIoU and AP, what the task is judged by first. `train_and_eval`
 scores every `trainer.validation_interval` steps and at the end. `continuous_eval` waits for checkpoints of a job that
 trains elsewhere and scores each.

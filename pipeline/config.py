@@ -1,4 +1,4 @@
-"""What one run of the pipeline is told: data, experiment, gate, root. One frozen value, checked at birth.
+"""The settings of one run of the pipeline: data, experiment, gate, root. One frozen value, checked when it is made.
 
 Flags become this value in `flags`; `maskformer_pipeline.create_pipeline` reads nothing else. Imports nothing heavy,
 so that a wrong flag is answered at once. What an experiment means is left to `maskformer_model.config`.
@@ -28,8 +28,8 @@ class IngestStepConfig:
     Attributes:
         data_dir: The data set's folder, in any layout of docs/ingest.md.
         options: Which photos become Examples, and how many bad records are borne.
-        on_anomalies: "block" stops the run when the statistics break the schema, "warn" goes on.
-        on_drift: likewise when the classes are distributed otherwise than where the last blessed model was trained.
+        on_anomalies: "block" stops the run when the statistics break the schema, "warn" lets it continue.
+        on_drift: the same, when the class distribution has changed since the last blessed model was trained.
         max_class_drift: largest change of one class's share of the segments, or of the labelled pixels, that is no
             drift, 0..1.
 
@@ -67,7 +67,7 @@ class PipelineConfig:
             its arithmetic may depend on which photos share a batch.
         keep_versions: How many pushed models stay, to roll back to.
         beam_args: Of every Beam step. Beam's default runner downloads a program, so another one is named.
-        name: Of the pipeline: results are reused, and models compared, among runs of one name and root.
+        name: The name of the pipeline: results are reused, and models compared, among runs of one name and root.
         span: What lists of runs call this run's data; empty where it has no name.
         validates_only: Stop before training: is this data fit to be learnt from?
         step_attempts: How often a failing node is tried in all.

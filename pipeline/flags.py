@@ -77,7 +77,7 @@ def _add_evaluation_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--slice", metavar="FEATURE", action="append", default=[], help=slice_help)
     group_help = "classes with a PQ of their own, such as pets=cat,dog; may be repeated"
     group.add_argument("--class_group", metavar="NAME=CLASS,...", action="append", default=[], help=group_help)
-    batch_help = "photos of one padded size that are predicted at once; above 1 last bits depend on the company"
+    batch_help = "photos of one padded size predicted together; above 1, last bits can differ with the other photos"
     _add_number(group, "--predict_batch_size", PipelineConfig.predict_batch_size, batch_help)
 
 

@@ -45,7 +45,7 @@ def trace(root: str, version: int) -> list[dict[str, Any]]:
     """The model and the models it goes back to, newest first.
 
     Args:
-        root: of the pipeline.
+        root: The folder of the pipeline.
         version: that was pushed; it may serve no more.
 
     Returns:

@@ -2,7 +2,7 @@
 
 Every task runs as its platform would run it: the spec's own command in a new process, in a folder of its own that
 holds only what the task is given. Exit status: 0 when all tasks went through (the gate may still have said no), 1 when
-one failed, 2 when the command or the spec is wrong. `<root>/runs/<run>/summary.json` says what came of it.
+one failed, 2 when the command or the spec is wrong. `<root>/runs/<run>/summary.json` says how it ended.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     root = str(PROJECT_DIR / "runs" / "compiled")
     add("--root", metavar="DIR", default=root, help="bucket, artifacts and runs go there (default: %(default)s)")
     add("--param", metavar="NAME=VALUE", action="append", default=[], help="a parameter of the run; may be repeated")
-    add("--resume", action="store_true", help="go on with the newest run of this spec, if it has not gone through")
+    add("--resume", action="store_true", help="continue the newest run of this spec, if it has not finished")
     return parser.parse_args(argv)
 
 
@@ -77,7 +77,7 @@ def run(
 
     Args:
         spec_path: The file.
-        root: Of all that runs leave; pushed models go where the spec says.
+        root: The folder in which runs leave everything; pushed models go where the spec says.
         texts: Parameters as `NAME=VALUE`.
         resume: Go on with the newest run of the same file and parameters, if it has not gone through.
         run_command: Runs a container's command.
@@ -125,7 +125,7 @@ def _new_run(root: pathlib.Path, started: Mapping[str, Any]) -> str:
 
 
 def _unfinished_run(root: pathlib.Path, started: Mapping[str, Any]) -> str | None:
-    """The newest run, if it began likewise and has not gone through."""
+    """The newest run, if it started with the same inputs and has not finished."""
     newest = max(root.glob(f"runs/*/{_START_FILE}"), default=None)
     if newest is None or json.loads(newest.read_text("utf-8")) != started:
         return None

@@ -1,7 +1,7 @@
 """Runs the pipeline on this machine: `python pipeline/run_local.py [--data DIR]`, see `--help`.
 
 Exit status: 0 when the pipeline went through (the gate may still have said no), 1 when a node failed, 2 when the
-command was wrong. `<root>/summary.json` says what came of it in each case but a mistyped flag.
+command was wrong. `<root>/summary.json` says how it ended, except after a mistyped flag.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Writes the job that trains `maskformer_model` alone on machines of its own: a CustomJob for Vertex AI, a TFJob (training
 operator) or a JobSet for Kubernetes. Its image has no TFX, whose pin of TensorFlow is ahead of the newest TPU wheels.
-What a killed job has trained is kept in `model_dir`, so spot machines will do: the same command goes on from there.
+What a killed job has trained is kept in `model_dir`, so spot machines will do: the same command continues from there.
 Nothing is submitted; docs/kubeflow.md has the commands. Exit status: 0, or 2 where the command or the config is wrong.
 """
 
@@ -37,7 +37,7 @@ class TrainingJobConfig:
     """One training on machines of its own.
 
     Attributes:
-        name: of the job, in lower case.
+        name: The name of the job, in lower case.
         image: docker/training.Dockerfile's, or docker/training-tpu.Dockerfile's.
         experiment: see `maskformer_model/experiments`.
         params_override: settings, such as where the record files are.
@@ -104,7 +104,7 @@ class TrainingJobConfig:
 
     @property
     def command(self) -> list[str]:
-        """What every machine runs; it goes on where an earlier one of the same `model_dir` stopped."""
+        """What every machine runs; it continues where an earlier job of the same `model_dir` stopped."""
         settings = [f"runtime.distribution_strategy={self.strategy}", self.params_override]
         command = ["python", "-m", "maskformer_model.train", "--mode=train", f"--experiment={self.experiment}"]
         command += [f"--model_dir={self.model_dir}", f"--params_override={','.join(filter(None, settings))}"]

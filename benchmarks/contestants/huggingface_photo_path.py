@@ -45,7 +45,7 @@ def sharpen(model: Any, inputs: Any) -> None:
 
 
 def main() -> None:
-    """Warms up, then runs as often as it is told to."""
+    """Warms up, then runs as often as asked."""
     import torch
     import transformers
     from PIL import Image

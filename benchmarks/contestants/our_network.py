@@ -45,7 +45,7 @@ def _stages(network: Any, pixels: Any) -> dict[str, Callable[[], Any]]:
 
 
 def main(task: str) -> None:
-    """Warms up, then runs as often as it is told to."""
+    """Warms up, then runs as often as asked."""
     import keras
     import tensorflow as tf
 

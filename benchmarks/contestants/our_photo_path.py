@@ -54,7 +54,7 @@ def sharpen(network: Any, proposals: Any) -> None:
 
 
 def main() -> None:
-    """Warms up, then runs as often as it is told to."""
+    """Warms up, then runs as often as asked."""
     import keras
     import tensorflow as tf
 

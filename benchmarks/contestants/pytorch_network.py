@@ -171,7 +171,7 @@ def _match(class_logits: Any, mask_logits: Any, masks: Any, classes: Any) -> tup
 
 
 def main(task: str) -> None:
-    """Warms up, then runs as often as it is told to."""
+    """Warms up, then runs as often as asked."""
     import torch
 
     torch.set_num_threads(2)

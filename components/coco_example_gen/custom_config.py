@@ -25,8 +25,8 @@ def pack_options(options: IngestOptions, source_sha256: str) -> example_gen_pb2.
     """Packs the options.
 
     Args:
-        options: of the ingestion.
-        source_sha256: of the code that does it, for the cache's key alone.
+        options: The options of the ingestion.
+        source_sha256: The SHA-256 of the code that does it, for the cache's key alone.
     """
     struct = struct_pb2.Struct()
     struct.update({_OPTIONS_KEY: dataclasses.asdict(options), _SOURCE_KEY: source_sha256})

@@ -47,7 +47,7 @@ class BadRecordError(ValueError):
     """One record cannot be used.
 
     Attributes:
-        reason: of the module's table.
+        reason: A reason from the module's table.
         detail: a sentence for people.
     """
 
@@ -70,9 +70,9 @@ class KeptAside:
 
     Attributes:
         split: "train" or "eval".
-        image_id: of the json, as text.
-        file_name: of the photo as the json gives it; empty if it gives none.
-        reason: of the module's table.
+        image_id: The image's id in the json, as text.
+        file_name: The file name of the photo as the json gives it; empty if it gives none.
+        reason: A reason from the module's table.
         detail: a sentence for people.
     """
 

@@ -93,7 +93,7 @@ class ManifestExampleGen(base_beam_component.BaseBeamComponent):
         Args:
             data_dir: the data folder; of one span, where there are spans.
             data_sha256: digest of its manifest, see `manifest`.
-            options: of the ingestion.
+            options: The options of the ingestion.
 
         Raises:
             ValueError: if the options ask for the newest span: finding it takes a driver.

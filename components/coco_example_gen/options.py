@@ -1,4 +1,4 @@
-"""What an ingestion is told besides where the data is: one frozen value, checked at birth."""
+"""The options of an ingestion: one frozen value, checked when it is made."""
 
 from __future__ import annotations
 

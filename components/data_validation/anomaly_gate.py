@@ -55,7 +55,7 @@ def check_anomalies(sentences: list[str], action: str) -> None:
         return
     if action == BLOCK:
         raise ValueError("The data breaks the schema: " + "; ".join(sentences))
-    logging.warning("The data breaks the schema, and the run goes on as it was told: %s", "; ".join(sentences))
+    logging.warning("The data breaks the schema. The run continues, as --on_anomalies asks: %s", "; ".join(sentences))
 
 
 @component

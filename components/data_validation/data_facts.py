@@ -73,7 +73,7 @@ def read_facts(transform_graph_uri: str, categories: CategoryTable) -> dict[str,
 
     Args:
         transform_graph_uri: of Transform's output.
-        categories: of the data set.
+        categories: The categories of the data set.
 
     Returns:
         What is written as json: `num_photos`, `num_pixels`, `void_share`, `crowd_share` (of the pixels);
@@ -137,7 +137,7 @@ def _raw_facts(transform_graph_uri: str) -> dict[str, list[int | float]]:
 
     output = tft.TFTransformOutput(transform_graph_uri)
     spec = output.raw_feature_spec()
-    # The facts are constants of the graph, which answers any Example alike: one of zeros will do.
+    # The facts are constants of the graph, which gives the same for every Example: one of zeros will do.
     zeros = tf.train.Example()
     for name, feature in spec.items():
         if isinstance(feature, tf.io.FixedLenFeature):

@@ -1,9 +1,9 @@
-"""DriftGate: notices that the classes of new data are distributed otherwise than where the serving model was trained.
+"""DriftGate: notices that the class distribution has changed since the serving model was trained.
 
-The facts that Transform has found are held against those that the last blessed model carries. The measure is the
+The facts that Transform has found are compared with those that the last blessed model carries. The measure is the
 largest change of one class's share, of the segments or of the labelled pixels: the L-infinity distance, as TFDV's drift
 comparator has it. Without a blessed model there is nothing to compare with. A model that was trained on drifted data
-and blessed becomes the measure of what comes next; a run that was stopped does not.
+and blessed is what the next data is compared with; a run that was stopped is not.
 """
 
 # No `from __future__ import annotations`: TFX reads the annotations of a function component as values.
@@ -55,9 +55,9 @@ def check_drift(sentences: list[str], action: str) -> None:
     if action not in (BLOCK, WARN):
         raise ValueError(f"`action` must be {BLOCK!r} or {WARN!r}. Received: {action!r}")
     if sentences and action == BLOCK:
-        raise ValueError("The classes are distributed otherwise than they were: " + "; ".join(sentences))
+        raise ValueError("The class distribution has changed: " + "; ".join(sentences))
     if sentences:
-        logging.warning("The classes are distributed otherwise than they were: %s", "; ".join(sentences))
+        logging.warning("The class distribution has changed: %s", "; ".join(sentences))
 
 
 def read_model_facts(model_uri: str) -> dict[str, Any] | None:

@@ -1,7 +1,7 @@
 """Everything that is counted about one image and its prediction, as short rows: what files and Beam carry.
 
-Counted once, where the pixels are at hand; every number of an evaluation is a function of these rows, summed or listed
-over images. What each row means is defined in `maskformer_model`.
+Counted once, while the pixels are in memory. Every number of an evaluation is a function of these rows, summed or
+listed over images. What each row means is defined in `maskformer_model`.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def measure_image(
         truth_segments: all segments of `truth_ids`.
         predicted_ids: likewise for the prediction.
         predicted_segments: exactly the segments of `predicted_ids`.
-        scores: of the predicted segments.
+        scores: The scores of the predicted segments.
         isthing: `[classes]` bool.
         instances: what is predicted for AP, where it is not the thing segments of the map.
         image_name: what error messages call the image.

@@ -2,7 +2,7 @@
 
 TFX gives every execution a folder of its own, so a training that was cut off would begin anew. Where `custom_config`
 names a folder for checkpoints, they are kept there, by the hash of experiment, code and Examples, until the model is
-exported: whoever trains the same again goes on from them.
+exported: a training with the same settings continues from them.
 """
 
 from __future__ import annotations

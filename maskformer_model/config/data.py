@@ -24,7 +24,7 @@ class ParserConfig:
         scale_range: "lsj": smallest and largest size of the photo, in units of `output_size`.
         max_targets: Rows of the padded target list; more segments than this are dropped smallest first.
         keep_crowd: Train on crowd segments instead of leaving them void.
-        keep_emptied_targets: Panoptic: go on expecting segments that a crop has emptied (with an empty mask), as both
+        keep_emptied_targets: Panoptic: keep expecting segments that a crop has emptied (with an empty mask), as both
             panoptic mappers of the reference do.
     """
 

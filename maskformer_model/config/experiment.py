@@ -25,7 +25,7 @@ SEED_NAMES = {
 }
 
 # Settings that were removed, with the reason. Models and training runs of earlier versions still name them in their
-# `experiment.json`, so `from_dict` leaves them out; a user who sets one is told that it is gone.
+# `experiment.json`, so `from_dict` leaves them out; a user who sets one gets an error that says so.
 RETIRED_SETTINGS = {
     "task.inference.convolution_method": (
         "all convolutions are computed directly, because the other method saved only 4 to 8 % of the latency"

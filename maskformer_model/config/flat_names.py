@@ -1,6 +1,6 @@
 """tf-maskformer's flat names of a network's settings, and those of this project's earlier versions.
 
-`task.model.num_heads=4` once meant the decoder and the pixel decoder's encoder alike, and files of earlier versions
+`task.model.num_heads=4` once meant both the decoder and the pixel decoder's encoder, and files of earlier versions
 hold such names. They are understood wherever a config is read.
 """
 

@@ -18,9 +18,9 @@ class LossConfig:
     """Weights of losses and matching costs (paper, section 3.2; reference `criterion.py`, `matcher.py`).
 
     Attributes:
-        class_weight: Of the cross-entropy.
-        mask_weight: Of the mask's pixel loss.
-        dice_weight: Of the dice loss.
+        class_weight: The weight of the cross-entropy.
+        mask_weight: The weight of the mask's pixel loss.
+        dice_weight: The weight of the dice loss.
         background_cls_weight: Weight of the no-object class inside the cross-entropy.
         class_cost: What a class probability of 1 earns in the matcher (MaskFormer: always 1; Mask2Former: as
             `class_weight`).

@@ -99,7 +99,7 @@ class ExampleRecord:
         segments: the segments of the PNG.
         brightness: mean of the photo's luma, in 0..1; stored as float32.
         captions: what people said the photo shows; may be empty.
-        channel_sums: of all red, green and blue values 0..255; empty where nobody has added them up.
+        channel_sums: The sums of all red, green and blue values 0..255; empty where they have not been added up.
         channel_square_sums: likewise of their squares.
     """
 

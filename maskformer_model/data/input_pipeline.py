@@ -50,7 +50,7 @@ def make_dataset(
         file_patterns: paths or globs of TFRecord files; names that end in `.gz` are decompressed.
         data_config: `cache` keeps the decoded photos in memory, before everything random.
         training: shuffle, augment and repeat.
-        seed: of all that is random.
+        seed: The seed of all that is random.
         kind: "panoptic", "instance" or "semantic": what a target is, see `targets.choose_targets`.
         max_targets: further limit on `parser.max_targets`, for a model with fewer queries.
         start_example: training: how many examples of the stream were used before. Whole epochs are not read again, of

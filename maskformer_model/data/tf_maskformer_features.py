@@ -61,7 +61,7 @@ def object_features(
     Args:
         objects: entries of COCO's instances json. One without width or height, or that leaves the photo, is left out.
         size_px: height and width of the photo.
-        names: of the categories, by id.
+        names: The names of the categories, by id.
         draw: an object's mask `[height, width]` bool; None leaves masks out.
     """
     height, width = size_px

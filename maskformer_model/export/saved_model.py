@@ -53,7 +53,7 @@ def export_saved_model(
     - `num_segments`: int32 `[batch]`.
 
     `panoptic_of_one_size(image_bytes)` returns the same for photos that are padded to one size, which the network sees
-    as one batch: alike but for the last bits of its arithmetic. It is left out where `augmented_edges_px` are set.
+    as one batch: equal except for the last bits of its arithmetic. It is left out where `augmented_edges_px` are set.
 
     `instances(image_bytes)` returns the same columns for single things, best first, with `num_instances` and
     `mask_png_bytes`: string `[batch, instances]`, grayscale PNGs of 0 and 255, in place of the panoptic PNG and ids.
@@ -67,7 +67,7 @@ def export_saved_model(
 
     Args:
         network: Built and trained.
-        categories: Of the data set; written beside the model.
+        categories: The categories of the data set; written beside the model.
         config: The experiment; its `task.inference` goes into the graph.
         directory: Where the SavedModel is written; may exist and be empty.
         history: Training curves, written beside the model.

@@ -120,7 +120,7 @@ def match_layers(
         segment_classes: `[batch, targets]` int32, -1 for padding.
         config: the prices of the terms.
         seed_generator: for points, as in `maskformer_losses`.
-        draw: likewise.
+        draw: Draws points, as in `matched_pairs`.
 
     Returns:
         A list of `[batch, targets]` int32, the query of each target or -1, and a list of bool scalars: whether all

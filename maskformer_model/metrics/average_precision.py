@@ -34,7 +34,7 @@ class Instance:
     """One instance of an image.
 
     Attributes:
-        class_index: of a thing.
+        class_index: The class index of a thing.
         rle: its mask, as `encode_mask` makes it.
         area_px: its pixels.
         score: confidence; true instances have none.
@@ -116,7 +116,7 @@ def average_precision(
 
     Returns:
         `ap` (mean over IoU 0.50..0.95), `ap50`, `ap75`, `ap_small`, `ap_medium` and `ap_large`, each in 0..1, or None
-        where there is no true instance; and `per_class`: AP by class index, likewise.
+        where there is no true instance; and `per_class`: AP by class index, also None where there is no true instance.
     """
     records = [{int(key): value for key, value in image.items()} for image in images]
     evaluator = _evaluator(len(records), list(thing_classes))

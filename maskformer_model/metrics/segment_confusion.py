@@ -22,7 +22,7 @@ def segment_confusion(
     """Counts `(true class, predicted class)` over the segments of one image.
 
     `NOTHING` stands for the prediction of a true segment that no predicted one overlaps by more than half, and for the
-    truth of a predicted segment likewise, unless void or a crowd excuses it.
+    truth of a predicted segment in the same way, unless void or a crowd excuses it.
     """
     truth_classes, predicted_classes = classes_of(truth_segments), classes_of(predicted_segments)
     shared = matches.intersections[1:, 1:]

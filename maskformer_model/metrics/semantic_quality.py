@@ -38,7 +38,7 @@ def pixel_confusion(truth_classes: np.ndarray, predicted_classes: np.ndarray, nu
 
     Args:
         truth_classes: `[height, width]` class index, `num_classes` for void.
-        predicted_classes: likewise.
+        predicted_classes: The predicted classes, in the same form.
         num_classes: classes of the data set.
 
     Returns:

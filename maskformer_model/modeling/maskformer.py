@@ -110,7 +110,7 @@ class MaskFormer(keras.Model):
             mask_logits = ops.matmul(pixels, embeddings)
         else:
             # A convolution whose kernel is computed from the photo, as nine products that are shifted and added: where
-            # TensorFlow is told that weights are frozen, it would keep the kernel of the first photo for all others.
+            # TensorFlow assumes frozen weights, it would keep the kernel of the first photo for all others.
             last = self.pixel_decoder.mask_features
             kernel = ops.matmul(ops.cast(last.kernel, embeddings.dtype), embeddings)
             bias = ops.matmul(ops.cast(last.bias, embeddings.dtype)[None], embeddings)[0]

@@ -66,7 +66,7 @@ def draw_panoptic(
         segment_ids: `[height, width]` integers, 0 = void.
         segments: Every segment of the map; one without a pixel is not drawn.
         categories: Names and colours.
-        opacity: Of the colours, in 0..1.
+        opacity: The opacity of the colours, in 0..1.
         labels: Whether names are written.
 
     Returns:

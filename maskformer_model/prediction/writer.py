@@ -31,8 +31,8 @@ class PredictionWriter:
 
     Args:
         output_dir: Made where it does not exist.
-        formats: Of the module's table.
-        categories: Of the model; a COCO panoptic json lists them.
+        formats: Formats from the module's table.
+        categories: The model's categories; a COCO panoptic json lists them.
         paths: All photos that will come, which fixes their names.
     """
 

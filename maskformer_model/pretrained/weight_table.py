@@ -39,7 +39,7 @@ class Layout:
 
 
 VECTOR = Layout((0,))
-TABLE = Layout((0, 1))  # A matrix that both sides index alike, such as an embedding.
+TABLE = Layout((0, 1))  # A matrix that both sides index in the same order, such as an embedding.
 LINEAR = Layout((1, 0))  # [out, in] -> [in, out].
 CONVOLUTION = Layout((2, 3, 1, 0))  # [out, in, height, width] -> [height, width, in, out].
 DEPTHWISE = Layout((2, 3, 0, 1))  # [channels, 1, height, width] -> [height, width, channels, 1].

@@ -49,7 +49,7 @@ def write_data_set(
         num_train: Scenes in train2017.
         num_val: Scenes in val2017.
         size_px: Height and width; every fourth scene is a sixth shorter or narrower.
-        seed: Of all chance.
+        seed: The seed of everything that is random.
 
     Raises:
         ValueError: if a number of scenes is negative or `size_px` is below 24.

@@ -1,7 +1,7 @@
 """What happens while `fit` runs: curves, evaluation, checkpoints, the watch over steps that are not finite, the bar.
 
-All of it counts optimizer steps and none of it Keras's epochs, so that a run that was interrupted anywhere goes on as
-if it had not been.
+All of it counts optimizer steps and none of it Keras's epochs, so that a run that was interrupted anywhere
+continues as if it had not been.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SKIPPED_FILE = "skipped_steps.jsonl"
 
 
 class TrainingInterruptedError(RuntimeError):
-    """The process was asked to stop; a checkpoint was written and the same call goes on from it."""
+    """The process was asked to stop; a checkpoint was written, and the same call continues from it."""
 
 
 class Intervals(keras.callbacks.Callback):
@@ -43,7 +43,7 @@ class Intervals(keras.callbacks.Callback):
     Args:
         model: Compiled `MaskFormerTraining`, its optimizer built.
         config: The experiment.
-        categories: Of the data set.
+        categories: The categories of the data set.
         model_dir: Where everything is written.
         eval_files: Record files that are scored every `trainer.validation_interval` steps.
         strategy: What the model is distributed by; None: one device.
@@ -81,7 +81,7 @@ class Intervals(keras.callbacks.Callback):
         self._stop_requested = threading.Event()
 
     def restore(self) -> int:
-        """Takes over the newest checkpoint of `model_dir`, if there is one; returns the step to go on from."""
+        """Takes over the newest checkpoint of `model_dir`, if there is one; returns the step to continue from."""
         path = self._checkpoints.restore_latest()
         if path is None:
             return 0

@@ -31,7 +31,7 @@ class Evaluator:
 
     Args:
         network: Built.
-        categories: Of the data set.
+        categories: The categories of the data set.
         config: Its `task.kind` and `task.inference` are used.
         files: Record files of the evaluation split.
 

@@ -54,12 +54,12 @@ def train(
     strategy: Any = None,
     progress: bool = True,
 ) -> TrainingResult:
-    """Trains from the Examples in `train_files`; goes on where an earlier run in `model_dir` stopped.
+    """Trains from the Examples in `train_files`; continues where an earlier run in `model_dir` stopped.
 
     Args:
         config: The experiment.
         train_files: Patterns of TFRecord files.
-        categories: Of the data set; gives the number of classes where the config leaves it open.
+        categories: The categories of the data set; gives the number of classes where the config leaves it open.
         model_dir: Where checkpoints, weights, curves and TensorBoard's files are written.
         eval_files: Scored every `trainer.validation_interval` steps.
         strategy: A `tf.distribute.Strategy`; None: one device, or the devices of `keras.distribution`.

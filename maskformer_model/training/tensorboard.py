@@ -25,7 +25,7 @@ class TensorBoard:
 
     Args:
         model_dir: What `tensorboard --logdir` is given.
-        categories: Of the data set.
+        categories: The categories of the data set.
     """
 
     NUM_IMAGES = 4
@@ -49,7 +49,7 @@ class TensorBoard:
         """Writes each photo with its truth and its prediction, side by side.
 
         Args:
-            step: Of the prediction.
+            step: The step of the prediction.
             examples: `(record, answer)` as `evaluator.Evaluator` gives them.
         """
         with self._writer("validation").as_default(step=step):

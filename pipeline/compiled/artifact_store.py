@@ -34,7 +34,7 @@ class ArtifactStore:
     """The bucket, the list and the mount below one folder.
 
     Attributes:
-        root: Of all that runs leave.
+        root: The folder in which runs leave everything.
     """
 
     root: pathlib.Path

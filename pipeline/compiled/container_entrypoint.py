@@ -48,7 +48,7 @@ def prepare_input(executor_input: dict[str, Any], inputs_spec: dict[str, Any], p
     """What TFX is given in place of Kubeflow's ExecutorInput.
 
     Args:
-        executor_input: Of the launcher; not changed.
+        executor_input: The input of the launcher; not changed.
         inputs_spec: The component's ComponentInputsSpec, where the types are.
         paths: Where artifacts are.
     """

@@ -1,7 +1,7 @@
 """Runs the tasks of a compiled pipeline on one machine, each as its platform would: see `run_compiled`.
 
 A task's inputs are resolved, its condition evaluated, its files copied into a folder of its own, its driver and its
-command run in new processes, and its files copied out. What came of a task is kept, so that a run can go on where it
+command run in new processes, and its files copied out. What came of a task is kept, so that a run can continue where it
 stopped. Caching, which only saves work, is not imitated.
 """
 
@@ -44,7 +44,7 @@ def run_command(command: Sequence[str], work_dir: pathlib.Path, environment: Map
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TaskResult:
-    """What came of a task.
+    """The outcome of a task.
 
     Attributes:
         state: "SUCCEEDED", "FAILED", "SKIPPED" (what it waits for has failed) or "NOT_TRIGGERED" (its condition).
@@ -72,7 +72,7 @@ class LocalPlatform:
         store: Artifacts of this and earlier runs.
         run_id: Name of the run.
         pipeline_root: Address below which artifacts go.
-        on_result: Hears of every task: its name and what came of it.
+        on_result: Called after every task with its name and outcome.
         run_command: Runs a container's command.
     """
 
@@ -92,7 +92,7 @@ class LocalPlatform:
         """Runs all tasks; one that fails keeps those that need it from running, and not the exit handler.
 
         Args:
-            parameters: Of the run; others have their defaults.
+            parameters: The parameters of the run; others have their defaults.
 
         Raises:
             UnresolvedInputError: if a parameter is unknown, or one without a default is missing.

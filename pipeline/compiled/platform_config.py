@@ -95,7 +95,7 @@ class PlatformConfig:
         data_sha256: digest of the data's manifest; empty: that of the manifest beside the data when compiling.
         default_node: of nodes that `nodes` does not name.
         nodes: by node id.
-        labels: of the run on Vertex, of every pod on Kubeflow.
+        labels: The labels of the run on Vertex, of every pod on Kubeflow.
         volumes: see `VolumeConfig`.
 
     Raises:

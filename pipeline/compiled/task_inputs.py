@@ -23,7 +23,7 @@ class Scope:
     """What the tasks of one graph can refer to.
 
     Attributes:
-        parameters: Of the component that holds the graph.
+        parameters: The parameters of the component that holds the graph.
         outputs: By task and key, of tasks that have ended.
         statuses: By task, a PipelineTaskFinalStatus of tasks that have ended.
         final_status_is_text: Vertex AI hands it over as json, Kubeflow as a structure.

@@ -85,7 +85,7 @@ class ConsoleProgress:
     """Prints one line per node as it ends, and keeps the records.
 
     Attributes:
-        records: Of the nodes that ended, in order.
+        records: The records of the nodes that ended, in order.
     """
 
     def __init__(self, stream: TextIO | None = None):

@@ -44,7 +44,7 @@ class Point:
         high: likewise, of the upper end.
         label: run and PQ in words.
         serves: whether this run's model serves now.
-        number: of the run, from 1.
+        number: The number of the run, from 1.
     """
 
     x: float
@@ -62,7 +62,7 @@ def record_run(root: str, serving_dir: str, summary: Mapping[str, Any]) -> str:
     Args:
         root: folder of the runs.
         serving_dir: where pushed models are.
-        summary: of the run.
+        summary: The summary of the run.
 
     Returns:
         The page's path.

@@ -145,7 +145,7 @@ class StepwiseLocalDagRunner(local_dag_runner.LocalDagRunner):
             failure = NodeFailedError(node_id, failure_reason(error))
             failure.__cause__ = error
         elif state == FAILED:
-            # TFX does not raise where a node's inputs cannot be found; it marks the execution and goes on.
+            # TFX does not raise where a node's inputs cannot be found; it marks the execution and continues.
             result = execution.custom_properties[_EXECUTION_RESULT_KEY].string_value if execution else ""
             failure = NodeFailedError(node_id, f"its inputs were not found. {result}".strip())
         return state, outputs, failure

@@ -32,8 +32,8 @@ def build_summary(
     """Everything that the records and their files say.
 
     Args:
-        config: Of the run.
-        records: Of the nodes that the run came to, in order.
+        config: The config of the run.
+        records: The records of the nodes that the run reached, in order.
         failure: Why the run stopped, if it did.
 
     Returns:

@@ -38,7 +38,7 @@ def post(url: str, alert: Mapping[str, Any]) -> None:
     """Delivers one alert.
 
     Args:
-        url: of the webhook.
+        url: The URL of the webhook.
         alert: `text`, and whatever else; must fit into json.
 
     Raises:

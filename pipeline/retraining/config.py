@@ -1,4 +1,4 @@
-"""What the retraining loop is told. One frozen value, checked at birth."""
+"""The settings of the retraining loop. One frozen value, checked when it is made."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from pipeline.retraining.spans import DEFAULT_PATTERN
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RetrainConfig:
-    """What the loop is told.
+    """The settings of the loop.
 
     Attributes:
         spans_dir: folder of the spans.
-        root: of the pipeline.
-        pattern: of the spans' names.
+        root: The folder of the pipeline.
+        pattern: The pattern of the spans' names.
         run_args: further flags of run_local.
         history_share: of the photos that are learnt from, how many come from earlier spans, 0 or more and below 1.
         history_spans: from the last so many of them; 0: from all.
         warm: how a training differs that starts from the model that serves; None: every training starts anew.
         fixed_eval: folder whose validation photos are judged on in every run; empty: those of the first span.
         fixed_drop: how far PQ on the fixed photos may be below the last blessed model's, 0..1.
-        new_drop: likewise on the new span's own.
+        new_drop: likewise on the new span's photos.
         attempts: how many runs of one span may fail before it is given up.
-        webhook: URL; empty: nobody is told.
+        webhook: The URL that alerts are sent to; empty: none are sent.
 
     Raises:
         ValueError: if a value breaks its rule.

@@ -48,14 +48,14 @@ class RootBusyError(RuntimeError):
 
 
 class StoppedError(RuntimeError):
-    """The loop was asked to stop while a run was going on; the next start goes on with it."""
+    """The loop was asked to stop during a run; the next start continues it."""
 
 
 class Retraining:
     """One pass after the other over the spans of one root.
 
     Args:
-        config: what the loop is told.
+        config: The loop's settings.
         run: runs `run_local.py` with flags and returns its exit status.
         is_stopping: whether the loop was asked to end, so that a run that ended with it has not failed.
     """
@@ -94,8 +94,8 @@ class Retraining:
 
         Raises:
             FileNotFoundError: if there is no folder of spans.
-            RootBusyError: if somebody else uses the root; what was begun is gone on with at the next pass.
-            StoppedError: likewise, if the loop was asked to end.
+            RootBusyError: if another process uses the root; the next pass continues what was begun.
+            StoppedError: if the loop was asked to end; the next pass continues what was begun.
             ValueError: if `backfill` names a span that is not there.
         """
         self._deliver_alerts()
@@ -103,7 +103,7 @@ class Retraining:
         self._mend_metadata()
         all_well = True
         for span in self._spans(backfill):
-            # One by one: what became of a span decides about the next one.
+            # One by one: the outcome of a span decides about the next one.
             decision = decide(span, self._states, forced=bool(backfill))
             LOG.info("%s: %s: %s", span.name, decision.action, decision.why)
             self._waiting.pop(span.name, None)
@@ -138,7 +138,7 @@ class Retraining:
             self._tell({"event": "metadata restored", "text": mended})
 
     def _process(self, decision: Decision) -> SpanState:
-        """Runs the pipeline on one span, and notes and tells what came of it."""
+        """Runs the pipeline on one span, notes the outcome and sends it to the webhook."""
         span, earlier = decision.span, decision.state
         state = SpanState(
             digest=decision.digest,
@@ -199,7 +199,7 @@ class Retraining:
         )
         summary = json.loads(summary_path.read_text(encoding="utf-8")) if summary_path.exists() else None
         if status and self._is_stopping():
-            raise StoppedError("Stopped on request; the next start goes on with the run.")
+            raise StoppedError("Stopped on request; the next start continues the run.")
         if status == _BUSY_STATUS and summary is None:
             raise RootBusyError(f"Another run is using {root}.")
         return status, summary

@@ -73,7 +73,7 @@ def ensure_whole(path: str, artifacts_dir: str) -> str:
     """Puts the copy in the place of a damaged database, and takes away artifacts that it knows nothing of.
 
     Args:
-        path: of the database; may not exist.
+        path: The path of the database; may not exist.
         artifacts_dir: where executions have folders of their own, named by their numbers, which will be given again.
 
     Returns:

@@ -36,7 +36,7 @@ class Source:
     """A folder in COCO's panoptic layout.
 
     Attributes:
-        name: of the folder that its photos get in the mix, such as `span-3`.
+        name: The name of the folder that its photos get in the mix, such as `span-3`.
         path: where it is.
         manifest: SHA-256 by path.
     """
@@ -52,9 +52,9 @@ class Photo:
 
     Attributes:
         source: where it is.
-        path: of the photo, below the source.
-        png_path: of its panoptic PNG, likewise.
-        sha256: of the photo's file.
+        path: The path of the photo, below the source.
+        png_path: The path of its panoptic PNG, likewise.
+        sha256: The SHA-256 of the photo's file.
         image: its entry in the json.
         annotation: likewise, its segments.
     """
@@ -122,7 +122,7 @@ def build_mix(
         new: the span.
         history: earlier spans, oldest first.
         fixed: where the fixed photos are; its validation split is taken.
-        history_share: of the photos that are learnt from, 0..1, at most so many as there are.
+        history_share: The share of the photos that are learnt from, 0..1, at most so many as there are.
 
     Returns:
         How many photos came from where: `train` and `eval`, by source.

@@ -43,7 +43,7 @@ def decide(span: Span, states: SpanStates, *, forced: bool = False) -> Decision:
 
     Args:
         span: which.
-        states: of all.
+        states: The states of all spans.
         forced: run it although its data is known, or older than what was learnt last.
     """
     try:
@@ -74,7 +74,7 @@ def _why_nothing(span: Span, state: SpanState | None, states: Sequence[SpanState
 
 def _why_run(state: SpanState | None, forced: bool) -> str:
     if state is not None and state.state == RUNNING:
-        return "its run was cut off and is gone on with"
+        return "its run was interrupted and is continued"
     if state is not None and state.state == FAILED:
         return f"its run failed {state.attempts} times and is tried again"
     if forced:

@@ -13,7 +13,7 @@ from typing import Any
 
 from pipeline.whole_files import write_durably
 
-RUNNING, FAILED = "running", "failed"  # To be gone on with: cut off, or to be tried again.
+RUNNING, FAILED = "running", "failed"  # To be continued: interrupted, or to be tried again.
 PUSHED, REJECTED, SET_ASIDE, GIVEN_UP = "pushed", "rejected", "set aside", "given up"
 ACCEPTED = (PUSHED, REJECTED)  # The data is good, whatever the gate said of the model.
 FINAL = (*ACCEPTED, SET_ASIDE, GIVEN_UP)
@@ -24,7 +24,7 @@ class SpanState:
     """One span.
 
     Attributes:
-        digest: of its manifest.
+        digest: The digest of its manifest.
         span: its name.
         number: its number.
         path: where it is.
@@ -33,7 +33,7 @@ class SpanState:
         attempts: how many runs have failed.
         plan: what was decided before the first run and holds for all of them: `initial` (folder of the weights to start
             from, or ""), `history` (digests of the spans that are mixed in), `forced` (named by a person).
-        pq: of the model, where it came to one.
+        pq: The model's PQ, if there is a model.
         pushed_model: folder of the version, where one serves.
         model_run: folder of the trained weights.
         mix: how many photos came from which span (`train`, `eval`), and the spans' digests (`digests`).
@@ -59,7 +59,7 @@ class SpanStates:
     """The states of one root.
 
     Args:
-        root: of the pipeline.
+        root: The folder of the pipeline.
     """
 
     def __init__(self, root: str):

@@ -17,10 +17,10 @@ FOLDER_FEATURE = "image/folder"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class WarmStart:
-    """How a training differs that goes on from a model.
+    """How a training differs when it starts from a model.
 
     Attributes:
-        share: of the experiment's steps, above 0; places where the learning rate drops move with it.
+        share: The share of the experiment's steps, above 0; places where the learning rate drops move with it.
         params_override: further settings, over all others.
 
     Raises:
@@ -92,7 +92,7 @@ def judging_flags(
         eval_counts: photos by folder.
         fixed_drop: how far PQ (of a semantic task mIoU) on the fixed photos may be below the last blessed model's.
         new_drop: likewise on the new span's.
-        kind: of the task; an instance task's slices are shown and not judged.
+        kind: The kind of the task; an instance task's slices are shown and not judged.
     """
     chosen = ["--slice", FOLDER_FEATURE]
     for folder, drop in ((FIXED, fixed_drop), (NEW, new_drop)):

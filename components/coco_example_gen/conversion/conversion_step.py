@@ -48,8 +48,8 @@ def convert_shard(
 
     Args:
         plan: what to write.
-        categories: of the data set.
-        output_dir: of the record files; the folder of `plan.path` must exist.
+        categories: The categories of the data set.
+        output_dir: The folder of the record files; the folder of `plan.path` must exist.
         work_dir: for unfinished files, lists and hashes; must exist, on the same file system as `output_dir`.
         encode: makes the Examples.
     """
@@ -61,7 +61,7 @@ def convert_shard(
                 kept_aside.append(found)
             else:
                 writer.write(found)
-                # While the bytes are at hand: whoever asks later which data this is need not read them again.
+                # While the bytes are in memory, so that nobody has to read them again to know which data this is.
                 digest.update(len(found).to_bytes(8, "little") + found)
     tf.io.gfile.rename(unfinished, os.path.join(output_dir, plan.path), overwrite=True)
     write_text(os.path.join(work_dir, plan.report_name), "".join(f"{entry.to_json()}\n" for entry in kept_aside))

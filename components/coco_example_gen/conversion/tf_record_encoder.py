@@ -38,7 +38,7 @@ class TfRecordEncoder:
 
     Attributes:
         options: which further keys.
-        object_names: of the categories of the instances json, by id.
+        object_names: The names of the categories of the instances json, by id.
         has_panoptic: the truth comes from a panoptic json, as the panoptic masks of tf-maskformer need it.
     """
 

@@ -182,7 +182,7 @@ def _merged(mappings: Iterable[Mapping[str, str]]) -> dict[str, str]:
 
 
 def _explanation(data_dir: str, layout: str, attempts: Sequence[tuple[str, Mapping[str, str], int]]) -> str:
-    # A folder that is nearly of some layout is told what that one lacks, not what all the others would have been.
+    # For a folder that nearly fits a layout the message says what that layout lacks, and not what all others expect.
     best = max(num_found for _, _, num_found in attempts)
     lines = [f"The data folder {data_dir} must have a layout that can be read (`layout`: {layout}). Not found:"]
     for name, missing, num_found in attempts:

@@ -45,7 +45,7 @@ class SplitSource:
         label_code: how a label PNG is read, see `label_png`.
         category_file: what the labels mean.
         photo_suffix: of the photos' file names where the folder is listed, and what a label PNG's name replaces.
-        label_suffix: of the label PNGs' file names.
+        label_suffix: The ending of the label PNGs' file names.
         photo_name_rule: "" takes the json's `file_name`; "cityscapes" finds the photo that Cityscapes' json means.
     """
 

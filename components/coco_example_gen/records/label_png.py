@@ -50,7 +50,7 @@ def label_categories(content: bytes, code: str) -> list[dict[str, Any]]:
 
     Args:
         content: ADE20K's `objectInfo150.txt`, Vistas' `config.json`, or this package's list of the others' labels.
-        code: of the module's table.
+        code: A code from the module's table.
 
     Raises:
         ValueError: if the content is not of that form.
@@ -88,8 +88,8 @@ def read_label_png(
 
     Args:
         png_bytes: a whole file.
-        code: of the module's table.
-        categories: of the data set.
+        code: A code from the module's table.
+        categories: The categories of the data set.
         category_content: as for `label_categories`.
 
     Returns:

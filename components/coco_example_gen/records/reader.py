@@ -43,7 +43,7 @@ class Truth:
         segment_ids: `[height, width]` int32, 0 = void.
         png: the same as a panoptic PNG's file.
         segments_info: what the annotations say of the segments, not yet checked.
-        name: of the file, for messages.
+        name: The name of the file, for messages.
     """
 
     segment_ids: np.ndarray

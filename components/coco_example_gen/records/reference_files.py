@@ -37,9 +37,9 @@ class ShardPlan:
     """One record file to write.
 
     Attributes:
-        split: of the Examples.
-        index: of the shard among those of the split.
-        num_shards: of the split.
+        split: The split of the Examples.
+        index: The index of the shard among those of the split.
+        num_shards: The number of shards of the split.
         path: the record file, relative to the output's folder.
         num_images: how many photos it is made of.
         reference_files: where `read_references` finds them.
@@ -70,7 +70,7 @@ class SplitPlan:
     """What is to be done for one split.
 
     Attributes:
-        categories: of the data set.
+        categories: The categories of the data set.
         shards: to be written.
         kept_aside: entries of the annotation files that no reference could be made of.
         num_records: all records, those kept aside among them.

@@ -50,7 +50,7 @@ class PanopticDataset:
 
         Args:
             json_path: COCO panoptic json.
-            folder: of its PNGs; by default the one named like the json without its ending.
+            folder: The folder of its PNGs; by default the one named like the json without its ending.
 
         Raises:
             FileNotFoundError: if json or folder is missing.

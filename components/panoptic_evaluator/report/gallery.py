@@ -52,11 +52,11 @@ class SegmentFinding:
     """What the evaluation says about one segment.
 
     Attributes:
-        name: of its class.
-        color: of its class, as `#rrggbb`.
+        name: The name of its class.
+        color: The color of its class, as `#rrggbb`.
         result: "found", "missed", "crowd, not counted", "false" or "excused by void or crowd".
         iou: with its partner, where it is found.
-        score: of the predicted segment, if there is one.
+        score: The score of the predicted segment, if there is one.
         area_px: its pixels; of the true segment where it is found.
     """
 

@@ -51,7 +51,7 @@ def assemble_report(
         analysis: every score with interval and change.
         verdict: the gate's decision.
         split_dir: the evaluated split of an Examples artifact.
-        train_dir: the split that was trained on; None if it is not at hand.
+        train_dir: the split that was trained on; None if it is not available.
         predictions_dir: the candidate's predictions.
         baseline_predictions_dir: the baseline's, if the two were compared.
         model_dir: the candidate's SavedModel.
@@ -145,7 +145,7 @@ def _train_gallery(train_dir: str | None, model_dir: str, categories: CategoryTa
         title="Images of the train split",
         lead="What the model makes of the first photos that it learnt from. They are in none of the numbers above.",
         images=images,
-        empty="The train split is not at hand.",
+        empty="The train split is not available.",
     )
 
 
@@ -160,11 +160,11 @@ def draw_images(
     """Pictures of the given images, by image id.
 
     Args:
-        scores: of the images.
+        scores: The scores of the images.
         split_dir: a split of an Examples artifact.
-        predictions_dir: of the candidate.
+        predictions_dir: The candidate's predictions.
         categories: names and colours.
-        baseline_predictions_dir: of the baseline.
+        baseline_predictions_dir: The baseline's predictions.
         change_of: by image id, the images for which the baseline is shown, and the change of their PQ.
 
     Raises:

@@ -49,7 +49,7 @@ class Analysis:
 
     Attributes:
         layout: the classes and their groups.
-        confidence: of the intervals.
+        confidence: The confidence of the intervals.
         compared: whether there is a baseline.
         slices: all images first.
     """

@@ -14,7 +14,7 @@ class AnalysisConfig:
     Attributes:
         slices: features of the Examples to slice by, such as `image/statistics/brightness`.
         class_groups: class names of each group, by the group's name; things and stuff are always there.
-        num_resamples: of the bootstrap; 0 gives no intervals.
+        num_resamples: The number of resamples of the bootstrap; 0 gives no intervals.
         confidence: of intervals and of "surely", above 0.5 and below 1.
 
     Raises:

@@ -25,7 +25,7 @@ class Interval:
     """A value with what the resamples say about it.
 
     Attributes:
-        value: of all images.
+        value: The value over all images.
         low: lower end of the two-sided interval; None where it cannot be told, as for fewer than two images.
         high: upper end.
         lower_bound: with the same confidence the true value is not below this one (one-sided).
@@ -42,7 +42,7 @@ class Resampled:
     """Scores of one set of images.
 
     Attributes:
-        scores: of the candidate, by name; classes as `pq_per_class[<index>]` are in `per_class`.
+        scores: The scores of the candidate, by name; classes as `pq_per_class[<index>]` are in `per_class`.
         changes: candidate less baseline, where there is one.
         per_class: `pq` of each class, None where it was not seen.
         per_class_changes: likewise, where it was seen by both.
@@ -65,11 +65,11 @@ def resample(
     """Scores with intervals.
 
     Args:
-        layout: of the vectors.
+        layout: The layout of the vectors.
         candidate: `[images, size]`, one vector per image, in the order of their ids.
         baseline: likewise, of the same images; None without one.
         num_resamples: 0 gives values without intervals.
-        confidence: of the intervals, in 0..1.
+        confidence: The confidence of the intervals, in 0..1.
     """
     models = [candidate] if baseline is None else [candidate, baseline]
     values = [_flat(layout, vectors.sum(axis=0)) for vectors in models]

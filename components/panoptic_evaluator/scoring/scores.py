@@ -1,4 +1,4 @@
-"""From summed counts to named scores: one reduction, for a set of images and for every resample of it alike.
+"""From summed counts to named scores: one reduction, for a set of images and for each of its resamples.
 
 Counts of images add up; a score is a function of the sum. `CountLayout` says where the counts of which class and
 variant stand in one long vector per image, so that sums over images, slices and resamples are plain matrix products.

@@ -100,10 +100,10 @@ def _key(name: str, class_index: int | None = None) -> metric_types.MetricKey:
 def eval_config(
     layout: CountLayout, slices: Iterable[str], *, pq_floor: float, allowed_drop: float | None, metric: str = "pq"
 ) -> config_pb2.EvalConfig:
-    """What TFMA is told.
+    """Returns what TFMA is configured with.
 
     Args:
-        layout: of the count vectors.
+        layout: The layout of the count vectors.
         slices: names of attributes.
         pq_floor: smallest value of `metric`, for `validations.tfrecord`.
         allowed_drop: its largest loss against the baseline; None without one.

@@ -76,8 +76,8 @@ class InvertedResidual(keras.layers.Layer):
     Args:
         in_channels: Channels of the input.
         out_channels: Channels of the output.
-        kernel_size: Of the depthwise filter, in px.
-        stride: Of the depthwise filter, in px.
+        kernel_size: The size of the depthwise filter, in px.
+        stride: The stride of the depthwise filter, in px.
         expansion: Widening factor; 1 leaves the first convolution out.
         norm: "frozen_batch", "batch" or "group".
     """

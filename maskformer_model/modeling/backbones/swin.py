@@ -84,7 +84,7 @@ class SwinStage(keras.layers.Layer):
 
     Args:
         dim: Channels.
-        num_heads: Of the attention.
+        num_heads: The number of heads of the attention.
         window_size: Edge of a window in patches.
         mlp_ratio: Hidden width of the feed-forward layers over `dim`.
         drop_rates: Stochastic depth of each block.
@@ -319,7 +319,7 @@ def shift_logits(height, width, window_size: int, shift: int):
     """What keeps patches apart that only the cyclic shift brought into one window.
 
     Args:
-        height: Of the features in patches, not padded; an int or a scalar tensor, likewise `width`.
+        height: The height of the features in patches, not padded; an int or a scalar tensor, likewise `width`.
         width: See `height`.
         window_size: Edge of a window in patches.
         shift: By how much the features are rolled up and left.

@@ -23,7 +23,7 @@ def sine_position_embedding(height, width, channels: int, dtype="float32"):
         height: Rows, a Python int or a scalar tensor.
         width: Columns, likewise.
         channels: Embedding width, a multiple of 4: the first half encodes y, the second x.
-        dtype: Of the result.
+        dtype: The dtype of the result.
 
     Returns:
         `[height * width, channels]`, row by row.
