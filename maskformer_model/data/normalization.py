@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from keras import ops
 
+from maskformer_model.backend.precision import precise_dtype
+
 PIXEL_MEAN_RGB = (123.675, 116.28, 103.53)  # ImageNet's, on 0..255.
 PIXEL_STD_RGB = (58.395, 57.12, 57.375)
 
@@ -28,10 +30,10 @@ def normalize(image, valid_size_px=None):
     batch, height, width, channels = ops.shape(image)
 
     def of_row(values):
-        return ops.reshape(ops.broadcast_to(ops.array(values, "float32"), (width, channels)), (width * channels,))
+        return ops.reshape(ops.broadcast_to(ops.array(values, precise_dtype()), (width, channels)), (width * channels,))
 
     # A row of a photo as one axis: three channels alone are too few for a processor to compute side by side.
-    rows = ops.cast(ops.reshape(image, (batch, height, width * channels)), "float32")
+    rows = ops.cast(ops.reshape(image, (batch, height, width * channels)), precise_dtype())
     normalized = (rows - of_row(PIXEL_MEAN_RGB)) / of_row(PIXEL_STD_RGB)
     if valid_size_px is not None:
         valid_size_px = ops.cast(valid_size_px, "int32")

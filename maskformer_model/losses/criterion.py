@@ -16,6 +16,7 @@ from typing import Any
 from keras import ops
 
 from maskformer_model.backend.compilation import compiled_for
+from maskformer_model.backend.precision import precise_dtype
 from maskformer_model.backend.replicas import sum_over_replicas
 from maskformer_model.config import LossConfig
 from maskformer_model.losses import linear_assignment, mask_loss, matcher, point_loss
@@ -65,7 +66,7 @@ def maskformer_losses(
     for index, (layer, query) in enumerate(zip(layers, queries, strict=True)):
         suffix = f"_{index}" if index < len(layers) - 1 else ""
         class_sum = class_loss_sum(layer["class_logits"], query, segment_classes, config.background_cls_weight)
-        mask_logits = ops.cast(layer["mask_logits"], "float32")
+        mask_logits = ops.cast(layer["mask_logits"], precise_dtype())
         if draw is not None:
             mask_sums = point_loss.point_mask_loss_sums(mask_logits, segment_map, query, config, draw, index)
         else:
@@ -88,7 +89,7 @@ def loss_normalizers(segment_classes, num_queries, background_cls_weight=0.1):
     Returns:
         Two float32 scalars: the number of targets, at least 1, and the sum of the class weights of all queries.
     """
-    num_targets = ops.sum(ops.cast(segment_classes >= 0, "float32"), axis=1)
+    num_targets = ops.sum(ops.cast(segment_classes >= 0, precise_dtype()), axis=1)
     num_matched = ops.minimum(num_targets, float(num_queries))
     weights = num_matched + background_cls_weight * (num_queries - num_matched)
     num_masks, class_weight_sum = sum_over_replicas([ops.sum(num_targets), ops.sum(weights)])
@@ -163,7 +164,7 @@ def _what_the_matcher_sees(segment_map, num_targets, config: LossConfig, draw: p
 
     def at_points(layer, mask_logits):
         points = draw(layer, "matcher", (ops.shape(segment_map)[0], config.num_points, 2))
-        logits = ops.cast(ops.stop_gradient(mask_logits), "float32")
+        logits = ops.cast(ops.stop_gradient(mask_logits), precise_dtype())
         return point_loss.sample_masks(logits, points), point_loss.sample_targets(segment_map, points, num_targets)
 
     return at_points
@@ -181,7 +182,7 @@ def class_loss_sum(class_logits, matched_query, segment_classes, background_cls_
     Returns:
         Float32 scalar, not yet divided by the sum of the weights.
     """
-    class_logits = ops.cast(class_logits, "float32")
+    class_logits = ops.cast(class_logits, precise_dtype())
     num_queries, no_object = class_logits.shape[1], class_logits.shape[2] - 1
     is_pair = ops.expand_dims(matched_query, 1) == ops.reshape(ops.arange(num_queries, dtype="int32"), (1, -1, 1))
     target_class = ops.where(is_pair, ops.expand_dims(ops.cast(segment_classes, "int32"), 1), -1)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from keras import ops
 
 from maskformer_model.backend.compilation import compiled_for
+from maskformer_model.backend.precision import precise_dtype
 from maskformer_model.losses.matcher import FOCAL_ALPHA
 from maskformer_model.modeling.layers.bilinear import bilinear_matrix
 
@@ -113,7 +114,7 @@ class _Pairs:
         full_height, full_width = ops.shape(segment_map)[1:]
         self.rows = bilinear_matrix(self.shape[2], full_height)
         self.columns = bilinear_matrix(self.shape[3], full_width)
-        self.num_pixels = ops.cast(full_height * full_width, "float32")
+        self.num_pixels = ops.cast(full_height * full_width, precise_dtype())
         self.query = ops.reshape(matched_query, (-1,))
         self.num_targets = ops.shape(matched_query)[1]
         number = ops.cumsum(ops.ones_like(self.query)) - 1
@@ -139,7 +140,7 @@ class _Pairs:
             losses = ops.stack([focal, 1.0 - (2.0 * overlap + 1.0) / (total + 1.0)])
             return first + self.at_once, sums + ops.sum(ops.where(is_pair, losses, 0.0), axis=1)
 
-        return ops.while_loop(unfinished, add, (0, ops.zeros((2,), "float32")))[1]
+        return ops.while_loop(unfinished, add, (0, ops.zeros((2,), precise_dtype())))[1]
 
     def gradient(self, flow):
         """Returns the gradient by the logits, `flow` `[2]` being that by the sums."""
@@ -194,6 +195,6 @@ class _Pairs:
 
 def _overlap_and_total(wrong, truth):
     """Of each pair: predicted probability on the target, and the sum of both areas; `[pairs]` float32."""
-    area = ops.sum(ops.cast(truth, "float32"), axis=(1, 2))
+    area = ops.sum(ops.cast(truth, precise_dtype()), axis=(1, 2))
     overlap = ops.sum(ops.where(truth, 1.0 - wrong, 0.0), axis=(1, 2))
     return overlap, area + overlap + ops.sum(ops.where(truth, 0.0, wrong), axis=(1, 2))

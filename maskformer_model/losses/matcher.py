@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from keras import ops
 
+from maskformer_model.backend.precision import precise_dtype
 from maskformer_model.losses import linear_assignment
 
 FOCAL_ALPHA = 0.25
@@ -72,8 +73,8 @@ def matching_cost(
     Returns:
         `[batch, queries, targets]` float32; NaN or infinite where a logit was. Columns of padding mean nothing.
     """
-    class_logits = ops.cast(ops.stop_gradient(class_logits), "float32")
-    mask_logits = ops.cast(ops.stop_gradient(mask_logits), "float32")
+    class_logits = ops.cast(ops.stop_gradient(class_logits), precise_dtype())
+    mask_logits = ops.cast(ops.stop_gradient(mask_logits), precise_dtype())
     shape = ops.shape(mask_logits)
     mask_logits = ops.reshape(mask_logits, (shape[0], shape[1], -1))
     probability = _probability_of(ops.softmax(class_logits, axis=-1), segment_classes)
@@ -104,7 +105,7 @@ def pairwise_focal(mask_logits, target_masks):
     if_one = FOCAL_ALPHA * ops.square(1.0 - probs) * (loss_of_zero - mask_logits)
     if_zero = (1.0 - FOCAL_ALPHA) * ops.square(probs) * loss_of_zero
     total = ops.matmul(if_one - if_zero, target_masks) + ops.sum(if_zero, axis=2, keepdims=True)
-    return total / ops.cast(ops.shape(mask_logits)[2], "float32")
+    return total / ops.cast(ops.shape(mask_logits)[2], precise_dtype())
 
 
 def pairwise_cross_entropy(mask_logits, target_masks):
@@ -156,7 +157,7 @@ def downsampled_targets(segment_map, size, num_targets):
     small = ops.take(segment_map, nearest_indices(height, size[0]), axis=1)
     small = ops.take(small, nearest_indices(width, size[1]), axis=2)
     small = ops.reshape(ops.cast(small, "int32"), (ops.shape(segment_map)[0], -1, 1))
-    return ops.cast(small == ops.arange(1, num_targets + 1, dtype="int32"), "float32")
+    return ops.cast(small == ops.arange(1, num_targets + 1, dtype="int32"), precise_dtype())
 
 
 def nearest_indices(length, new_length):

@@ -19,6 +19,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from maskformer_model.backend.precision import precise_dtype
 from maskformer_model.config import LossConfig
 from maskformer_model.losses.mask_loss import cross_entropy_loss, dice_loss, focal_loss
 
@@ -80,7 +81,7 @@ def matched_pairs(matched_query, num_queries):
     order = ops.argsort(ops.where(flat >= 0, place, batch * num_queries + ops.arange(ops.size(flat), dtype="int32")))
     order = ops.cast(order, "int32")
     query = ops.take(flat, order, axis=0)
-    is_pair = ops.cast(query >= 0, "float32")
+    is_pair = ops.cast(query >= 0, precise_dtype())
     return order // targets, order % targets, ops.maximum(query, 0), is_pair
 
 
@@ -143,7 +144,7 @@ def sample_rows(masks, rows, points, equal_to=None):
     for index, weight in _corners(points, height, width):
         found = ops.take(flat, first + index, axis=0)
         if equal_to is not None:
-            found = ops.cast(ops.cast(found, "int32") == ops.expand_dims(equal_to, 1), "float32")
+            found = ops.cast(ops.cast(found, "int32") == ops.expand_dims(equal_to, 1), precise_dtype())
         total = total + weight * found
     return total
 
@@ -171,8 +172,8 @@ def sample_targets(segment_map, points, num_targets):
 
 def _corners(points, height, width):
     """Yields the four pixels around every point: flat index and weight, each `[batch, points]`; outside weighs 0."""
-    x = points[:, :, 0] * ops.cast(width, "float32") - 0.5
-    y = points[:, :, 1] * ops.cast(height, "float32") - 0.5
+    x = points[:, :, 0] * ops.cast(width, precise_dtype()) - 0.5
+    y = points[:, :, 1] * ops.cast(height, precise_dtype()) - 0.5
     left, top = ops.floor(x), ops.floor(y)
     for column, x_weight in ((left, left + 1.0 - x), (left + 1.0, x - left)):
         for row, y_weight in ((top, top + 1.0 - y), (top + 1.0, y - top)):

@@ -14,6 +14,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from maskformer_model.backend.precision import precise_dtype
 from maskformer_model.backend.replicas import sum_over_replicas
 from maskformer_model.config import OptimizerConfig
 
@@ -133,9 +134,9 @@ class AdamW(keras.optimizers.Optimizer):
 
     def _factors(self, learning_rate):
         """What all updates are multiplied by, computed once: it would be a third of the step's operations otherwise."""
-        rate = ops.cast(learning_rate, "float32")
-        applied = ops.cast(self._is_applied, "float32")
-        step = ops.cast(self.iterations + 1, "float32")
+        rate = ops.cast(learning_rate, precise_dtype())
+        applied = ops.cast(self._is_applied, precise_dtype())
+        step = ops.cast(self.iterations + 1, precise_dtype())
         # 1 - beta**step, without the loss of digits that float32 would suffer at beta 0.999 and step 1.
         first_correction = -ops.expm1(step * math.log(self.beta_1))
         second_correction = -ops.expm1(step * math.log(self.beta_2))
@@ -143,7 +144,7 @@ class AdamW(keras.optimizers.Optimizer):
             "first": applied * (1.0 - self.beta_1),
             "second": applied * (1.0 - self.beta_2),
             "root": ops.sqrt(second_correction),
-            "epsilon": ops.convert_to_tensor(self.epsilon, "float32"),
+            "epsilon": ops.convert_to_tensor(self.epsilon, precise_dtype()),
             "rates": [applied * rate * multiplier / first_correction for multiplier in self._distinct_multipliers],
             "decays": [applied * rate * multiplier * self.decay for multiplier in self._distinct_multipliers],
         }
@@ -166,12 +167,12 @@ class AdamW(keras.optimizers.Optimizer):
 
     def _clip_gradients(self, grads):
         grads = sum_over_replicas(list(grads))
-        unscale = 1.0 / self.loss_scale if self.scales_loss else ops.ones(())
+        unscale = ops.cast(1.0 / self.loss_scale if self.scales_loss else 1.0, precise_dtype())
         norm = global_norm(grads) * unscale
         is_finite = ops.isfinite(norm)
         self._note(norm, is_finite)
         # As torch.nn.utils.clip_grad_norm_: the norm is enlarged by 1e-6, and a short gradient stays as it is.
-        clip = ops.minimum(self.clip_norm / (norm + 1e-6), 1.0) if self.clip_norm else ops.ones(())
+        clip = ops.minimum(self.clip_norm / (norm + 1e-6), 1.0) if self.clip_norm else ops.ones((), precise_dtype())
         factor = clip * unscale
         zero = ops.zeros((), factor.dtype)
         return [
@@ -204,5 +205,5 @@ class AdamW(keras.optimizers.Optimizer):
 
 def global_norm(gradients) -> Any:
     """The Euclidean norm of all gradients together, a float32 scalar; `None` entries count as zero."""
-    squares = [ops.sum(ops.square(ops.cast(g, "float32"))) for g in gradients if g is not None]
+    squares = [ops.sum(ops.square(ops.cast(g, precise_dtype()))) for g in gradients if g is not None]
     return ops.sqrt(sum(squares))

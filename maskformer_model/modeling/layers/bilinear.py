@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from keras import ops
 
+from maskformer_model.backend.precision import precise_dtype
+
 
 def bilinear_matrix(length, new_length):
     """The matrix that resizes an axis.
@@ -21,7 +23,7 @@ def bilinear_matrix(length, new_length):
         `[new_length, length]` float32; each row sums to 1.
     """
     centers = _centers(length, new_length)
-    return ops.maximum(1.0 - ops.abs(centers[:, None] - ops.arange(length, dtype="float32")), 0.0)
+    return ops.maximum(1.0 - ops.abs(centers[:, None] - ops.arange(length, dtype=precise_dtype())), 0.0)
 
 
 def bilinear_samples(length, new_length):
@@ -36,15 +38,15 @@ def bilinear_samples(length, new_length):
     """
     centers = _centers(length, new_length)
     lower = ops.floor(centers)
-    upper = ops.minimum(lower + 1.0, ops.cast(length - 1, "float32"))
+    upper = ops.minimum(lower + 1.0, ops.cast(length - 1, precise_dtype()))
     return ops.cast(lower, "int32"), ops.cast(upper, "int32"), centers - lower
 
 
 def _centers(length, new_length):
     """Where the new samples lie among the old ones."""
-    scale = ops.cast(length, "float32") / ops.cast(new_length, "float32")
-    centers = (ops.arange(new_length, dtype="float32") + 0.5) * scale - 0.5
-    return ops.clip(centers, 0.0, ops.cast(length - 1, "float32"))
+    scale = ops.cast(length, precise_dtype()) / ops.cast(new_length, precise_dtype())
+    centers = (ops.arange(new_length, dtype=precise_dtype()) + 0.5) * scale - 0.5
+    return ops.clip(centers, 0.0, ops.cast(length - 1, precise_dtype()))
 
 
 def resize_bilinear(image, new_height, new_width):

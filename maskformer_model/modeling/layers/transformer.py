@@ -11,6 +11,7 @@ import math
 import keras
 from keras import ops
 
+from maskformer_model.backend.precision import precise_dtype
 from maskformer_model.modeling.layers.linear import flat_linear, torch_default_uniform
 
 LAYER_NORM_EPSILON = 1e-5
@@ -29,13 +30,13 @@ def sine_position_embedding(height, width, channels: int, dtype="float32"):
         `[height * width, channels]`, row by row.
     """
     half = channels // 2
-    exponents = ops.floor(ops.arange(half, dtype="float32") / 2) * (2.0 / half)
+    exponents = ops.floor(ops.arange(half, dtype=precise_dtype()) / 2) * (2.0 / half)
     periods = ops.exp(exponents * math.log(10000.0))
 
     def encode(length):
         # Counted in whole numbers, because a compiler must see how many there are.
-        positions = ops.cast(ops.arange(1, length + 1, dtype="int32"), "float32")
-        positions = positions / (ops.cast(length, "float32") + 1e-6) * (2 * math.pi)
+        positions = ops.cast(ops.arange(1, length + 1, dtype="int32"), precise_dtype())
+        positions = positions / (ops.cast(length, precise_dtype()) + 1e-6) * (2 * math.pi)
         angles = ops.expand_dims(positions, -1) / periods
         pairs = ops.stack([ops.sin(angles[:, 0::2]), ops.cos(angles[:, 1::2])], axis=2)
         return ops.reshape(pairs, (-1, half))
