@@ -49,7 +49,7 @@ def fit_losses(folder: pathlib.Path) -> list[dict[str, float]]:
     from maskformer_model.pretrained.architecture import infer_model_config
     from maskformer_model.pretrained.sources import read_checkpoint
     from maskformer_model.training import batches, loop
-    from tests.parity import read_batch
+    from tests.parity.golden_folder import read_batch
 
     golden = json.loads((folder / "golden.json").read_text("utf-8"))
     solver, options = golden["solver"], golden["mask_former"]
