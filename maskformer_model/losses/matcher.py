@@ -120,7 +120,7 @@ def pairwise_cross_entropy(mask_logits, target_masks):
     """
     # A pixel costs softplus(logit) where the target is 0, and the logit less where it is 1.
     total = ops.sum(ops.softplus(mask_logits), axis=2, keepdims=True) - ops.matmul(mask_logits, target_masks)
-    return total / ops.cast(ops.shape(mask_logits)[2], "float32")
+    return total / ops.cast(ops.shape(mask_logits)[2], precise_dtype())
 
 
 PAIRWISE_LOSSES = {"focal": pairwise_focal, "cross_entropy": pairwise_cross_entropy}
