@@ -182,8 +182,9 @@ def assign_pixels(keep: Tensor, scores: Tensor, mask_logits: Tensor) -> tuple[Te
     # Negative, and so behind every kept query, where a query is not kept.
     weighted = ops.where(keep, scores, -1.0)[:, :, None, None] * mask_probs
     # The bits of a float that is not negative, read as an integer, sort in the same order; -0.0 and everything negative
-    # is below 0 as an integer too, which keeps a mask probability that underflowed behind. Integers need no care for NaN and
-    # signed zeros, on which `argmax` of floats spends most of its time. The last axis of 1 gives `view` a static size.
+    # is below 0 as an integer too, which keeps a mask probability that underflowed behind. Integers need no care for
+    # NaN and signed zeros, on which `argmax` of floats spends most of its time. The last axis of 1 gives `view` a
+    # static size.
     owner = ops.cast(ops.argmax(ops.view(weighted[..., None], dtype="int32")[..., 0], axis=1), "int32")
     num_images, num_queries = ops.shape(keep)
     flat_owner = ops.reshape(owner + ops.arange(num_images, dtype="int32")[:, None, None] * num_queries, (-1,))
