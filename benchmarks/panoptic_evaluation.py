@@ -36,7 +36,7 @@ import io, sys
 import numpy as np
 from PIL import Image
 from components.panoptic_evaluator import evaluate
-from maskformer_model import panoptic_png
+from maskformer_model.data import panoptic_png
 
 def decode(png_bytes):
     Image.open(io.BytesIO(png_bytes), formats=("PNG",)).verify()

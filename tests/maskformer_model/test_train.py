@@ -30,7 +30,7 @@ def test_the_seed_s_training_command_gives_what_it_says():
     assert config.runtime.distribution_strategy == "tpu"
     assert config.task.train_data.global_batch_size == 128
     assert config.task.init_checkpoint == "/ckpt/resnet50"
-    assert config.task.model.hidden_dim == 128
+    assert config.task.model.decoder.hidden_dim == 128
     assert config.trainer.steps_per_loop == 10
     assert config.task.train_data.input_path == "/records/train*.tfrecord*"
     assert config.task.validation_data.input_path == "/records/val*.tfrecord*"

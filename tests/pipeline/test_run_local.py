@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from pipeline import flags, run_local
+from pipeline import run_local
+from pipeline.flags import config_from_args, generated_data_from_args, parse_args
 from pipeline.local_run import root_lock
 
 HEAVY = ("tensorflow", "keras", "tfx", "apache_beam", "numpy", "PIL")
@@ -39,16 +40,16 @@ def test_the_script_finds_its_packages_from_any_folder(project_dir, tmp_path):
 
 
 def test_without_data_the_generated_scenes_and_their_experiment_are_taken(tmp_path):
-    args = flags.parse_args(["--root", str(tmp_path)])
-    config, scenes = flags.config_from_args(args), flags.generated_data_from_args(args)
+    args = parse_args(["--root", str(tmp_path)])
+    config, scenes = config_from_args(args), generated_data_from_args(args)
     assert config.experiment_name == "generated_scenes"
     assert config.data.data_dir == str(tmp_path / "data" / "generated")
     assert scenes.num_val >= 100
 
 
 def test_with_data_nothing_is_drawn_and_the_coco_experiment_is_taken(tmp_path):
-    args = flags.parse_args(["--root", str(tmp_path), "--data", "photos"])
-    config, scenes = flags.config_from_args(args), flags.generated_data_from_args(args)
+    args = parse_args(["--root", str(tmp_path), "--data", "photos"])
+    config, scenes = config_from_args(args), generated_data_from_args(args)
     assert config.experiment_name == "coco_small"
     assert config.data.data_dir == os.path.abspath("photos")
     assert scenes is None
@@ -74,7 +75,7 @@ def test_flags_reach_the_config(tmp_path):
         "--predict_batch_size": "4",
     }
     argv = [word for pair in given.items() for word in pair]
-    config = flags.config_from_args(flags.parse_args(argv))
+    config = config_from_args(parse_args(argv))
     assert config.experiment.trainer.train_steps == 7
     assert config.experiment.task.train_data.parser.output_size == (128, 160)
     assert (config.gate.pq_floor, config.gate.allowed_drop) == (0.5, 0.01)
@@ -86,7 +87,7 @@ def test_flags_reach_the_config(tmp_path):
     assert options.span_pattern == "span-{SPAN}"
     assert not options.trust_manifest
     assert config.predict_batch_size == 4
-    config = flags.config_from_args(flags.parse_args(["--evaluate_on_train", "--trust_manifest"]))
+    config = config_from_args(parse_args(["--evaluate_on_train", "--trust_manifest"]))
     assert config.data.options.evaluate_on_train and config.data.options.trust_manifest
 
 

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from maskformer_model import config as experiment_config
-from pipeline import flags
+from pipeline.flags import config_from_args, parse_args
 from pipeline.retraining.warm_start import WarmStart, experiment_of, judging_flags, training_flags, why_cold
 
 RUN_ARGS = [
@@ -60,7 +60,7 @@ def test_weights_of_the_same_network_are_started_from_and_no_others(weights):
 
 def test_fixed_and_new_photos_are_judged_apart_where_there_are_any():
     judged_apart = judging_flags({"fixed": 5, "new": 3}, 0.02, 0.1)
-    config = flags.config_from_args(flags.parse_args(judged_apart))
+    config = config_from_args(parse_args(judged_apart))
     assert config.analysis.slices == ("image/folder",)
     assert config.gate.rules == (
         "pq[slice=folder=fixed] >= baseline - 0.02",

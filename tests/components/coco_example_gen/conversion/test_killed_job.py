@@ -18,14 +18,14 @@ NUM_SCENES, NUM_SHARDS = 9, 3
 # Kills the process, as a machine that goes away would, when it is about to check its seventh photo.
 KILL = f"""
 import os, signal
-from components.coco_example_gen import record_reader
-check_photo, seen = record_reader.check_photo, []
+from components.coco_example_gen.records import reader
+check_photo, seen = reader.check_photo, []
 def check_or_die(*arguments):
     seen.append(1)
     if len(seen) > {NUM_SCENES - 3}:
         os.kill(os.getpid(), signal.SIGKILL)
     return check_photo(*arguments)
-record_reader.check_photo = check_or_die
+reader.check_photo = check_or_die
 """
 
 
