@@ -80,6 +80,24 @@ def test_arrays_of_objects_are_refused(tmp_path):
         read_pickle(write(tmp_path / "objects.pkl", {"a": np.array([{}, []], dtype=object)}))
 
 
+class TypeThatHidesPointers:
+    """Eight bytes that are an object's address, of a type whose flags say that it holds no object."""
+
+    def __reduce__(self):
+        state = (3, "|", None, ("a",), {"a": (np.dtype("O"), 0)}, 8, 1, 0)
+        return np.dtype, ("V8", False, True), state
+
+
+class ArrayOfAddresses:
+    def __reduce__(self):
+        return np._core.numeric._frombuffer, (b"A" * 8, TypeThatHidesPointers(), (1,), "C")
+
+
+def test_bytes_that_numpy_itself_would_take_for_objects_are_refused(tmp_path):
+    with pytest.raises(UnsafePickleError, match="must hold numbers. Received the type: 'V8'"):
+        read_pickle(write(tmp_path / "addresses.pkl", {"model": {"a": ArrayOfAddresses()}}))
+
+
 def test_a_file_that_is_cut_off_or_no_pickle_is_refused(tmp_path):
     whole = pickle.dumps(ARRAYS, protocol=2)
     for index, content in enumerate((whole[:-20], b"PNG", b"")):
