@@ -1,8 +1,10 @@
-"""Runs a compiled pipeline on this machine: `python pipeline/run_compiled.py SPEC [--root DIR]`, see `--help`.
+"""Tests a compiled pipeline on this machine: `python pipeline/run_compiled.py SPEC [--root DIR]`, see `--help`.
 
-Every task runs as its platform would run it: the spec's own command in a new process, in a folder of its own that
-holds only what the task is given. Exit status: 0 when all tasks went through (the gate may still have said no), 1 when
-one failed, 2 when the command or the spec is wrong. `<root>/runs/<run>/summary.json` says how it ended.
+A test tool: it shows before a file is submitted that its tasks, conditions and parameters work. docs/kubeflow.md says
+why kfp's own local runner is not used. Every task runs as its platform would run it: the spec's own command in a new
+process, in a folder of its own that holds only what the task is given. Exit status: 0 when all tasks went through (the
+gate may still have said no), 1 when one failed, 2 when the command or the spec is wrong.
+`<root>/runs/<run>/summary.json` says how it ended.
 """
 
 from __future__ import annotations
@@ -37,7 +39,9 @@ _METRICS = ("pq", "sq", "rq")
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """Reads the command line; unknown flags end the program with status 2."""
     parser = argparse.ArgumentParser(
-        prog="run_compiled.py", description="Runs a compiled pipeline on this machine, each task in a new process."
+        prog="run_compiled.py",
+        description="A test tool: runs a compiled pipeline on this machine, each task in a new process, before the "
+        "file is submitted. To train and push a model here, use run_local.py.",
     )
     add = parser.add_argument
     add("spec", metavar="SPEC", help="what compile_kubeflow.py wrote")

@@ -1,4 +1,4 @@
-"""Runs the tasks of a compiled pipeline on one machine, each as its platform would: see `run_compiled`.
+"""The test tool behind `run_compiled`: runs the tasks of a compiled pipeline on one machine, as its platform would.
 
 A task's inputs are resolved, its condition evaluated, its files copied into a folder of its own, its driver and its
 command run in new processes, and its files copied out. What came of a task is kept, so that a run can continue where it
