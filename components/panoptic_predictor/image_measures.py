@@ -68,6 +68,7 @@ def measure_image(
     *,
     instances: Sequence[average_precision.Instance] | None = None,
     image_name: str = "",
+    void_is_background: bool = False,
 ) -> ImageMeasures:
     """Counts one image.
 
@@ -83,14 +84,16 @@ def measure_image(
         isthing: `[classes]` bool.
         instances: what is predicted for AP, where it is not the thing segments of the map.
         image_name: what error messages call the image.
+        void_is_background: what no true segment covers is background, see `match_segments`.
 
     Raises:
         ValueError: as `segment_matching.match_segments` and `panoptic_quality.count_matches`.
     """
     maps = (truth_ids, truth_segments, predicted_ids, predicted_segments)
     sides, num_classes = (truth_segments, predicted_segments), len(isthing)
-    matches = match_segments(*maps, image_name=image_name)
-    bounded = match_segments(*maps, image_name=image_name, boundary_px=default_boundary_px(*truth_ids.shape))
+    options: dict[str, Any] = {"image_name": image_name, "void_is_background": void_is_background}
+    matches = match_segments(*maps, **options)
+    bounded = match_segments(*maps, boundary_px=default_boundary_px(*truth_ids.shape), **options)
     by_size = panoptic_quality.count_by_size(matches, *sides, num_classes)
     panoptic = {
         ALL: panoptic_quality.count_matches(matches, *sides, num_classes),

@@ -79,6 +79,7 @@ def count_prediction(
         isthing,
         instances=result.instances,
         image_name=where,
+        void_is_background=record.void_is_background,
     )
     return Prediction(
         source_id=record.source_id,

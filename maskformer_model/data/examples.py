@@ -20,6 +20,7 @@ TensorFlow graph, `decode_record` reads in plain Python. Finding and checking th
 | image/segment/area               | int64 list   | px                                                       |
 | image/segment/bbox               | int64 list   | x, y, width, height of each segment in px, one by one    |
 | image/channel_sum, ..._square_sum | int64 lists | of red, green and blue: sum of values 0..255, of squares |
+| image/void_is_background         | int64        | 1: exhaustive; 0 or absent: pixels of no segment are void |
 | image/statistics/...             | int64, float | scalars for statistics: see `statistics_of`              |
 """
 
@@ -35,6 +36,7 @@ import tensorflow as tf
 
 from maskformer_model.config.files import CATEGORIES_FILE, KEPT_ASIDE_FILE, RECORD_DIGESTS_FILE
 
+_VOID_IS_BACKGROUND = "image/void_is_background"
 _CHANNEL_KEYS = ("image/channel_sum", "image/channel_square_sum")
 SEGMENT_KEYS = ("id", "category_id", "class_index", "isthing", "iscrowd", "area")
 INTEGER_STATISTICS = ("num_segments", "num_things", "num_crowds")
@@ -101,6 +103,8 @@ class ExampleRecord:
         captions: what people said the photo shows; may be empty.
         channel_sums: The sums of all red, green and blue values 0..255; empty where they have not been added up.
         channel_square_sums: likewise of their squares.
+        void_is_background: the annotation is exhaustive, so pixels of no segment are background, where a predicted
+            segment is false; otherwise they are void and excuse it.
     """
 
     source_id: str
@@ -115,6 +119,7 @@ class ExampleRecord:
     captions: tuple[str, ...] = ()
     channel_sums: tuple[int, ...] = ()
     channel_square_sums: tuple[int, ...] = ()
+    void_is_background: bool = False
 
 
 def statistics_of(record: ExampleRecord) -> dict[str, float]:
@@ -128,11 +133,12 @@ def statistics_of(record: ExampleRecord) -> dict[str, float]:
     num_pixels = record.height_px * record.width_px
     crowds = [segment for segment in record.segments if segment.iscrowd]
     things = [segment for segment in record.segments if segment.isthing and not segment.iscrowd]
+    void_fraction = 1.0 - sum(segment.area_px for segment in record.segments) / num_pixels
     return {
         "num_segments": len(record.segments),
         "num_things": len(things),
         "num_crowds": len(crowds),
-        "void_fraction": 1.0 - sum(segment.area_px for segment in record.segments) / num_pixels,
+        "void_fraction": 0.0 if record.void_is_background else void_fraction,
         "crowd_fraction": sum(segment.area_px for segment in crowds) / num_pixels,
         "thing_fraction": sum(segment.area_px for segment in things) / num_pixels,
         "aspect_ratio": record.width_px / record.height_px,
@@ -169,6 +175,8 @@ def encode_example(record: ExampleRecord) -> tf.train.Example:
         feature[STATISTICS_PREFIX + name] = _float_feature([statistics[name]])
     if record.captions:
         feature["image/caption"] = _bytes_feature([caption.encode() for caption in record.captions])
+    if record.void_is_background:
+        feature[_VOID_IS_BACKGROUND] = _int64_feature([1])
     return tf.train.Example(features=tf.train.Features(feature=feature))
 
 
@@ -227,6 +235,7 @@ def decode_record(serialized: bytes) -> ExampleRecord:
         captions=tuple(value.decode() for value in feature["image/caption"].bytes_list.value),
         channel_sums=tuple(feature["image/channel_sum"].int64_list.value),
         channel_square_sums=tuple(feature["image/channel_square_sum"].int64_list.value),
+        void_is_background=1 in feature[_VOID_IS_BACKGROUND].int64_list.value,
     )
 
 

@@ -69,6 +69,7 @@ def match_segments(
     *,
     image_name: str = "",
     boundary_px: int | None = None,
+    void_is_background: bool = False,
 ) -> SegmentMatches:
     """Matches the segments of one image by the official rules.
 
@@ -81,6 +82,8 @@ def match_segments(
         image_name: What error messages call the image.
         boundary_px: If given, the IoU of a pair is the smaller one of its IoU and the IoU of its two boundaries, each
             that many pixels wide (Boundary PQ, arXiv:2103.16562); see `boundary_map`.
+        void_is_background: The annotation is exhaustive: what no true segment covers is background, so a prediction
+            there is not excused and counts in unions.
 
     Raises:
         ValueError: if the maps differ in shape, an id repeats or is not positive, a map holds an id that is not
@@ -90,7 +93,9 @@ def match_segments(
     boundary_intersections = None
     if boundary_px is not None:
         # What is predicted on true void is left out of boundaries as it is left out of areas.
-        predicted_boundaries = np.where(truth_ids == 0, 0, boundary_map(predicted_ids, boundary_px))
+        predicted_boundaries = boundary_map(predicted_ids, boundary_px)
+        if not void_is_background:
+            predicted_boundaries = np.where(truth_ids == 0, 0, predicted_boundaries)
         boundary_intersections = shared_pixels(
             boundary_map(truth_ids, boundary_px), truth_segments, predicted_boundaries, predicted_segments
         )
@@ -103,8 +108,9 @@ def match_segments(
         )
     truth_classes, predicted_classes = classes_of(truth_segments), classes_of(predicted_segments)
     iscrowd = np.array([segment.iscrowd for segment in truth_segments], dtype=bool)
+    excused_void = np.zeros_like(intersections[0]) if void_is_background else intersections[0]
     truth_index, predicted_index, iou = _matched_pairs(
-        intersections, _truth_areas(truth_segments, intersections), predicted_areas,
+        intersections, excused_void, _truth_areas(truth_segments, intersections), predicted_areas,
         (truth_classes[:, None] == predicted_classes) & ~iscrowd[:, None], image_name,
     )  # fmt: skip
     if boundary_intersections is not None:
@@ -113,7 +119,8 @@ def match_segments(
         truth_index, predicted_index, iou = truth_index[matched], predicted_index[matched], iou[matched]
     false_negative = ~iscrowd
     false_negative[truth_index] = False
-    false_positive = 2 * _excused_pixels(intersections, truth_classes, iscrowd, predicted_classes) <= predicted_areas
+    excused = _excused_pixels(intersections, excused_void, truth_classes, iscrowd, predicted_classes)
+    false_positive = 2 * excused <= predicted_areas
     false_positive[predicted_index] = False
     return SegmentMatches(
         intersections=intersections,
@@ -286,11 +293,11 @@ def _truth_areas(truth_segments: Sequence[MatchedSegment], intersections: np.nda
     return np.array(stated, dtype=np.int64)
 
 
-def _matched_pairs(intersections, truth_areas, predicted_areas, comparable, image_name):
+def _matched_pairs(intersections, excused_void, truth_areas, predicted_areas, comparable, image_name):
     """Pairs of comparable segments with IoU above one half, as (truth index, predicted index, IoU)."""
     truth_index, predicted_index = np.nonzero(comparable & (intersections[1:, 1:] > 0))
     shared = intersections[1 + truth_index, 1 + predicted_index]
-    void = intersections[0, 1 + predicted_index]
+    void = excused_void[1 + predicted_index]
     union = predicted_areas[predicted_index] + truth_areas[truth_index] - shared - void
     if (union <= 0).any():
         raise ValueError(
@@ -302,9 +309,9 @@ def _matched_pairs(intersections, truth_areas, predicted_areas, comparable, imag
     return truth_index[matched], predicted_index[matched], iou[matched]
 
 
-def _excused_pixels(intersections, truth_classes, iscrowd, predicted_classes) -> np.ndarray:
+def _excused_pixels(intersections, excused_void, truth_classes, iscrowd, predicted_classes) -> np.ndarray:
     """`[predictions]` pixels on void or on the last listed crowd of the prediction's class."""
-    excused = intersections[0, 1:].copy()
+    excused = excused_void[1:].copy()
     last_crowd_of_class = {truth_classes[index]: index for index in np.flatnonzero(iscrowd)}
     for class_index, crowd in last_crowd_of_class.items():
         same_class = predicted_classes == class_index

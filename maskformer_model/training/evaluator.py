@@ -78,7 +78,8 @@ class Evaluator:
             truth = [MatchedSegment(s.id, s.class_index, s.iscrowd, s.area_px) for s in record.segments]
             truth_ids = panoptic_png.decode_panoptic_png(record.panoptic_png)
             maps = (truth_ids, truth, answer["segment_ids"], answer["segments"])
-            matches = match_segments(*maps, image_name=record.filename)
+            rule = record.void_is_background
+            matches = match_segments(*maps, image_name=record.filename, void_is_background=rule)
             sides = (truth, answer["segments"], num_classes)
             counts += count_matches(matches, *sides)
             confusion += semantic.pixel_confusion_of_segments(matches.intersections, *sides)

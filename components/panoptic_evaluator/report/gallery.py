@@ -202,7 +202,14 @@ def _match(
     truth = [MatchedSegment(s.id, s.class_index, s.iscrowd, s.area_px) for s in record.segments]
     predicted = [MatchedSegment(s.id, s.class_index) for s in prediction.segments]
     predicted_ids = panoptic_png.decode_panoptic_png(prediction.panoptic_png)
-    matches = match_segments(true_ids, truth, predicted_ids, predicted, image_name=record.filename)
+    matches = match_segments(
+        true_ids,
+        truth,
+        predicted_ids,
+        predicted,
+        image_name=record.filename,
+        void_is_background=record.void_is_background,
+    )
     return truth, predicted, predicted_ids, matches
 
 
