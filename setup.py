@@ -51,7 +51,7 @@ setuptools.setup(
             f"{package}{part}" for package in ("maskformer_model", "components", "pipeline") for part in ("", ".*")
         ]
     ),
-    package_data={"": ["*.html", "*.j2", "*.js", "*.json", "*.pbtxt"]},
+    package_data={"": ["*.html", "*.j2", "*.js", "*.json", "*.pbtxt", "*.txt"]},
     install_requires=TRAINING,
     extras_require=EXTRAS,
     zip_safe=False,

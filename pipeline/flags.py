@@ -10,7 +10,8 @@ import os
 import pathlib
 from collections.abc import Sequence
 
-from components.coco_example_gen.layouts.published import LAYOUT_NAMES
+from components.coco_example_gen.layouts.find import LAYOUT_NAMES
+from components.coco_example_gen.layouts.split_source import BACKGROUND, VOID
 from components.coco_example_gen.options import AUTO_LAYOUT, IngestOptions
 from components.panoptic_evaluator.gate.config import GateConfig
 from components.panoptic_evaluator.gate.rules import NOT_WORSE, POINT
@@ -110,7 +111,11 @@ def _add_layout_flags(group: argparse._ArgumentGroup) -> None:
     add("--span_pattern", metavar="P", default="", help="read the newest span below DIR, such as span-{SPAN}")
     trust_help = "take DIR/manifest.json for what the photos hold, and hash none (default: all are hashed)"
     add("--trust_manifest", action="store_true", help=trust_help)
-    _add_number(group, "--eval_share", 0.0, "evaluate on this share of the train photos, by a hash of their ids")
+    share_help = "evaluate on this share of the train photos, by a hash of their ids; 0 takes the validation split"
+    _add_number(group, "--eval_share", 0.0, f"{share_help}, or a fifth where there is none")
+    add("--things", metavar="A,B", default="", help="label PNGs: classes whose connected regions are objects")
+    unlabeled_help = "what pixels without an object are in a coco_instances json (default: %(default)s)"
+    add("--unlabeled", choices=(BACKGROUND, VOID), default=BACKGROUND, help=unlabeled_help)
     _add_number(group, "--num_shards", 0, "record files per split; 0 makes one per 256 photos")
 
 
@@ -142,6 +147,8 @@ def config_from_args(args: argparse.Namespace) -> PipelineConfig:
                 num_shards=args.num_shards,
                 layout=args.layout,
                 eval_share=args.eval_share,
+                things=tuple(name for name in args.things.split(",") if name),
+                unlabeled=args.unlabeled,
                 span_pattern=args.span_pattern,
                 trust_manifest=args.trust_manifest,
             ),

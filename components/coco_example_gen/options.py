@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 
-from components.coco_example_gen.layouts.published import LAYOUT_NAMES, TRAIN, VAL
+from components.coco_example_gen.layouts.find import LAYOUT_NAMES
+from components.coco_example_gen.layouts.published import TRAIN, VAL
+from components.coco_example_gen.layouts.split_source import BACKGROUND, VOID
+from components.coco_example_gen.layouts.split_words import hash_share
 
 TRAIN_SPLIT, EVAL_SPLIT = "train", "eval"
 SPLITS = (TRAIN_SPLIT, EVAL_SPLIT)
@@ -23,9 +25,13 @@ class IngestOptions:
         evaluate_on_train: the eval split holds the photos of the train split: shows that a model can overfit them.
         max_kept_aside_share: the ingestion fails where a larger share of a split's records, 0..1, is kept aside.
         num_shards: record files per split, at most one per photo; 0 chooses one per 256 photos.
-        layout: how the data set's files are laid out, see `layouts.published`; "auto" looks.
-        eval_share: 0 takes the data set's own validation photos; a share in 0..1 takes that share of its train photos
-            instead, chosen by a hash of the image id, so that a photo stays on its side when others come or go.
+        layout: how the data set's files are laid out, see `layouts`; "auto" looks.
+        things: label PNGs (layout "label_png"): classes of which every connected region is an object.
+        unlabeled: of a `coco_instances` json: pixels that no object covers are "background", where a predicted segment
+            is false, or "void", where it is excused because only some objects are labelled.
+        eval_share: 0 takes the data set's own validation photos, or 0.2 of the train photos where it has none; a share
+            in 0..1 takes that share of its train photos instead, by a hash of the image id, so that a photo stays on
+            its side when others come or go.
         span_pattern: where below the data folder the newest data is, such as "span-{SPAN}", "span-{SPAN}/v{VERSION}"
             or "{YYYY}-{MM}-{DD}"; empty: the data folder holds the data itself.
         trust_manifest: the data folder's `manifest.json` says what the photos hold; they are not hashed to find out
@@ -42,6 +48,8 @@ class IngestOptions:
     num_shards: int = 0
     layout: str = AUTO_LAYOUT
     eval_share: float = 0.0
+    things: tuple[str, ...] = ()
+    unlabeled: str = BACKGROUND
     span_pattern: str = ""
     trust_manifest: bool = False
 
@@ -56,6 +64,8 @@ class IngestOptions:
             raise ValueError(
                 f"`layout` must be {AUTO_LAYOUT!r} or one of {list(LAYOUT_NAMES)}. Received: {self.layout!r}"
             )
+        if self.unlabeled not in (BACKGROUND, VOID):
+            raise ValueError(f"`unlabeled` must be {BACKGROUND!r} or {VOID!r}. Received: {self.unlabeled!r}")
         if self.eval_share and self.evaluate_on_train:
             raise ValueError(
                 f"`eval_share` must be 0 where `evaluate_on_train` says what is evaluated. Received: {self.eval_share}"
@@ -83,8 +93,7 @@ class IngestOptions:
         """Whether a photo of the split's folder belongs to the split."""
         if not self.eval_share:
             return True
-        bucket = int.from_bytes(hashlib.sha256(image_id.encode()).digest()[:8], "big") / 2**64
-        return (bucket < self.eval_share) == (split == EVAL_SPLIT)
+        return (hash_share(image_id) < self.eval_share) == (split == EVAL_SPLIT)
 
     def _is_made_of_train(self, split: str) -> bool:
         if split not in SPLITS:

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-import tensorflow as tf
+import dataclasses
 
-from components.coco_example_gen.layouts.published import find_sources
+from components.coco_example_gen.layouts.files import Files
+from components.coco_example_gen.layouts.find import find_data
 from components.coco_example_gen.layouts.split_source import SplitSource
 from components.coco_example_gen.options import SPLITS, IngestOptions
 
 
 def sources_of(data_dir: str, options: IngestOptions) -> dict[str, SplitSource]:
-    """Where the files of each split of the Examples are.
+    """Where the files of each split of the Examples are, on this machine or in an object store.
 
     Raises:
         UnknownLayoutError: if the data folder has no layout that can be read.
     """
-    found = find_sources(data_dir, [options.folder(split) for split in SPLITS], tf.io.gfile.exists, options.layout)
-    return {split: found[options.folder(split)] for split in SPLITS}
+    from components.coco_example_gen.layouts.data_files import ANYWHERE  # Imports TensorFlow.
+
+    return sources_in(data_dir, options, ANYWHERE)
+
+
+def sources_in(data_dir: str, options: IngestOptions, files: Files) -> dict[str, SplitSource]:
+    """Likewise, read by `files`."""
+    found = find_data(data_dir, [options.folder(split) for split in SPLITS], files, options.layout, options.things)
+    return {split: dataclasses.replace(found[options.folder(split)], unlabeled=options.unlabeled) for split in SPLITS}

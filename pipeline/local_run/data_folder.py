@@ -8,34 +8,39 @@ from __future__ import annotations
 
 import os
 
-from components.coco_example_gen.layouts.published import UnknownLayoutError, find_sources
-from components.coco_example_gen.options import SPLITS, IngestOptions
+from components.coco_example_gen.layouts.files import LOCAL
+from components.coco_example_gen.layouts.find import UnknownLayoutError, notes_on
+from components.coco_example_gen.options import IngestOptions
+from components.coco_example_gen.sources import sources_in
 
 
 class DataFolderError(ValueError):
     """The data folder is not what it should be; the message is for the person who named it."""
 
 
-def check_data_dir(data_dir: str, options: IngestOptions) -> None:
-    """Looks for the folders and files that an ingestion will read.
+def check_data_dir(data_dir: str, options: IngestOptions) -> list[str]:
+    """Looks for the folders and files that an ingestion will read, and says how they are read.
 
     Args:
         data_dir: Local, or of an object store, which is not looked at.
         options: Say which splits are read. With spans only the folder itself is looked at.
 
+    Returns:
+        Sentences about the layout; none where the folder was not looked at.
+
     Raises:
         DataFolderError: if some are missing, naming each, where it was expected, and what is there instead.
     """
     if "://" in data_dir:
-        return
+        return []
     if options.span_pattern:
         if not os.path.isdir(data_dir):
             raise DataFolderError(f"`--data` must name the folder of the spans. {_what_is_there(data_dir)}")
-        return
+        return []
     try:
-        find_sources(data_dir, [options.folder(split) for split in SPLITS], os.path.exists, options.layout)
+        return notes_on(sources_in(data_dir, options, LOCAL))
     except UnknownLayoutError as error:
-        raise DataFolderError(f"`--data`: {error}\n{_what_is_there(data_dir)}") from error
+        raise DataFolderError(f"`--data`: {error}") from error
 
 
 def _what_is_there(data_dir: str) -> str:

@@ -116,9 +116,9 @@ def test_a_wrong_data_folder_is_told_which_file_was_expected_where(project_dir, 
     (root / "summary.json").write_text('{"state": "succeeded"}')
     done = run_script(project_dir, "--data", str(data), "--root", str(root))
     assert done.returncode == 2
-    assert f"{data}/annotations/panoptic_train2017.json" in done.stdout
+    assert f"{data}/annotations/instances_train2017.json" in done.stdout
     assert f"{data}/val2017  (folder of the photos)" in done.stdout
-    assert f"{data} holds: train2017." in done.stdout
+    assert "It holds: train2017." in done.stdout
     summary = json.loads((root / "summary.json").read_text())
     assert (summary["state"], summary["failure"]["component"]) == ("failed", "data")
     assert summary["pq"] is None

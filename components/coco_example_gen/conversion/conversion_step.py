@@ -56,7 +56,7 @@ def convert_shard(
     kept_aside, digest = [], hashlib.sha256()
     unfinished = os.path.join(work_dir, f"unfinished-{uuid.uuid4().hex}")
     with tf.io.TFRecordWriter(unfinished) as writer:
-        for found in _in_threads(functools.partial(_convert, plan, categories, encode), read_references(plan)):
+        for found in in_threads(functools.partial(_convert, plan, categories, encode), read_references(plan)):
             if isinstance(found, KeptAside):
                 kept_aside.append(found)
             else:
@@ -128,7 +128,7 @@ def _convert(
         )
 
 
-def _in_threads(function: Callable[[_In], _Out], values: Iterable[_In]) -> Iterator[_Out]:
+def in_threads(function: Callable[[_In], _Out], values: Iterable[_In]) -> Iterator[_Out]:
     """`map` in a few threads, results in order; never more than a few values and results are held.
 
     Decoders run outside of Python's lock, and a file of an object store is long to come.

@@ -7,7 +7,16 @@ from collections.abc import Iterable, Iterator
 
 import tensorflow as tf
 
+from components.coco_example_gen.layouts.files import Files, visible
 from components.coco_example_gen.layouts.split_source import PACKAGE_PREFIX
+
+
+def _names(folder: str) -> list[str]:
+    return visible(tf.io.gfile.listdir(folder)) if tf.io.gfile.isdir(folder) else []
+
+
+# Folders of this machine and of object stores.
+ANYWHERE = Files(tf.io.gfile.exists, _names, tf.io.gfile.isdir, lambda path: tf.io.gfile.GFile(path, "rb"))
 
 
 def read_file(path: str) -> bytes | None:

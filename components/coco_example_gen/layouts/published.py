@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from components.coco_example_gen.layouts.split_source import INSTANCES, LABELS, PANOPTIC, SplitSource
 
 TRAIN, VAL = "train", "val"
-_AUTO = "auto"
+AUTO = "auto"
 
 # How each data set calls its splits.
 _NAMES = {
@@ -147,7 +147,7 @@ class UnknownLayoutError(FileNotFoundError):
 
 
 def find_sources(
-    data_dir: str, splits: Sequence[str], exists: Callable[[str], bool], layout: str = _AUTO
+    data_dir: str, splits: Sequence[str], exists: Callable[[str], bool], layout: str = AUTO
 ) -> dict[str, SplitSource]:
     """Finds the files of a data set.
 
@@ -165,7 +165,7 @@ def find_sources(
     """
     attempts: list[tuple[str, dict[str, str], int]] = []
     for template in _LAYOUTS:
-        if layout not in (_AUTO, template.layout):
+        if layout not in (AUTO, template.layout):
             continue
         names = next(names for data_set, names in _NAMES.items() if template.layout.startswith(data_set))
         sources = {split: template.with_names(data_dir, names[split]) for split in splits}
@@ -175,6 +175,21 @@ def find_sources(
         num_found = sum(len(source.expected()) for source in sources.values()) - sum(map(len, missing))
         attempts.append((template.layout, _merged(missing), num_found))
     raise UnknownLayoutError(_explanation(data_dir, layout, attempts))
+
+
+def nearest_layout(data_dir: str, exists: Callable[[str], bool], layout: str = AUTO) -> str:
+    """Says what a folder lacks of the published layout of which it has most; empty where it has nothing of any."""
+    best: tuple[float, str] = (0.0, "")
+    for template in _LAYOUTS:
+        if layout in (AUTO, template.layout):
+            names = _NAMES[template.layout.split("_")[0]]
+            expected = [template.with_names(data_dir, names[split]) for split in (TRAIN, VAL)]
+            missing = _merged(source.missing(exists) for source in expected)
+            share = 1 - len(missing) / len(_merged(source.expected() for source in expected))
+            lines = [f"To be of the layout {template.layout} it lacks:"]
+            lines += [f"  {path}  ({meaning})" for path, meaning in missing.items()]
+            best = max(best, (share, "\n".join(lines)), key=lambda pair: pair[0])
+    return best[1]
 
 
 def _merged(mappings: Iterable[Mapping[str, str]]) -> dict[str, str]:

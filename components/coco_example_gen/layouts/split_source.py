@@ -15,8 +15,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from typing import Any
+
+from components.coco_example_gen.layouts.split_words import hash_share
 
 PACKAGE_PREFIX = "package:"  # Of a path to a file that comes with this package instead of the data set.
+BACKGROUND, VOID = "background", "void"  # What unlabelled pixels are.
 PANOPTIC, INSTANCES, LABELS, NO_TRUTH = "panoptic", "instances", "labels", "none"
 
 # What a field's path is, for people; these must exist where they are given. Captions and objects may be absent.
@@ -25,6 +29,8 @@ _MEANINGS = {
     "panoptic_dir": "folder of the panoptic PNGs",
     "label_dir": "folder of the label PNGs",
     "category_file": "categories",
+    "list_file": "list of the photos",
+    "object_dir": "folder of the PNGs that tell objects apart",
 }
 
 
@@ -46,7 +52,15 @@ class SplitSource:
         category_file: what the labels mean.
         photo_suffix: of the photos' file names where the folder is listed, and what a label PNG's name replaces.
         label_suffix: The ending of the label PNGs' file names.
-        photo_name_rule: "" takes the json's `file_name`; "cityscapes" finds the photo that Cityscapes' json means.
+        photo_name_rule: "" takes the json's `file_name`; "cityscapes" finds the photo that Cityscapes' json means;
+            "basename" drops the folders that a tool has put before the name.
+        tool: the labelling tool that exported the data, for messages; "" where nothing tells.
+        list_file: names of the photos without ending, a line each; "": every photo of the folder is one.
+        object_dir: folder of PNGs that tell the objects of a label PNG apart, as VOC's `SegmentationObject`.
+        things: label PNGs: classes whose objects are told apart.
+        unlabeled: what a pixel is that no object of a `coco_instances` json covers: "background" (the annotation is
+            exhaustive) or "void" (only some objects are labelled).
+        part: the photos of this split, by the hash of their ids: from the first number, 0..1, up to the second.
     """
 
     layout: str
@@ -63,6 +77,16 @@ class SplitSource:
     photo_suffix: str = ".jpg"
     label_suffix: str = ".png"
     photo_name_rule: str = ""
+    tool: str = ""
+    list_file: str = ""
+    object_dir: str = ""
+    things: tuple[str, ...] = ()
+    unlabeled: str = BACKGROUND
+    part: tuple[float, float] = (0.0, 1.0)
+
+    def takes(self, image_id: str) -> bool:
+        """Returns whether a photo of these files belongs to the split."""
+        return self.part == (0.0, 1.0) or self.part[0] <= hash_share(image_id) < self.part[1]
 
     def expected(self) -> dict[str, str]:
         """What must be there: by path, what it is. Files of this package are not among it."""
@@ -78,10 +102,12 @@ class SplitSource:
 
     def input_paths(self) -> tuple[list[str], list[str]]:
         """The single files and the folders that are read; some of the files may be absent."""
-        names = ("image_file", "panoptic_file", "object_file", "caption_file", "category_file")
+        names = ("image_file", "panoptic_file", "object_file", "caption_file", "category_file", "list_file")
         files = dict.fromkeys(getattr(self, name) for name in names if getattr(self, name))
-        folders = [folder for folder in (*self.photo_dirs, self.panoptic_dir, self.label_dir) if folder]
-        return list(files), folders
+        folders = [
+            folder for folder in (*self.photo_dirs, self.panoptic_dir, self.label_dir, self.object_dir) if folder
+        ]
+        return list(files), list(dict.fromkeys(folders))
 
     def with_names(self, root: str, names: Mapping[str, str]) -> SplitSource:
         """Fills in a layout's template: `{split}` and the like become `names`, paths begin at `root`."""
@@ -90,7 +116,7 @@ class SplitSource:
             return f"{root.rstrip('/')}/{template.format_map(names)}" if template else ""
 
         fields = ("image_file", "panoptic_file", "panoptic_dir", "object_file", "caption_file", "label_dir")
-        filled = {name: path(getattr(self, name)) for name in fields}
+        filled: dict[str, Any] = {name: path(getattr(self, name)) for name in fields}
         if not self.category_file.startswith(PACKAGE_PREFIX):
             filled["category_file"] = path(self.category_file)
         return dataclasses.replace(self, photo_dirs=tuple(map(path, self.photo_dirs)), **filled)

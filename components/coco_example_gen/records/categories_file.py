@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from components.coco_example_gen.layouts.class_folders import CLASSES_CODE
 from components.coco_example_gen.layouts.data_files import read_category_file
 from components.coco_example_gen.layouts.split_source import INSTANCES, LABELS, PANOPTIC, SplitSource
+from components.coco_example_gen.records.class_names import category_entries, read_class_names
 from components.coco_example_gen.records.json_stream import stream_list
 from components.coco_example_gen.records.label_png import label_categories
 from maskformer_model.categories import CategoryTable
@@ -21,7 +23,10 @@ def read_categories(source: SplitSource) -> CategoryTable:
         FileNotFoundError: if the file is missing.
         ValueError: if it is not whole, or the categories are not usable.
     """
-    if source.truth == LABELS:
+    if source.truth == LABELS and source.label_code == CLASSES_CODE:
+        classes = read_class_names(read_category_file(source.category_file))
+        entries: list[Any] = category_entries(classes, source.things, has_objects=bool(source.object_dir))
+    elif source.truth == LABELS:
         entries = label_categories(read_category_file(source.category_file), source.label_code)
     elif source.truth == PANOPTIC:
         entries = list(stream_list(source.panoptic_file, "categories"))

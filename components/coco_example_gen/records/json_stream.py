@@ -12,6 +12,9 @@ from typing import Any
 import ijson
 import tensorflow as tf
 
+from components.coco_example_gen.layouts.tool_jsons import is_tool_address
+from components.coco_example_gen.records.tool_lists import tool_list
+
 _BUFFER_BYTES = 1 << 20
 
 
@@ -23,6 +26,9 @@ def stream_list(path: str, name: str) -> Iterator[Any]:
         ValueError: while reading, if the file is not json, is cut off, or has no such list. What came before the place
             that is wrong has been handed out by then.
     """
+    if is_tool_address(path):
+        yield from tool_list(path, name)
+        return
     if not tf.io.gfile.exists(path) or tf.io.gfile.isdir(path):
         raise FileNotFoundError(f"The annotation file must exist. Not found: {path}")
     num_entries = 0

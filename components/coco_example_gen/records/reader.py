@@ -16,8 +16,11 @@ from typing import Any
 import numpy as np
 
 from components.coco_example_gen.kept_aside import BadRecordError
+from components.coco_example_gen.layouts.class_folders import CLASSES_CODE
 from components.coco_example_gen.layouts.data_files import read_category_file, read_file
-from components.coco_example_gen.layouts.split_source import INSTANCES, LABELS, PANOPTIC, SplitSource
+from components.coco_example_gen.layouts.split_source import BACKGROUND, INSTANCES, LABELS, PANOPTIC, SplitSource
+from components.coco_example_gen.records.class_names import read_class_names
+from components.coco_example_gen.records.class_png import ClassPngs, read_class_png
 from components.coco_example_gen.records.instance_masks import paint_objects
 from components.coco_example_gen.records.label_png import label_png_size, read_label_png
 from components.coco_example_gen.records.photo_check import check_photo, check_size
@@ -81,6 +84,7 @@ def read_record_and_ids(
         captions=ref.captions,
         channel_sums=facts.channel_sums,
         channel_square_sums=facts.channel_square_sums,
+        void_is_background=source.truth == INSTANCES and source.unlabeled == BACKGROUND,
     )
     return record, truth.segment_ids
 
@@ -115,7 +119,10 @@ def _read_truth(ref: ImageRef, source: SplitSource, size_px: tuple[int, int], ca
         check_size("the panoptic PNG", _read_png(panoptic_png_size, png, reason), size_px)
         ids = _read_png(decode_panoptic_png, png, "damaged_panoptic_png")
         return Truth(ids, png, ref.segments_info, ref.panoptic_name)
-    if source.truth == LABELS:
+    if source.truth == LABELS and source.label_code == CLASSES_CODE:
+        name = os.path.splitext(ref.file_name)[0] + source.label_suffix
+        ids, entries = _read_class_png(name, source, size_px, categories)
+    elif source.truth == LABELS:
         name = ref.file_name.removesuffix(source.photo_suffix) + source.label_suffix
         png = _read_in(source.label_dir, name, "missing_label_png")
         check_size("the label PNG", label_png_size(png), size_px)
@@ -129,10 +136,26 @@ def _read_truth(ref: ImageRef, source: SplitSource, size_px: tuple[int, int], ca
     return Truth(ids, encode_panoptic_png(ids), entries, name)
 
 
+def _read_class_png(
+    name: str, source: SplitSource, size_px: tuple[int, int], categories: CategoryTable
+) -> tuple[np.ndarray, list[dict[str, Any]]]:
+    objects = None
+    if source.object_dir:
+        objects = read_file(_path_in(source.object_dir, name))  # May be missing: then regions are told apart.
+    pngs = ClassPngs(_read_in(source.label_dir, name, "missing_label_png"), objects)
+    things = {int(category.id) for category in categories.categories if category.isthing}
+    classes = read_class_names(read_category_file(source.category_file))
+    ids, entries = read_class_png(pngs, classes, things)
+    check_size("the label PNG", (ids.shape[0], ids.shape[1]), size_px)
+    return ids, entries
+
+
 def _read_photo(name: str, source: SplitSource) -> bytes:
     if source.photo_name_rule == "cityscapes":
         # Its json names photos "<city>_<sequence>_<frame>_gtFine_leftImg8bit.png", without the city's folder.
         name = f"{name.split('_')[0]}/{name.replace('_gtFine_leftImg8bit', '_leftImg8bit')}"
+    elif source.photo_name_rule == "basename":
+        name = posixpath.basename(name.replace("\\", "/"))
     paths = [_path_in(folder, name) for folder in source.photo_dirs]
     found = [content for content in map(read_file, paths) if content is not None]
     if not found:

@@ -19,7 +19,9 @@ from typing import Any
 import tensorflow as tf
 
 from components.coco_example_gen.kept_aside import BadRecordError, KeptAside
-from components.coco_example_gen.layouts.data_files import walk_files
+from components.coco_example_gen.layouts.class_folders import CLASSES_CODE, PHOTO_ENDINGS
+from components.coco_example_gen.layouts.data_files import read_file, walk_files
+from components.coco_example_gen.layouts.files import visible
 from components.coco_example_gen.layouts.split_source import SplitSource
 from components.coco_example_gen.records.categories_file import read_categories
 from components.coco_example_gen.records.json_stream import stream_list
@@ -199,7 +201,7 @@ def _list_photos(request: SplitRequest, source: SplitSource, kept_aside: list[Ke
     seen: set[str] = set()
     for image in _images(source):
         problem, image_id = image_problem(image), id_of(image, "id")
-        if image_id is not None and not request.takes(image_id):
+        if image_id is not None and not (request.takes(image_id) and source.takes(image_id)):
             seen.add(image_id)
         elif problem:
             kept_aside.append(_keep_aside(request.split, image, "malformed_annotation", problem))
@@ -221,10 +223,33 @@ def _images(source: SplitSource) -> Iterator[Any]:
     if source.image_file:
         yield from stream_list(source.image_file, "images")
         return
+    if source.label_code == CLASSES_CODE:
+        yield from _labelled_photos(source)
+        return
     for path in walk_files(source.photo_dirs):
         if path.endswith(source.photo_suffix):
             name = posixpath.relpath(path, source.photo_dirs[0])
             yield {"id": posixpath.basename(name).removesuffix(source.photo_suffix), "file_name": name}
+
+
+def _labelled_photos(source: SplitSource) -> Iterator[dict[str, Any]]:
+    """Photos of a folder by their names without ending; those of a list, where there is one."""
+    [folder] = source.photo_dirs
+    files = {
+        posixpath.splitext(name)[0]: name
+        for name in visible(tf.io.gfile.listdir(folder))
+        if name.lower().endswith(PHOTO_ENDINGS) and not (folder == source.label_dir and _is_label(name, source))
+    }
+    stems = sorted(files)
+    if source.list_file:
+        lines = (read_file(source.list_file) or b"").decode("utf-8-sig").splitlines()
+        stems = [line.split()[0] for line in lines if line.strip()]
+    for stem in stems:
+        yield {"id": stem, "file_name": files.get(stem, f"{stem}.jpg")}
+
+
+def _is_label(name: str, source: SplitSource) -> bool:
+    return name.endswith(source.label_suffix)
 
 
 def _annotation_files(source: SplitSource) -> list[tuple[str, str]]:

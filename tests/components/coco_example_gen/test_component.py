@@ -270,7 +270,9 @@ def test_the_share_of_a_hash_split_is_about_what_was_asked_for():
 
 
 def test_a_wrong_data_folder_is_answered_before_anything_is_read(tmp_path):
-    with pytest.raises(FileNotFoundError, match="(?s)a layout that can be read.*Not found:.*train2017"):
+    with pytest.raises(
+        FileNotFoundError, match="(?s)no layout that can be read.*It holds: nothing.*Expected: a published layout"
+    ):
         _fingerprint(tmp_path)
 
 

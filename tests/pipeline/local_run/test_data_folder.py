@@ -4,6 +4,7 @@ import pytest
 
 from components.coco_example_gen.options import IngestOptions
 from pipeline.local_run.data_folder import DataFolderError, check_data_dir
+from tests.components.coco_example_gen import folder_forms
 
 
 def make_split(root, name):
@@ -25,8 +26,8 @@ def test_a_missing_file_is_named_with_its_place(tmp_path):
     (tmp_path / "annotations" / "panoptic_val2017.json").unlink()
     missing, message = missing_in(tmp_path)
     assert missing == [f"{tmp_path}/annotations/panoptic_val2017.json"]
-    assert " as coco_panoptic:\n" in message
-    assert message.endswith(f"{tmp_path} holds: annotations, train2017, val2017.")
+    assert "To be of the layout coco_panoptic it lacks:\n" in message
+    assert "It holds: annotations, train2017, val2017.\n" in message
 
 
 @pytest.mark.parametrize("options", [{"evaluate_on_train": True}, {"eval_share": 0.5}])
@@ -36,12 +37,19 @@ def test_validation_photos_are_not_asked_for_where_train_photos_are_evaluated(tm
     assert len(missing_in(tmp_path)[0]) == 3
 
 
-def test_a_folder_that_does_not_exist_is_said_so_with_what_each_layout_would_be(tmp_path):
-    missing, message = missing_in(tmp_path / "absent")
-    for layout in ("coco_panoptic", "coco_instances", "ade20k", "cityscapes", "vistas_v1.2", "vistas_v2.0"):
-        assert f" as {layout}:\n" in message
-    assert f"{tmp_path}/absent/gtFine/train" in missing
-    assert message.endswith("absent is not a folder.")
+def test_a_folder_that_does_not_exist_is_said_so_in_one_line(tmp_path):
+    _, message = missing_in(tmp_path / "absent")
+    assert message.endswith("It is not a folder.") and len(message.splitlines()) == 1
+
+
+def test_the_layout_and_a_drawn_split_are_said(tmp_path):
+    make_split(tmp_path, "train2017")
+    make_split(tmp_path, "val2017")
+    assert check_data_dir(str(tmp_path), IngestOptions()) == ["Layout: coco_panoptic"]
+    folder_forms.cvat(tmp_path / "export")
+    notes = check_data_dir(str(tmp_path / "export"), IngestOptions())
+    assert notes[0] == "Layout: coco_instances (export of CVAT or Datumaro)"
+    assert "--eval_share" in notes[1]
 
 
 def test_a_named_layout_is_the_only_one_that_is_asked_for(tmp_path):
@@ -63,7 +71,8 @@ def test_an_object_store_is_left_to_the_ingestion():
 def test_the_ingestion_itself_expects_the_same_files(tmp_path):
     from components.coco_example_gen.sources import sources_of
 
-    missing, _ = missing_in(tmp_path)
+    (tmp_path / "val2017").mkdir()
+    missing, message = missing_in(tmp_path)
     with pytest.raises(FileNotFoundError) as caught:
         sources_of(str(tmp_path), IngestOptions())
-    assert all(path in str(caught.value) for path in missing)
+    assert missing and message == f"`--data`: {caught.value}"

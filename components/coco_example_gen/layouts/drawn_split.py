@@ -1,0 +1,66 @@
+"""Draws a split where a data set has none, by a hash of the photos' ids, so that neither side is ever empty.
+
+A photo stays on its side when others come or go: the border is at a fixed share of the hashes, and moves only for a
+handful of photos, of which one side would otherwise have none.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import posixpath
+from collections.abc import Iterator
+
+import ijson
+
+from components.coco_example_gen.layouts.class_folders import PHOTO_ENDINGS
+from components.coco_example_gen.layouts.files import Files
+from components.coco_example_gen.layouts.split_source import SplitSource
+from components.coco_example_gen.layouts.split_words import TRAIN, VAL, hash_share
+from components.coco_example_gen.layouts.tool_jsons import LABELME, is_tool_address, labelme_ids, parts_of
+
+DEFAULT_EVAL_SHARE = 0.2  # Of the photos.
+
+
+def draw_split(source: SplitSource, files: Files, share: float = DEFAULT_EVAL_SHARE) -> dict[str, SplitSource]:
+    """Returns the sources of "train" and "val", drawn from the same photos.
+
+    Args:
+        source: of all photos.
+        files: how the folder is read.
+        share: of the photos that are kept for "val", 0..1.
+    """
+    hashes = sorted({hash_share(image_id) for image_id in _photo_ids(source, files)})
+    border = share
+    if len(hashes) > 1:
+        # Above the smallest hash and not above the largest one.
+        border = min(max(share, (hashes[0] + hashes[1]) / 2), hashes[-1])
+    parts = {TRAIN: (border, 1.0), VAL: (0.0, border)}
+    return {split: dataclasses.replace(source, part=part) for split, part in parts.items()}
+
+
+def _photo_ids(source: SplitSource, files: Files) -> Iterator[str]:
+    if is_tool_address(source.image_file):
+        tool, root, part = parts_of(source.image_file)
+        if tool == LABELME:
+            yield from labelme_ids(root, part, files)
+        else:
+            yield from _json_ids(f"{root}/{part}", "item.id", files)
+    elif source.image_file:
+        yield from _json_ids(source.image_file, "images.item.id", files)
+    elif source.list_file:
+        lines = files.read(source.list_file).decode("utf-8-sig").splitlines()
+        yield from (line.split()[0] for line in lines if line.strip())
+    else:
+        names = files.names(source.photo_dirs[0])
+        yield from (posixpath.splitext(name)[0] for name in names if name.lower().endswith(PHOTO_ENDINGS))
+
+
+def _json_ids(path: str, place: str, files: Files) -> Iterator[str]:
+    with files.open(path) as file:
+        if file.read(3) != b"\xef\xbb\xbf":
+            file.seek(0)
+        try:
+            for value in ijson.items(file, place):
+                yield str(value)
+        except ijson.JSONError:
+            return  # The ingestion says where the file breaks.

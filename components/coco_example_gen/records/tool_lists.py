@@ -1,0 +1,75 @@
+"""Reads the jsons of tools in forms of their own as the lists of one COCO instances json: `images` and so on.
+
+The jsons are read whole, without the photos that may be embedded in them, and again only where they have changed.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import posixpath
+from collections.abc import Iterator
+from typing import Any
+
+import tensorflow as tf
+
+from components.coco_example_gen.layouts.tool_jsons import LABELME, parts_of
+from components.coco_example_gen.records import label_studio, labelme
+
+Stamp = tuple[tuple[str, int, int], ...]
+
+
+def tool_list(address: str, name: str) -> Iterator[dict[str, Any]]:
+    """Yields the entries of a COCO list.
+
+    Args:
+        address: as `layouts.tool_jsons` makes it.
+        name: "images", "annotations" or "categories".
+
+    Raises:
+        ValueError: if a file is not json of the tool's form.
+    """
+    tool, root, part = parts_of(address)
+    if tool == LABELME:
+        yield from labelme.coco_list(_documents(root, _stamp(root, ""), tool), name, part)
+    else:
+        [(_, tasks)] = _documents(root, _stamp(root, part), tool)
+        yield from label_studio.coco_list(tasks, name, _photo_paths(root))
+
+
+def _stamp(root: str, only: str) -> Stamp:
+    """Names, sizes and times of the jsons, or of one of them: what says that they have changed."""
+    found = []
+    for path in [posixpath.join(root, only)] if only else _jsons_below(root):
+        facts = tf.io.gfile.stat(path)
+        found.append((posixpath.relpath(path, root), int(facts.length), int(facts.mtime_nsec)))
+    return tuple(sorted(found))
+
+
+def _jsons_below(root: str) -> Iterator[str]:
+    for folder, _, names in tf.io.gfile.walk(root):
+        yield from (posixpath.join(folder, n) for n in names if n.lower().endswith(".json") and not n.startswith("."))
+
+
+@functools.lru_cache(maxsize=4)
+def _documents(root: str, stamp: Stamp, tool: str) -> list[tuple[str, Any]]:
+    """The jsons by path relative to the data folder."""
+    check = labelme.checked if tool == LABELME else label_studio.checked
+    documents = []
+    for path, _, _ in stamp:
+        with tf.io.gfile.GFile(posixpath.join(root, path), "rb") as file:
+            content = file.read()
+        try:
+            documents.append((path, check(json.loads(content.decode("utf-8-sig")))))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"A json of {tool} must have that tool's form. {path} fails with {error!r}") from error
+    return documents
+
+
+def _photo_paths(root: str) -> dict[str, str]:
+    """The files below a folder by their name, relative to it."""
+    return {
+        name: posixpath.relpath(posixpath.join(folder, name), root)
+        for folder, _, names in tf.io.gfile.walk(root)
+        for name in names
+    }
