@@ -1,0 +1,136 @@
+"""Shows what a data folder holds, before anybody trains on it.
+
+    python -m components.coco_example_gen.inspect DIR
+
+It prints the layout, the splits, the classes with their segments and pixels, photo sizes, odd things, records that an
+ingestion would skip by reason, and the query ceiling: the best PQ that a number of queries allows. The same stands in
+an HTML page, with pictures of a few photos and their truth. Exit status: 0, or 2 where the folder cannot be read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import pathlib
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from components.coco_example_gen.layouts.find import LAYOUT_NAMES, UnknownLayoutError, notes_on
+from components.coco_example_gen.options import AUTO_LAYOUT, SPLITS, IngestOptions
+
+if TYPE_CHECKING:
+    from components.coco_example_gen.layouts.split_source import SplitSource
+    from maskformer_model.config import ExperimentConfig
+    from maskformer_model.metrics.query_ceiling import SegmentRanks
+
+EXIT_WRONG_INPUT = 2
+_EXPERIMENT = "coco_small"
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Reads the command line; a wrong flag ends the program with status 2."""
+    parser = argparse.ArgumentParser(
+        prog="python -m components.coco_example_gen.inspect", description=__doc__.split("\n")[0]
+    )
+    add = parser.add_argument
+    add("data_dir", metavar="DIR", help="the data folder")
+    layouts = (AUTO_LAYOUT, *LAYOUT_NAMES)
+    add("--layout", choices=layouts, default=AUTO_LAYOUT, help="how DIR is laid out (default: %(default)s looks)")
+    add("--eval_share", type=float, default=0.0, metavar="SHARE", help="evaluate on this share of the train photos")
+    add("--things", default="", metavar="A,B", help="label PNGs: classes whose connected regions are objects")
+    add("--max_images", type=int, default=0, metavar="N", help="the first N photos of each split; 0 reads all")
+    add("--experiment", default=_EXPERIMENT, metavar="NAME", help="the planned model (default: %(default)s)")
+    add("--params_override", metavar="K=V,...", default="", help="its settings, such as task.model.num_queries=200")
+    add("--pictures", type=int, default=6, metavar="N", help="photos to draw (default: %(default)s)")
+    add("--page", metavar="FILE", help="where the HTML page goes (default: inspect-NAME.html here); '' writes none")
+    args = parser.parse_args(argv)
+    if args.page is None:
+        args.page = f"inspect-{pathlib.Path(args.data_dir).resolve().name}.html"
+    return args
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The program; returns its exit status."""
+    args = parse_args(argv)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from maskformer_model import config as experiment_config
+    from maskformer_model import experiments
+
+    try:
+        config = experiment_config.override(experiments.get(args.experiment), args.params_override)
+        print(inspect_folder(args, config))
+    except (OSError, KeyError, ValueError) as error:
+        print(f"inspect: {error.args[0] if isinstance(error, KeyError) else error}", file=sys.stderr)
+        return EXIT_WRONG_INPUT
+    return 0
+
+
+def inspect_folder(args: argparse.Namespace, config: ExperimentConfig) -> str:
+    """Reads the folder, writes the HTML page, and returns the page as text."""
+    from components.coco_example_gen.inspection import page
+    from components.coco_example_gen.inspection.survey import survey_split
+    from components.coco_example_gen.sources import sources_of
+
+    things = tuple(name for name in args.things.split(",") if name)
+    options = IngestOptions(layout=args.layout, eval_share=args.eval_share, things=things)
+    sources = sources_of(args.data_dir, options)
+    num_shown = -(-args.pictures // len(SPLITS))
+    surveys = [
+        survey_split(
+            split,
+            sources[split],
+            config.task.kind,
+            _takes(options, split),
+            max_images=args.max_images,
+            num_shown=num_shown,
+        )
+        for split in SPLITS
+    ]
+    others = _other_forms(args.data_dir, options, sources, config)
+    facts = notes_on(sources)
+    facts += [f"Can also be read as: {layout} (--layout {layout})" for layout, _ in others]
+    facts += [f"{split}: {', '.join(_places(sources[split]))}" for split in SPLITS]
+    title = f"Data in {args.data_dir}"
+    sections = page.sections_of(surveys, config, facts, others)
+    text = page.as_text(title, sections)
+    if not args.page:
+        return text
+    pictures = [page.picture_of(survey, record) for survey in surveys for record in survey.shown]
+    pathlib.Path(args.page).write_text(page.as_html(title, sections, pictures), encoding="utf-8")
+    return f"{text}\n\nPage with {len(pictures)} pictures: {args.page}"
+
+
+def _takes(options: IngestOptions, split: str) -> Callable[[str], bool]:
+    return lambda image_id: options.takes(split, image_id)
+
+
+def _places(source: SplitSource) -> list[str]:
+    files, folders = source.input_paths()
+    return [*(path for path in files if os.path.exists(path)), *folders]
+
+
+def _other_forms(
+    data_dir: str, options: IngestOptions, sources: Mapping[str, SplitSource], config: ExperimentConfig
+) -> list[tuple[str, dict[str, SegmentRanks]]]:
+    """The other layouts that the folder has too, with the segments that their annotations state."""
+    import dataclasses
+
+    from components.coco_example_gen.inspection.stated_segments import stated_ranks
+    from components.coco_example_gen.sources import sources_of
+
+    found = []
+    for layout in LAYOUT_NAMES if options.layout == AUTO_LAYOUT else ():
+        if layout == sources[SPLITS[0]].layout:
+            continue
+        with contextlib.suppress(UnknownLayoutError):
+            others = sources_of(data_dir, dataclasses.replace(options, layout=layout))
+            kind = config.task.kind
+            ranks = {split: stated_ranks(others[split], kind, _takes(options, split)) for split in SPLITS}
+            found.append((layout, ranks))
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())

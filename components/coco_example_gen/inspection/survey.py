@@ -1,0 +1,159 @@
+"""Reads every photo of a split with its truth, as an ingestion would, and counts what is there.
+
+The records are checked by the ingestion's own reader, so what is skipped here, and why, is what an ingestion skips. No
+photo stays in memory but the few that are to be shown.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import hashlib
+import tempfile
+from collections.abc import Callable
+
+import numpy as np
+
+from components.coco_example_gen.conversion.conversion_step import in_threads
+from components.coco_example_gen.inspection.stated_segments import add_record
+from components.coco_example_gen.kept_aside import BadRecordError, KeptAside
+from components.coco_example_gen.layouts.split_source import SplitSource
+from components.coco_example_gen.records.reader import read_record
+from components.coco_example_gen.records.reference_files import ShardPlan, SplitRequest, plan_split, read_references
+from components.coco_example_gen.records.references import ImageRef
+from maskformer_model.categories import CategoryTable
+from maskformer_model.data.examples import ExampleRecord
+from maskformer_model.metrics.query_ceiling import SegmentRanks
+
+_SMALL_PX, _LARGE_PX = 32**2, 96**2  # COCO's bounds of small and large.
+
+
+@dataclasses.dataclass(kw_only=True)
+class SplitSurvey:
+    """What was counted in one split.
+
+    Attributes:
+        split: its name.
+        source: where its files are.
+        categories: of the data set.
+        kept_aside: the records that were skipped.
+        ranks: segments by class and rank, for the query ceiling.
+        segments: `[classes]` segments, without crowds.
+        crowds: `[classes]` crowds.
+        pixels: `[classes]` pixels, crowds among them.
+        photos: `[classes]` photos that have the class.
+        all_pixels: of all photos.
+        sizes_px: height and width of each photo.
+        segments_per_photo: of each photo, without crowds.
+        thing_sizes: things that are small (below 32 x 32 px), medium, and large (96 x 96 px or more).
+        formats: photos by file format.
+        num_gray: photos without colour.
+        empty: names of photos without any segment.
+        names_of_hash: photos by the SHA-256 of their file.
+        shown: the records of the photos to be drawn.
+    """
+
+    split: str
+    source: SplitSource
+    categories: CategoryTable
+    ranks: SegmentRanks
+    kept_aside: list[KeptAside] = dataclasses.field(default_factory=list)
+    segments: np.ndarray
+    crowds: np.ndarray
+    pixels: np.ndarray
+    photos: np.ndarray
+    all_pixels: int = 0
+    sizes_px: list[tuple[int, int]] = dataclasses.field(default_factory=list)
+    segments_per_photo: list[int] = dataclasses.field(default_factory=list)
+    thing_sizes: list[int] = dataclasses.field(default_factory=lambda: [0, 0, 0])
+    formats: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    num_gray: int = 0
+    empty: list[str] = dataclasses.field(default_factory=list)
+    names_of_hash: dict[str, list[str]] = dataclasses.field(default_factory=lambda: collections.defaultdict(list))
+    shown: list[ExampleRecord] = dataclasses.field(default_factory=list)
+
+    @property
+    def num_photos(self) -> int:
+        """Photos that were read."""
+        return len(self.sizes_px)
+
+    def add(self, record: ExampleRecord) -> None:
+        """Counts one photo."""
+        add_record(self.ranks, record)
+        for segment in record.segments:
+            (self.crowds if segment.iscrowd else self.segments)[segment.class_index] += 1
+            self.pixels[segment.class_index] += segment.area_px
+            if segment.isthing and not segment.iscrowd:
+                self.thing_sizes[int(np.digitize(segment.area_px, (_SMALL_PX, _LARGE_PX)))] += 1
+        self.photos[sorted({segment.class_index for segment in record.segments})] += 1
+        self.all_pixels += record.height_px * record.width_px
+        self.sizes_px.append((record.height_px, record.width_px))
+        self.segments_per_photo.append(sum(not segment.iscrowd for segment in record.segments))
+        self.formats[record.image_format] += 1
+        self.num_gray += len(set(record.channel_sums)) == 1 and len(set(record.channel_square_sums)) == 1
+        if not record.segments:
+            self.empty.append(record.filename)
+        self.names_of_hash[hashlib.sha256(record.image_encoded).hexdigest()].append(record.filename)
+
+
+def survey_split(
+    split: str,
+    source: SplitSource,
+    kind: str,
+    takes: Callable[[str], bool] = lambda image_id: True,
+    *,
+    max_images: int = 0,
+    num_shown: int = 0,
+) -> SplitSurvey:
+    """Reads and counts the photos of a split.
+
+    Args:
+        split: its name.
+        source: where its files are.
+        kind: what is to be trained: "panoptic", "instance" or "semantic".
+        takes: whether a photo, by its id, belongs to the split.
+        max_images: the first so many by file name; 0 takes all.
+        num_shown: photos to keep for drawing, spread evenly.
+
+    Raises:
+        FileNotFoundError: if an annotation file is missing.
+        ValueError: if one is not whole json, or the categories are not usable.
+    """
+    with tempfile.TemporaryDirectory() as work_dir:
+        request = SplitRequest(split=split, max_images=max_images, num_shards=1, takes=takes)
+        plan = plan_split(request, source, work_dir)
+        [shard] = plan.shards
+        num_classes = plan.categories.num_classes
+        survey = SplitSurvey(
+            split=split,
+            source=source,
+            categories=plan.categories,
+            ranks=SegmentRanks(plan.categories.isthing, kind),
+            kept_aside=list(plan.kept_aside),
+            segments=np.zeros(num_classes, np.int64),
+            crowds=np.zeros(num_classes, np.int64),
+            pixels=np.zeros(num_classes, np.int64),
+            photos=np.zeros(num_classes, np.int64),
+        )
+        step = max(1, shard.num_images // max(1, num_shown))
+        for place, found in enumerate(in_threads(_reader(shard, plan.categories), read_references(shard))):
+            if isinstance(found, KeptAside):
+                survey.kept_aside.append(found)
+                continue
+            survey.add(found)
+            if place % step == 0 and len(survey.shown) < num_shown:
+                survey.shown.append(found)
+    return survey
+
+
+def _reader(shard: ShardPlan, categories: CategoryTable) -> Callable[[ImageRef | KeptAside], ExampleRecord | KeptAside]:
+    def read(ref: ImageRef | KeptAside) -> ExampleRecord | KeptAside:
+        if isinstance(ref, KeptAside):
+            return ref
+        try:
+            return read_record(ref, shard.source, categories)
+        except BadRecordError as error:
+            names = {"split": shard.split, "image_id": ref.image_id, "file_name": ref.file_name}
+            return KeptAside(**names, reason=error.reason, detail=error.detail)
+
+    return read

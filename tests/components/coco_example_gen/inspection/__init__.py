@@ -1,0 +1,1 @@
+"""Tests of `components.coco_example_gen.inspection`."""
