@@ -26,6 +26,7 @@ from pipeline.local_run import console, generated_data, runs_page, summary  # no
 from pipeline.local_run.code_version import code_version  # noqa: E402
 from pipeline.local_run.data_folder import DataFolderError, check_data_dir  # noqa: E402
 from pipeline.local_run.failure_reason import failure_reason  # noqa: E402
+from pipeline.local_run.query_ceiling import ceiling_sentences  # noqa: E402
 from pipeline.local_run.root_lock import RootInUseError, only_run_in  # noqa: E402
 from pipeline.local_run.run_record import NodeFailedError  # noqa: E402
 
@@ -94,7 +95,8 @@ def _prepare_data(config: PipelineConfig, scenes: generated_data.GeneratedDataCo
     data_dir = config.data.data_dir
     if scenes and generated_data.ensure_generated_data(data_dir, scenes):
         print(f"Drew {scenes.num_train} + {scenes.num_val} scenes into {data_dir}", flush=True)
-    check_data_dir(data_dir, config.data.options)
+    for note in check_data_dir(data_dir, config.data.options):
+        print(note, flush=True)
 
 
 def _run_nodes(config: PipelineConfig, run_id: str, progress: console.ConsoleProgress) -> None:
@@ -103,6 +105,8 @@ def _run_nodes(config: PipelineConfig, run_id: str, progress: console.ConsolePro
     from pipeline.local_run.stepwise_runner import Retries, StepwiseLocalDagRunner
     from pipeline.maskformer_pipeline import create_pipeline
 
+    for sentence in ceiling_sentences(config):
+        print(sentence, flush=True)
     console.silence_absl()
     # What was pushed once must be pushed again where nothing serves any more; the cache cannot know that.
     uncached = frozenset() if model_versions.list_versions(config.serving_dir) else frozenset({"Pusher"})

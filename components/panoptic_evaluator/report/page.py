@@ -61,6 +61,7 @@ class Report:
         card: facts about the model as label and value.
         settings: the experiment as json text; empty if the model brought none.
         headline: the score that the model is judged by.
+        data_notes: what changes how the scores are to be read, as label and value.
     """
 
     candidate: Evaluation
@@ -73,6 +74,7 @@ class Report:
     card: Sequence[tuple[str, str]]
     settings: str = ""
     headline: Headline = OF_TASK[PANOPTIC]
+    data_notes: Sequence[tuple[str, str]] = ()
 
 
 def render_report(report: Report) -> str:
@@ -101,7 +103,7 @@ def render_report(report: Report) -> str:
         classes=tables.class_rows(report.candidate, report.analysis),
         confusions=tables.confusion_rows(report.candidate),
         num_unseen=int((~report.candidate.quality.per_class.seen).sum()),
-        facts=tables.data_facts(report.candidate),
+        facts=[*tables.data_facts(report.candidate), *report.data_notes],
         statistics=tables.statistics_rows(report.candidate),
         script=script,
         # The page runs this script and no other.

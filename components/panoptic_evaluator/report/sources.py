@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from components.panoptic_evaluator.gate.judge import Verdict
 from components.panoptic_evaluator.report import gallery, model_card
+from components.panoptic_evaluator.report.data_notes import data_notes
 from components.panoptic_evaluator.report.gallery import GalleryImage
 from components.panoptic_evaluator.report.page import Gallery, Report
 from components.panoptic_evaluator.report.training_curves import training_charts
@@ -60,6 +61,7 @@ def assemble_report(
         headline: the score that the model is judged by.
     """
     history = serving_model.training_history(model_dir)
+    settings = model_card.settings_text(model_dir)
     return Report(
         candidate=candidate,
         baseline=baseline,
@@ -72,7 +74,8 @@ def assemble_report(
         charts=training_charts(history),
         kept_aside=count_kept_aside(examples.kept_aside_path(os.path.join(split_dir, "*"))),
         card=[*lineage, *model_card.model_facts(model_dir, history)],
-        settings=model_card.settings_text(model_dir),
+        settings=settings,
+        data_notes=data_notes(split_dir, "the evaluated photos", candidate.categories, settings),
         headline=headline,
     )
 

@@ -1,0 +1,24 @@
+"""Says before anything is trained how high PQ can get with the model's number of queries on the data of a run."""
+
+from __future__ import annotations
+
+import functools
+
+from pipeline.config import PipelineConfig
+
+
+def ceiling_sentences(config: PipelineConfig) -> list[str]:
+    """Returns a sentence per split from what the annotations state; of a folder of spans nothing is known yet."""
+    from components.coco_example_gen.inspection.stated_segments import stated_ranks
+    from components.coco_example_gen.sources import sources_of
+    from maskformer_model.metrics.query_ceiling import ceiling_sentence
+
+    options, task = config.data.options, config.experiment.task
+    if options.span_pattern:
+        return []
+    limits = task.model.num_queries, task.train_data.parser.max_targets
+    sentences = []
+    for split, source in sources_of(config.data.data_dir, options).items():
+        ranks = stated_ranks(source, task.kind, functools.partial(options.takes, split))
+        sentences.append(ceiling_sentence(split, ranks, *limits))
+    return sentences
