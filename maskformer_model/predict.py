@@ -1,8 +1,8 @@
 """Segments photos with an exported model: `python -m maskformer_model.predict --model DIR --images ... --output DIR`.
 
-Per photo an overlay that a person can read, a COCO submission, or numpy arrays. A photo that cannot be read is listed
-in `refused.json` with its reason, and the others go on. Exit status: 0, or 1 when a photo was refused, 2 when the
-command was wrong. For millions of photos there is `components.bulk_predictor`.
+Per photo an overlay that a person can read, a COCO submission, numpy arrays, or pre-annotations for labelling tools. A
+photo that cannot be read is listed in `refused.json` with its reason, and the others go on. Exit status: 0, or 1 when a
+photo was refused, 2 when the command was wrong. For millions of photos there is `components.bulk_predictor`.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ from typing import Any
 
 PANOPTIC, SEMANTIC, INSTANCE = "panoptic", "semantic", "instance"
 OVERLAY, COCO_PANOPTIC, COCO_RESULTS, NPZ = "overlay", "coco_panoptic", "coco_results", "npz"
+TOOLS = ("coco_instances", "cvat", "label_studio")  # Pre-annotations for labelling tools, see `annotation_files`.
+SHAPES = ("masks", "polygons")
 FORMATS = {
-    PANOPTIC: (OVERLAY, COCO_PANOPTIC, NPZ),
-    SEMANTIC: (OVERLAY, NPZ),
-    INSTANCE: (OVERLAY, COCO_RESULTS, NPZ),
+    PANOPTIC: (OVERLAY, COCO_PANOPTIC, NPZ, *TOOLS),
+    SEMANTIC: (OVERLAY, NPZ, *TOOLS),
+    INSTANCE: (OVERLAY, COCO_RESULTS, NPZ, *TOOLS),
 }
 EXIT_REFUSED, EXIT_USAGE = 1, 2
 
@@ -36,8 +38,12 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--images", required=True, nargs="+", metavar="PLACE", help=images_help)
     add("--output", required=True, metavar="DIR", help="where results are written")
     add("--task", choices=tuple(FORMATS), default=PANOPTIC, help="what is predicted (default: %(default)s)")
-    formats_help = f"any of {', '.join((OVERLAY, NPZ))}, {COCO_PANOPTIC} (panoptic), {COCO_RESULTS} (instance)"
+    formats_help = (
+        f"any of {', '.join((OVERLAY, NPZ, *TOOLS))}, {COCO_PANOPTIC} (task panoptic), {COCO_RESULTS} (task instance)"
+    )
     add("--format", default=OVERLAY, metavar="F,...", help=f"{formats_help} (default: %(default)s)")
+    shapes_help = "how regions are written for labelling tools: exact masks, or polygons (default: %(default)s)"
+    add("--shapes", choices=SHAPES, default=SHAPES[0], help=shapes_help)
     add("--object_mask_threshold", type=float, metavar="P", help="panoptic: smallest class probability of a segment")
     add("--overlap_threshold", type=float, metavar="P", help="panoptic: share of its mask that a segment must keep")
     stored_help = "take pixels as stored, as COCO's coordinates do, and not turned as the EXIF tag says"
@@ -79,7 +85,7 @@ def predict(args: argparse.Namespace, *, is_own_process: bool = False) -> int:
     if args.task == PANOPTIC:
         options |= {name: getattr(args, name) for name in ("object_mask_threshold", "overlap_threshold")}
     refused = {}
-    writer = prediction_writer.PredictionWriter(args.output, args.formats, model.categories, paths)
+    writer = prediction_writer.PredictionWriter(args.output, args.formats, model.categories, paths, args.shapes)
     for path in tqdm(paths, unit="photo", dynamic_ncols=True):
         try:
             writer.write(path, image_id_of(path), tasks[args.task](path, **options))

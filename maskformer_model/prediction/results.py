@@ -59,6 +59,11 @@ class _Result:
         """`[height, width, 3]` uint8 RGB."""
         return photo_files.decode(self.image_bytes)
 
+    @property
+    def size_px(self) -> tuple[int, int]:
+        """Height and width of the photo."""
+        return self.image.shape[0], self.image.shape[1]
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PanopticResult(_Result):

@@ -6,6 +6,7 @@
 | npz           | `npz/NAME.npz`                                                                     |
 | coco_panoptic | `panoptic/NAME.png` and `panoptic.json`, as COCO's panoptic server takes them       |
 | coco_results  | `instances.json`, a COCO results file                                              |
+| coco_instances, cvat, label_studio | for labelling tools, see `annotation_files`                  |
 
 NAME is the photo's name without suffix, with a number where two photos share it.
 """
@@ -21,6 +22,9 @@ from typing import Any
 import numpy as np
 
 from maskformer_model.categories import CategoryTable
+from maskformer_model.prediction import annotation_files
+from maskformer_model.prediction.annotation_files import MASKS
+from maskformer_model.prediction.regions import regions_of
 from maskformer_model.prediction.results import InstanceResult, PanopticResult, SemanticResult
 
 Result = PanopticResult | SemanticResult | InstanceResult
@@ -34,9 +38,17 @@ class PredictionWriter:
         formats: Formats from the module's table.
         categories: The model's categories; a COCO panoptic json lists them.
         paths: All photos that will come, which fixes their names.
+        shapes: "masks" or "polygons", for labelling tools.
     """
 
-    def __init__(self, output_dir: str, formats: Sequence[str], categories: CategoryTable, paths: Sequence[str]):
+    def __init__(
+        self,
+        output_dir: str,
+        formats: Sequence[str],
+        categories: CategoryTable,
+        paths: Sequence[str],
+        shapes: str = MASKS,
+    ):
         self.output_dir = pathlib.Path(output_dir)
         self.formats = formats
         self.categories = categories
@@ -44,6 +56,10 @@ class PredictionWriter:
         self.images: list[dict[str, Any]] = []
         self.annotations: list[dict[str, Any]] = []
         self.results: list[dict[str, Any]] = []
+        self.relative_names = relative_names(paths)
+        self.annotation_files = [
+            make(categories, shapes) for name, make in annotation_files.WRITERS.items() if name in formats
+        ]
         os.makedirs(output_dir, exist_ok=True)
         for name, folder in (("overlay", "overlay"), ("npz", "npz"), ("coco_panoptic", "panoptic")):
             if name in formats:
@@ -61,17 +77,31 @@ class PredictionWriter:
             height, width = result.segment_ids.shape
             self.images.append({"id": image_id, "file_name": os.path.basename(path), "height": height, "width": width})
             self.annotations.append(result.coco_annotation(image_id, f"{name}.png"))
+        if self.annotation_files:
+            regions = list(regions_of(result))
+            for file in self.annotation_files:
+                file.add(self.relative_names[path], result.size_px, regions)
         if "coco_results" in self.formats and isinstance(result, InstanceResult):
             self.results.extend(result.coco_results(image_id))
 
     def finish(self) -> None:
         """Writes the files that are about all photos."""
+        for file in self.annotation_files:
+            file.save(self.output_dir)
         if "coco_panoptic" in self.formats:
             categories = self.categories.to_coco()
             document = {"images": self.images, "annotations": self.annotations, "categories": categories}
             (self.output_dir / "panoptic.json").write_text(json.dumps(document), encoding="utf-8")
         if "coco_results" in self.formats:
             (self.output_dir / "instances.json").write_text(json.dumps(self.results), encoding="utf-8")
+
+
+def relative_names(paths: Sequence[str]) -> dict[str, str]:
+    """Each photo's name as labelling tools know it: from the folder on that all photos have in common."""
+    if not paths:
+        return {}
+    folder = os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in paths])
+    return {path: pathlib.PurePath(os.path.relpath(os.path.abspath(path), folder)).as_posix() for path in paths}
 
 
 def unique_names(paths: Sequence[str]) -> dict[str, str]:
