@@ -28,6 +28,7 @@ EXTRAS = {
         "kfp>=2.16,<2.17",
         "kfp-server-api>=2.16,<3",  # Requests of `pipeline/recurring_runs.py`; kfp brings it.
         "psutil>=5.9",
+        "scipy>=1.14",  # Connected regions of label PNGs; TFMA brings it.
         "setuptools",  # Beam packs the project with it for its workers.
         "tfx==1.21.0",
         "jinja2>=3.1",

@@ -98,8 +98,8 @@ def test_pairs_of_one_class_above_one_half_match_and_the_rest_is_missed_or_excus
 
 
 def test_on_background_nothing_is_excused_and_what_lies_on_it_counts_in_the_union():
-    truth, true_segments = np.array([[1, 1, 1, 0, 0, 0, 0]]), [Segment(1, 0)]
-    found, found_segments = np.array([[1, 1, 1, 1, 0, 2, 2]]), [Segment(1, 0), Segment(2, 0)]
+    truth, true_segments = np.array([[1, 1, 1, 0, 0, 0, 0]]), [MatchedSegment(1, 0)]
+    found, found_segments = np.array([[1, 1, 1, 1, 0, 2, 2]]), [MatchedSegment(1, 0), MatchedSegment(2, 0)]
     void = match_segments(truth, true_segments, found, found_segments)
     assert (void.iou.tolist(), void.false_positive.tolist()) == ([1.0], [False, False])
     background = match_segments(truth, true_segments, found, found_segments, void_is_background=True)
@@ -110,9 +110,9 @@ def test_on_background_nothing_is_excused_and_what_lies_on_it_counts_in_the_unio
 def test_background_counts_as_a_class_of_its_own_would(boundary_px):
     generator = np.random.default_rng(5)
     truth, found = generator.integers(0, 4, (2, 12, 15))
-    things = [Segment(1, 0), Segment(2, 0), Segment(3, 0)]
+    things = [MatchedSegment(1, 0), MatchedSegment(2, 0), MatchedSegment(3, 0)]
     implied = match_segments(truth, things, found, things, boundary_px=boundary_px, void_is_background=True)
-    background = Segment(9, 1)
+    background = MatchedSegment(9, 1)
     stated = match_segments(
         np.where(truth == 0, 9, truth), [*things, background], found, things, boundary_px=boundary_px
     )

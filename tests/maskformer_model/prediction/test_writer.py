@@ -1,6 +1,8 @@
 """What lies in the folder after two photos."""
 
+import dataclasses
 import json
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -70,3 +72,47 @@ def test_a_semantic_result_keeps_its_classes():
     result = SemanticResult(class_map=np.array([[0, 3, 3], [1, 1, 1]], np.int32), **SHARED)
     np.testing.assert_array_equal(result.arrays()["class_map"], [[0, 3, 3], [1, 1, 1]])
     assert result.plot().size == (3, 2)
+
+
+def test_files_for_labelling_tools_name_photos_from_their_common_folder(tmp_path):
+    paths = ["a/x.jpg", "b/x.jpg"]
+    writer = PredictionWriter(str(tmp_path), ["coco_instances", "cvat", "label_studio"], CATEGORIES, paths)
+    for path in paths:
+        writer.write(path, 0, PANOPTIC)
+    writer.finish()
+    document = json.loads((tmp_path / "annotations" / "instances_default.json").read_text())
+    assert [(image["id"], image["file_name"]) for image in document["images"]] == [(1, "a/x.jpg"), (2, "b/x.jpg")]
+    first = document["annotations"][0]
+    assert (first["category_id"], first["area"], first["bbox"], first["score"]) == (5, 2, [0, 0, 2, 1], 0.9)
+    assert [entry["id"] for entry in document["annotations"]] == [1, 2, 3, 4]
+    root = ElementTree.parse(tmp_path / "annotations.xml").getroot()
+    assert [image.get("name") for image in root.iter("image")] == paths
+    # Rows of the cat's box: two pixels of it at once.
+    assert [mask.get("rle") for mask in root.iter("mask")][:2] == ["0, 2", "0, 3"]
+    assert [name.text for name in root.iter("name")] == list(CATEGORIES.names)
+    [task, _] = json.loads((tmp_path / "tasks.json").read_text())
+    assert task["data"]["image"] == "/data/local-files/?d=a/x.jpg"
+    assert [result["value"]["brushlabels"] for result in task["predictions"][0]["result"]] == [["cat"], ["sky"]]
+    assert task["predictions"][0]["score"] == pytest.approx(0.85)
+    config = ElementTree.parse(tmp_path / "label_config.xml").getroot()
+    assert [label.get("value") for label in config.iter("Label")] == list(CATEGORIES.names)
+
+
+def test_polygons_instances_and_classes_for_labelling_tools(tmp_path):
+    formats = ["coco_instances", "cvat", "label_studio"]
+    weak = dataclasses.replace(CAT, score=0.2)
+    unsure = dataclasses.replace(INSTANCES, masks=np.repeat(INSTANCES.masks, 2, axis=0), segments=(CAT, weak))
+    classes = SemanticResult(class_map=np.where(IDS == 1, 0, 1), **SHARED)
+    for name, result, num_regions in (("instances", unsure, 1), ("classes", classes, 2)):
+        writer = PredictionWriter(str(tmp_path / name), formats, CATEGORIES, ["x.jpg"], "polygons")
+        writer.write("x.jpg", 0, result)
+        writer.finish()
+        document = json.loads((tmp_path / name / "annotations" / "instances_default.json").read_text())
+        assert len(document["annotations"]) == num_regions
+        [[first, *_]] = [entry["segmentation"] for entry in document["annotations"][:1]]
+        assert sorted(zip(first[::2], first[1::2], strict=True)) == [(0, 0), (0, 1), (2, 0), (2, 1)]
+        [task] = json.loads((tmp_path / name / "tasks.json").read_text())
+        assert len(task["predictions"][0]["result"]) == num_regions
+        assert (
+            len(list(ElementTree.parse(tmp_path / name / "annotations.xml").getroot().iter("polygon"))) == num_regions
+        )
