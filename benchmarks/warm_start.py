@@ -67,13 +67,14 @@ def _draw_span(root: pathlib.Path, number: int):
 def _train(root: pathlib.Path, mix: str, experiment, name: str) -> tuple[float, int]:
     """PQ on the mix's evaluation photos, and after how many steps."""
     from maskformer_model.categories import CategoryTable
+    from maskformer_model.config.files import CATEGORIES_FILE
     from maskformer_model.training import loop
     from maskformer_model.training.evaluator import Evaluator
 
     folder = root / f"{mix}-records"
     if not folder.exists():
         _convert(root / mix, folder)
-    categories = CategoryTable.load(str(folder / "categories.json"))
+    categories = CategoryTable.load(str(folder / CATEGORIES_FILE))
     result = loop.train(
         experiment,
         train_files=[f"{folder}/train-*"],

@@ -24,6 +24,7 @@ if not __package__:
     # Started as a script: Python then looks for modules in this folder instead of beside the packages.
     sys.path[0] = str(PROJECT_DIR)
 
+from components.panoptic_evaluator.files import METRICS_FILE, REPORT_FILE  # noqa: E402
 from pipeline.compiled import local_platform  # noqa: E402
 from pipeline.compiled.artifact_store import ArtifactStore  # noqa: E402
 from pipeline.compiled.local_platform import FAILED, SUCCEEDED, CommandRunner, LocalPlatform, TaskResult  # noqa: E402
@@ -152,7 +153,7 @@ def _summarize(platform: LocalPlatform, results: Mapping[str, TaskResult]) -> di
     failed = [name for name, result in results.items() if result.state == FAILED]
     evaluation = _output(results, "PanopticEvaluator", "evaluation")
     folder = platform.store.open_path(evaluation["uri"]) if evaluation else None
-    metrics = json.loads((folder / "metrics.json").read_text("utf-8"))["summary"]["all"] if folder else {}
+    metrics = json.loads((folder / METRICS_FILE).read_text("utf-8"))["summary"]["all"] if folder else {}
     blessing = _output(results, "PanopticEvaluator", "blessing")
     pushed = (_output(results, "Pusher", "pushed_model") or {}).get("metadata", {})
     return {
@@ -161,7 +162,7 @@ def _summarize(platform: LocalPlatform, results: Mapping[str, TaskResult]) -> di
         **{name: metrics.get(name) for name in _METRICS},
         "blessed": bool(blessing["metadata"].get("blessed")) if blessing else None,
         "pushed_model": pushed.get("pushed_destination"),
-        "report": str(folder / "report.html") if folder else None,
+        "report": str(folder / REPORT_FILE) if folder else None,
         "tasks": {
             name: {key: value for key, value in dataclasses.asdict(result).items() if key != "outputs"}
             for name, result in results.items()

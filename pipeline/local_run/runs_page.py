@@ -22,7 +22,7 @@ from pipeline.whole_files import write_durably
 INDEX_FILE = "index.html"
 RUNS_FILE = "runs.jsonl"
 _TEMPLATE = "index.html.j2"
-SPANS_FILE = os.path.join("retrain", "last_pass.json")  # As `retraining.loop` writes it.
+SPANS_FILE = os.path.join("retrain", "last_pass.json")  # Below the root; `retraining.loop` writes it.
 _KEPT = (
     *("run_id", "started", "seconds", "state", "failure", "experiment", "data", "data_fingerprint", "code"),
     *("span", "validates_only", "images", "pq", "pq_interval", "pq_change", "blessed", "outcome", "verdict"),

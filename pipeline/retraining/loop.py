@@ -38,7 +38,6 @@ from pipeline.retraining.span_states import (
 from pipeline.retraining.spans import Span, find_spans
 from pipeline.whole_files import write_durably
 
-PASS_FILE = "last_pass.json"
 LOG = logging.getLogger("retrain")  # Of its own: TFX and absl say hundreds of lines to the root logger.
 _BUSY_STATUS = 2  # Of run_local where another run holds the root; wrong flags were refused before.
 
@@ -70,7 +69,6 @@ class Retraining:
         self._run = run
         self._is_stopping = is_stopping
         self._states = SpanStates(config.root)
-        self._folder = pathlib.Path(config.root, "retrain")
         self._waiting: dict[str, str] = {}
 
     def decisions(self, backfill: Sequence[int] = ()) -> list[Decision]:
@@ -221,7 +219,7 @@ class Retraining:
             ]
             + [{"span": name, "state": "waits", "reason": why, "pq": None} for name, why in self._waiting.items()]
         }
-        write_durably(self._folder / PASS_FILE, json.dumps(document, indent=1) + "\n")
+        write_durably(pathlib.Path(self._config.root, runs_page.SPANS_FILE), json.dumps(document, indent=1) + "\n")
         runs_page.write_index(self._config.root, os.path.join(self._config.root, "serving"))
 
     def _deliver_alerts(self) -> None:
