@@ -16,7 +16,7 @@ import tensorflow as tf
 from maskformer_model.config.task import INPUT_SIZE
 from maskformer_model.inference import bands, postprocessing
 from maskformer_model.inference.test_time_augmentation import View
-from maskformer_model.modeling.layers.bilinear import bilinear_matrix, bilinear_samples
+from maskformer_model.modeling.layers.bilinear import bilinear_matrix
 
 Tensor = Any
 
@@ -50,7 +50,8 @@ def class_map(views: Sequence[View], photo_size_px: Tensor, fusion_size: str) ->
 
 def _fused_at_photo_size(view: View, photo_size_px: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
     masks_at = bands.enlarged(tf.cast(view.mask_logits, tf.float32), *view.resize_weights(tf.unstack(photo_size_px)))
-    return lambda top, height: _fuse(view.class_logits, masks_at(top, height))
+    class_probs = _class_probs(view)
+    return lambda top, height: tf.einsum("qhw,qc->hwc", tf.sigmoid(masks_at(top, height)), class_probs)
 
 
 def _fused_at_input_size(view: View, photo_size_px: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
@@ -59,23 +60,26 @@ def _fused_at_input_size(view: View, photo_size_px: Tensor) -> Callable[[Tensor,
     rows, columns = postprocessing.resize_weights(tf.shape(view.mask_logits)[1:], view.padded_size_px)
     mask_logits = tf.cast(view.mask_logits, tf.float32)
     masks_at = bands.enlarged(mask_logits, rows[:valid_height], columns[:valid_width])
-    left, right, share_of_right = bilinear_samples(valid_width, width_px)
-    if view.is_flipped:
-        left, right, share_of_right = left[::-1], right[::-1], share_of_right[::-1]
     rows_of_photo = bilinear_matrix(valid_height, height_px)
+    class_probs = _class_probs(view)
+    num_queries, num_classes = class_probs.shape
+    # Behind the sigmoid both steps are linear, so their order is free: what is resized has the fewer channels.
+    fuses_first = num_classes < num_queries
 
     def scores_at(top, height):
         band = rows_of_photo[top : top + height]
         first, end = bands.used_columns(band)
-        fused = _fuse(view.class_logits, masks_at(first, end - first))
-        share = share_of_right[:, None]
-        widened = tf.gather(fused, left, axis=1) * (1 - share) + tf.gather(fused, right, axis=1) * share
-        return tf.einsum("or,rwc->owc", band[:, first:end], widened)
+        seen = tf.transpose(tf.sigmoid(masks_at(first, end - first)), (1, 2, 0))
+        seen = tf.matmul(seen, class_probs) if fuses_first else seen
+        # This operation is several times as fast as a product with a matrix, but knows whole axes only.
+        seen = tf.image.resize(seen, tf.stack([end - first, width_px]))
+        seen = seen[:, ::-1] if view.is_flipped else seen
+        resized = tf.tensordot(band[:, first:end], seen, axes=1)
+        return resized if fuses_first else tf.matmul(resized, class_probs)
 
     return scores_at
 
 
-def _fuse(class_logits: Tensor, mask_logits: Tensor) -> Tensor:
-    """`postprocessing.semantic_inference` with the classes last: `[height, width, classes]`."""
-    class_probs = tf.nn.softmax(class_logits)[..., :-1]
-    return tf.einsum("qhw,qc->hwc", tf.sigmoid(mask_logits), class_probs)
+def _class_probs(view: View) -> Tensor:
+    """`[queries, classes]` float32, without "no object"."""
+    return tf.nn.softmax(tf.cast(view.class_logits, tf.float32))[..., :-1]

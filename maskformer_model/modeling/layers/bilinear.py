@@ -22,31 +22,10 @@ def bilinear_matrix(length, new_length):
     Returns:
         `[new_length, length]` float32; each row sums to 1.
     """
-    centers = _centers(length, new_length)
-    return ops.maximum(1.0 - ops.abs(centers[:, None] - ops.arange(length, dtype=precise_dtype())), 0.0)
-
-
-def bilinear_samples(length, new_length):
-    """The same as the two old samples of each new one, for gathering where the matrix would be mostly zeros.
-
-    Args:
-        length: As of `bilinear_matrix`; likewise the other.
-        new_length: Number of new samples.
-
-    Returns:
-        `[new_length]` each: the lower sample and the upper one, int32, and the upper one's share, float32 in [0, 1).
-    """
-    centers = _centers(length, new_length)
-    lower = ops.floor(centers)
-    upper = ops.minimum(lower + 1.0, ops.cast(length - 1, precise_dtype()))
-    return ops.cast(lower, "int32"), ops.cast(upper, "int32"), centers - lower
-
-
-def _centers(length, new_length):
-    """Where the new samples lie among the old ones."""
     scale = ops.cast(length, precise_dtype()) / ops.cast(new_length, precise_dtype())
     centers = (ops.arange(new_length, dtype=precise_dtype()) + 0.5) * scale - 0.5
-    return ops.clip(centers, 0.0, ops.cast(length - 1, precise_dtype()))
+    centers = ops.clip(centers, 0.0, ops.cast(length - 1, precise_dtype()))
+    return ops.maximum(1.0 - ops.abs(centers[:, None] - ops.arange(length, dtype=precise_dtype())), 0.0)
 
 
 def resize_bilinear(image, new_height, new_width):

@@ -59,13 +59,14 @@ def test_an_experiment_that_was_written_before_there_were_two_orders_keeps_its_o
     assert from_dict(values).task.inference.semantic_fusion_size == "photo"
 
 
+@pytest.mark.parametrize("num_queries", [5, 9])  # Fewer than the seven classes, and more.
 @pytest.mark.parametrize("photo_px", [(37, 50), (96, 131), (61, 93)])
-def test_every_pixel_is_as_pytorch_computes_it(photo_px):
+def test_every_pixel_is_as_pytorch_computes_it(photo_px, num_queries):
     torch = pytest.importorskip("torch", reason="the extra `parity` brings torch")
     functional = torch.nn.functional
     random = np.random.default_rng(0)
-    classes = random.normal(size=(9, 8)).astype(np.float32) * 3
-    masks = random.normal(size=(9, 16, 24)).astype(np.float32) * 4
+    classes = random.normal(size=(num_queries, 8)).astype(np.float32) * 3
+    masks = random.normal(size=(num_queries, 16, 24)).astype(np.float32) * 4
     padded_px, valid_px = (64, 96), (61, 93)
 
     # `mask_former_model.py`, lines 183 to 210, and detectron2's `sem_seg_postprocess`.

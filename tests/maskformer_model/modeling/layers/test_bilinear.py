@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from maskformer_model.modeling.layers.bilinear import bilinear_matrix, bilinear_samples
+from maskformer_model.modeling.layers.bilinear import bilinear_matrix
 
 
 def test_twice_as_many_samples_lie_a_quarter_from_the_old_centres():
@@ -34,12 +34,3 @@ def test_a_graph_of_unknown_lengths_and_xla_give_the_eager_matrix():
     np.testing.assert_array_equal(graph(5, 9), bilinear_matrix(5, 9))
     compiled = tf.function(lambda: bilinear_matrix(5, 9), jit_compile=True)
     np.testing.assert_allclose(compiled(), bilinear_matrix(5, 9), atol=1e-6)
-
-
-@pytest.mark.parametrize(("length", "new_length"), [(5, 12), (12, 5), (7, 7), (1, 4), (4, 1)])
-def test_two_samples_and_their_shares_are_the_rows_of_the_matrix(length, new_length):
-    lower, upper, share = (np.asarray(value) for value in bilinear_samples(length, new_length))
-    matrix = np.zeros((new_length, length), np.float32)
-    np.add.at(matrix, (np.arange(new_length), lower), 1 - share)
-    np.add.at(matrix, (np.arange(new_length), upper), share)
-    np.testing.assert_allclose(matrix, bilinear_matrix(length, new_length), atol=1e-6)
