@@ -18,6 +18,7 @@ from maskformer_model.data.normalization import normalize
 from maskformer_model.data.panoptic_png import decode_panoptic_png, segment_extents
 from maskformer_model.export.saved_model import export_saved_model
 from maskformer_model.inference import bands, photo_inference, postprocessing
+from maskformer_model.inference.test_time_augmentation import View
 from tests.maskformer_model.helpers.small_export import CATEGORIES, MAX_PIXELS, encoded, photo, small_config
 
 # Run with nothing of ours on the path: this is all that a caller needs.
@@ -60,16 +61,25 @@ def python_path(network, config, isthing):
     return answer
 
 
-def resized_logits(network, config, image):
-    """Class logits and all masks at the photo's own size, as the reference makes them: every query, all at once."""
+def whole_view(network, config, image):
+    """All queries of the photo as the network sees it, resized and padded."""
     resized = preprocessing.resize_for_inference(image, config.task.inference)
     padded = photo_inference.pad_to_multiple(resized, config.task.inference.size_divisibility)
     valid = resized.shape[:2]
     outputs = network(normalize(padded[None], np.array([valid])), training=False)
-    masks = postprocessing.resize_logits(
-        outputs["mask_logits"][0], image.shape[:2], padded_size_px=padded.shape[:2], valid_size_px=valid
-    )
-    return outputs["class_logits"][0], masks
+    return View(outputs["class_logits"][0], outputs["mask_logits"][0], tuple(padded.shape[:2]), tuple(valid))
+
+
+def resized_logits(network, config, image):
+    """Class logits and all masks at the photo's own size, as the reference makes them: every query, all at once."""
+    view = whole_view(network, config, image)
+    return view.class_logits, view.resized(image.shape[:2])
+
+
+def semantic_labels(network, config, image, fusion_size):
+    """The class of every pixel from whole maps of scores."""
+    scores = whole_view(network, config, image).semantic_scores(image.shape[:2], fusion_size)
+    return postprocessing.semantic_map(scores).numpy()
 
 
 @pytest.mark.parametrize("decoder_input", ["auto", "pixel_embedding"])
@@ -91,8 +101,7 @@ def test_masks_of_kept_queries_in_bands_give_the_answer_of_all_masks_at_once(mon
     assert np.mean(ours["segment_map"] == whole["segment_map"]) > 0.999
     np.testing.assert_array_equal(ours["segment_classes"][:num_segments], whole["segment_classes"][:num_segments])
     np.testing.assert_allclose(ours["segment_scores"][:num_segments], whole["segment_scores"][:num_segments], rtol=1e-5)
-    labels = postprocessing.semantic_map(postprocessing.semantic_inference(classes, masks))
-    assert np.mean(photos.semantic(tf.constant(image)) == labels) > 0.999
+    assert np.mean(photos.semantic(tf.constant(image)) == semantic_labels(network, config, image, "input")) > 0.999
 
 
 def test_a_process_with_tensorflow_alone_answers_as_python_does_to_the_pixel(exported, tmp_path):
@@ -158,8 +167,9 @@ def test_semantic_instances_and_logits_are_those_of_the_network(exported, model)
 
     answer = model.signatures["semantic"](image_bytes=file)
     labels = tf.io.decode_png(answer["semantic_png_bytes"][0])[..., 0].numpy()
-    expected = postprocessing.semantic_map(postprocessing.semantic_inference(classes, masks)).numpy()
+    expected, of_other_order = (semantic_labels(exported[1], config, image, size) for size in ("input", "photo"))
     assert np.mean(labels == expected) > 0.999
+    assert np.mean(labels == of_other_order) < np.mean(labels == expected)
     np.testing.assert_array_equal(answer["areas"][0], np.bincount(labels.ravel(), minlength=4))
 
     answer = {name: value[0].numpy() for name, value in model.signatures["instances"](image_bytes=file).items()}

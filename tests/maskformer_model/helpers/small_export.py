@@ -44,6 +44,7 @@ def small_config(**model) -> ExperimentConfig:
         shortest_edge_px=64,
         max_size_px=96,
         size_divisibility=32,
+        semantic_fusion_size="input",
         max_pixels=MAX_PIXELS,
     )
     return ExperimentConfig(task=TaskConfig(model=model_config(**settings | model), inference=inference))
