@@ -90,6 +90,17 @@ def test_flip_mirrors_about_half_of_the_photos():
     assert 10 <= num_flipped <= 30
 
 
+def test_detr_mirrors_before_it_resizes():
+    # Of eight columns halved, Pillow's rule takes the right one of each pair: 1, 3, 5, 7, or mirrored 6, 4, 2, 0.
+    # Mirrored afterwards it would be 7, 5, 3, 1. The crop is as large as the photo.
+    columns = tf.constant([[*range(8)]] * 8, tf.uint8)
+    whole = {"crop_size_px": (8, 8), "crop_min_sizes_px": (8,)}
+    parser = ParserConfig(augmentation="detr", min_sizes_px=(4,), max_size_px=8, output_size=(0, 0), **whole)
+    image = tf.zeros([8, 8, 3], tf.uint8)
+    maps = [augmentation.augment(image, columns, parser, tf.constant([0, seed], tf.int64))[1] for seed in range(12)]
+    assert {tuple(segment_map[0].numpy().tolist()) for segment_map in maps} == {(1, 3, 5, 7), (6, 4, 2, 0)}
+
+
 def test_detr_sizes_keep_the_reference_rule():
     shapes = {tuple(_augmented("detr", seed)[1].shape) for seed in range(30)}
     for height, width in shapes:
