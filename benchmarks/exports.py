@@ -81,6 +81,7 @@ class Photos:
                 table.isthing,
                 settings.object_mask_threshold,
                 settings.overlap_threshold,
+                settings.pixel_threshold,
             )
             maps.append(answer["segment_map"].numpy())
             classes = answer["segment_classes"].numpy()[: int(answer["num_segments"])]

@@ -68,6 +68,8 @@ class InferenceConfig:
     Attributes:
         object_mask_threshold: A query below this class probability proposes nothing.
         overlap_threshold: A segment that keeps less than this share of its own mask is dropped.
+        pixel_threshold: A pixel whose query gives it a smaller mask probability stays void (MaskFormer: 0, none;
+            Mask2Former: 0.5).
         shortest_edge_px: Photos are resized to this shortest edge ...
         max_size_px: ... but never beyond this longest edge.
         size_divisibility: Pad the resized photo to a multiple of this (reference `MODEL.MASK_FORMER.SIZE_DIVISIBILITY`:
@@ -85,6 +87,7 @@ class InferenceConfig:
 
     object_mask_threshold: float = 0.8
     overlap_threshold: float = 0.8
+    pixel_threshold: float = 0.0
     shortest_edge_px: int = 800
     max_size_px: int = 1333
     size_divisibility: int = 0
@@ -100,7 +103,7 @@ class InferenceConfig:
             "`task.inference.augmented_edges_px` must be positive and at most `augmented_max_size_px`.",
             (self.augmented_edges_px, self.augmented_max_size_px),
         )
-        for name in ("object_mask_threshold", "overlap_threshold"):
+        for name in ("object_mask_threshold", "overlap_threshold", "pixel_threshold"):
             require(0 <= getattr(self, name) <= 1, f"`task.inference.{name}` must be in [0, 1].", getattr(self, name))
         require(
             0 < self.shortest_edge_px <= self.max_size_px,

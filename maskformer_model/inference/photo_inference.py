@@ -102,9 +102,10 @@ class PhotoInference:
             tf.gather(proposals.class_logits, kept)[None], object_mask_threshold
         )
         num_rows = tf.shape(kept)[0]
+        pixel_threshold = self.config.pixel_threshold
 
         def assign(mask_logits, own_areas, owners):
-            owner, _, own = postprocessing.assign_pixels(keep, scores, mask_logits[None])
+            owner, _, own = postprocessing.assign_pixels(keep, scores, mask_logits[None], pixel_threshold)
             return own_areas + own[0], owners.write(owners.size(), tf.reshape(owner, [-1]))
 
         owners = tf.TensorArray(tf.int32, size=0, dynamic_size=True, infer_shape=False, element_shape=[None])
@@ -114,9 +115,15 @@ class PhotoInference:
         own_areas, owners = bands.fold(photo_size_px, bands.mask_band_height_px(photo_size_px), masks_at, assign, state)
         owner = owners.concat()
         # Once over the whole photo, in place of the sums that `assign_pixels` would make of each band.
-        owned_areas = tf.math.bincount(owner, minlength=num_rows, maxlength=num_rows)
+        owned_areas = tf.math.bincount(owner, minlength=2 * num_rows, maxlength=2 * num_rows)
         segments = postprocessing.merge_queries(
-            keep, classes, scores, owned_areas[None], own_areas[None], self.isthing, overlap_threshold
+            keep,
+            classes,
+            scores,
+            tf.reshape(owned_areas, [1, 2, num_rows]),
+            own_areas[None],
+            self.isthing,
+            overlap_threshold,
         )
         answer = {name: value[0] for name, value in segments.items()}
         segment_map = tf.gather(answer.pop("segment_ids"), owner)

@@ -113,6 +113,7 @@ def panoptic_inference(
     isthing: Tensor,
     object_mask_threshold: float,
     overlap_threshold: float,
+    pixel_threshold: float = 0.0,
 ) -> dict[str, Tensor]:
     """Merges the queries of an image into one panoptic map.
 
@@ -127,6 +128,8 @@ def panoptic_inference(
         isthing: `[classes]` bool.
         object_mask_threshold: In 0..1.
         overlap_threshold: In 0..1.
+        pixel_threshold: A pixel whose query gives it a smaller mask probability stays void, and a query that is left
+            without any pixel is dropped: 0 in MaskFormer, 0.5 in Mask2Former.
 
     Returns:
         `segment_map`: `[height, width]` int32, 0 = void, else segment ids from 1, in query order.
@@ -137,15 +140,15 @@ def panoptic_inference(
     """
     if len(class_logits.shape) == 2:
         batch = panoptic_inference(
-            class_logits[None], mask_logits[None], isthing, object_mask_threshold, overlap_threshold
+            class_logits[None], mask_logits[None], isthing, object_mask_threshold, overlap_threshold, pixel_threshold
         )
         return {name: value[0] for name, value in batch.items()}
     keep, classes, scores = classify_queries(class_logits, object_mask_threshold)
-    owner, owned_area, own_area = assign_pixels(keep, scores, mask_logits)
-    segments = merge_queries(keep, classes, scores, owned_area, own_area, isthing, overlap_threshold)
+    owner, owned_areas, own_area = assign_pixels(keep, scores, mask_logits, pixel_threshold)
+    segments = merge_queries(keep, classes, scores, owned_areas, own_area, isthing, overlap_threshold)
     segment_ids = segments.pop("segment_ids")
-    num_images, num_queries = ops.shape(keep)
-    flat_owner = owner + ops.arange(num_images, dtype="int32")[:, None, None] * num_queries
+    num_images, num_owners = ops.shape(segment_ids)
+    flat_owner = owner + ops.arange(num_images, dtype="int32")[:, None, None] * num_owners
     return {"segment_map": ops.take(ops.reshape(segment_ids, (-1,)), flat_owner), **segments}
 
 
@@ -162,7 +165,9 @@ def classify_queries(class_logits: Tensor, object_mask_threshold: float) -> tupl
     return (classes < probs.shape[-1] - 1) & (scores > object_mask_threshold), classes, scores
 
 
-def assign_pixels(keep: Tensor, scores: Tensor, mask_logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def assign_pixels(
+    keep: Tensor, scores: Tensor, mask_logits: Tensor, pixel_threshold: float = 0.0
+) -> tuple[Tensor, Tensor, Tensor]:
     """Each pixel's query: the first step of `panoptic_inference`, which knows no pixel's neighbours.
 
     So it may be given a photo in pieces: the areas of the pieces add up.
@@ -171,10 +176,12 @@ def assign_pixels(keep: Tensor, scores: Tensor, mask_logits: Tensor) -> tuple[Te
         keep: `[batch, queries]` bool.
         scores: `[batch, queries]` float32, not negative.
         mask_logits: `[batch, queries, height, width]` float.
+        pixel_threshold: As of `panoptic_inference`.
 
     Returns:
-        `owner`: `[batch, height, width]` int32, the query with the largest product of both probabilities.
-        `owned_area`: `[batch, queries]` int32, the pixels that a query owns.
+        `owner`: `[batch, height, width]` int32, the query with the largest product of both probabilities; the number
+            of queries is added where its mask probability is below `pixel_threshold`.
+        `owned_areas`: `[batch, 2, queries]` int32, the pixels that a query owns: those it paints, and those below.
         `own_area`: `[batch, queries]` int32, the pixels where its mask probability is at least one half.
     """
     mask_probs = ops.sigmoid(ops.cast(mask_logits, "float32"))
@@ -187,16 +194,19 @@ def assign_pixels(keep: Tensor, scores: Tensor, mask_logits: Tensor) -> tuple[Te
     # static size.
     owner = ops.cast(ops.argmax(ops.view(weighted[..., None], dtype="int32")[..., 0], axis=1), "int32")
     num_images, num_queries = ops.shape(keep)
-    flat_owner = ops.reshape(owner + ops.arange(num_images, dtype="int32")[:, None, None] * num_queries, (-1,))
-    owned_area = ops.segment_sum(ops.ones_like(flat_owner), flat_owner, num_segments=num_images * num_queries)
-    return owner, ops.reshape(owned_area, (num_images, num_queries)), own_area
+    if pixel_threshold > 0:
+        is_painted = ops.take_along_axis(mask_probs, owner[:, None], axis=1)[:, 0] >= pixel_threshold
+        owner = ops.where(is_painted, owner, owner + num_queries)
+    flat_owner = ops.reshape(owner + ops.arange(num_images, dtype="int32")[:, None, None] * (2 * num_queries), (-1,))
+    owned_areas = ops.segment_sum(ops.ones_like(flat_owner), flat_owner, num_segments=2 * num_images * num_queries)
+    return owner, ops.reshape(owned_areas, (num_images, 2, num_queries)), own_area
 
 
 def merge_queries(
     keep: Tensor,
     classes: Tensor,
     scores: Tensor,
-    owned_area: Tensor,
+    owned_areas: Tensor,
     own_area: Tensor,
     isthing: Tensor,
     overlap_threshold: float,
@@ -207,20 +217,20 @@ def merge_queries(
         keep: `[batch, queries]` bool; like the next two from `proposals`.
         classes: `[batch, queries]` int32.
         scores: `[batch, queries]` float32.
-        owned_area: `[batch, queries]` int32 of the whole image; like the next from `assign_pixels`.
+        owned_areas: `[batch, 2, queries]` int32 of the whole image; like the next from `assign_pixels`.
         own_area: `[batch, queries]` int32.
         isthing: `[classes]` bool.
         overlap_threshold: In 0..1.
 
     Returns:
-        `segment_ids`: `[batch, queries]` int32, the segment of a query's pixels, 0 for void; and `segment_classes`,
+        `segment_ids`: `[batch, 2 * queries]` int32, the segment of an `owner`, 0 for void; and `segment_classes`,
         `segment_scores` and `num_segments` as `panoptic_inference` has them.
     """
-    share = ops.cast(owned_area, "float32") / ops.cast(ops.maximum(own_area, 1), "float32")
-    valid = keep & (owned_area > 0) & (own_area > 0) & (share >= overlap_threshold)
+    share = ops.cast(ops.sum(owned_areas, axis=1), "float32") / ops.cast(ops.maximum(own_area, 1), "float32")
+    valid = keep & (owned_areas[:, 0] > 0) & (own_area > 0) & (share >= overlap_threshold)
     segment_ids, is_first = _number_segments(valid, classes, isthing)
     return {
-        "segment_ids": segment_ids,
+        "segment_ids": ops.concatenate([segment_ids, ops.zeros_like(segment_ids)], axis=1),
         "segment_classes": _listed(is_first, segment_ids, classes + 1) - 1,
         "segment_scores": _listed(is_first, segment_ids, scores),
         "num_segments": ops.sum(ops.cast(is_first, "int32"), axis=1),

@@ -109,7 +109,7 @@ def augmented_panoptic(
     mask_logits = postprocessing.resize_logits(ops.take(mask_logits, kept, axis=0), ops.shape(photo)[:2])
     class_logits = ops.take(class_logits, kept, axis=0)
     return postprocessing.panoptic_inference(
-        class_logits, mask_logits, isthing, object_mask_threshold, overlap_threshold
+        class_logits, mask_logits, isthing, object_mask_threshold, overlap_threshold, config.pixel_threshold
     )
 
 

@@ -188,6 +188,15 @@ def num_merged(config):
     return int(postprocessing.panoptic_inference(class_logits, mask_logits, [True, True], *thresholds)["num_segments"])
 
 
+def num_painted(config):
+    """One query whose mask covers two of four pixels, and which owns all of them."""
+    class_logits, mask_logits = tf.constant([[9.0, 0.0, 0.0]]), tf.constant([[[6.0, 2.0, -6.0, -6.0]]])
+    answer = postprocessing.panoptic_inference(
+        class_logits, mask_logits, [True, True], 0.5, 0.0, config.task.inference.pixel_threshold
+    )
+    return int(tf.reduce_sum(answer["segment_map"]))
+
+
 def is_photo_taken(config):
     try:
         num_segments(config)
@@ -313,6 +322,7 @@ EFFECTS = {
     f"{PARSER}keep_emptied_targets": (f"{PARSER}max_targets=4,{PARSER}min_sizes_px=[3]", "false", "true", batches),
     "task.inference.object_mask_threshold": ("", "0.8", "0.99999", num_segments),
     "task.inference.overlap_threshold": ("", "0.4", "0.6", num_merged),
+    "task.inference.pixel_threshold": ("", "0", "0.9", num_painted),
     "task.inference.shortest_edge_px": ("", "40", "20", resized),
     "task.inference.max_size_px": ("", "64", "48", resized),
     "task.inference.size_divisibility": (TWO_VIEWS, "0", "128", seen_sizes),

@@ -29,9 +29,11 @@ def mask_logits(*masks: str) -> np.ndarray:
     return np.array([[[INSIDE if c == "#" else OUTSIDE for c in mask]] for mask in masks], np.float32)
 
 
-def panoptic(classes, masks, object_mask_threshold=0.8, overlap_threshold=0.8):
+def panoptic(classes, masks, object_mask_threshold=0.8, overlap_threshold=0.8, pixel_threshold=0.0):
     """The map's only row and `(class, score)` of each segment."""
-    answer = postprocessing.panoptic_inference(classes, masks, ISTHING, object_mask_threshold, overlap_threshold)
+    answer = postprocessing.panoptic_inference(
+        classes, masks, ISTHING, object_mask_threshold, overlap_threshold, pixel_threshold
+    )
     answer = {name: np.asarray(value) for name, value in answer.items()}
     num_segments = int(answer["num_segments"])
     assert (answer["segment_classes"][num_segments:] == -1).all()
@@ -52,6 +54,24 @@ def test_a_query_for_no_object_is_left_out_and_its_pixels_go_to_others_or_void()
     classes = class_logits((None, 0.99), (CAT, 0.9))
     # The cat owns all four pixels, although its mask covers two: nobody else wants them.
     assert panoptic(classes, mask_logits("####", "##..")) == ([1, 1, 1, 1], [(CAT, 0.9)])
+
+
+def test_with_mask2former_s_rule_a_query_paints_only_where_its_mask_is_at_least_one_half():
+    classes = class_logits((CAT, 0.9))
+    assert panoptic(classes, mask_logits("##.."), pixel_threshold=0.5) == ([1, 1, 0, 0], [(CAT, 0.9)])
+    exactly_half = np.zeros((1, 1, 1), np.float32)
+    assert panoptic(classes, exactly_half, pixel_threshold=0.5) == ([1], [(CAT, 0.9)])
+
+
+def test_with_mask2former_s_rule_a_query_without_a_pixel_to_paint_is_dropped():
+    classes = class_logits((CAT, 0.95), (DOG, 0.82))
+    # The cat owns its half-sure pixel and the other, where it is unsure but above the dog; the dog keeps none.
+    probs = np.array([[[0.49, 0.9]], [[0.5, 0.1]]])
+    masks = np.log(probs / (1 - probs)).astype(np.float32)
+    assert panoptic(classes, masks, overlap_threshold=0.0) == ([1, 1], [(CAT, 0.95)])
+    assert panoptic(classes, masks, overlap_threshold=0.0, pixel_threshold=0.5) == ([0, 1], [(CAT, 0.95)])
+    only_unsure = np.log(np.array([[[0.49, 0.49]], [[0.5, 0.1]]]) / (1 - np.array([[[0.49, 0.49]], [[0.5, 0.1]]])))
+    assert panoptic(classes, only_unsure.astype(np.float32), pixel_threshold=0.5) == ([0, 0], [])
 
 
 def test_a_query_must_be_above_the_threshold():
@@ -134,7 +154,7 @@ def random_logits(num_images=3, num_queries=12, size=(9, 7), seed=0):
     return classes, masks
 
 
-def loop_panoptic(classes, masks, object_mask_threshold, overlap_threshold):
+def loop_panoptic(classes, masks, object_mask_threshold, overlap_threshold, pixel_threshold=0.0):
     """The rules once more, query by query."""
     probs = np.asarray(tf.nn.softmax(classes))
     kept = [q for q in range(len(probs)) if probs[q].argmax() < 4 and probs[q].max() > object_mask_threshold]
@@ -145,23 +165,24 @@ def loop_panoptic(classes, masks, object_mask_threshold, overlap_threshold):
     owner = (probs[kept].max(axis=1)[:, None, None] * mask_probs).argmax(axis=0)
     for k, query in enumerate(kept):
         class_index, owned, own = int(probs[query].argmax()), owner == k, (mask_probs[k] >= 0.5).sum()
-        if not owned.sum() or not own or owned.sum() / own < overlap_threshold:
+        painted = owned & (mask_probs[k] >= pixel_threshold)
+        if not painted.sum() or not own or owned.sum() / own < overlap_threshold:
             continue
         if class_index not in stuff:
             segments.append(class_index)
-        segment_map[owned] = stuff.get(class_index, len(segments))
+        segment_map[painted] = stuff.get(class_index, len(segments))
         if not ISTHING[class_index]:
             stuff.setdefault(class_index, len(segments))
     return segment_map, segments
 
 
 @pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("overlap_threshold", [0.0, 0.15])
-def test_the_answer_equals_a_loop_over_queries(seed, overlap_threshold):
+@pytest.mark.parametrize(("overlap_threshold", "pixel_threshold"), [(0.0, 0.0), (0.15, 0.0), (0.15, 0.5)])
+def test_the_answer_equals_a_loop_over_queries(seed, overlap_threshold, pixel_threshold):
     classes, masks = random_logits(seed=seed)
-    batch = postprocessing.panoptic_inference(classes, masks, ISTHING, 0.6, overlap_threshold)
+    batch = postprocessing.panoptic_inference(classes, masks, ISTHING, 0.6, overlap_threshold, pixel_threshold)
     for image in range(len(classes)):
-        segment_map, segments = loop_panoptic(classes[image], masks[image], 0.6, overlap_threshold)
+        segment_map, segments = loop_panoptic(classes[image], masks[image], 0.6, overlap_threshold, pixel_threshold)
         np.testing.assert_array_equal(batch["segment_map"][image], segment_map)
         assert batch["segment_classes"][image, : int(batch["num_segments"][image])].numpy().tolist() == segments
 
@@ -322,10 +343,22 @@ def test_there_are_no_more_instances_than_pairs_and_an_empty_mask_scores_0():
     assert answer["scores"].numpy().max() == 0
 
 
-def test_the_official_post_processing_gives_the_same_answers(shared_dir):
-    rows = parity_postprocess.compare_folder(shared_dir / "data/golden/postprocess")
+@pytest.mark.parametrize("folder", ["postprocess", "m2f_postprocess"])
+def test_the_official_post_processing_gives_the_same_answers(shared_dir, folder):
+    rows = parity_postprocess.compare_folder(shared_dir / "data" / "golden" / folder)
     assert len(rows) == 6
     assert all(row["passed"] for row in rows), rows
+
+
+def test_the_parity_command_finds_an_instance_with_another_mask(shared_dir, tmp_path):
+    golden = shared_dir / "data/golden/m2f_postprocess"
+    with np.load(golden / "postprocess.npz") as arrays:
+        photo = {name: arrays[name] for name in arrays.files if name.endswith("_0")}
+    photo["instance_masks_0"][0] = ~photo["instance_masks_0"][0]
+    np.savez(tmp_path / "postprocess.npz", **photo)
+    (tmp_path / "postprocess.json").write_text((golden / "postprocess.json").read_text())
+    [row] = parity_postprocess.compare_folder(tmp_path)
+    assert (row["segments_info_equal"], row["instances"], row["passed"]) == (True, "DIFFERENT", False)
 
 
 def test_the_parity_command_fails_on_another_answer(shared_dir, tmp_path, capsys):
