@@ -16,6 +16,7 @@ OURS_ALONE = {
     "task.train_data.shuffle_buffer_size": "officially the list of all photos is shuffled; records pass a buffer",
     "task.train_data.cache": "photos are decoded anew, as there",
     "task.train_data.drop_remainder": "the sampler is without end, as there: no batch is smaller",
+    "task.inference.pixel_threshold": "0: a segment takes every pixel that its query owns, as there",
     "task.train_data.parser.scale_range": 'of the augmentation "lsj" alone',
     "task.train_data.parser.max_targets": (
         "officially without a limit. No more than the queries can be matched; of a photo with more than 100 segments "

@@ -17,8 +17,14 @@ PUBLISHED_MILLIONS = {
     "coco_panoptic_swin_large": "211.6",
     "ade20k_semantic_r50": "41.25",
     "ade20k_semantic_r101c": "60.32",
+    "mask2former_coco_panoptic_r50": "43.98",
+    "mask2former_coco_panoptic_r101": "62.92",
+    "mask2former_coco_panoptic_swin_tiny": "47.44",
+    "mask2former_coco_panoptic_swin_small": "68.75",
+    "mask2former_coco_panoptic_swin_base": "106.92",
+    "mask2former_coco_panoptic_swin_large": "215.54",
 }
-FROZEN = {"maskformer_coco_panoptic": 106_240}
+FROZEN = {"maskformer_coco_panoptic": 106_240, "mask2former_coco_panoptic_r50": 106_240}
 
 
 @pytest.fixture

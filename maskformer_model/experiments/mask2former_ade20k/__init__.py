@@ -1,0 +1,1 @@
+"""Mask2Former's published recipes for ADE20K. One file per experiment."""

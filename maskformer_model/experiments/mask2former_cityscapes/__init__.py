@@ -1,0 +1,1 @@
+"""Mask2Former's published recipes for Cityscapes. One file per experiment."""

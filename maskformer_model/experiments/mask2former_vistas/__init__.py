@@ -1,0 +1,1 @@
+"""Mask2Former's published recipes for Mapillary Vistas. One file per experiment."""

@@ -1,0 +1,9 @@
+"""Mapillary Vistas semantic, Mask2Former with ResNet-50 (reference: mIoU 57.4; 300,000 steps)."""
+
+from maskformer_model.config import SEMANTIC, ExperimentConfig
+from maskformer_model.experiments import mask2former_recipes, recipes
+
+
+def experiment() -> ExperimentConfig:
+    """See the module's docstring."""
+    return mask2former_recipes.vistas(SEMANTIC, recipes.RESNET_50)
