@@ -14,8 +14,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jinja2
-
+from components.html_pages import templates_of
 from components.pushing import model_versions
 from pipeline.whole_files import write_durably
 
@@ -87,13 +86,7 @@ def render_index(root: str, serving_dir: str) -> str:
     versions = model_versions.list_versions(serving_dir)
     serving = model_versions.version_dir(serving_dir, versions[-1]) if versions else None
     runs = [_row(number, json.loads(line), root, serving) for number, line in enumerate(lines, start=1)]
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates_of(__file__)
     newest_that_serves = next((run for run in reversed(runs) if run["serves"]), None)
     return environment.get_template(_TEMPLATE).render(
         runs=runs[::-1],

@@ -6,15 +6,14 @@ import base64
 import collections
 import dataclasses
 import io
-import pathlib
 from collections.abc import Sequence
 
-import jinja2
 import numpy as np
 from PIL import Image
 
 from components.coco_example_gen.inspection.odd_things import odd_things
 from components.coco_example_gen.inspection.survey import SplitSurvey
+from components.html_pages import templates_of
 from maskformer_model.config import ExperimentConfig
 from maskformer_model.data import panoptic_png, photo_files
 from maskformer_model.data.examples import ExampleRecord
@@ -96,14 +95,7 @@ def as_text(title: str, sections: Sequence[Section]) -> str:
 
 def as_html(title: str, sections: Sequence[Section], pictures: Sequence[Picture]) -> str:
     """Returns the page as one HTML file that fetches nothing."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template(_TEMPLATE).render(title=title, sections=sections, pictures=pictures)
+    return templates_of(__file__).get_template(_TEMPLATE).render(title=title, sections=sections, pictures=pictures)
 
 
 def picture_of(survey: SplitSurvey, record: ExampleRecord) -> Picture:

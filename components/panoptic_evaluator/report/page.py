@@ -12,8 +12,7 @@ import hashlib
 import pathlib
 from collections.abc import Mapping, Sequence
 
-import jinja2
-
+from components.html_pages import templates_of
 from components.panoptic_evaluator.gate.judge import Verdict
 from components.panoptic_evaluator.report import tables
 from components.panoptic_evaluator.report.gallery import GalleryImage
@@ -79,13 +78,7 @@ class Report:
 
 def render_report(report: Report) -> str:
     """The report as HTML."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_FOLDER),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates_of(__file__)
     environment.filters["score"] = format_score
     environment.filters["change"] = format_change
     shown, folded = tables.split_reasons(report.verdict.reasons)

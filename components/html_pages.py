@@ -1,0 +1,18 @@
+"""Pages from templates: text from data is escaped, and a name that a template misspells is an error."""
+
+from __future__ import annotations
+
+import pathlib
+
+import jinja2
+
+
+def templates_of(module_file: str) -> jinja2.Environment:
+    """Returns the templates that lie beside a module, given its `__file__`."""
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(pathlib.Path(module_file).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
