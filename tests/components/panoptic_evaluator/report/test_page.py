@@ -54,6 +54,7 @@ def _picture(score) -> gallery.GalleryImage:
         SimpleNamespace(id=2, class_index=CAT, iscrowd=False, area_px=1, score=0.9),
     ]
     record = SimpleNamespace(
+        void_is_background=False,
         filename="1.png",
         image_encoded=file.getvalue(),
         panoptic_png=panoptic_png.encode_panoptic_png(ids),
