@@ -9,7 +9,7 @@ import numpy as np
 
 from components.coco_example_gen.inspection.survey import SplitSurvey
 
-_MANY_VOID, _MANY_SMALL, _RARE = 0.5, 0.5, 0.001
+_MANY_VOID, _MANY_SMALL, _MANY_CROWDS, _RARE = 0.5, 0.5, 0.3, 0.001
 
 
 def odd_things(surveys: Sequence[SplitSurvey]) -> list[str]:
@@ -51,6 +51,15 @@ def _of_split(survey: SplitSurvey) -> Iterator[str]:
     if things and survey.thing_sizes[0] > _MANY_SMALL * things:
         share = 100 * survey.thing_sizes[0] / things
         yield f"{survey.split}: {share:.0f} % of the things are smaller than 32 x 32 px."
+    crowds, objects = (
+        int(survey.crowds.sum()),
+        int(survey.crowds.sum() + survey.segments[survey.categories.isthing].sum()),
+    )
+    if crowds > _MANY_CROWDS * objects:
+        yield (
+            f"{survey.split}: {crowds} of {objects} objects are crowds, which are not learned. CVAT and Datumaro mark "
+            "masks that were drawn with the brush as `iscrowd: 1`."
+        )
     labelled = survey.pixels.sum()
     names = zip(survey.categories.names, survey.pixels.tolist(), strict=True)
     if rare := [name for name, pixels in names if 0 < pixels < _RARE * labelled]:

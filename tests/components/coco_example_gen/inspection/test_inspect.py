@@ -65,6 +65,17 @@ def test_skipped_records_and_odd_things_are_listed_with_their_reasons(tmp_path, 
     assert rows_of(text, "Skipped records")["missing_photo"][:2] == ["train", "1"]
 
 
+def test_masks_that_a_tool_marks_as_crowds_are_said(tmp_path, capsys):
+    folder_forms.cvat(tmp_path / "data")
+    path = tmp_path / "data" / "annotations" / "instances_default.json"
+    document = json.loads(path.read_text())
+    for entry in document["annotations"][::2]:
+        entry["iscrowd"] = 1
+    path.write_text(json.dumps(document))
+    text = page_of(capsys, tmp_path / "data", "--page", "")
+    assert re.search(r"train: (\d) of \d+ objects are crowds, which are not learned", text)
+
+
 def test_a_folder_that_cannot_be_read_ends_with_status_2_and_a_few_lines(tmp_path, capsys):
     assert inspect.main([str(tmp_path / "absent")]) == 2
     assert "It is not a folder" in capsys.readouterr().err
