@@ -16,11 +16,19 @@ from collections.abc import Iterable
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from maskformer_model.data.photo_header import read_header
+
 PhotoSource = str | os.PathLike[str] | bytes | np.ndarray | Image.Image
 
 MODEL_FORMATS = ("JPEG", "PNG")
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 _ORIENTATION_TAG = 0x0112
+_TENSORFLOW_S_OWN = (
+    "Graph execution error",
+    "Detected at node",
+    "Stack trace",
+    "<stack traces",
+)  # Around what went wrong.
 
 
 class PhotoError(ValueError):
@@ -95,13 +103,17 @@ def gray_pixels(png_bytes: bytes) -> np.ndarray:
 def refusal(message: str) -> str:
     """The sentence in an InvalidArgument error of an exported model, without TensorFlow's names of nodes."""
     found = re.search(r"assertion failed: \[(.*)\]", message)
-    return (found[1] if found else message.partition("\n")[0]).replace('\\"', '"')
+    lines = [line for line in message.splitlines() if line.strip() and not line.startswith(_TENSORFLOW_S_OWN)]
+    return (found[1] if found else (lines or [message])[0]).strip().replace('\\"', '"')
 
 
 def _for_model(image: Image.Image, file_bytes: bytes, max_pixels: int | None, upright: bool) -> bytes:
     width, height = image.size
     if max_pixels is not None and width * height > max_pixels:
         raise PhotoError(f"A photo must have at most {max_pixels} pixels. Received: {height} x {width}")
+    header = read_header(file_bytes)
+    if header and not header.is_plausible:
+        raise PhotoError(f"A photo must be a whole image file. {header.doubt()}")
     frames = getattr(image, "n_frames", 1)
     if frames > 1:
         raise PhotoError(f"A photo must have one frame. Received an animation of {frames}")
