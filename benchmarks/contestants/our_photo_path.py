@@ -79,7 +79,7 @@ def _serve(signatures: Any) -> None:
     jpeg = busy.photo_bytes()
     photo = preprocessing.decode_image(tf.constant(jpeg))
     sharpen(signatures.network, signatures.inference.propose(photo))
-    path, thresholds = signatures.inference, (busy.OBJECT_MASK_THRESHOLD, busy.OVERLAP_THRESHOLD)
+    path = signatures.inference
     proposals = path.propose(photo)
     tensors = dataclasses.asdict(proposals)
     masks = path.kept_masks(proposals, busy.OBJECT_MASK_THRESHOLD)
@@ -87,7 +87,7 @@ def _serve(signatures: Any) -> None:
     make_masks = tf.function(lambda tensors: path.kept_masks(Proposals(**tensors), busy.OBJECT_MASK_THRESHOLD))
     finish = tf.function(
         lambda tensors, kept, mask_logits: signatures.panoptic_row(
-            path.merge(Proposals(**tensors), kept, mask_logits, *thresholds)
+            path.merge(Proposals(**tensors), kept, mask_logits, busy.OVERLAP_THRESHOLD)
         )
     )
     parts = {
@@ -95,7 +95,7 @@ def _serve(signatures: Any) -> None:
         POST_PROCESSING: lambda: finish(tensors, *masks)["panoptic_png_bytes"].numpy(),
     }
     num_segments = int(finish(tensors, *masks)["num_segments"])
-    name = f"{num_segments} segments of {len(masks[0])} kept queries"
+    name = f"{num_segments} segments of {len(masks[0][0])} kept queries"
     serve(name, lambda: answer(tf.constant([jpeg]))["panoptic_png_bytes"].numpy(), warm_up=1, parts=parts)
 
 

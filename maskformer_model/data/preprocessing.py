@@ -17,11 +17,17 @@ _JPEG_SIGNATURE = b"\xff\xd8\xff"
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
-def image_size(image_bytes: tf.Tensor) -> tf.Tensor:
+def is_jpeg(image_bytes: tf.Tensor) -> tf.Tensor:
+    """Whether a file begins as a JPEG does, scalar bool."""
+    return _begins_with(image_bytes, _JPEG_SIGNATURE)
+
+
+def image_size(image_bytes: tf.Tensor, is_a_jpeg: tf.Tensor | None = None) -> tf.Tensor:
     """Reads the size of a JPEG or PNG from its header, without decoding it.
 
     Args:
         image_bytes: scalar string, a whole file.
+        is_a_jpeg: What `is_jpeg` says of it; `None`: it is asked.
 
     Returns:
         `[2]` int32, height and width in px.
@@ -29,13 +35,13 @@ def image_size(image_bytes: tf.Tensor) -> tf.Tensor:
     Raises:
         tf.errors.InvalidArgumentError: if the bytes are neither a JPEG nor a PNG.
     """
-    is_jpeg = _begins_with(image_bytes, _JPEG_SIGNATURE)
+    is_a_jpeg = is_jpeg(image_bytes) if is_a_jpeg is None else is_a_jpeg
     is_png = tf.logical_and(_begins_with(image_bytes, _PNG_SIGNATURE), tf.strings.length(image_bytes) >= 24)
     rule = "`image_bytes` must be a JPEG or PNG file. Received bytes that begin with:"
-    check = tf.debugging.Assert(tf.logical_or(is_jpeg, is_png), [rule, tf.strings.substr(image_bytes, 0, 8)])
+    check = tf.debugging.Assert(tf.logical_or(is_a_jpeg, is_png), [rule, tf.strings.substr(image_bytes, 0, 8)])
     with tf.control_dependencies([check]):
         image_bytes = tf.identity(image_bytes)
-    return tf.cond(is_jpeg, lambda: tf.io.extract_jpeg_shape(image_bytes)[:2], lambda: _png_size(image_bytes))
+    return tf.cond(is_a_jpeg, lambda: tf.io.extract_jpeg_shape(image_bytes)[:2], lambda: _png_size(image_bytes))
 
 
 def decode_image(image_bytes: tf.Tensor, max_pixels: int | None = None) -> tf.Tensor:
@@ -53,7 +59,8 @@ def decode_image(image_bytes: tf.Tensor, max_pixels: int | None = None) -> tf.Te
     Raises:
         tf.errors.InvalidArgumentError: if the bytes are not a whole JPEG or PNG, or have too many pixels.
     """
-    size_px = image_size(image_bytes)
+    is_a_jpeg = is_jpeg(image_bytes)
+    size_px = image_size(image_bytes, is_a_jpeg)
     checks = [size_px]  # Also orders the check of the signature before the decoder.
     if max_pixels is not None:
         num_pixels = tf.reduce_prod(tf.cast(size_px, tf.int64))
@@ -62,7 +69,7 @@ def decode_image(image_bytes: tf.Tensor, max_pixels: int | None = None) -> tf.Te
     with tf.control_dependencies(checks):
         image_bytes = tf.identity(image_bytes)
     image = tf.cond(
-        _begins_with(image_bytes, _JPEG_SIGNATURE),
+        is_a_jpeg,
         lambda: decode_jpeg(image_bytes),
         lambda: decode_png(image_bytes),
     )

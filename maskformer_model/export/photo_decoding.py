@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from maskformer_model.data.preprocessing import decode_image, image_size
+from maskformer_model.data.preprocessing import decode_jpeg, decode_png, image_size, is_jpeg
 
 
 def decode_photo(image_bytes: tf.Tensor, index: tf.Tensor, max_pixels: int) -> tf.Tensor:
@@ -28,7 +28,8 @@ def decode_photo(image_bytes: tf.Tensor, index: tf.Tensor, max_pixels: int) -> t
     Raises:
         tf.errors.InvalidArgumentError: naming the index, if the bytes are not a whole JPEG or PNG, or too large.
     """
-    size_px = _attempt(image_size, image_bytes, [2])
+    is_a_jpeg = is_jpeg(image_bytes)
+    size_px = _attempt(lambda file: image_size(file, is_a_jpeg), image_bytes, [2])
     num_pixels = tf.reduce_prod(tf.cast(size_px, tf.int64))
     first_bytes = _printable(tf.strings.substr(image_bytes, 0, 8))
     checks = [
@@ -44,7 +45,12 @@ def decode_photo(image_bytes: tf.Tensor, index: tf.Tensor, max_pixels: int) -> t
     ]
     with tf.control_dependencies(checks):
         image_bytes = tf.identity(image_bytes)
-    photo = _attempt(decode_image, image_bytes, [None, None, 3])
+    # What is no JPEG is a PNG: `image_size` said so.
+    photo = _attempt(
+        lambda file: tf.cond(is_a_jpeg, lambda: decode_jpeg(file), lambda: decode_png(file)),
+        image_bytes,
+        [None, None, 3],
+    )
     rule = "must be a whole JPEG or PNG file. Received one that is cut off or damaged, of {} bytes"
     with tf.control_dependencies([_refuse_unless(tf.size(photo) > 0, rule, index, tf.strings.length(image_bytes))]):
         return tf.identity(photo)

@@ -81,27 +81,32 @@ class PhotoInference:
     ) -> dict[str, Tensor]:
         """`panoptic` of what the network proposed."""
         kept, mask_logits = self.kept_masks(proposals, object_mask_threshold)
-        return self.merge(proposals, kept, mask_logits, object_mask_threshold, overlap_threshold)
+        return self.merge(proposals, kept, mask_logits, overlap_threshold)
 
-    def kept_masks(self, proposals: Proposals, object_mask_threshold: Tensor) -> tuple[Tensor, Tensor]:
-        """The network's last part: kept queries `[kept]` int32, at least one, and their masks at its output size."""
-        order, num_kept = postprocessing.kept_queries(proposals.class_logits, object_mask_threshold)
+    def kept_masks(
+        self, proposals: Proposals, object_mask_threshold: Tensor
+    ) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor]:
+        """Returns what `postprocessing.classify_queries` says of the kept queries, `[kept]` each, and their masks.
+
+        There is at least one row: where no query is kept, that of one that is not. The masks have the size of the
+        network's outputs.
+        """
+        classified = postprocessing.classify_queries(proposals.class_logits, object_mask_threshold)
+        order, num_kept = postprocessing.kept_first(classified[0])
         kept = order[: tf.maximum(num_kept, 1)]
-        return kept, self._mask_logits(proposals, kept)
+        keep, classes, scores = (tf.gather(one, kept) for one in classified)
+        return (keep, classes, scores), self._mask_logits(proposals, kept)
 
     def merge(
         self,
         proposals: Proposals,
-        kept: Tensor,
+        kept: tuple[Tensor, Tensor, Tensor],
         mask_logits: Tensor,
-        object_mask_threshold: Tensor,
         overlap_threshold: Tensor,
     ) -> dict[str, Tensor]:
         """What `panoptic` does after the network; `kept` and `mask_logits` are those of `kept_masks`."""
-        keep, classes, scores = postprocessing.classify_queries(
-            tf.gather(proposals.class_logits, kept)[None], object_mask_threshold
-        )
-        num_rows = tf.shape(kept)[0]
+        keep, classes, scores = (one[None] for one in kept)
+        num_rows = tf.shape(kept[0])[0]
         pixel_threshold = self.config.pixel_threshold
 
         def assign(mask_logits, own_areas, owners):

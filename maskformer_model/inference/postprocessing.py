@@ -101,10 +101,14 @@ def kept_queries(class_logits: Tensor, object_mask_threshold: float) -> tuple[Te
         `order`: `[queries]` int32, kept queries first, both parts in query order.
         `num_kept`: scalar int32, may be 0.
     """
-    keep, _, _ = classify_queries(class_logits, object_mask_threshold)
+    return kept_first(classify_queries(class_logits, object_mask_threshold)[0])
+
+
+def kept_first(keep: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns what `kept_queries` does, where it is already known which queries are kept: `[queries]` bool."""
     num_queries = ops.shape(keep)[0]
-    kept_first = ops.where(keep, 0, num_queries) + ops.arange(num_queries, dtype="int32")
-    return ops.cast(ops.argsort(kept_first), "int32"), ops.sum(ops.cast(keep, "int32"))
+    rank = ops.where(keep, 0, num_queries) + ops.arange(num_queries, dtype="int32")
+    return ops.cast(ops.argsort(rank), "int32"), ops.sum(ops.cast(keep, "int32"))
 
 
 def panoptic_inference(
