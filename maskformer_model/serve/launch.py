@@ -1,0 +1,163 @@
+"""A server's life: the port is bound, the model is loaded, signals stop it, and what was accepted is answered."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import ssl
+from typing import Any
+
+from aiohttp import web
+
+from maskformer_model.serve.app import Server
+from maskformer_model.serve.guards import memory
+from maskformer_model.serve.guards.connections import Connections
+from maskformer_model.serve.guards.log_limit import LogLimit
+from maskformer_model.serve.settings import ServerSettings
+
+_LINGERING_S = 2.0  # So long the rest of a refused body is read, so that its sender sees the refusal.
+_HANDSHAKE_S = 10.0
+_LAST_S = 1.0  # Of the grace, for what is cut off at its end.
+
+
+def tls_context(settings: ServerSettings) -> ssl.SSLContext | None:
+    """Returns what TLS needs; None where the server has no certificate.
+
+    Raises:
+        ValueError: if certificate and key cannot be read, or do not belong together.
+    """
+    if settings.certificate is None or settings.key is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(settings.certificate, settings.key)
+    except OSError as error:  # SSLError is one.
+        where = f"{settings.certificate} and {settings.key}"
+        raise ValueError(f"`certificate` and `key` must be PEM files of one pair. Received {where}: {error}") from error
+    return context
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Returns a socket that is bound to the address.
+
+    Raises:
+        ValueError: if it is taken, or not this machine's.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        bound = socket.socket(family, kind, protocol)
+        try:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            bound.bind(address)
+            bound.listen(1)  # Only now a port that another socket listens on is an error everywhere.
+        except OSError:
+            bound.close()
+            raise
+    except OSError as error:
+        raise ValueError(f"`port` must be free. {host}:{port}: {error.strerror or error}") from error
+    return bound
+
+
+def serve(settings: ServerSettings) -> None:
+    """Serves until a signal says to stop.
+
+    Raises:
+        ValueError: if a setting does not fit this machine: no model, a taken port, a certificate that is none.
+    """
+    settings.require_model_dir()
+    settings.read_token()
+    tls = tls_context(settings)
+    with contextlib.closing(bind(settings.host, settings.port)) as bound:
+        for handler in logging.getLogger().handlers:
+            handler.addFilter(LogLimit())
+        memory.give_back_large_blocks()
+        asyncio.run(_Life(settings, bound, tls).run())
+
+
+class _Life:
+    def __init__(self, settings: ServerSettings, bound: socket.socket, tls: ssl.SSLContext | None):
+        self._settings = settings
+        self._bound = bound
+        self._tls = tls
+        self._stop = asyncio.Event()
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        for stop_signal in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(stop_signal, self._told_to_stop)
+        server = Server(self._settings)
+        runner = web.AppRunner(
+            server.app(),
+            access_log=None,
+            handler_cancellation=True,  # Nobody waits for the answer of a caller who has gone.
+            keepalive_timeout=self._settings.idle_timeout_s,
+            lingering_time=_LINGERING_S,
+            shutdown_timeout=_LAST_S / 2,
+        )
+        await runner.setup()
+        assert runner.server is not None
+        connections = Connections(
+            runner.server,
+            max_connections=memory.allow_connections(self._settings.max_connections),
+            idle_timeout_s=self._settings.idle_timeout_s,
+        )
+        listening = await loop.create_server(
+            connections,
+            sock=self._bound,
+            ssl=self._tls,
+            backlog=self._settings.max_connections,
+            ssl_handshake_timeout=_HANDSHAKE_S if self._tls else None,
+        )
+        grpc_server = await self._start_grpc(server)
+        scheme, port = "https" if self._tls else "http", self._bound.getsockname()[1]
+        print(f"{scheme}://{_in_address(self._settings.host)}:{port}/", flush=True)
+        try:
+            await self._stop.wait()
+        finally:
+            listening.close()
+            grpc_end = asyncio.create_task(grpc_server.stop(self._settings.grace_s - _LAST_S)) if grpc_server else None
+            await self._drain(server, runner, connections)
+            if grpc_end:
+                await grpc_end
+            await runner.cleanup()
+
+    async def _start_grpc(self, server: Server) -> Any:
+        if self._settings.grpc_port is None:
+            return None
+        from maskformer_model.serve.kserve.grpc_service import GrpcService
+
+        service = GrpcService(self._settings, server.prediction, server.bodies, server.health, server.access)
+        grpc_server, port = await service.start()
+        print(f"grpc://{_in_address(self._settings.host)}:{port}", flush=True)
+        return grpc_server
+
+    def _told_to_stop(self) -> None:
+        if self._stop.is_set():
+            logging.error("Told to stop a second time: what is in flight is given up.")
+            os._exit(1)  # The model's process ends with its pipe.
+        logging.info("Told to stop: what is in flight has %g s.", self._settings.grace_s)
+        self._stop.set()
+
+    async def _drain(self, server: Server, runner: web.AppRunner, connections: Connections) -> None:
+        """Waits for the answers of requests that are here, for at most the grace; a body has half of it to arrive."""
+        assert runner.server is not None
+        loop = asyncio.get_running_loop()
+        grace_s = max(0.0, self._settings.grace_s - _LAST_S)
+        server.health.is_stopping = True
+        runner.server.pre_shutdown()  # Connections that wait for nothing are closed, the others after their answer.
+        giving_up = loop.call_later(grace_s / 2, server.bodies.give_up_all)
+        deadline = loop.time() + grace_s
+        while connections.num_busy() and loop.time() < deadline:
+            await asyncio.sleep(0.02)
+        giving_up.cancel()
+        if connections.num_busy():
+            logging.warning("%s requests are cut off at the end of the grace.", connections.num_busy())
+
+
+def _in_address(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
