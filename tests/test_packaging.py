@@ -22,6 +22,8 @@ LOCKS = ("build", "cuda", "dev", "parity", "pipeline", "tpu", "train")
 OPTIONAL = {
     "ai_edge_litert",
     "aiohttp",
+    "google",  # protobuf, as grpc of the extra `serve`.
+    "grpc",
     "jax",
     "onnxruntime",
     "openvino",

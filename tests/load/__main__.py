@@ -1,11 +1,14 @@
 """Ten minutes of load on a server of this machine: `python -m tests.load --model DIR --locust PROGRAM`.
 
-Starts the server on a folder of versions, has Locust call it, pushes a second version at a quarter of the time and a
-third at half, kills the model's process (-9) at 60 % and the whole server at 75 %, starting that again, and reads
-memory all the while. Prints Locust's table, every try that had to be repeated, memory, and a verdict. Loopback only.
+Starts the server on a folder of versions, has Locust call it, pushes a second version at 20 % of the time, copies a
+third half and then wholly at 30 %, pushes a fourth at half, kills the model's process (-9) at 60 % and the whole server
+at 70 %, starting that again, and reads memory all the while. It does so twice: alone, and with attackers
+(`tests.load.attackers`) beside the good callers from 10 % to 85 % of the time. Prints Locust's table, every try that
+had to be repeated, memory, and a verdict. Loopback only.
 
 What counts as an error: an answer with another status than it must have; a try that was refused, cut or answered 503
-outside the time in which this program had killed the whole server and not yet started it again; memory that grows.
+outside the time in which this program had killed the whole server and not yet started it again; memory that grows, or
+that attackers leave behind; a 95th percentile of the good callers that attackers more than double.
 
 Locust comes from PyPI into an environment of its own: `uv venv DIR && uv pip install --python DIR/bin/python locust`.
 """
@@ -18,6 +21,7 @@ import csv
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -29,8 +33,11 @@ import psutil
 
 from tests.maskformer_model.serve.running_server import RunningServer, push
 
+STATUS = "v1/models/maskformer"
 # Of the last quarter of a stretch between two events over its first quarter, and of the last stretch over the first.
 MEMORY_GROWTH = 1.1
+P95_GROWTH = 2.0  # With attackers, over the run without.
+ATTACK = 0.1, 0.85  # From and to which share of the time.
 SETTLING_SHARE = 0.05  # Of the whole time, after an event, while memory may do as it likes.
 
 
@@ -54,9 +61,17 @@ class Trouble(threading.Thread):
         down: From and to which time (as `time.time`) the whole server was dead or not ready.
     """
 
-    def __init__(self, server: RunningServer, model_dir: pathlib.Path, serving_dir: pathlib.Path, seconds: float):
+    def __init__(
+        self,
+        server: RunningServer,
+        model_dir: pathlib.Path,
+        serving_dir: pathlib.Path,
+        seconds: float,
+        attackers: int,
+    ):
         super().__init__(daemon=True)
         self.server, self.model_dir, self.serving_dir, self.seconds = server, model_dir, serving_dir, seconds
+        self.attackers = attackers
         self.memory: list[tuple[float, float]] = []
         self.events: list[tuple[str, float, float]] = []
         self.down: list[tuple[float, float]] = []
@@ -64,11 +79,14 @@ class Trouble(threading.Thread):
     def run(self) -> None:
         start_s = time.monotonic()
         todo = [
-            (0.25, "push version 200", lambda: self._push(200)),
+            (0.2, "push version 200", lambda: self._push(200)),
+            (0.3, "copy half of version 250, then all of it", self._push_in_halves),
             (0.5, "push version 300", lambda: self._push(300)),
             (0.6, "kill -9 the model's process", self._kill_model),
-            (0.75, "kill -9 the whole server and start it again", self._restart),
+            (0.7, "kill -9 the whole server and start it again", self._restart),
         ]
+        if self.attackers:
+            todo = [(ATTACK[0], "attackers come", self._attack), *todo, (ATTACK[1], "attackers go", lambda: None)]
         while (now_s := time.monotonic() - start_s) < self.seconds:
             if todo and now_s >= todo[0][0] * self.seconds:
                 _, what, act = todo.pop(0)
@@ -78,7 +96,10 @@ class Trouble(threading.Thread):
             time.sleep(min(2.0, self.seconds / 30))
 
     def stretches(self) -> list[tuple[float, float]]:
-        """Mean MB of the first and the last quarter of each time between two events, settling left out."""
+        """Mean MB of the first and the last quarter of each time between two events, settling left out.
+
+        With attackers only those before and after them: bodies that arrive take memory, within their budget.
+        """
         settling_s = SETTLING_SHARE * self.seconds
         edges = [0.0, *(end for _, _, end in self.events)]
         ends = [*(start for _, start, _ in self.events), self.seconds]
@@ -89,11 +110,24 @@ class Trouble(threading.Thread):
             if quarter:
                 first, last = settled[:quarter], settled[-quarter:]
                 means.append((sum(first) / quarter, sum(last) / quarter))
-        return means
+        return [*means[:1], *means[-1:]] if self.attackers else means
 
     def _push(self, version: int) -> None:
         push(self.model_dir, self.serving_dir, version)
         self.server.wait_for(lambda: self.server.metric("maskformer_model_version") == version)
+
+    def _push_in_halves(self) -> None:
+        version = self.serving_dir / "250"
+        version.mkdir()
+        shutil.copy(self.model_dir / "saved_model.pb", version)
+        self.server.wait_for(lambda: '"250", "state": "END"' in self.server.get(STATUS).body.decode())
+        shutil.copytree(self.model_dir, version, dirs_exist_ok=True)
+        self.server.wait_for(lambda: self.server.metric("maskformer_model_version") == 250)
+
+    def _attack(self) -> None:
+        command = [sys.executable, "-m", "tests.load.attackers", "--port", str(self.server.port)]
+        seconds = (ATTACK[1] - ATTACK[0]) * self.seconds
+        subprocess.Popen([*command, "--seconds", str(seconds), "--clients", str(self.attackers)])
 
     def _kill_model(self) -> None:
         for pid in self.server.model_pids():
@@ -128,8 +162,8 @@ def repeated_tries(path: pathlib.Path, down: list[tuple[float, float]]) -> dict[
     return {when: dict(sorted(found.items())) for when, found in counts.items()}
 
 
-def run(model_dir: pathlib.Path, locust: list[str], seconds: float, users: int) -> dict:
-    """Everything that the module's first lines say; returns what came of it."""
+def run(model_dir: pathlib.Path, locust: list[str], seconds: float, users: int, attackers: int) -> dict:
+    """Does once what the module's first lines say; returns what came of it."""
     with tempfile.TemporaryDirectory() as folder:
         work, serving_dir = pathlib.Path(folder), pathlib.Path(folder, "serving")
         serving_dir.mkdir()
@@ -138,7 +172,7 @@ def run(model_dir: pathlib.Path, locust: list[str], seconds: float, users: int) 
         retries = work / "retries.jsonl"
         retries.touch()
         server = RunningServer(serving_dir).wait_until_ready()
-        trouble = Trouble(server, model_dir, serving_dir, seconds)
+        trouble = Trouble(server, model_dir, serving_dir, seconds, attackers)
         command = [*locust, "-f", str(pathlib.Path(__file__).with_name("locustfile.py")), "--headless"]
         command += ["--host", server.address.rstrip("/"), "-u", str(users), "-r", str(users), "-t", f"{seconds:.0f}s"]
         command += ["--csv", str(work / "load"), "--only-summary", "--stop-timeout", "60"]
@@ -162,6 +196,8 @@ def outcome(trouble: Trouble, rows: dict[str, dict[str, str]], repeated: dict[st
     shown = ("Request Count", "Failure Count", "50%", "95%", "Requests/s")
     stretches = trouble.stretches()
     flat = [last <= MEMORY_GROWTH * first for first, last in stretches]
+    if not stretches:
+        raise ValueError("`minutes` must leave time between the events. Give more.")
     flat.append(stretches[-1][1] <= MEMORY_GROWTH * stretches[0][1])
     return {
         "events": [f"{start:.0f} to {end:.0f} s: {what}" for what, start, end in trouble.events],
@@ -181,10 +217,21 @@ def main() -> int:
     parser.add_argument("--locust", default="locust", help="the program (default: %(default)s)")
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--users", type=int, default=6)
+    parser.add_argument("--attackers", type=int, default=20, help="0: only the run without (default: %(default)s)")
     args = parser.parse_args()
-    found = run(args.model, [args.locust], 60 * args.minutes, args.users)
+    found = {}
+    for name, attackers in {"alone": 0, "attacked": args.attackers}.items():
+        if attackers or name == "alone":
+            found[name] = run(args.model, [args.locust], 60 * args.minutes, args.users, attackers)
+    is_slow = False
+    if "attacked" in found:
+        alone, attacked = (float(found[name]["rows"]["one photo"]["95%"]) for name in ("alone", "attacked"))
+        found["p95_of_one_photo_over_alone"] = round(attacked / alone, 2)
+        is_slow = attacked > P95_GROWTH * alone
     print(json.dumps(found, indent=1))
-    return int(bool(found["errors"] or not found["memory_is_flat"] or found["locust_exit_status"]))
+    runs = [found[name] for name in ("alone", "attacked") if name in found]
+    is_bad = any(one["errors"] or not one["memory_is_flat"] or one["locust_exit_status"] for one in runs)
+    return int(is_slow or is_bad)
 
 
 if __name__ == "__main__":
