@@ -83,7 +83,7 @@ def _compare(case: Case, config: Any, records: str) -> Row:
         for name, source in (("path", data), ("constant", constant)):
             rates[name].append(_images_per_s(case, model, source, batch_size))
     path, peer = (statistics.median(rates[name]) for name in ("path", "constant"))
-    stored = "decoded photos cached" if config.task.train_data.cache else "photos decoded anew"
+    stored = "decoded photos cached" if config.task.train_data.cache else "photos decoded again"
     return Row(
         name=f"training, input pipeline included: {case.experiment}, {case.size_px} px, batch {batch_size}, {stored}",
         ours=path,

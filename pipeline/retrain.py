@@ -62,7 +62,7 @@ def _add_training_flags(group: argparse._ArgumentGroup) -> None:
     share_help = "of the photos that are learnt from, how many are of earlier spans (default: %(default)s)"
     add("--history_share", type=float, default=0.5, metavar="S", help=share_help)
     add("--history_spans", type=int, default=0, metavar="N", help="of the last N of them; 0: of all")
-    add("--cold", action="store_true", help="start every training anew and not from the model that serves")
+    add("--cold", action="store_true", help="start every training from scratch and not from the model that serves")
     warm_help = "of the experiment's steps, for a training that starts from a model (default: a third)"
     add("--warm_share", type=float, default=1 / 3, metavar="S", help=warm_help)
     add("--warm_override", default="", metavar="K=V,...", help="settings of such a training, over all others")

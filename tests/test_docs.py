@@ -190,7 +190,8 @@ def test_a_setting_that_is_named_exists(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_file_of_the_project_that_is_named_exists(name):
-    pattern = r"(?<![\w/.])((?:maskformer_model|components|pipeline|tests|benchmarks|docker|scripts|docs)/[\w/.-]*\w)"
+    folders = "maskformer_model|components|pipeline|tests|benchmarks|docker|scripts|docs"
+    pattern = rf"(?<![\w/.])((?:{folders})/[\w/.-]*\w)(?![\w*])"
     named = {path for path in re.findall(pattern, text_of(name)) if not PLACEHOLDER.search(path)}
     assert sorted(path for path in named if not (PROJECT_DIR / path).exists()) == []
 

@@ -9,7 +9,7 @@ CONSTANT_FILTERS = "constant_filters"
 
 
 def keep_packed_weights(serving_facts: Mapping[str, Any]) -> None:
-    """Lets TensorFlow keep the form in which oneDNN reads a model's weights, instead of making it anew at every call.
+    """Lets TensorFlow keep the form in which oneDNN reads a model's weights, instead of making it again at every call.
 
     For a process that answers photos with one model and does nothing else, before its first call: whatever changes
     weights there afterwards, a training above all, would go unnoticed. A model that does not promise

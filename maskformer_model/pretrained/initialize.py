@@ -181,7 +181,7 @@ def _has_other_classes(table: list[Any], arrays: Mapping[str, np.ndarray]) -> bo
 
 def _log_new_class_head(network: Any, num_classes: int) -> None:
     logging.warning(
-        "The checkpoint knows %d classes and the data %d: the class head starts anew, everything else is taken over.",
+        "The checkpoint has %d classes and the data %d: the class head starts from scratch, the rest is taken over.",
         num_classes,
         network.config.num_classes,
     )

@@ -69,7 +69,7 @@ def _words(text: str) -> tuple[str, ...]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Serves until it is told to stop; returns the exit status."""
+    """Serves until it is asked to stop; returns the exit status."""
     args = parse_args(argv)
     values = {**vars(args), "model_dir": args.model}
     names = [name for name in ServerSettings.__dataclass_fields__ if name in values]

@@ -123,7 +123,7 @@ class Server:
         behind = "Background tasks whose last try failed, and 1 if a newer version cannot be loaded."
         watch("maskformer_behind", "gauge", behind, lambda: len(self.health.behind()))
         watch("maskformer_body_bytes", "gauge", "Bytes of requests that are held.", lambda: self.bodies.num_bytes)
-        restarts = "Times that the model's process was started anew."
+        restarts = "Times that the model's process was restarted."
         watch("maskformer_process_restarts_total", "counter", restarts, lambda: self.model.restarts)
         switches = "Times that another version took over."
         watch("maskformer_version_switches_total", "counter", switches, lambda: self.model.switches)

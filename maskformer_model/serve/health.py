@@ -1,4 +1,4 @@
-"""Whether a server answers predictions, and whether its work in the background goes on."""
+"""Whether a server answers predictions, and whether its background work continues."""
 
 from __future__ import annotations
 

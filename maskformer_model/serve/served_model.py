@@ -1,7 +1,7 @@
 """The model that is served now: its process, the switch to another version, and what happens when the process dies.
 
 A newer version is loaded beside the old one and takes over between two batches; the old process ends when its last
-answer is out. A process that dies is started anew; `answer` says what becomes of its batch. The server's end of one
+answer is out. A process that dies is restarted; `answer` says what becomes of its batch. The server's end of one
 process is `model_client`.
 """
 
@@ -42,12 +42,12 @@ class ServedModel:
 
     Args:
         model_dir: A SavedModel, or a folder of versions.
-        timeout_s: A process that takes longer over a batch is started anew.
+        timeout_s: A process that takes longer over a batch is restarted.
         probe: A call that every version answers quickly; None: an idle process is not asked.
 
     Attributes:
         states: By version: LOADING, AVAILABLE or END, and why.
-        restarts: How often a process was started anew.
+        restarts: How often a process was restarted.
         switches: How often another version took over.
     """
 
@@ -82,7 +82,7 @@ class ServedModel:
         return state.error if state else ""
 
     async def refresh(self) -> None:
-        """Looks at the folder, and serves the newest version that loads; starts a process that died anew.
+        """Looks at the folder, and serves the newest version that loads; restarts a process that died.
 
         Raises:
             OSError: if the folder cannot be read.
@@ -139,11 +139,11 @@ class ServedModel:
         try:
             return await process.answer(call, self._timeout_s)
         except ProcessDiedError as error:
-            logging.error("Version %s: %s; it is started anew.", process.version, error)
+            logging.error("Version %s: %s; it is restarted.", process.version, error)
             await self._replace(process)
             raise
         except OutOfTimeError as error:
-            logging.error("Version %s: %s for %s photos; it is started anew.", process.version, error, len(call.photos))
+            logging.error("Version %s: %s for %s photos; it is restarted.", process.version, error, len(call.photos))
             self._in_background(self._replace(process))
             raise
 
@@ -176,7 +176,7 @@ class ServedModel:
         logging.info("Version %s serves.", found.version)
 
     async def _replace(self, dead: ModelProcess) -> None:
-        """Starts a version's process anew; if that fails, nothing serves until `refresh` finds a version that loads."""
+        """Restarts a version's process; if that fails, nothing serves until `refresh` finds a version that loads."""
         async with self._changing:
             if self._current is not dead:
                 return  # Another process took over meanwhile.
@@ -205,7 +205,7 @@ class ServedModel:
         try:
             await process.answer(probe, self._timeout_s, overdue_s=_PROBE_OVERDUE_S)
         except (ProcessDiedError, OutOfTimeError, ModelUnavailableError) as error:
-            logging.error("Version %s did not answer a trial: %s; it is started anew.", process.version, error)
+            logging.error("Version %s did not answer a trial: %s; it is restarted.", process.version, error)
             await self._replace(process)
 
     def _in_background(self, work: Any) -> None:

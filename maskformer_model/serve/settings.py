@@ -1,4 +1,4 @@
-"""What a server is told: one frozen value, checked at birth. Imports nothing heavy."""
+"""The settings of a server: one frozen value, checked when it is made. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class ServerSettings:
         max_pixels: A larger photo is refused before the model sees it; 0 takes what fits the memory
             (`memory.max_pixels_for_memory`).
         timeout_s: A request that takes longer, waiting included, is answered 504; a model that takes longer over one
-            batch is started anew.
+            batch is restarted.
         body_timeout_s: A body that takes longer to arrive is answered 408.
         idle_timeout_s: A connection is closed that sends no whole request head for so long.
         poll_s: How often the folder is looked at for a newer version.

@@ -1,4 +1,4 @@
-"""What a compiled pipeline is told besides what it trains: image, places, resources, retries, labels. A YAML file.
+"""The settings of a compiled pipeline besides what it trains: image, places, resources, retries, labels. A YAML file.
 
 The key `pipeline` of the file holds the flags of `run_local.py` by name, so that both use the same names:
 

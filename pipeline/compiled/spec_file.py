@@ -26,7 +26,7 @@ class CompiledSpec:
 
     @property
     def is_kubeflow(self) -> bool:
-        """Vertex AI is told by its PipelineJob."""
+        """Vertex AI gets it in its PipelineJob."""
         return self.job is None
 
     @property

@@ -1,6 +1,6 @@
 """`<root>/index.html`: every run of a root, its PQ over time, and which one serves now.
 
-Each run's summary is kept as a line of `<root>/runs.jsonl`; the page is made from these lines and written anew after
+Each run's summary is kept as a line of `<root>/runs.jsonl`; the page is made from these lines and written again after
 every run. Where `pipeline/retrain.py` is at work, every span and what became of it is on it, too. It refers to reports
 by relative paths, so a root can be moved or served as it is.
 """
@@ -56,7 +56,7 @@ class Point:
 
 
 def record_run(root: str, serving_dir: str, summary: Mapping[str, Any]) -> str:
-    """Adds a run and writes the page anew.
+    """Adds a run and writes the page again.
 
     Args:
         root: folder of the runs.

@@ -19,7 +19,7 @@ class RetrainConfig:
         run_args: further flags of run_local.
         history_share: of the photos that are learnt from, how many come from earlier spans, 0 or more and below 1.
         history_spans: from the last so many of them; 0: from all.
-        warm: how a training differs that starts from the model that serves; None: every training starts anew.
+        warm: how a training differs that starts from the model that serves; None: every training starts from scratch.
         fixed_eval: folder whose validation photos are judged on in every run; empty: those of the first span.
         fixed_drop: how far PQ on the fixed photos may be below the last blessed model's, 0..1.
         new_drop: likewise on the new span's photos.

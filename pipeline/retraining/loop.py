@@ -211,7 +211,7 @@ class Retraining:
         mix.remove_others(self._config.root, unfinished)
 
     def _note_pass(self) -> None:
-        """Writes what is known of every span beside the states, and the page of runs anew."""
+        """Writes what is known of every span beside the states, and writes the page of runs."""
         document = {
             "spans": [
                 {"span": state.span, "state": state.state, "reason": state.reason, "pq": state.pq}
@@ -223,7 +223,7 @@ class Retraining:
         runs_page.write_index(self._config.root, os.path.join(self._config.root, "serving"))
 
     def _deliver_alerts(self) -> None:
-        """Delivers what is owed; what nobody takes is tried again at the next pass."""
+        """Sends the alerts that are due; one that is not taken is sent again on the next pass."""
         for state in self._states.all():
             if state.alert is not None and self._tell(state.alert):
                 self._states.write(dataclasses.replace(state, alert=None))

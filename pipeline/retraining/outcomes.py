@@ -1,4 +1,4 @@
-"""What became of a span: its next state by what a run of the pipeline left, and what the webhook is told about it."""
+"""The outcome of a span: its next state, from what a run of the pipeline left, and the alert about it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def failed(state: SpanState, reason: str) -> SpanState:
 
 
 def alert_of(state: SpanState) -> dict[str, Any]:
-    """What the webhook is told about a span."""
+    """Returns the alert about a span."""
     events = {PUSHED: "pushed", REJECTED: "rejected", SET_ASIDE: "set aside", FAILED: "failed", GIVEN_UP: "given up"}
     quality = "" if state.pq is None else f" PQ {state.pq:.4f}."
     text = f"{state.span}: {events[state.state]}.{quality} {state.reason}".strip()

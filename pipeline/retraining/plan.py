@@ -61,7 +61,7 @@ def explain(decision: Decision, config: RetrainConfig, states: SpanStates) -> st
     """Says what a run would start from and learn from, as a clause."""
     plan = plan_of(decision, config, states)
     history = ", ".join(source.name for source in history_of(plan, decision, states)) or "no earlier span"
-    start = f"from {plan['initial']}" if plan["initial"] else f"anew ({plan['why_cold']})"
+    start = f"from {plan['initial']}" if plan["initial"] else f"from scratch ({plan['why_cold']})"
     return f"trains {start}, on it and {config.history_share:.0%} from {history}"
 
 

@@ -86,7 +86,7 @@ def training_flags(run_args: Sequence[str], initial: str, warm: WarmStart) -> li
 def judging_flags(
     eval_counts: Mapping[str, int], fixed_drop: float, new_drop: float, kind: str = PANOPTIC
 ) -> list[str]:
-    """Slices and rules that judge fixed and new photos apart.
+    """Slices and rules that judge fixed and new photos separately.
 
     Args:
         eval_counts: photos by folder.

@@ -314,7 +314,7 @@ def test_dry_run_says_what_would_happen_and_why_and_changes_nothing(loop):
     retrain = loop.make()
     assert [retrain.explain(decision) for decision in retrain.decisions()] == [
         "span-1: nothing: known: pushed",
-        "span-2: run: new data; trains anew (no model serves), on it and 50% from span-1",
+        "span-2: run: new data; trains from scratch (no model serves), on it and 50% from span-1",
         "span-3: wait: not whole: manifest.json is not there yet",
     ]
     assert sorted(path for path in loop.root.rglob("*")) == before
