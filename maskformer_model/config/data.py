@@ -85,15 +85,39 @@ class ParserConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """Where examples come from and how they are batched."""
+    """Where examples come from and how they are batched.
+
+    Attributes:
+        input_path: Paths or globs of record files.
+        global_batch_size: Photos of a step, over all replicas.
+        shuffle_buffer_size: Examples among which the next one is drawn.
+        cache: Keep the decoded photos in memory.
+        drop_remainder: Leave out a last batch that is smaller.
+        aspect_ratio_group_size: Photos that are padded together in training, all of them wider than high or none
+            (detectron2's grouping). Each replica, and each part of `trainer.accumulation_steps`, then cuts the padding
+            down to its own largest photo: give it as many photos. 0: photos in random order, and every replica pads to
+            the largest photo of the whole batch.
+    """
 
     input_path: str = ""
     global_batch_size: int = 16
     shuffle_buffer_size: int = 1000
     cache: bool = False
     drop_remainder: bool = True
+    aspect_ratio_group_size: int = 0
     parser: ParserConfig = ParserConfig()
 
     def __post_init__(self):
         require(self.global_batch_size > 0, "`global_batch_size` must be positive.", self.global_batch_size)
         require(self.shuffle_buffer_size > 0, "`shuffle_buffer_size` must be positive.", self.shuffle_buffer_size)
+        require(
+            self.aspect_ratio_group_size >= 0
+            and (self.group_size == 0 or self.global_batch_size % self.group_size == 0),
+            "`aspect_ratio_group_size` must be 0, divide `global_batch_size` or exceed it.",
+            (self.aspect_ratio_group_size, self.global_batch_size),
+        )
+
+    @property
+    def group_size(self) -> int:
+        """`aspect_ratio_group_size`, or the whole batch where that is smaller."""
+        return min(self.aspect_ratio_group_size, self.global_batch_size)

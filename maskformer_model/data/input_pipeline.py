@@ -17,6 +17,12 @@ import tensorflow as tf
 
 from maskformer_model.config import PANOPTIC, DataConfig, ParserConfig
 from maskformer_model.data import augmentation, preprocessing, targets
+from maskformer_model.data.aspect_ratio_groups import (
+    group_by_aspect_ratio,
+    is_wide_photo,
+    is_wide_record,
+    window_size,
+)
 from maskformer_model.data.examples import check_shards, parse_example
 
 PADDING_CLASS = -1
@@ -43,7 +49,8 @@ def make_dataset(
 
     For training the files and records are shuffled anew each epoch and repeated without end; the order of an epoch
     follows from `seed` and the epoch's number alone, so a run that starts again at `start_example` sees what it would
-    have seen. For evaluation they come once, in the order of the files, resized
+    have seen. With `aspect_ratio_group_size` the photos that are padded together have one orientation
+    (`aspect_ratio_groups.py`). For evaluation they come once, in the order of the files, resized
     as `parser.augmentation` "none" does. Without `drop_remainder` the last batch of an evaluation may be smaller.
 
     Args:
@@ -58,8 +65,7 @@ def make_dataset(
 
     Returns:
         Data set of dicts, with `parser.output_size` as height and width, or the batch's largest where that is 0 (up to
-        the next multiple of `parser.size_divisibility`); and
-        `parser.max_targets` as targets, or the batch's most, at least 1, where `output_size` has a 0:
+        the next multiple of `parser.size_divisibility`), and `parser.max_targets` as targets:
             image: `[batch, height, width, 3]` uint8 RGB.
             valid_size_px: `[batch, 2]` int32, height and width of the part, from the top left, that is not padding.
             segment_map: `[batch, height, width]` uint8, 0 = void or padding, k = target k - 1.
@@ -177,11 +183,17 @@ def _training_stream(files: list[str], data_config: DataConfig, load, seed: int,
         data = _in_shuffled_file_order(files, epoch_seed) if cached is None else cached
         return data.shuffle(data_config.shuffle_buffer_size, seed=epoch_seed)
 
-    first_epoch, num_skipped = 0, 0
+    first_epoch, num_skipped, num_in_window, group_size = 0, 0, 0, data_config.group_size
+    if start_example and group_size:
+        num_in_window = start_example % window_size(group_size, data_config.global_batch_size)
+        start_example -= num_in_window
     if start_example:
         num_examples = int(_in_file_order(files).reduce(np.int64(0), lambda count, _: count + 1))
         first_epoch, num_skipped = divmod(start_example, num_examples)
     data = tf.data.Dataset.range(first_epoch, tf.int64.max).flat_map(read_epoch).skip(num_skipped)
+    if group_size:
+        is_wide = is_wide_record if cached is None else is_wide_photo
+        data = group_by_aspect_ratio(data, group_size, data_config.global_batch_size, is_wide).skip(num_in_window)
     return data.map(load, tf.data.AUTOTUNE) if cached is None else data
 
 
@@ -230,14 +242,13 @@ def _finish(
 
 def _padded_batches(data: tf.data.Dataset, data_config: DataConfig, parser: ParserConfig) -> tf.data.Dataset:
     height, width = (edge_px or None for edge_px in parser.output_size)
-    num_targets = None if None in (height, width) else parser.max_targets
     return data.padded_batch(
         data_config.global_batch_size,
         padded_shapes={
             "image": [height, width, 3],
             "valid_size_px": [2],
             "segment_map": [height, width],
-            "segment_classes": [num_targets],
+            "segment_classes": [parser.max_targets],  # The matcher must see how many when the step is traced.
             "image_id": [],
         },
         padding_values={

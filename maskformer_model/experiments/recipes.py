@@ -70,6 +70,7 @@ def detr_data(global_batch_size: int, max_size_px: int = 1333) -> DataConfig:
     """COCO: flip; half of the time resize to 400..600 and crop 384..600; resize to 480..800 (DETR's augmentation)."""
     return DataConfig(
         global_batch_size=global_batch_size,
+        aspect_ratio_group_size=2,  # Grouped as there, where a group is what one GPU gets.
         parser=ParserConfig(
             augmentation="detr",
             output_size=(0, 0),

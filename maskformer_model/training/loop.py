@@ -113,7 +113,13 @@ def with_num_classes(config: ExperimentConfig, num_classes: int) -> ExperimentCo
 def build_for_training(config: ExperimentConfig) -> MaskFormerTraining:
     """The compiled model with its starting weights; `config` names the number of classes."""
     network = MaskFormer(config.task.model)
-    model = MaskFormerTraining(network, config.task.losses, accumulation_steps=config.trainer.accumulation_steps)
+    model = MaskFormerTraining(
+        network,
+        config.task.losses,
+        accumulation_steps=config.trainer.accumulation_steps,
+        trims_padding=config.task.train_data.aspect_ratio_group_size > 0,
+        size_divisibility=config.task.train_data.parser.size_divisibility,
+    )
     model.build()
     if config.task.init_checkpoint:
         initialize(network, config.task.init_checkpoint, config.task.init_checkpoint_modules, remakes_class_head=True)

@@ -30,12 +30,24 @@ class MaskFormerTraining(keras.Model):
         losses: Weights of the losses.
         accumulation_steps: Parts in which a replica's batch goes through the network before one update; must divide
             that batch. On TensorFlow only.
+        trims_padding: Cut each replica's batch, or each part of it, down to its own largest photo, where sizes are
+            free. On TensorFlow only.
+        size_divisibility: What the cut leaves is a multiple of this; 0: of 1.
 
     Raises:
         ValueError: if parts are asked for on another backend.
     """
 
-    def __init__(self, network: MaskFormer, losses: LossConfig, *, accumulation_steps: int = 1, **kwargs):
+    def __init__(
+        self,
+        network: MaskFormer,
+        losses: LossConfig,
+        *,
+        accumulation_steps: int = 1,
+        trims_padding: bool = False,
+        size_divisibility: int = 0,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         if accumulation_steps > 1 and keras.backend.backend() != "tensorflow":
             raise ValueError(
@@ -45,6 +57,8 @@ class MaskFormerTraining(keras.Model):
         self.network = network
         self.loss_config = losses
         self.accumulation_steps = accumulation_steps
+        self.trims_padding = trims_padding
+        self.size_divisibility = max(1, size_divisibility)
         self.seed_generator = keras.random.SeedGenerator() if losses.mask_loss == "points" else None
         names = [*SHOWN_LOSSES]
         layers = range(network.predictor.num_aux_outputs)
@@ -126,16 +140,28 @@ class MaskFormerTraining(keras.Model):
                 f"`trainer.accumulation_steps` ({self.accumulation_steps}) must divide each replica's batch, which "
                 f"needs `drop_remainder`. Received a batch of {batch}"
             )
-        return keras.ops.reshape(tensor, (self.accumulation_steps, batch // self.accumulation_steps, *tensor.shape[1:]))
+        sizes = keras.ops.shape(tensor)[1:]  # Scalars of the graph where the sizes are free.
+        return keras.ops.reshape(tensor, (self.accumulation_steps, batch // self.accumulation_steps, *sizes))
 
     def _part(self, x, y, normalizers) -> tuple[dict[str, Any], list[Any]]:
         import tensorflow as tf
 
         variables = [variable.value for variable in self.trainable_variables]
+        if self.trims_padding and None in x["image"].shape[1:3]:
+            x, y = self._trim(x, y)
         with tf.GradientTape() as tape:
             losses = self._loss_terms(y, self(x, training=True), normalizers)
             scaled = self.optimizer.scale_loss(sum(losses.values()))
         return losses, tape.gradient(scaled, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+
+    def _trim(self, x, y) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Leaves out the padding that none of these photos needs."""
+        import tensorflow as tf
+
+        size_px = tf.reduce_max(x["valid_size_px"], axis=0)
+        size_px = tf.minimum(size_px + -size_px % self.size_divisibility, tf.shape(x["image"])[1:3])
+        x = {**x, "image": x["image"][:, : size_px[0], : size_px[1]]}
+        return x, {**y, "segment_map": y["segment_map"][:, : size_px[0], : size_px[1]]}
 
     def _note(self, losses: dict[str, Any]):
         """Adds a step's terms to the means, unless they are not finite; returns their sum over the global batch."""

@@ -14,6 +14,10 @@ OURS_ALONE = {
     "task.losses.num_points": 'of `mask_loss` "points" alone',
     "task.train_data.input_path": "the user's",
     "task.train_data.shuffle_buffer_size": "officially the list of all photos is shuffled; records pass a buffer",
+    "task.train_data.aspect_ratio_group_size": (
+        "officially ASPECT_RATIO_GROUPING, in groups of one GPU's photos: 2, where sizes are free. Crops of one size "
+        "are padded alike in any order: 0"
+    ),
     "task.train_data.cache": "photos are decoded anew, as there",
     "task.train_data.drop_remainder": "the sampler is without end, as there: no batch is smaller",
     "task.inference.pixel_threshold": "0: a segment takes every pixel that its query owns, as there",
@@ -79,7 +83,7 @@ BUILT_IN: dict[str, tuple[tuple[Any, ...], str]] = {
     "INPUT.CROP.TYPE": (("absolute", "absolute_range"), '"semantic" and "detr"'),
     "INPUT.CROP.SINGLE_CATEGORY_MAX_AREA": ((1.0,), "off"),
     "detr_panoptic: share of photos that are cropped": ((0.5,), "augmentation.detr_resize_crop"),
-    "DATALOADER.ASPECT_RATIO_GROUPING": ((True,), "not done: a batch takes photos in their random order"),
+    "DATALOADER.ASPECT_RATIO_GROUPING": ((True,), "`task.train_data.aspect_ratio_group_size`, see above"),
     "DATALOADER.SAMPLER_TRAIN": (("TrainingSampler",), "every photo once an epoch, without end"),
     "DATALOADER.FILTER_EMPTY_ANNOTATIONS": ((True,), "without effect: these data sets list no boxes"),
     "DATALOADER.NUM_WORKERS": ((4, 10), "without effect on results"),

@@ -132,6 +132,10 @@ def batch_shapes(config, folder):
     return [tuple(spec.shape) for spec in dataset(config, folder).element_spec.values()]
 
 
+def trims_padding(config, folder):
+    return loop.build_for_training(config).trims_padding
+
+
 def lasts_without_its_files(config, folder):
     copy = f"{folder}/copy-{config.task.train_data.cache}"
     shutil.copy(records(folder), copy)
@@ -308,6 +312,7 @@ EFFECTS = {
     "task.train_data.global_batch_size": ("", "3", "4", batch_shapes),
     "task.train_data.drop_remainder": ("", "true", "false", batch_shapes),
     "task.train_data.shuffle_buffer_size": ("", "1", "12", batches),
+    "task.train_data.aspect_ratio_group_size": ("task.train_data.global_batch_size=4", "0", "2", trims_padding),
     "task.train_data.cache": ("", "false", "true", lasts_without_its_files),
     f"{PARSER}augmentation": ("", "none", "flip", batches),
     f"{PARSER}output_size": ("", "[16,16]", "[16,20]", batch_shapes),

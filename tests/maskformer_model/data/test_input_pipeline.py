@@ -134,9 +134,9 @@ def test_output_size_zero_pads_to_the_largest_of_the_batch(tmp_path):
     first, last = _batches(path, parser)
     assert first["image"].shape == (2, 8, 8, 3)
     np.testing.assert_array_equal(first["valid_size_px"], [[8, 8], [8, 4]])
-    np.testing.assert_array_equal(first["segment_classes"], [[0, 1], [0, -1]])
+    np.testing.assert_array_equal(first["segment_classes"], [[0, 1, -1, -1], [0, -1, -1, -1]])
     assert last["image"].shape == (1, 4, 8, 3)
-    np.testing.assert_array_equal(last["segment_classes"], [[-1]])  # No segment at all still has one row.
+    np.testing.assert_array_equal(last["segment_classes"], [[-1] * 4])
     assert not last["segment_map"].any()
 
 

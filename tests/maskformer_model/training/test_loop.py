@@ -184,6 +184,19 @@ def test_half_precision_learns_and_leaves_a_float32_network(data, run, tmp_path,
     assert all(moved[1])
 
 
+@pytest.mark.slow
+def test_photos_of_any_size_are_trained_on_in_groups_and_parts(data, tmp_path):
+    free = "task.train_data.parser.output_size=[0,0],trainer.train_steps=2,trainer.steps_per_loop=1"
+    grouped = f"{free},task.train_data.aspect_ratio_group_size=2,trainer.accumulation_steps=2"
+    # Scenes are square, so groups and parts change neither the batches nor, without dropout, the losses.
+    losses = [
+        [row["loss"] for row in train(data, tmp_path / str(index), f"{overrides},task.model.dropout=0").history]
+        for index, overrides in enumerate((free, grouped))
+    ]
+    assert len(losses[0]) == 2
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+
+
 def test_settings_that_cannot_work_are_refused():
     with pytest.raises(ValueError, match="steps_per_execution"):
         config_lib.override(config_lib.ExperimentConfig(), "trainer.steps_per_execution=3")

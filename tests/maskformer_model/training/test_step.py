@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from maskformer_model.config import LossConfig, ResNetConfig
+from maskformer_model.losses.criterion import loss_normalizers
 from maskformer_model.modeling.maskformer import MaskFormer
 from maskformer_model.training.optimizer import AdamW
 from maskformer_model.training.step import MaskFormerTraining
@@ -101,3 +102,44 @@ def test_it_is_built_without_a_photo_and_without_a_warning():
         model = training_model()
     assert model.built
     assert len(model.weights) == len(model.network.weights) > 50
+
+
+def with_free_sizes(function, data):
+    """`function` of a batch in a graph in which height and width are not known, as after `output_size` 0."""
+    signature = tf.nest.map_structure(lambda tensor: tf.TensorSpec(tensor.shape, tensor.dtype), data)
+    for part, name in ((signature[0], "image"), (signature[1], "segment_map")):
+        part[name] = tf.TensorSpec((len(data[0]["image"]), None, None, *part[name].shape[3:]), part[name].dtype)
+    return tf.function(function, input_signature=signature, autograph=False)(*data)
+
+
+@pytest.mark.slow
+def test_each_part_is_padded_to_its_own_largest_photo():
+    # Photos of 64x32 and 32x64 px in a batch of 64x64: cut, each part is what a batch of that photo alone would be.
+    x, y = batch()
+    x = {**x, "valid_size_px": tf.constant([[64, 32], [32, 64]])}
+    model = training_model(accumulation_steps=2)
+    normalizers = loss_normalizers(y["segment_classes"], CONFIG.num_queries, 0.1)
+    alone = []
+    for index, (height_px, width_px) in enumerate(((64, 32), (32, 64))):
+        photo, truth = tf.nest.map_structure(lambda tensor, index=index: tensor[index : index + 1], (x, y))
+        photo["image"] = photo["image"][:, :height_px, :width_px]
+        truth["segment_map"] = truth["segment_map"][:, :height_px, :width_px]
+        alone.append(with_free_sizes(lambda x, y: model._part(x, y, normalizers), (photo, truth)))
+    expected_losses, expected = tf.nest.map_structure(tf.add, *alone)
+    padded_losses, _ = with_free_sizes(model._losses_and_gradients, (x, y))
+    model.trims_padding = True
+    losses, found = with_free_sizes(model._losses_and_gradients, (x, y))
+    for name, value in expected_losses.items():
+        assert float(losses[name]) == pytest.approx(float(value), rel=1e-5), name
+    largest = max(float(tf.reduce_max(tf.abs(gradient))) for gradient in expected)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5 * largest)
+    assert float(padded_losses["loss_mask"]) != pytest.approx(float(losses["loss_mask"]), rel=1e-3)
+
+
+def test_what_is_cut_keeps_the_divisibility():
+    model = training_model()
+    model.size_divisibility = 32
+    x, y = batch()
+    x, y = model._trim({**x, "valid_size_px": tf.constant([[20, 33], [31, 20]])}, y)
+    assert x["image"].shape == (2, 32, 64, 3) and y["segment_map"].shape == (2, 32, 64)
