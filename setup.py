@@ -30,6 +30,7 @@ EXTRAS = {
         "psutil>=5.9",
         "scipy>=1.14",  # Connected regions of label PNGs; TFMA brings it.
         "setuptools",  # Beam packs the project with it for its workers.
+        "simplejpeg>=1.9",  # Finds JPEG files whose data is damaged, which TensorFlow decodes without a word.
         "tfx==1.21.0",
         "jinja2>=3.1",
     ],

@@ -8,13 +8,17 @@ without an error, so they are two types and this module alone converts between t
 from __future__ import annotations
 
 import dataclasses
+import enum
 import functools
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Any, NewType
+from typing import Any, NamedTuple, NewType
 
 import numpy as np
+
+from maskformer_model import coco_schema
 
 CocoCategoryId = NewType("CocoCategoryId", int)  # As the files number them, with gaps; only on disk.
 ClassIndex = NewType("ClassIndex", int)  # Dense from 0; only in tensors.
@@ -56,22 +60,25 @@ class CategoryTable:
             raise ValueError(f"Category ids must be unique. Received twice: {repeated}")
 
     @classmethod
-    def from_coco(cls, categories: Iterable[Mapping[str, Any]]) -> CategoryTable:
+    def from_coco(cls, categories: Iterable[Mapping[str, Any]], *, needs_isthing: bool = False) -> CategoryTable:
         """Reads the `categories` list of a COCO json.
 
         Args:
             categories: Dicts with `id` and `name`; `isthing` (default 1) and `color` (default: derived from the id)
                 are optional, because instance files have neither.
+            needs_isthing: Refuse a category without `isthing`: a panoptic json that leaves it out does not tell stuff
+                from things.
 
         Raises:
-            ValueError: if an entry has no id or name, or an id repeats.
+            ValueError: if an entry has no id or name, or a field is of another kind than `coco_schema` says, or an id
+                repeats.
         """
-        return cls(tuple(_category_from_coco(entry) for entry in categories))
+        return cls(tuple(_category_from_coco(entry, needs_isthing) for entry in categories))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> CategoryTable:
         """Reads a file that `save` wrote, or any json list of COCO categories."""
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8-sig") as file:
             return cls.from_coco(json.load(file))
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -103,8 +110,9 @@ class CategoryTable:
 
     @functools.cached_property
     def names(self) -> tuple[str, ...]:
-        """`[classes]` names."""
-        return tuple(category.name for category in self.categories)
+        """`[classes]` names, each once: a name that categories share is followed by the id, as in "cells (id 0)"."""
+        times = Counter(category.name for category in self.categories)
+        return tuple(c.name if times[c.name] == 1 else f"{c.name} (id {c.id})" for c in self.categories)
 
     @functools.cached_property
     def colors(self) -> np.ndarray:
@@ -139,17 +147,76 @@ class CategoryTable:
         return self.categories[class_index].id
 
 
-def _category_from_coco(entry: Mapping[str, Any]) -> Category:
-    missing = [key for key in ("id", "name") if key not in entry]
-    if missing:
-        raise ValueError(f"A category needs `id` and `name`. Missing: {missing}. Received: {dict(entry)}")
-    category_id = int(entry["id"])
+class TableMatch(enum.Enum):
+    """How two category tables agree."""
+
+    SAME = "same"
+    REORDERED = "reordered"  # The same categories, so files can be joined by id; class indices mean other things.
+    OTHER = "other"
+
+
+class TableComparison(NamedTuple):
+    """What `compare_categories` found.
+
+    Attributes:
+        match: How the tables agree.
+        words: A clause that says how they differ; empty where they do not.
+    """
+
+    match: TableMatch
+    words: str
+
+
+def compare_categories(
+    ours: CategoryTable, theirs: CategoryTable, our_place: str = "here", their_place: str = "there"
+) -> TableComparison:
+    """Compares id, name, kind and order of two tables; colours do not count.
+
+    Args:
+        ours: One table.
+        theirs: The other one.
+        our_place: Where ours is, for the words.
+        their_place: Where the other one is.
+    """
+    left, right = (
+        [(int(c.id), c.name, "thing" if c.isthing else "stuff") for c in table.categories] for table in (ours, theirs)
+    )
+    if left == right:
+        return TableComparison(TableMatch.SAME, "")
+    if sorted(left) == sorted(right):
+        index = next(k for k, (one, other) in enumerate(zip(left, right, strict=True)) if one != other)
+        words = f"class {index} is {left[index][1]!r} {our_place} and {right[index][1]!r} {their_place}"
+        return TableComparison(TableMatch.REORDERED, f"the order of the categories differs: {words}")
+    counts = f"{len(left)} classes {our_place} and {len(right)} {their_place}"
+    parts = [
+        f"only {place}: {', '.join(f'{name} (id {number}, {kind})' for number, name, kind in sorted(found)[:5])}"
+        + (", ..." if len(found) > 5 else "")
+        for place, found in ((our_place, set(left) - set(right)), (their_place, set(right) - set(left)))
+        if found
+    ]
+    return TableComparison(TableMatch.OTHER, f"the categories differ ({counts}): {'; '.join(parts)}")
+
+
+def _category_from_coco(entry: Mapping[str, Any], needs_isthing: bool) -> Category:
+    if not isinstance(entry, Mapping):
+        raise ValueError(f"A category must be an object with `id` and `name`. Received: {coco_schema.shown(entry)}")
+    where = f"category {coco_schema.shown(entry.get('name', entry.get('id')))}"
+    try:
+        category_id = coco_schema.whole_field(entry, "id")
+        name = coco_schema.text_field(entry, "name")
+        isthing = coco_schema.flag_field(entry, "isthing")
+    except coco_schema.FieldError as error:
+        raise ValueError(f"A category needs `id` and `name`; {where}: {error}") from error
+    if isthing is None and needs_isthing:
+        raise ValueError(
+            f"{where} has no `isthing`: a panoptic json must say of each category if it is a thing (1) or stuff (0)"
+        )
     # Well spread default colours: the golden ratio walks round the hue circle without repeating.
     default_color = tuple(int(255 * (0.35 + 0.6 * ((category_id * step) % 1.0))) for step in (0.618, 0.382, 0.764))
-    red, green, blue = (int(value) for value in entry.get("color", default_color))
+    red, green, blue = coco_schema.color_field(entry) or default_color
     return Category(
         id=CocoCategoryId(category_id),
-        name=str(entry["name"]),
-        isthing=bool(entry.get("isthing", 1)),
+        name=name,
+        isthing=True if isthing is None else isthing,
         color=(red, green, blue),
     )

@@ -6,9 +6,9 @@
         --panoptic_masks_dir=annotations/panoptic_train2017 --output_file_prefix=/tmp/train --num_shards=100
 
 It writes PREFIX-00000-of-00100.tfrecord and so on with the Examples of `maskformer_model.data.examples` and, where
-flags ask for them, the features of `maskformer_model.data.tf_maskformer_features`; beside them `categories.json` and
-PREFIX.kept_aside.jsonl. The record files appear together, when all are whole. Arguments after `--`
-are Beam's: they choose where it runs.
+flags ask for them, the features of `maskformer_model.data.tf_maskformer_features`; beside them `categories.json`,
+PREFIX.kept_aside.jsonl and PREFIX.notices.jsonl. The record files appear together, when all are whole. Arguments after
+`--` are Beam's: they choose where it runs.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from collections.abc import Sequence
 
 from components.coco_example_gen.layouts.split_source import INSTANCES, NO_TRUTH, PANOPTIC, SplitSource
 from components.coco_example_gen.options import IngestOptions
+from maskformer_model.data import stated_extents
 
 EXIT_FAILED, EXIT_USAGE = 1, 2
 
@@ -41,6 +42,9 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     _add_switch(parser, "include_masks", "write each object's mask as a PNG")
     _add_switch(parser, "include_panoptic_masks", "write category, instance and contiguous masks as PNGs")
     _add_switch(parser, "panoptic_skip_crowd", "leave crowd segments out: their pixels become void")
+    _add_switch(parser, "skip_objects_outside", "leave out objects whose box leaves the photo, as tf-maskformer does")
+    areas_help = "json: a segment's `area` may be larger than its pixels, as ADE20K's (default: by the json's name)"
+    add("--areas", choices=("pixels", "json"), help=areas_help)
     add("--output_file_prefix", default="/tmp/train", metavar="PREFIX", help="default: %(default)s")
     add("--num_shards", type=int, default=32, metavar="N", help="record files (default: %(default)s)")
     add("--num_processes", type=int, metavar="N", help="worker processes; 0: none (default: one per core)")
@@ -70,6 +74,7 @@ def source_from_args(args: argparse.Namespace) -> SplitSource:
         panoptic_dir=args.panoptic_masks_dir,
         object_file=objects,
         caption_file=captions,
+        areas=args.areas or stated_extents.areas_of(panoptic),
     )
 
 
@@ -89,6 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             include_masks=args.include_masks,
             include_panoptic_masks=args.include_panoptic_masks,
             panoptic_skip_crowd=args.panoptic_skip_crowd,
+            skip_objects_outside=args.skip_objects_outside,
         ),
         max_kept_aside_share=args.max_kept_aside_share,
         beam_args=tuple(args.beam_args) or beam_args_for(args.num_processes),
@@ -99,6 +105,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"create_coco_tf_record: {error}", file=sys.stderr)
         return EXIT_FAILED
     print(f"Wrote {written.num_written} Examples to {written.pattern}; kept aside: {written.describe_kept_aside()}")
+    if written.noticed:
+        print(f"Noticed: {written.describe_notices()}")
     return 0
 
 

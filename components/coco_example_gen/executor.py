@@ -20,15 +20,21 @@ from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, standard_component_specs
 
 from components.artifact_lists import ArtifactLists
-from components.coco_example_gen.conversion.conversion_step import ConvertShards, read_digest, read_report
+from components.coco_example_gen.conversion.conversion_step import ConvertShards, read_digest, read_notices, read_report
 from components.coco_example_gen.custom_config import data_dir_of, unpack_options
-from components.coco_example_gen.kept_aside import KeptAside, TooManyKeptAsideError, check_share
+from components.coco_example_gen.kept_aside import (
+    KeptAside,
+    TooManyKeptAsideError,
+    as_lines,
+    check_share,
+    count_reasons,
+)
 from components.coco_example_gen.options import SPLITS, IngestOptions
 from components.coco_example_gen.records.reference_files import SplitPlan, SplitRequest, plan_split
 from components.coco_example_gen.sources import sources_of
 from components.whole_files import write_text
-from maskformer_model.categories import CategoryTable
-from maskformer_model.config.files import CATEGORIES_FILE, KEPT_ASIDE_FILE, RECORD_DIGESTS_FILE
+from maskformer_model.categories import CategoryTable, TableMatch, compare_categories
+from maskformer_model.config.files import CATEGORIES_FILE, KEPT_ASIDE_FILE, NOTICES_FILE, RECORD_DIGESTS_FILE
 
 _WORK_FOLDER = "unfinished"
 
@@ -68,30 +74,32 @@ class Executor(base_beam_executor.BaseBeamExecutor):
 
         kept_aside = [entry for plan in plans.values() for entry in plan.kept_aside]
         kept_aside += [entry for shard in shards for entry in read_report(shard, work_dir)]
+        notices = [entry for plan in plans.values() for entry in plan.notices]
+        notices += [entry for shard in shards for entry in read_notices(shard, work_dir)]
         num_records = {split: plan.num_records for split, plan in plans.items()}
         _judge_kept_aside(kept_aside, num_records, options.max_kept_aside_share, artifact.uri)
-        write_text(os.path.join(artifact.uri, KEPT_ASIDE_FILE), _as_lines(kept_aside))
+        write_text(os.path.join(artifact.uri, KEPT_ASIDE_FILE), as_lines(kept_aside))
+        write_text(os.path.join(artifact.uri, NOTICES_FILE), as_lines(notices))
         write_text(os.path.join(artifact.uri, CATEGORIES_FILE), json.dumps(categories.to_coco(), indent=1))
         digests = {shard.path: read_digest(shard, work_dir) for shard in shards}
         write_text(os.path.join(artifact.uri, RECORD_DIGESTS_FILE), json.dumps(digests, indent=1))
         tf.io.gfile.rmtree(work_dir)
         logging.info("Of the records %s, %d were kept aside.", num_records, len(kept_aside))
+        if notices:
+            logging.warning("Noticed, see %s: %s", os.path.join(artifact.uri, NOTICES_FILE), count_reasons(notices))
 
 
 def common_categories(plans: Mapping[str, SplitPlan]) -> CategoryTable:
-    """The categories of all splits.
+    """The categories of all splits, in the order of the first: segments find their class by the category's id.
 
     Raises:
-        ValueError: if they differ between splits: one class index would mean two things.
+        ValueError: if they differ between splits in more than their order: one class index would mean two things.
     """
-    tables = {split: plan.categories for split, plan in plans.items()}
-    first, *others = tables.values()
-    if any(other != first for other in others):
-        counts = {split: table.num_classes for split, table in tables.items()}
-        raise ValueError(
-            "All splits must list the same categories in the same order. "
-            f"Received lists that differ, with these numbers of categories: {counts}"
-        )
+    (first_split, first), *others = ((split, plan.categories) for split, plan in plans.items())
+    for split, table in others:
+        match, words = compare_categories(first, table, f"in {first_split}", f"in {split}")
+        if match == TableMatch.OTHER:
+            raise ValueError(f"All splits must list the same categories, but {words}.")
     return first
 
 
@@ -113,9 +121,5 @@ def _judge_kept_aside(
         for split, count in num_records.items():
             check_share(split, [entry for entry in kept_aside if entry.split == split], count, max_share, list_path)
     except TooManyKeptAsideError:
-        write_text(list_path, _as_lines(kept_aside))
+        write_text(list_path, as_lines(kept_aside))
         raise
-
-
-def _as_lines(kept_aside: Sequence[KeptAside]) -> str:
-    return "".join(f"{entry.to_json()}\n" for entry in kept_aside)

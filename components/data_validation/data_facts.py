@@ -99,7 +99,7 @@ def describe(sums: dict[str, list[int | float]], categories: CategoryTable) -> d
     num_segments, num_labelled = sum(sums["segments"]), sum(sums["pixels"])
     classes = [
         {
-            "name": category.name,
+            "name": categories.names[index],
             "category_id": int(category.id),
             "isthing": category.isthing,
             "segments": sums["segments"][index],

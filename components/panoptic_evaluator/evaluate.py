@@ -37,6 +37,11 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     add("--data", metavar="DIR", help="folder in COCO's panoptic layout, in place of --gt_json_file")
     add("--split", default="val2017", help="folder of photos in --data (default: %(default)s)")
     add("--predictions", metavar="DIR", help="where --model writes predictions.json and its PNGs; must be empty or new")
+    areas_help = (
+        "json: believe the truth's `area` where it is larger than the segment, as the official scores of ADE20K do "
+        "(default: json for ade20k_panoptic_*.json, else pixels)"
+    )
+    add("--areas", choices=("pixels", "json"), help=areas_help)
     add("--output", metavar="FILE", help="write the numbers there as json")
     add(
         "--num_workers",
@@ -66,8 +71,11 @@ def evaluate_files(
     gt_folder: str | None = None,
     pred_folder: str | None = None,
     num_workers: int = 1,
+    areas: str = "pixels",
 ) -> tuple[PanopticCounts, CategoryTable]:
     """Counts every image of the truth against its prediction; the same bits for any number of workers.
+
+    `areas` says which areas of the truth are believed, see `maskformer_model.data.stated_extents`.
 
     Raises:
         ValueError: if truth and predictions do not fit together; see `coco_files.pairs`.
@@ -77,7 +85,7 @@ def evaluate_files(
 
     truth = pairs.PanopticDataset.load(gt_json_file, gt_folder)
     prediction = pairs.PanopticDataset.load(pred_json_file, pred_folder)
-    return pairs.count_datasets(truth, prediction, num_workers)
+    return pairs.count_datasets(truth, prediction, num_workers, areas)
 
 
 def results_document(quality: PanopticQuality, counts: PanopticCounts, categories: CategoryTable) -> dict[str, Any]:
@@ -112,6 +120,7 @@ def table(document: dict[str, Any]) -> str:
 
 def _predict(args: argparse.Namespace) -> tuple[str, str]:
     """Runs the model; the jsons of truth and predictions."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from components.panoptic_evaluator.coco_files import submission
 
     truth_json = os.path.join(args.data, "annotations", f"panoptic_{args.split}.json")
@@ -121,21 +130,34 @@ def _predict(args: argparse.Namespace) -> tuple[str, str]:
     return truth_json, predictions_json
 
 
+def _folder_beside(truth_json: str, args: argparse.Namespace) -> str | None:
+    """The folder of the PNGs beside that of the photos, where a --data has it there and not beside the json."""
+    folder = os.path.join(args.data, f"panoptic_{args.split}") if args.data else ""
+    is_beside_json = os.path.isdir(truth_json.removesuffix(".json"))
+    return folder if folder and not is_beside_json and os.path.isdir(folder) else None
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The program; returns its exit status."""
     args = parse_args(sys.argv[1:] if argv is None else argv)
+    from maskformer_model.data.stated_extents import JSON, areas_of
     from maskformer_model.metrics.panoptic_quality import panoptic_quality
 
     try:
         truth_json, predictions_json = _predict(args) if args.model else (args.gt_json_file, args.pred_json_file)
+        areas = args.areas or areas_of(truth_json)
+        truth_folder = args.gt_folder or _folder_beside(truth_json, args)
         counts, categories = evaluate_files(
-            truth_json, predictions_json, args.gt_folder, args.pred_folder, args.num_workers
+            truth_json, predictions_json, truth_folder, args.pred_folder, args.num_workers, areas
         )
     except (OSError, ValueError) as error:
         print(f"evaluate: {error}", file=sys.stderr)
         return EXIT_WRONG_INPUT
     document = results_document(panoptic_quality(counts, categories.isthing), counts, categories)
+    document["areas"] = areas
     print(table(document))
+    if areas == JSON:
+        print("Areas of true segments are those of the json, where they are larger than the segments (--areas json).")
     if args.output:
         pathlib.Path(args.output).write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     return 0

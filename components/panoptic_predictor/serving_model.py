@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from components.panoptic_predictor.prediction_files import PredictedSegment
-from maskformer_model.categories import CategoryTable
+from maskformer_model.categories import CategoryTable, compare_categories
 from maskformer_model.config import INSTANCE, PANOPTIC, SEMANTIC
 from maskformer_model.config.files import CATEGORIES_FILE, EXTRA_ASSETS_FOLDER, HISTORY_FILE, SERVING_FILE
 from maskformer_model.data.panoptic_png import encode_panoptic_png, segment_extents
@@ -203,10 +203,4 @@ def categories_of_model(model_dir: str) -> CategoryTable:
 
 def difference_of_categories(model: CategoryTable, examples: CategoryTable) -> str:
     """How two class lists differ, as a clause; empty if their ids, names and kinds agree in order."""
-    if model.num_classes != examples.num_classes:
-        return f"the model knows {model.num_classes} classes and the examples have {examples.num_classes}"
-    for index, (ours, theirs) in enumerate(zip(model.categories, examples.categories, strict=True)):
-        left, right = ((c.id, c.name, "thing" if c.isthing else "stuff") for c in (ours, theirs))
-        if left != right:
-            return f"class {index} is {left} for the model and {right} in the examples"
-    return ""
+    return compare_categories(model, examples, "in the model", "in the examples").words

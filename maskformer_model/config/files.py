@@ -7,6 +7,7 @@ Users have these files and scripts that read them, so the names stay.
 CATEGORIES_FILE = "categories.json"
 # Beside Examples.
 KEPT_ASIDE_FILE = "kept_aside.jsonl"
+NOTICES_FILE = "notices.jsonl"
 RECORD_DIGESTS_FILE = "record_digests.json"
 # In a training run; the experiment and the curves also travel with an exported model.
 EXPERIMENT_FILE = "experiment.json"

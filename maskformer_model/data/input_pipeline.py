@@ -43,6 +43,7 @@ def make_dataset(
     seed: int = 0,
     kind: str = PANOPTIC,
     max_targets: int | None = None,
+    num_classes: int = 0,
     start_example: int = 0,
 ) -> tf.data.Dataset:
     """Reads batches from record files that `examples.encode_example` filled.
@@ -60,6 +61,7 @@ def make_dataset(
         seed: The seed of all that is random.
         kind: "panoptic", "instance" or "semantic": what a target is, see `targets.choose_targets`.
         max_targets: further limit on `parser.max_targets`, for a model with fewer queries.
+        num_classes: a record with a class index that is not below it is an error; 0: not known.
         start_example: training: how many examples of the stream were used before. Whole epochs are not read again, of
             the last one the records are read and not decoded.
 
@@ -75,10 +77,10 @@ def make_dataset(
     Raises:
         ValueError: if no file matches, all are empty, or photos resized for evaluation would not fit into
             `parser.output_size`.
-        tf.errors.InvalidArgumentError: while reading, if a record is damaged.
+        tf.errors.InvalidArgumentError: while reading, if a record is damaged or of a class that there is not.
     """
     parser = _effective_parser(data_config.parser, training, max_targets)
-    load = functools.partial(load_example, parser=parser, kind=kind)
+    load = functools.partial(load_example, parser=parser, kind=kind, num_classes=num_classes)
     files, records = open_records(file_patterns)
     if training:
         data = _training_stream(files, data_config, load, seed, start_example)
@@ -103,20 +105,24 @@ def open_records(file_patterns: str | Sequence[str]) -> tuple[list[str], tf.data
     return files, records
 
 
-def load_example(serialized: tf.Tensor, *, parser: ParserConfig, kind: str) -> dict[str, tf.Tensor]:
+def load_example(
+    serialized: tf.Tensor, *, parser: ParserConfig, kind: str, num_classes: int = 0
+) -> dict[str, tf.Tensor]:
     """Parses and decodes one record, numbers its targets and does what is not random of the augmentation.
 
     Args:
         serialized: scalar string, a serialized Example.
         parser: its `augmentation`, sizes, `max_targets` and `keep_crowd` are used.
         kind: "panoptic", "instance" or "semantic".
+        num_classes: class indices must be below it; 0: not known.
 
     Returns:
         `image` `[height, width, 3]` uint8, `segment_map` `[height, width]` uint8, `segment_classes` `[targets]` int32
         and `image_id` scalar string.
 
     Raises:
-        tf.errors.InvalidArgumentError: if a key is absent, a file is damaged, or photo and map differ in size.
+        tf.errors.InvalidArgumentError: if a key is absent, a file is damaged, photo and map differ in size, or a class
+            index is out of range.
     """
     example = parse_example(serialized)
     image = preprocessing.decode_image(example["image/encoded"])
@@ -127,7 +133,12 @@ def load_example(serialized: tf.Tensor, *, parser: ParserConfig, kind: str) -> d
         tf.reduce_all(tf.equal(image_size_px, map_size_px)),
         [rule, example["image/source_id"], image_size_px, map_size_px],
     )
-    with tf.control_dependencies([check]):
+    # A class that the model does not know would be learnt as no object.
+    classes = example["image/segment/class_index"]
+    is_known = tf.greater_equal(classes, 0) & (tf.less(classes, num_classes) if num_classes else True)
+    rule = f"A record's class indices must be in 0..{num_classes - 1}: it was made for other categories. Received:"
+    known = tf.debugging.Assert(tf.reduce_all(is_known), [rule, example["image/source_id"], classes])
+    with tf.control_dependencies([check, known]):
         ids = tf.identity(ids)
     target_of_segment, segment_classes = targets.choose_targets(
         {name: example[f"image/segment/{name}"] for name in ("class_index", "area", "iscrowd", "isthing")},

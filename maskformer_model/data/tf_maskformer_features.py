@@ -19,19 +19,33 @@ tf-maskformer: contiguous ids are ClassIndex + 1, and 0 is void.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 from PIL import Image
 
 from maskformer_model.categories import CategoryTable
+from maskformer_model.coco_schema import ObjectEntry
+from maskformer_model.data import stated_extents
 from maskformer_model.data.examples import SegmentRecord
 
 THING_LABEL = 1
 STUFF_OFFSET = 90  # COCO's last thing; its stuff begins at 92.
 MAX_MASK_VALUE = 255
+
+
+class MaskedObject(NamedTuple):
+    """An object of an instances json that is to be written.
+
+    Attributes:
+        entry: with its `area` and `bbox`.
+        mask: `[height, width]` bool; None where masks are not asked for and the json has none.
+    """
+
+    entry: ObjectEntry
+    mask: np.ndarray | None
 
 
 def check_categories(categories: CategoryTable) -> None:
@@ -40,48 +54,67 @@ def check_categories(categories: CategoryTable) -> None:
     Raises:
         ValueError: if an id is above 255, or the stuff's ids do not follow the things' as COCO's do.
     """
-    stuff = [int(c.id) - STUFF_OFFSET for c in categories.categories if not c.isthing]
-    wrong = [value + STUFF_OFFSET for value in stuff if not THING_LABEL < value <= MAX_MASK_VALUE]
-    wrong += [int(c.id) for c in categories.categories if not 0 < c.id <= MAX_MASK_VALUE]
-    if wrong:
+    if wrong := _unfit_ids(categories):
         raise ValueError(
-            f"tf-maskformer's masks hold category ids in 1..{MAX_MASK_VALUE}, and stuff from "
-            f"{STUFF_OFFSET + THING_LABEL + 1} on. Received the ids: {sorted(set(wrong))[:10]}"
+            f"The masks of `--include_panoptic_masks` hold category ids in 1..{MAX_MASK_VALUE}, and stuff from "
+            f"{STUFF_OFFSET + THING_LABEL + 1} on. Received the ids: {wrong[:10]}. Leave the flag out: all other keys "
+            "take any ids."
         )
 
 
+def fits_masks(categories: CategoryTable) -> bool:
+    """Whether `check_categories` accepts them."""
+    return not _unfit_ids(categories)
+
+
+def _unfit_ids(categories: CategoryTable) -> list[int]:
+    stuff = [int(c.id) - STUFF_OFFSET for c in categories.categories if not c.isthing]
+    wrong = [value + STUFF_OFFSET for value in stuff if not THING_LABEL < value <= MAX_MASK_VALUE]
+    wrong += [int(c.id) for c in categories.categories if not 0 < c.id <= MAX_MASK_VALUE]
+    return sorted(set(wrong))
+
+
 def object_features(
-    objects: Sequence[Mapping[str, Any]],
+    objects: Sequence[MaskedObject],
     size_px: tuple[int, int],
     names: Mapping[int, str],
-    draw: Callable[[Mapping[str, Any]], np.ndarray] | None = None,
+    *,
+    include_masks: bool = False,
+    skip_outside: bool = False,
 ) -> dict[str, tf.train.Feature]:
     """The `image/object/` keys; empty without objects.
 
     Args:
-        objects: entries of COCO's instances json. One without width or height, or that leaves the photo, is left out.
+        objects: one whose box has no width or height inside of the photo is left out.
         size_px: height and width of the photo.
         names: The names of the categories, by id.
-        draw: an object's mask `[height, width]` bool; None leaves masks out.
+        include_masks: writes each object's mask.
+        skip_outside: leaves out objects whose box leaves the photo; otherwise the box is cut at the photo's edge.
     """
     height, width = size_px
-    objects = [o for o in objects if _is_inside(o["bbox"], size_px)]
-    if not objects:
+    found = [(o, stated_extents.clipped(o.entry.bbox or (0, 0, 0, 0), size_px)) for o in objects]
+    found = [
+        (o, box)
+        for o, box in found
+        if box[2] > 0 and box[3] > 0 and not (skip_outside and not _is_inside(o.entry.bbox or box, size_px))
+    ]
+    if not found:
         return {}
-    boxes = np.array([o["bbox"] for o in objects], np.float64)
+    boxes = np.array([box for _, box in found], np.float64)
+    entries = [o.entry for o, _ in found]
     left, top, right, bottom = boxes[:, 0], boxes[:, 1], boxes[:, 0] + boxes[:, 2], boxes[:, 1] + boxes[:, 3]
     features = {
         "image/object/bbox/xmin": _floats(left / width),
         "image/object/bbox/xmax": _floats(right / width),
         "image/object/bbox/ymin": _floats(top / height),
         "image/object/bbox/ymax": _floats(bottom / height),
-        "image/object/area": _floats([o["area"] for o in objects]),
-        "image/object/class/label": _integers([o["category_id"] for o in objects]),
-        "image/object/class/text": _bytes([names[o["category_id"]].encode() for o in objects]),
-        "image/object/is_crowd": _integers([int(o.get("iscrowd", 0)) for o in objects]),
+        "image/object/area": _floats([entry.area or 0 for entry in entries]),
+        "image/object/class/label": _integers([entry.category_id for entry in entries]),
+        "image/object/class/text": _bytes([names[entry.category_id].encode() for entry in entries]),
+        "image/object/is_crowd": _integers([int(entry.iscrowd) for entry in entries]),
     }
-    if draw is not None:
-        features["image/object/mask"] = _bytes([_png(draw(o)) for o in objects])
+    if include_masks:
+        features["image/object/mask"] = _bytes([_png(o.mask) for o, _ in found if o.mask is not None])
     return features
 
 

@@ -48,7 +48,7 @@ class SegmentMatches:
         intersections: `[1 + truths, 1 + predictions]` int64, shared pixels; row 0 and column 0 are void.
         truth_index: `[matches]` int64, the true segment of each match.
         predicted_index: `[matches]` int64, the predicted segment of each match.
-        iou: `[matches]` float64 in (0.5, 1]; above 1 only where the truth states too small an area.
+        iou: `[matches]` float64 in (0.5, 1].
         false_negative: `[truths]` bool, true segments that nobody found; never a crowd.
         false_positive: `[predictions]` bool, unmatched predictions that no void or crowd excuses.
     """
@@ -87,7 +87,7 @@ def match_segments(
 
     Raises:
         ValueError: if the maps differ in shape, an id repeats or is not positive, a map holds an id that is not
-            listed, a predicted segment has no pixel, or a stated area is so small that a union would be empty.
+            listed, a predicted segment has no pixel, or a stated area is so small that an IoU would be above 1.
     """
     intersections = shared_pixels(truth_ids, truth_segments, predicted_ids, predicted_segments, image_name=image_name)
     boundary_intersections = None
@@ -305,6 +305,11 @@ def _matched_pairs(intersections, excused_void, truth_areas, predicted_areas, co
             f"empty. Received areas: {truth_areas[truth_index[union <= 0]].tolist()}"
         )
     iou = shared / union
+    if (iou > 1).any():
+        wrong = sorted(set(truth_areas[truth_index[iou > 1]].tolist()))
+        raise ValueError(
+            f"{_where(image_name)}`area` of a true segment must not make its IoU larger than 1. Received areas: {wrong}"
+        )
     matched = iou > 0.5
     return truth_index[matched], predicted_index[matched], iou[matched]
 

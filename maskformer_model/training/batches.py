@@ -31,6 +31,7 @@ def _batches(config: ExperimentConfig, train_files: list[str], start_step: int) 
         seed=config.runtime.seed,
         kind=config.task.kind,
         max_targets=config.task.model.num_queries,
+        num_classes=config.task.model.num_classes,
         start_example=start_step * config.task.train_data.global_batch_size,
     )
 

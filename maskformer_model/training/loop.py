@@ -16,7 +16,7 @@ from typing import Any
 import keras
 
 from maskformer_model.backend import distribution
-from maskformer_model.categories import CategoryTable
+from maskformer_model.categories import CategoryTable, compare_categories
 from maskformer_model.config import ExperimentConfig, from_dict, to_dict
 from maskformer_model.config.files import CATEGORIES_FILE, EXPERIMENT_FILE, WEIGHTS_FILE
 from maskformer_model.modeling.maskformer import MaskFormer
@@ -69,7 +69,7 @@ def train(
         FloatingPointError: if the gradient was not finite `trainer.max_skipped_steps` times in a row; it names the
             images of the last step.
         ValueError: if the config's number of classes is not the data set's, a file set is empty, or `model_dir` holds
-            a run of another network.
+            a run of another network or of other classes.
     """
     keras.utils.set_random_seed(config.runtime.seed)
     if config.runtime.deterministic:
@@ -80,7 +80,7 @@ def train(
     _check_intervals(config, eval_files)
     _note_run(config, categories, model_dir, writes=strategy is None or distribution.is_chief(strategy))
     with dtype_policy(config.runtime.mixed_precision_dtype), _scope(strategy):
-        model = build_for_training(config)
+        model = build_for_training(config, categories)
         intervals = Intervals(model, config, categories, model_dir, train_files, eval_files, strategy)
         start_step = intervals.restore()
         if start_step < config.trainer.train_steps:
@@ -110,8 +110,8 @@ def with_num_classes(config: ExperimentConfig, num_classes: int) -> ExperimentCo
     return dataclasses.replace(config, task=dataclasses.replace(config.task, model=model))
 
 
-def build_for_training(config: ExperimentConfig) -> MaskFormerTraining:
-    """The compiled model with its starting weights; `config` names the number of classes."""
+def build_for_training(config: ExperimentConfig, categories: CategoryTable | None = None) -> MaskFormerTraining:
+    """The compiled model with its starting weights; `config` names the number of classes, `categories` their names."""
     network = MaskFormer(config.task.model)
     model = MaskFormerTraining(
         network,
@@ -122,7 +122,13 @@ def build_for_training(config: ExperimentConfig) -> MaskFormerTraining:
     )
     model.build()
     if config.task.init_checkpoint:
-        initialize(network, config.task.init_checkpoint, config.task.init_checkpoint_modules, remakes_class_head=True)
+        initialize(
+            network,
+            config.task.init_checkpoint,
+            config.task.init_checkpoint_modules,
+            remakes_class_head=True,
+            categories=categories,
+        )
     if config.task.freeze_backbone:
         network.backbone.trainable = False
     trainer = config.trainer
@@ -178,7 +184,7 @@ def _check_intervals(config: ExperimentConfig, eval_files: list[str] | None) -> 
 
 
 def _note_run(config: ExperimentConfig, categories: CategoryTable, model_dir: str, *, writes: bool) -> None:
-    """Writes the experiment beside its checkpoints; refuses a folder whose run trains another network."""
+    """Writes the experiment beside its checkpoints; refuses a folder whose run trains another network or classes."""
     import tensorflow as tf
 
     path = os.path.join(model_dir, EXPERIMENT_FILE)
@@ -191,11 +197,17 @@ def _note_run(config: ExperimentConfig, categories: CategoryTable, model_dir: st
                 f"`model_dir` {model_dir} holds a run of another network; choose another folder. "
                 f"Received: {config.task.model}, there: {earlier.task.model}"
             )
+    categories_path = os.path.join(model_dir, CATEGORIES_FILE)
+    if tf.io.gfile.exists(path) and tf.io.gfile.exists(categories_path):
+        with tf.io.gfile.GFile(categories_path) as file:
+            of_folder = CategoryTable.from_coco(json.load(file))
+        if words := compare_categories(of_folder, categories, "in the folder", "in the data").words:
+            raise ValueError(f"`model_dir` {model_dir} holds a run of other classes; choose another folder: {words}.")
     if not writes:
         return
     with tf.io.gfile.GFile(path, "w") as file:
         json.dump(to_dict(config), file, indent=1)
-    with tf.io.gfile.GFile(os.path.join(model_dir, CATEGORIES_FILE), "w") as file:
+    with tf.io.gfile.GFile(categories_path, "w") as file:
         json.dump(categories.to_coco(), file, indent=1)
 
 

@@ -20,7 +20,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from components.coco_example_gen.manifest import MANIFEST_FILE, write_manifest
-from components.coco_example_gen.records.references import id_of, image_problem
+from components.coco_example_gen.records.references import id_of
+from maskformer_model import coco_schema
+from maskformer_model.categories import CategoryTable, TableMatch, compare_categories
 
 TRAIN, VAL = "train2017", "val2017"
 FIXED, NEW = "fixed", "new"
@@ -68,7 +70,7 @@ class Photo:
 
 
 def check_categories(span_path: str, known_path: str) -> None:
-    """Refuses a span whose classes are not those that the models were trained for.
+    """Refuses a span whose classes are not those that the models were trained for. Their order is free.
 
     Args:
         span_path: the span.
@@ -77,14 +79,23 @@ def check_categories(span_path: str, known_path: str) -> None:
     Raises:
         OtherDataError: naming them.
     """
-    fields = ("id", "name", "isthing")
-    ours, theirs = (
-        {tuple(category.get(field) for field in fields) for category in _read_panoptic_json(path, VAL)["categories"]}
-        for path in (span_path, known_path)
-    )
-    if ours != theirs:
-        gone, new = (sorted(str(entry[1]) for entry in part) for part in (theirs - ours, ours - theirs))
-        raise OtherDataError(f"its classes are others: gone {gone or 'none'}, new {new or 'none'}")
+    known = _categories(known_path, VAL)
+    for split in (VAL, TRAIN):
+        _require_categories(known, span_path, split)
+
+
+def _categories(path: str, split: str) -> CategoryTable:
+    try:
+        return CategoryTable.from_coco(_read_panoptic_json(path, split)["categories"], needs_isthing=True)
+    except (ValueError, TypeError) as error:
+        raise OtherDataError(f"its categories in panoptic_{split}.json are not usable: {error}") from error
+
+
+def _require_categories(known: CategoryTable, path: str, split: str) -> None:
+    # Segments name their categories by id, so another order of the list changes nothing in a mix.
+    match, words = compare_categories(known, _categories(path, split), "before", "now")
+    if match == TableMatch.OTHER:
+        raise OtherDataError(f"its classes in panoptic_{split}.json are others: {words}")
 
 
 def pin_eval_photos(target: str, source: Source) -> None:
@@ -128,7 +139,7 @@ def build_mix(
         How many photos came from where: `train` and `eval`, by source.
 
     Raises:
-        OtherDataError: if a source is not in COCO's panoptic layout.
+        OtherDataError: if a source is not in COCO's panoptic layout, or of other categories.
         OSError: if a file cannot be copied.
     """
     judged = {photo.sha256: (photo, FIXED) for photo in _photos(fixed, VAL)}
@@ -144,7 +155,11 @@ def build_mix(
 
     unfinished = f"{target}.unfinished"
     shutil.rmtree(unfinished, ignore_errors=True)
-    categories = _read_panoptic_json(new.path, VAL)["categories"]
+    # The order of the fixed photos' list, in which every model has learnt; a span may list the same in another one.
+    known = _categories(fixed.path, VAL)
+    for source, split in ((new, VAL), (new, TRAIN), *((source, TRAIN) for source in history)):
+        _require_categories(known, source.path, split)
+    categories = known.to_coco()
     counts = {
         "train": _write_split(unfinished, TRAIN, learnt.values(), categories),
         "eval": _write_split(unfinished, VAL, judged.values(), categories),
@@ -164,12 +179,19 @@ def _photos(source: Source, split: str) -> list[Photo]:
         entries.setdefault(id_of(entry, "image_id"), []).append(entry)
     photos = []
     for image in document["images"]:
-        found = [] if image_problem(image) else entries.get(id_of(image, "id"), [])
+        found = entries.get(id_of(image, "id"), []) if _is_usable(image) else []
         if len(found) == 1 and isinstance(found[0].get("file_name"), str):
             photo = _photo(source, split, image, found[0])
             if photo is not None:
                 photos.append(photo)
     return sorted(photos, key=lambda photo: photo.path)
+
+
+def _is_usable(image: Any) -> bool:
+    try:
+        return bool(coco_schema.image_entry(image))
+    except coco_schema.FieldError:
+        return False
 
 
 def _photo(source: Source, split: str, image: Mapping[str, Any], annotation: Mapping[str, Any]) -> Photo | None:
@@ -188,11 +210,11 @@ def _read_panoptic_json(path: str, split: str) -> dict[str, Any]:
     name = f"annotations/panoptic_{split}.json"
     if not fileio.exists(f"{path}/{name}"):
         raise OtherDataError(f"it is not in COCO's panoptic layout: {name} is not there")
-    with fileio.open(f"{path}/{name}", "r") as file:
+    with fileio.open(f"{path}/{name}", "rb") as file:
         try:
             document = json.loads(file.read())
-            return {key: document[key] for key in ("images", "annotations", "categories")}
-        except (ValueError, KeyError, TypeError) as error:
+            return {key: coco_schema.list_field(document, key) for key in ("images", "annotations", "categories")}
+        except (ValueError, AttributeError, RecursionError) as error:
             raise OtherDataError(f"{name} is no panoptic json of COCO's: {error}") from error
 
 

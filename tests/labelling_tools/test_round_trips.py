@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from components.coco_example_gen.kept_aside import KeptAside
 from components.coco_example_gen.options import IngestOptions
-from components.coco_example_gen.records.reader import read_record_and_ids
+from components.coco_example_gen.records.reader import read_checked_record
 from components.coco_example_gen.records.reference_files import SplitRequest, plan_split, read_references
 from components.coco_example_gen.sources import sources_of
 from maskformer_model.categories import CategoryTable
@@ -42,7 +42,7 @@ def test_an_untouched_export_is_recognised_and_every_object_is_where_it_was_draw
         plan = plan_split(SplitRequest(split=split, num_shards=1), source, str(tmp_path / split))
         for ref in read_references(plan.shards[0]):
             assert not isinstance(ref, KeptAside)
-            record, ids = read_record_and_ids(ref, source, plan.categories)
+            record, ids, _ = read_checked_record(ref, source, plan.categories)
             numbers.append(int(posixpath.basename(record.filename).split(".")[0][-1]))
             found = {plan.categories.names[s.class_index]: ids == s.id for s in record.segments}
             assert found.keys() - {"background"} == {"ball", "crate"}

@@ -5,21 +5,21 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections import Counter
 from collections.abc import Mapping
 
 import apache_beam as beam
 import tensorflow as tf
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from components.coco_example_gen.conversion.conversion_step import ConvertShards, read_report
+from components.coco_example_gen.conversion.conversion_step import ConvertShards, read_notices, read_report
+from components.coco_example_gen.conversion.folder_categories import categories_for
 from components.coco_example_gen.conversion.tf_record_encoder import MaskOptions, TfRecordEncoder
-from components.coco_example_gen.kept_aside import KeptAside, check_share
+from components.coco_example_gen.kept_aside import as_lines, check_share, count_reasons, describe
 from components.coco_example_gen.layouts.split_source import PANOPTIC, SplitSource
 from components.coco_example_gen.records.categories_file import object_names
 from components.coco_example_gen.records.reference_files import SplitPlan, SplitRequest, plan_split
 from components.whole_files import write_text
-from maskformer_model.config.files import CATEGORIES_FILE, KEPT_ASIDE_FILE
+from maskformer_model.config.files import CATEGORIES_FILE, KEPT_ASIDE_FILE, NOTICES_FILE
 from maskformer_model.data import tf_maskformer_features
 
 
@@ -53,17 +53,24 @@ class Converted:
         num_written: Examples in them.
         kept_aside: records per reason.
         kept_aside_file: where they are listed.
+        noticed: notices per reason.
+        notices_file: where they are listed.
     """
 
     pattern: str
     num_written: int
     kept_aside: Mapping[str, int]
     kept_aside_file: str
+    noticed: Mapping[str, int]
+    notices_file: str
 
     def describe_kept_aside(self) -> str:
         """For people."""
-        counts = ", ".join(f"{count} {reason}" for reason, count in self.kept_aside.items())
-        return f"{counts} (listed in {self.kept_aside_file})" if counts else "none"
+        return describe(self.kept_aside, self.kept_aside_file)
+
+    def describe_notices(self) -> str:
+        """For people."""
+        return describe(self.noticed, self.notices_file)
 
 
 def convert(job: ConversionJob) -> Converted:
@@ -72,8 +79,8 @@ def convert(job: ConversionJob) -> Converted:
     Raises:
         FileNotFoundError: if a file that must be there is missing.
         TooManyKeptAsideError: if more records are bad than the job was told to bear. The list of them is left behind.
-        ValueError: if an annotation file is not whole, the categories do not fit the masks that are asked for, or
-            record files of another number of shards are there already.
+        ValueError: if an annotation file is not whole, the categories do not fit the masks that are asked for or those
+            of other records of the folder, or record files of another number of shards are there already.
     """
     if missing := job.source.missing(tf.io.gfile.exists):
         raise FileNotFoundError("Not found: " + ", ".join(f"{path} ({what})" for path, what in missing.items()))
@@ -92,10 +99,16 @@ def convert(job: ConversionJob) -> Converted:
         shard_path=lambda index, count: f"{name}-{index:05d}-of-{count:05d}.tfrecord",
     )
     plan = plan_split(request, job.source, work_dir)
+    plan = dataclasses.replace(plan, categories=categories_for(plan.categories, job.output_prefix))
     has_panoptic = job.source.truth == PANOPTIC
-    if has_panoptic:
+    if job.masks.include_panoptic_masks:
         tf_maskformer_features.check_categories(plan.categories)
-    encode = TfRecordEncoder(job.masks, object_names(job.source), has_panoptic)
+    encode = TfRecordEncoder(
+        job.masks,
+        object_names(job.source),
+        has_panoptic,
+        has_panoptic and tf_maskformer_features.fits_masks(plan.categories),
+    )
     with beam.Pipeline(options=PipelineOptions(list(job.beam_args))) as pipeline:
         pipeline | "ConvertShards" >> ConvertShards(plan.shards, plan.categories, work_dir, work_dir, encode)
     return _publish(job, plan, work_dir)
@@ -103,8 +116,11 @@ def convert(job: ConversionJob) -> Converted:
 
 def _publish(job: ConversionJob, plan: SplitPlan, work_dir: str) -> Converted:
     kept_aside = [*plan.kept_aside, *(entry for shard in plan.shards for entry in read_report(shard, work_dir))]
+    notices = [*plan.notices, *(entry for shard in plan.shards for entry in read_notices(shard, work_dir))]
     kept_aside_file = f"{job.output_prefix}.{KEPT_ASIDE_FILE}"
-    write_text(kept_aside_file, "".join(f"{entry.to_json()}\n" for entry in kept_aside))
+    notices_file = f"{job.output_prefix}.{NOTICES_FILE}"
+    for path, entries in ((kept_aside_file, kept_aside), (notices_file, notices)):
+        write_text(path, as_lines(entries))
     split = os.path.basename(job.output_prefix)
     check_share(split, kept_aside, plan.num_records, job.max_kept_aside_share, kept_aside_file)
     folder = os.path.dirname(job.output_prefix)
@@ -115,8 +131,10 @@ def _publish(job: ConversionJob, plan: SplitPlan, work_dir: str) -> Converted:
     return Converted(
         pattern=f"{job.output_prefix}-*-of-{len(plan.shards):05d}.tfrecord",
         num_written=plan.num_records - len(kept_aside),
-        kept_aside=_count(kept_aside),
+        kept_aside=count_reasons(kept_aside),
         kept_aside_file=kept_aside_file,
+        noticed=count_reasons(notices),
+        notices_file=notices_file,
     )
 
 
@@ -128,7 +146,3 @@ def _refuse_other_shards(job: ConversionJob) -> None:
             "`output_file_prefix` must not name record files of another number of shards: a reader would take both. "
             f"Found: {sorted(others)[:3]}"
         )
-
-
-def _count(kept_aside: list[KeptAside]) -> dict[str, int]:
-    return dict(Counter(entry.reason for entry in kept_aside).most_common())

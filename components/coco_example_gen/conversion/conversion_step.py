@@ -14,14 +14,15 @@ import json
 import os
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import apache_beam as beam
 import numpy as np
 import tensorflow as tf
 
-from components.coco_example_gen.kept_aside import BadRecordError, KeptAside
-from components.coco_example_gen.records.reader import read_record_and_ids
+from components.coco_example_gen.kept_aside import BadRecordError, KeptAside, as_lines
+from components.coco_example_gen.layouts.data_files import UnreadableFileError
+from components.coco_example_gen.records.reader import read_checked_record
 from components.coco_example_gen.records.reference_files import ShardPlan, read_references
 from components.coco_example_gen.records.references import ImageRef
 from components.whole_files import write_text
@@ -29,11 +30,28 @@ from maskformer_model.categories import CategoryTable
 from maskformer_model.data.examples import ExampleRecord, encode_example
 
 _READING_THREADS = 4
+# Of an object store, or of this machine: not the record's fault, so the step fails and is tried again.
+_NOT_OF_THE_RECORD = (
+    MemoryError,
+    OSError,
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.InternalError,
+    tf.errors.ResourceExhaustedError,
+    tf.errors.UnauthenticatedError,
+    tf.errors.UnavailableError,
+)
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
 
 # Makes the Example of a record; gets the reference and the segment ids too, for further keys.
 Encoder = Callable[[ExampleRecord, ImageRef, np.ndarray], tf.train.Example]
+
+
+class _Converted(NamedTuple):
+    example: bytes
+    notices: list[KeptAside]
 
 
 def encode_plain(record: ExampleRecord, ref: ImageRef, segment_ids: np.ndarray) -> tf.train.Example:
@@ -44,7 +62,7 @@ def encode_plain(record: ExampleRecord, ref: ImageRef, segment_ids: np.ndarray) 
 def convert_shard(
     plan: ShardPlan, categories: CategoryTable, output_dir: str, work_dir: str, encode: Encoder = encode_plain
 ) -> None:
-    """Writes one shard, the list of what had to be kept aside, and the hash of the records.
+    """Writes one shard, the lists of what had to be kept aside and of what was noticed, and the hash of the records.
 
     Args:
         plan: what to write.
@@ -53,18 +71,22 @@ def convert_shard(
         work_dir: for unfinished files, lists and hashes; must exist, on the same file system as `output_dir`.
         encode: makes the Examples.
     """
-    kept_aside, digest = [], hashlib.sha256()
+    kept_aside: list[KeptAside] = []
+    notices: list[KeptAside] = []
+    digest = hashlib.sha256()
     unfinished = os.path.join(work_dir, f"unfinished-{uuid.uuid4().hex}")
     with tf.io.TFRecordWriter(unfinished) as writer:
         for found in in_threads(functools.partial(_convert, plan, categories, encode), read_references(plan)):
             if isinstance(found, KeptAside):
                 kept_aside.append(found)
             else:
-                writer.write(found)
-                # While the bytes are in memory, so that nobody has to read them again to know which data this is.
-                digest.update(len(found).to_bytes(8, "little") + found)
+                notices += found.notices
+                writer.write(found.example)
+                # While the bytes are at hand: whoever asks later which data this is need not read them again.
+                digest.update(len(found.example).to_bytes(8, "little") + found.example)
     tf.io.gfile.rename(unfinished, os.path.join(output_dir, plan.path), overwrite=True)
-    write_text(os.path.join(work_dir, plan.report_name), "".join(f"{entry.to_json()}\n" for entry in kept_aside))
+    write_text(os.path.join(work_dir, plan.report_name), as_lines(kept_aside))
+    write_text(os.path.join(work_dir, plan.notices_name), as_lines(notices))
     write_text(os.path.join(work_dir, plan.digest_name), digest.hexdigest())
 
 
@@ -74,8 +96,21 @@ def read_report(plan: ShardPlan, work_dir: str) -> list[KeptAside]:
     Raises:
         tf.errors.NotFoundError: if the shard was not finished.
     """
-    with tf.io.gfile.GFile(os.path.join(work_dir, plan.report_name)) as report:
-        return [KeptAside(**json.loads(line)) for line in report]
+    return _read_list(os.path.join(work_dir, plan.report_name))
+
+
+def read_notices(plan: ShardPlan, work_dir: str) -> list[KeptAside]:
+    """What `convert_shard` noticed.
+
+    Raises:
+        tf.errors.NotFoundError: if the shard was not finished.
+    """
+    return _read_list(os.path.join(work_dir, plan.notices_name))
+
+
+def _read_list(path: str) -> list[KeptAside]:
+    with tf.io.gfile.GFile(path) as file:
+        return [KeptAside(**json.loads(line)) for line in file]
 
 
 def read_digest(plan: ShardPlan, work_dir: str) -> str:
@@ -115,17 +150,27 @@ class ConvertShards(beam.PTransform):
 
 def _convert(
     plan: ShardPlan, categories: CategoryTable, encode: Encoder, ref: ImageRef | KeptAside
-) -> bytes | KeptAside:
+) -> _Converted | KeptAside:
     """One photo's serialized Example, or why there is none."""
     if isinstance(ref, KeptAside):
         return ref
     try:
-        record, segment_ids = read_record_and_ids(ref, plan.source, categories)
-        return encode(record, ref, segment_ids).SerializeToString(deterministic=True)
+        record, segment_ids, notices = read_checked_record(ref, plan.source, categories)
+        example = encode(record, ref, segment_ids).SerializeToString(deterministic=True)
     except BadRecordError as error:
-        return KeptAside(
-            split=plan.split, image_id=ref.image_id, file_name=ref.file_name, reason=error.reason, detail=error.detail
-        )
+        return _about(plan, ref, error.reason, error.detail)
+    except UnreadableFileError as error:
+        return _about(plan, ref, "unreadable_file", str(error))
+    except _NOT_OF_THE_RECORD:
+        raise
+    except Exception as error:
+        words = " ".join(str(error).split())[:500]
+        return _about(plan, ref, "unexpected_error", f"{type(error).__name__}: {words}")
+    return _Converted(example, [_about(plan, ref, *notice) for notice in notices])
+
+
+def _about(plan: ShardPlan, ref: ImageRef, reason: str, detail: str) -> KeptAside:
+    return KeptAside(split=plan.split, image_id=ref.image_id, file_name=ref.file_name, reason=reason, detail=detail)
 
 
 def in_threads(function: Callable[[_In], _Out], values: Iterable[_In]) -> Iterator[_Out]:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from components.coco_example_gen.kept_aside import BadRecordError
-from components.coco_example_gen.records.instance_masks import object_mask
+from components.coco_example_gen.records.instance_masks import check_object_extent, object_shape
 from components.coco_example_gen.records.references import ImageRef
+from maskformer_model.coco_schema import ObjectEntry
 from maskformer_model.data import tf_maskformer_features
 from maskformer_model.data.examples import ExampleRecord, encode_example
 
@@ -25,11 +24,14 @@ class MaskOptions:
         include_masks: each object's mask.
         include_panoptic_masks: category, instance and contiguous masks.
         panoptic_skip_crowd: crowd segments are left out of the lists and the masks.
+        skip_objects_outside: objects whose box leaves the photo are left out, as tf-maskformer does, in place of their
+            box being cut at the photo's edge.
     """
 
     include_masks: bool = False
     include_panoptic_masks: bool = False
     panoptic_skip_crowd: bool = False
+    skip_objects_outside: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,11 +42,13 @@ class TfRecordEncoder:
         options: which further keys.
         object_names: The names of the categories of the instances json, by id.
         has_panoptic: the truth comes from a panoptic json, as the panoptic masks of tf-maskformer need it.
+        has_semantic: its category ids fit into tf-maskformer's 8-bit mask of classes.
     """
 
     options: MaskOptions
     object_names: Mapping[int, str]
     has_panoptic: bool
+    has_semantic: bool = True
 
     def __call__(self, record: ExampleRecord, ref: ImageRef, segment_ids: np.ndarray) -> tf.train.Example:
         """Makes the Example.
@@ -65,13 +69,33 @@ class TfRecordEncoder:
         return example
 
     def _object_features(self, ref: ImageRef, size_px: tuple[int, int]) -> dict[str, tf.train.Feature]:
-        for entry in ref.objects:
-            _check_object(entry, self.object_names)
-        draw = functools.partial(_draw, size_px=size_px) if self.options.include_masks else None
-        return tf_maskformer_features.object_features(ref.objects, size_px, self.object_names, draw)
+        objects = [self._object(entry, size_px) for entry in ref.objects]
+        return tf_maskformer_features.object_features(
+            [found for found in objects if found is not None],
+            size_px,
+            self.object_names,
+            include_masks=self.options.include_masks,
+            skip_outside=self.options.skip_objects_outside,
+        )
+
+    def _object(self, entry: ObjectEntry, size_px: tuple[int, int]) -> tf_maskformer_features.MaskedObject | None:
+        """An object with what its json leaves open; None where it covers no pixel."""
+        if entry.category_id not in self.object_names:
+            raise BadRecordError("unknown_category", f"object {entry.id}: category {entry.category_id}")
+        if entry.segmentation is None and not self.options.include_masks and None not in (entry.area, entry.bbox):
+            mask = None
+        else:
+            shape = object_shape(entry.segmentation, size_px, entry.id)
+            if not shape.area_px:
+                return None
+            check_object_extent(entry, shape)
+            mask = shape.mask
+            area = shape.area_px if entry.area is None else entry.area
+            entry = entry._replace(area=area, bbox=entry.bbox or shape.bbox_px)
+        return tf_maskformer_features.MaskedObject(entry, mask)
 
     def _panoptic_features(self, record: ExampleRecord, all_segments, segment_ids) -> dict[str, tf.train.Feature]:
-        features = tf_maskformer_features.semantic_feature(segment_ids, record.segments)
+        features = tf_maskformer_features.semantic_feature(segment_ids, record.segments) if self.has_semantic else {}
         if self.options.include_panoptic_masks:
             try:
                 number = dict(
@@ -82,16 +106,3 @@ class TfRecordEncoder:
             instance_ids = [number[s.id] for s in record.segments]
             features |= tf_maskformer_features.panoptic_features(segment_ids, record.segments, instance_ids)
         return features
-
-
-def _check_object(entry: Any, names: Mapping[int, str]) -> None:
-    keys = ("bbox", "area", "category_id")
-    box = entry.get("bbox") if isinstance(entry, dict) else None
-    if not isinstance(box, list) or len(box) != 4 or any(key not in entry for key in keys):
-        raise BadRecordError("malformed_annotation", f"an object needs {keys}. Received: {entry!r:.300}")
-    if entry["category_id"] not in names:
-        raise BadRecordError("unknown_category", f"object {entry.get('id')}: category {entry['category_id']}")
-
-
-def _draw(entry: Mapping[str, Any], size_px: tuple[int, int]) -> np.ndarray:
-    return object_mask(entry.get("segmentation"), size_px, entry.get("id"))

@@ -19,7 +19,8 @@ def odd_things(surveys: Sequence[SplitSurvey]) -> list[str]:
 
 def _of_all(surveys: Sequence[SplitSurvey]) -> Iterator[str]:
     categories = surveys[0].categories
-    repeated = [name for name, count in collections.Counter(categories.names).items() if count > 1]
+    times = collections.Counter(category.name for category in categories.categories)
+    repeated = [name for name, count in times.items() if count > 1]
     if repeated:
         yield f"Classes that share a name: {_listed(repeated)}."
     if others := [survey.split for survey in surveys if survey.categories != categories]:

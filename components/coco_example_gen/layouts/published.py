@@ -108,6 +108,7 @@ _LAYOUTS: tuple[SplitSource, ...] = (
         image_file="ade20k_panoptic_{short}.json",
         panoptic_file="ade20k_panoptic_{short}.json",
         panoptic_dir="ade20k_panoptic_{short}",
+        areas="json",  # Its stuff was counted before things were pasted over it.
     ),
     _vistas_panoptic("vistas_v2.0_panoptic", "v2.0/", 2020),
     _vistas_panoptic("vistas_v1.2_panoptic", "", 2018),

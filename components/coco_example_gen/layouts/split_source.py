@@ -61,6 +61,8 @@ class SplitSource:
         unlabeled: what a pixel is that no object of a `coco_instances` json covers: "background" (the annotation is
             exhaustive) or "void" (only some objects are labelled).
         part: the photos of this split, by the hash of their ids: from the first number, 0..1, up to the second.
+        areas: "pixels": the json's areas must be those of the pixels; "json": they may be larger, as `stated_extents`
+            says of ADE20K's.
     """
 
     layout: str
@@ -83,6 +85,7 @@ class SplitSource:
     things: tuple[str, ...] = ()
     unlabeled: str = BACKGROUND
     part: tuple[float, float] = (0.0, 1.0)
+    areas: str = "pixels"
 
     def takes(self, image_id: str) -> bool:
         """Returns whether a photo of these files belongs to the split."""

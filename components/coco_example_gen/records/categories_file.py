@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterable
 from typing import Any
 
 from components.coco_example_gen.layouts.class_folders import CLASSES_CODE
@@ -26,25 +26,31 @@ def read_categories(source: SplitSource) -> CategoryTable:
     if source.truth == LABELS and source.label_code == CLASSES_CODE:
         classes = read_class_names(read_category_file(source.category_file))
         entries: list[Any] = category_entries(classes, source.things, has_objects=bool(source.object_dir))
-    elif source.truth == LABELS:
+        return _table(source.category_file, entries, needs_isthing=False)
+    if source.truth == LABELS:
         entries = label_categories(read_category_file(source.category_file), source.label_code)
-    elif source.truth == PANOPTIC:
-        entries = list(stream_list(source.panoptic_file, "categories"))
-    elif source.truth == INSTANCES or source.object_file:
-        entries = list(stream_list(source.object_file, "categories"))
-    else:
-        entries = [{"id": 1, "name": "object"}]
-    return CategoryTable.from_coco(_mappings(entries))
+        return _table(source.category_file, entries, needs_isthing=False)
+    if source.truth == PANOPTIC:
+        return _table(source.panoptic_file, stream_list(source.panoptic_file, "categories"), needs_isthing=True)
+    if source.truth == INSTANCES or source.object_file:
+        return _table(source.object_file, stream_list(source.object_file, "categories"), needs_isthing=False)
+    return CategoryTable.from_coco([{"id": 1, "name": "object"}])
 
 
 def object_names(source: SplitSource) -> dict[int, str]:
-    """Names of the categories that the instances json lists, by id; empty without one."""
+    """Names of the categories that the instances json lists, by id; empty without one.
+
+    Raises:
+        ValueError: if its categories are not usable.
+    """
     if not source.object_file:
         return {}
-    return {entry["id"]: entry["name"] for entry in _mappings(list(stream_list(source.object_file, "categories")))}
+    table = _table(source.object_file, stream_list(source.object_file, "categories"), needs_isthing=False)
+    return {int(category.id): category.name for category in table.categories}
 
 
-def _mappings(entries: list[Any]) -> list[dict[str, Any]]:
-    if wrong := [entry for entry in entries if not isinstance(entry, dict)]:
-        raise ValueError(f"A category must be an object with `id` and `name`. Received: {json.dumps(wrong[:3])}")
-    return entries
+def _table(path: str, entries: Iterable[Any], *, needs_isthing: bool) -> CategoryTable:
+    try:
+        return CategoryTable.from_coco(list(entries), needs_isthing=needs_isthing)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error

@@ -1,6 +1,7 @@
 """A photo's file -> what is known of it, or why it cannot be used. It is decoded as training and serving decode it.
 
-The size is read from the header and judged first: a file that claims to be huge is never decoded.
+The size is read from the header and judged first: a file that claims to be huge is never decoded. Whether a JPEG's data
+are whole is asked of `jpeg_data`, because TensorFlow's decoder fills what is missing with gray and says nothing.
 """
 
 from __future__ import annotations
@@ -8,12 +9,14 @@ from __future__ import annotations
 import dataclasses
 import io
 import struct
+import warnings
 
 import numpy as np
 import tensorflow as tf
 from PIL import Image
 
 from components.coco_example_gen.kept_aside import BadRecordError
+from components.coco_example_gen.records.jpeg_data import jpeg_problem
 from maskformer_model.data import preprocessing
 
 MAX_PHOTO_PIXELS = 100_000_000
@@ -22,6 +25,7 @@ _IMAGE_FORMATS = {b"\xff\xd8\xff": _JPEG, b"\x89PNG\r\n\x1a\n": _PNG}
 _PNG_SIZE = struct.Struct(">16xII")  # Width and height, after the signature and the head of the first chunk.
 _LUMA_OF_RGB = (0.299, 0.587, 0.114)  # ITU-R BT.601, as JPEG has it.
 _EXIF_ORIENTATION, _FIRST_TRANSPOSED = 0x0112, 5
+_EXIF_MARKS, _EXIF_SEARCH_BYTES = (b"Exif\0", b"eXIf"), 1 << 17
 _MAX_ROWS_OF_32_BITS = (2**32 - 1) // 255**2
 
 
@@ -34,12 +38,14 @@ class PhotoFacts:
         size_px: height and width.
         channel_sums: sum of all red, of all green and of all blue values, 0..255 each.
         channel_square_sums: likewise of their squares.
+        orientation: as its EXIF block says, 1..8; 1 where nothing says it.
     """
 
     image_format: str
     size_px: tuple[int, int]
     channel_sums: tuple[int, int, int]
     channel_square_sums: tuple[int, int, int]
+    orientation: int = 1
 
     @property
     def brightness(self) -> float:
@@ -70,12 +76,15 @@ def check_photo(photo: bytes, expected_px: tuple[int, int] | None) -> PhotoFacts
         rgb = np.asarray(memoryview(decode(content)))
     except tf.errors.InvalidArgumentError as error:
         raise BadRecordError("damaged_photo", f"it cannot be decoded: {_own_words(error.message)}") from error
+    if image_format == _JPEG and (problem := jpeg_problem(photo)):
+        raise BadRecordError("damaged_photo", f"it decodes, but its data are not whole: {problem}")
     sums, square_sums = channel_sums(rgb)
     return PhotoFacts(
         image_format=image_format,
         size_px=(height_px, width_px),
         channel_sums=sums,
         channel_square_sums=square_sums,
+        orientation=_orientation(photo),
     )
 
 
@@ -125,7 +134,11 @@ def _size_of(content: tf.Tensor, photo: bytes, image_format: str) -> tuple[int, 
 
 
 def _check_photo_size(photo: bytes, size_px: tuple[int, int], expected_px: tuple[int, int] | None) -> None:
-    if expected_px is not None and size_px == expected_px[::-1] != expected_px and _is_turned_by_exif(photo):
+    if (
+        expected_px is not None
+        and size_px == expected_px[::-1] != expected_px
+        and _orientation(photo) >= _FIRST_TRANSPOSED
+    ):
         rule = "its EXIF orientation turns it, and truth must be drawn for the stored pixels"
         raise BadRecordError(
             "exif_rotated", f"the photo is stored as {size_px} px, the json says {expected_px} px: {rule}"
@@ -133,6 +146,14 @@ def _check_photo_size(photo: bytes, size_px: tuple[int, int], expected_px: tuple
     check_size("the photo", size_px, expected_px)
 
 
-def _is_turned_by_exif(photo: bytes) -> bool:
-    with Image.open(io.BytesIO(photo)) as image:
-        return image.getexif().get(_EXIF_ORIENTATION, 1) >= _FIRST_TRANSPOSED
+def _orientation(photo: bytes) -> int:
+    """What the EXIF block says, or 1 where there is none that can be read."""
+    if not any(mark in photo[:_EXIF_SEARCH_BYTES] for mark in _EXIF_MARKS):
+        return 1
+    try:
+        with warnings.catch_warnings(), Image.open(io.BytesIO(photo)) as image:
+            warnings.simplefilter("ignore")
+            value = image.getexif().get(_EXIF_ORIENTATION, 1)
+    except Exception:
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1

@@ -25,13 +25,14 @@ from components.coco_example_gen.layouts.files import visible
 from components.coco_example_gen.layouts.split_source import SplitSource
 from components.coco_example_gen.records.categories_file import read_categories
 from components.coco_example_gen.records.json_stream import stream_list
-from components.coco_example_gen.records.references import ImageRef, id_of, image_problem, make_ref
+from components.coco_example_gen.records.references import ImageRef, id_of, make_ref
+from maskformer_model import coco_schema
 from maskformer_model.categories import CategoryTable
 
 _IMAGES_PER_SHARD = 256  # About 50 MB of COCO photos: small enough to retry, large enough to read in one go.
 _BUFFERED_CHARACTERS = 1 << 26
-_IMAGE_KEYS, _PLACE = ("id", "file_name", "height", "width"), "place"
-_IMAGE, _PANOPTIC, _OBJECT, _CAPTION = "image", "panoptic", "object", "caption"
+_IMAGE, _PANOPTIC, _OBJECT, _CAPTION, _TOO_DEEP = "image", "panoptic", "object", "caption", "too deep"
+_PHOTO_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,6 +63,11 @@ class ShardPlan:
         return f"{self.split}-{self.index:05d}.jsonl"
 
     @property
+    def notices_name(self) -> str:
+        """File name for what was noticed."""
+        return f"{self.split}-{self.index:05d}.notices.jsonl"
+
+    @property
     def digest_name(self) -> str:
         """File name for the hash of the records."""
         return f"{self.split}-{self.index:05d}.sha256"
@@ -74,14 +80,16 @@ class SplitPlan:
     Attributes:
         categories: The categories of the data set.
         shards: to be written.
-        kept_aside: entries of the annotation files that no reference could be made of.
+        kept_aside: photos that no reference could be made of.
         num_records: all records, those kept aside among them.
+        notices: what was noticed of other entries of the annotation files.
     """
 
     categories: CategoryTable
     shards: tuple[ShardPlan, ...]
     kept_aside: tuple[KeptAside, ...]
     num_records: int
+    notices: tuple[KeptAside, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -129,28 +137,25 @@ def plan_split(request: SplitRequest, source: SplitSource, work_dir: str) -> Spl
     """
     categories = read_categories(source)
     kept_aside: list[KeptAside] = []
-    names, others = _list_photos(request, source, kept_aside)
+    notices: list[KeptAside] = []
+    names, others = _list_photos(request, source, kept_aside, notices)
     count = num_shards(len(names), request.num_shards, request.allow_empty_shards)
     place_of = {image_id: place for place, image_id in enumerate(names)}
     writer = _ReferenceWriter(work_dir, request.split, count)
     written: set[str] = set()
-    for image in _images(source):
-        image_id = id_of(image, "id")
+    for _, image in _images(source, []):
         # The first of two photos with one id is taken; `_list_photos` has kept the other aside.
-        if image_id in place_of and image_id not in written and not image_problem(image):
-            written.add(image_id)
-            place = place_of[image_id]
-            writer.write(
-                place % count, _IMAGE, image_id, {_PLACE: place} | {key: image.get(key) for key in _IMAGE_KEYS}
-            )
+        if isinstance(image, coco_schema.ImageEntry) and image.image_id in place_of and image.image_id not in written:
+            written.add(image.image_id)
+            place = place_of[image.image_id]
+            writer.write(place % count, _IMAGE, image.image_id, (place, *image))
     for kind, path in _annotation_files(source):
         for entry in stream_list(path, "annotations"):
             image_id = id_of(entry, "image_id")
             if image_id in place_of:
                 writer.write(place_of[image_id] % count, kind, image_id, entry)
             elif image_id not in others and kind in (_PANOPTIC, _OBJECT):
-                detail = f"no photo of the json has the id {image_id!r}"
-                kept_aside.append(_keep_aside(request.split, entry, "unknown_image", detail, "image_id"))
+                notices.append(_orphan(request.split, entry, image_id))
     files = writer.close()
     shards = tuple(
         ShardPlan(
@@ -169,6 +174,7 @@ def plan_split(request: SplitRequest, source: SplitSource, work_dir: str) -> Spl
         shards=shards,
         kept_aside=tuple(kept_aside),
         num_records=len(names) + len(kept_aside),
+        notices=tuple(notices),
     )
 
 
@@ -187,52 +193,75 @@ def read_references(plan: ShardPlan) -> Iterator[ImageRef | KeptAside]:
                 kind, image_id, entry = json.loads(line)
                 kinds = found.setdefault(image_id, collections.defaultdict(list))
                 kinds[kind].append(entry)
-    for kinds in sorted(found.values(), key=lambda kinds: kinds[_IMAGE][0][_PLACE]):
-        [image] = kinds[_IMAGE]
+    for kinds in sorted(found.values(), key=lambda kinds: kinds[_IMAGE][0][0]):
+        [[_, image_id, file_name, size_px]] = kinds[_IMAGE]
+        image = coco_schema.ImageEntry(image_id, file_name, None if size_px is None else (size_px[0], size_px[1]))
         try:
+            if kinds[_TOO_DEEP]:
+                raise BadRecordError("malformed_annotation", "an annotation is nested too deeply to be read")
             yield make_ref(image, kinds[_PANOPTIC], kinds[_OBJECT], kinds[_CAPTION], plan.source)
         except BadRecordError as error:
-            yield _keep_aside(plan.split, image, error.reason, error.detail)
+            yield KeptAside(
+                split=plan.split, image_id=image_id, file_name=file_name, reason=error.reason, detail=error.detail
+            )
 
 
-def _list_photos(request: SplitRequest, source: SplitSource, kept_aside: list[KeptAside]) -> tuple[list[str], set[str]]:
+def _list_photos(
+    request: SplitRequest, source: SplitSource, kept_aside: list[KeptAside], notices: list[KeptAside]
+) -> tuple[list[str], set[str]]:
     """The ids of the photos to take, in their order, and those of photos that are left out by intention or fault."""
     photos: list[tuple[str, str]] = []
     seen: set[str] = set()
-    for image in _images(source):
-        problem, image_id = image_problem(image), id_of(image, "id")
+    others: list[str] = []
+    for entry, image in _images(source, others):
+        image_id = id_of(entry, "id")
         if image_id is not None and not (request.takes(image_id) and source.takes(image_id)):
             seen.add(image_id)
-        elif problem:
-            kept_aside.append(_keep_aside(request.split, image, "malformed_annotation", problem))
+        elif isinstance(image, coco_schema.FieldError):
+            kept_aside.append(_keep_aside(request.split, entry, "malformed_annotation", str(image)))
             seen.update([] if image_id is None else [image_id])
-        elif image_id in seen:
+        elif image.image_id in seen:
             detail = "an earlier photo of the json has the same `id`"
-            kept_aside.append(_keep_aside(request.split, image, "repeated_image_id", detail))
+            kept_aside.append(_keep_aside(request.split, entry, "repeated_image_id", detail))
         else:
-            seen.add(str(image_id))
-            photos.append((image["file_name"], str(image_id)))
+            seen.add(image.image_id)
+            photos.append((image.file_name, image.image_id))
+    for name in others:
+        detail = f"the photos of this layout end in {source.photo_suffix}"
+        notices.append(_keep_aside(request.split, {"file_name": name}, "other_file", detail))
     if not request.keep_order:
         photos.sort()
     taken = [image_id for _, image_id in photos[: request.max_images or None]]
     return taken, seen.difference(taken)
 
 
-def _images(source: SplitSource) -> Iterator[Any]:
-    """The photos of a source as entries of a json's `images`."""
+def _images(
+    source: SplitSource, others: list[str]
+) -> Iterator[tuple[Any, coco_schema.ImageEntry | coco_schema.FieldError]]:
+    """The photos of a source as entries of a json's `images`, each with what it says or what is wrong with it.
+
+    Files of a photos' folder that look like photos and are none of the layout's are added to `others`.
+    """
     if source.image_file:
-        yield from stream_list(source.image_file, "images")
+        for entry in stream_list(source.image_file, "images"):
+            try:
+                yield entry, coco_schema.image_entry(entry)
+            except coco_schema.FieldError as error:
+                yield entry, error
         return
     if source.label_code == CLASSES_CODE:
         yield from _labelled_photos(source)
         return
     for path in walk_files(source.photo_dirs):
-        if path.endswith(source.photo_suffix):
-            name = posixpath.relpath(path, source.photo_dirs[0])
-            yield {"id": posixpath.basename(name).removesuffix(source.photo_suffix), "file_name": name}
+        name = posixpath.relpath(path, source.photo_dirs[0])
+        if not path.lower().endswith(source.photo_suffix.lower()):
+            others += [name] if path.lower().endswith(_PHOTO_ENDINGS) else []
+            continue
+        image_id = posixpath.basename(name)[: -len(source.photo_suffix)]
+        yield {"id": image_id, "file_name": name}, coco_schema.ImageEntry(image_id, name, None)
 
 
-def _labelled_photos(source: SplitSource) -> Iterator[dict[str, Any]]:
+def _labelled_photos(source: SplitSource) -> Iterator[tuple[Any, coco_schema.ImageEntry]]:
     """Photos of a folder by their names without ending; those of a list, where there is one."""
     [folder] = source.photo_dirs
     files = {
@@ -245,7 +274,8 @@ def _labelled_photos(source: SplitSource) -> Iterator[dict[str, Any]]:
         lines = (read_file(source.list_file) or b"").decode("utf-8-sig").splitlines()
         stems = [line.split()[0] for line in lines if line.strip()]
     for stem in stems:
-        yield {"id": stem, "file_name": files.get(stem, f"{stem}.jpg")}
+        name = files.get(stem, f"{stem}.jpg")
+        yield {"id": stem, "file_name": name}, coco_schema.ImageEntry(stem, name, None)
 
 
 def _is_label(name: str, source: SplitSource) -> bool:
@@ -259,8 +289,21 @@ def _annotation_files(source: SplitSource) -> list[tuple[str, str]]:
 
 def _keep_aside(split: str, entry: Any, reason: str, detail: str, id_key: str = "id") -> KeptAside:
     values: Mapping[str, Any] = entry if isinstance(entry, Mapping) else {}
-    image_id, file_name = (str(values.get(key, "")) for key in (id_key, "file_name"))
+    image_id, file_name = (_as_text(values.get(key, "")) for key in (id_key, "file_name"))
     return KeptAside(split=split, image_id=image_id, file_name=file_name, reason=reason, detail=detail)
+
+
+def _as_text(value: Any) -> str:
+    return coco_schema.whole_text(value) if isinstance(value, str) else coco_schema.shown(value)
+
+
+def _orphan(split: str, entry: Any, image_id: str | None) -> KeptAside:
+    if image_id is None:
+        value = coco_schema.shown(entry.get("image_id") if isinstance(entry, Mapping) else entry)
+        detail = f"`image_id` must be a whole number or text. Received: {value}"
+    else:
+        detail = f"no photo of the json has the id {image_id!r}"
+    return _keep_aside(split, entry, "orphaned_annotation", detail, "image_id")
 
 
 class _ReferenceWriter:
@@ -273,7 +316,10 @@ class _ReferenceWriter:
         self._num_characters = 0
 
     def write(self, shard: int, kind: str, image_id: str, entry: Any) -> None:
-        line = json.dumps((kind, image_id, entry))
+        try:
+            line = json.dumps((kind, image_id, entry))
+        except RecursionError:
+            line = json.dumps((_TOO_DEEP, image_id, kind))
         self._lines[shard].append(line)
         self._num_characters += len(line)
         if self._num_characters > _BUFFERED_CHARACTERS:

@@ -8,6 +8,8 @@ from typing import Any
 
 from components.coco_example_gen.kept_aside import BadRecordError
 from components.coco_example_gen.layouts.split_source import PANOPTIC, SplitSource
+from maskformer_model import coco_schema
+from maskformer_model.coco_schema import FieldError, ImageEntry, ObjectEntry
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -20,7 +22,7 @@ class ImageRef:
         size_px: height and width as the json says; None where nothing says them.
         panoptic_name: the panoptic PNG's file, relative to the PNGs' folder; "" without one.
         segments_info: the json's entries of its panoptic segments, not yet checked.
-        objects: the entries of the instances json, not yet checked.
+        objects: the objects of the instances json.
         captions: may be empty.
     """
 
@@ -29,74 +31,62 @@ class ImageRef:
     size_px: tuple[int, int] | None
     panoptic_name: str = ""
     segments_info: tuple[Any, ...] = ()
-    objects: tuple[Any, ...] = ()
+    objects: tuple[ObjectEntry, ...] = ()
     captions: tuple[str, ...] = ()
 
 
 def id_of(entry: Any, key: str) -> str | None:
     """An entry's id as text; None where it has none that could be an id."""
-    value = entry.get(key) if isinstance(entry, Mapping) else None
-    return str(value) if isinstance(value, int | str) else None
-
-
-def image_problem(image: Any) -> str:
-    """What is wrong with an entry of `images`; empty if nothing is."""
-    if not isinstance(image, Mapping):
-        return f"an entry of `images` must be an object. Received: {image!r}"
-    if id_of(image, "id") is None:
-        return f"`id` must be a number or text. Received: {image.get('id')!r}"
-    if not isinstance(image.get("file_name"), str):
-        return f"`file_name` must be text. Received: {image.get('file_name')!r}"
-    size = image.get("height"), image.get("width")
-    if size != (None, None) and not all(isinstance(edge, int) and edge > 0 for edge in size):
-        return f"`height` and `width` must be positive integers. Received: {size}"
-    return ""
+    if not isinstance(entry, Mapping):
+        return None
+    try:
+        return coco_schema.image_key(entry.get(key), key)
+    except FieldError:
+        return None
 
 
 def make_ref(
-    image: Mapping[str, Any],
-    panoptic: Sequence[Mapping[str, Any]],
-    objects: Sequence[Mapping[str, Any]],
-    captions: Sequence[Mapping[str, Any]],
-    source: SplitSource,
+    image: ImageEntry, panoptic: Sequence[Any], objects: Sequence[Any], captions: Sequence[Any], source: SplitSource
 ) -> ImageRef:
     """Puts together what the annotation files say of one photo.
 
     Args:
-        image: an entry of `images` without a problem.
+        image: the photo.
         panoptic: the photo's entries of the panoptic json.
         objects: its entries of the instances json.
         captions: its entries of the captions json.
         source: says what must be there.
 
     Raises:
-        BadRecordError: if the panoptic entry is missing, there twice, or malformed.
+        BadRecordError: if the panoptic entry is missing, there twice, or malformed, or an object is malformed.
     """
-    entry: Mapping[str, Any] = {"file_name": "", "segments_info": []}
-    if source.truth == PANOPTIC:
-        if not panoptic:
-            raise BadRecordError("missing_annotation", f"{source.panoptic_file} has no segments for this photo")
-        if len(panoptic) > 1:
-            raise BadRecordError("repeated_annotation", f"{len(panoptic)} entries have this `image_id`")
-        entry = panoptic[0]
-        _check_panoptic_entry(entry)
-    height_px, width_px = image.get("height"), image.get("width")
-    texts = (caption.get("caption") for caption in captions)
+    panoptic_name, segments_info = _panoptic(panoptic, source) if source.truth == PANOPTIC else ("", [])
+    texts = (caption.get("caption") for caption in captions if isinstance(caption, Mapping))
     return ImageRef(
-        image_id=str(image["id"]),
-        file_name=image["file_name"],
-        size_px=None if height_px is None or width_px is None else (height_px, width_px),
-        panoptic_name=entry["file_name"],
-        segments_info=tuple(entry["segments_info"]),
-        objects=tuple(objects),
-        captions=tuple(text for text in texts if isinstance(text, str)),
+        image_id=image.image_id,
+        file_name=image.file_name,
+        size_px=image.size_px,
+        panoptic_name=panoptic_name,
+        segments_info=tuple(segments_info),
+        objects=tuple(_object(entry) for entry in objects),
+        captions=tuple(coco_schema.whole_text(text) for text in texts if isinstance(text, str)),
     )
 
 
-def _check_panoptic_entry(entry: Mapping[str, Any]) -> None:
-    if not isinstance(entry.get("file_name"), str):
-        problem = f"`file_name` of the panoptic PNG must be text. Received: {entry.get('file_name')!r}"
-        raise BadRecordError("malformed_annotation", problem)
-    if not isinstance(entry.get("segments_info"), list):
-        problem = f"`segments_info` must be a list. Received: {entry.get('segments_info')!r}"
-        raise BadRecordError("malformed_annotation", problem)
+def _panoptic(entries: Sequence[Any], source: SplitSource) -> tuple[str, Sequence[Any]]:
+    if not entries:
+        raise BadRecordError("missing_annotation", f"{source.panoptic_file} has no segments for this photo")
+    if len(entries) > 1:
+        raise BadRecordError("repeated_annotation", f"{len(entries)} entries have this `image_id`")
+    try:
+        return coco_schema.text_field(entries[0], "file_name"), coco_schema.list_field(entries[0], "segments_info")
+    except FieldError as error:
+        raise BadRecordError("malformed_annotation", f"the photo's entry of `annotations`: {error}") from error
+
+
+def _object(entry: Any) -> ObjectEntry:
+    try:
+        return coco_schema.object_entry(entry)
+    except FieldError as error:
+        where = coco_schema.shown(entry.get("id")) if isinstance(entry, Mapping) else ""
+        raise BadRecordError("malformed_annotation", f"object {where}: {error}") from error

@@ -9,19 +9,24 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import apache_beam as beam
 from apache_beam.utils import shared
 
+from components.panoptic_evaluator.coco_files.coco_json import leaves_folder, read_panoptic_json
 from components.panoptic_predictor import serving_model
 from components.panoptic_predictor.prediction_step import require_finite_scores
 from components.panoptic_predictor.serving_model import ServedAnswer, ServingModel
 from components.whole_files import whole_file, write_text
 from maskformer_model.categories import CategoryTable
+from maskformer_model.coco_schema import shown
+from maskformer_model.data import panoptic_png
 
 _PHOTOS_PER_BLOCK = 16
+_PNG_NAME = "png_name"  # Beside the fields of COCO's `images`.
 
 
 class PhotoBlock(NamedTuple):
@@ -48,15 +53,15 @@ def write_submission(
         FileExistsError: if there are predictions already.
         ValueError: if the model knows other classes than the json, or there is no photo.
     """
-    document = json.loads(pathlib.Path(truth_json).read_text(encoding="utf-8"))
-    categories = CategoryTable.from_coco(document["categories"])
+    document = read_panoptic_json(pathlib.Path(truth_json))
+    try:
+        categories = CategoryTable.from_coco(document.get("categories") or [], needs_isthing=True)
+    except ValueError as error:
+        raise ValueError(f"{truth_json}: {error}") from error
     difference = serving_model.difference_of_categories(serving_model.categories_of_model(model_dir), categories)
     if difference:
         raise ValueError(f"Model and data must have the same classes in the same order, but {difference}.")
-    annotated = {annotation["image_id"] for annotation in document["annotations"]}
-    images = [image for image in document["images"] if image["id"] in annotated]
-    if not images:
-        raise ValueError(f"{truth_json}: there must be an annotated image to predict. Received none.")
+    images = _images_to_predict(document, truth_json)
     folder = pathlib.Path(predictions_json).with_suffix("")
     if os.path.exists(predictions_json) or (folder.is_dir() and any(folder.iterdir())):
         raise FileExistsError(f"Predictions must go where there are none. Found: {predictions_json} or {folder}")
@@ -74,10 +79,49 @@ def write_submission(
         )
     parts = sorted(folder.glob("part-*.json"))
     annotations = [entry for part in parts for entry in json.loads(part.read_text(encoding="utf-8"))]
-    all_of_it = {"images": images, "annotations": annotations, "categories": document["categories"]}
+    images = [{key: value for key, value in image.items() if key != _PNG_NAME} for image in images]
+    all_of_it = {"images": images, "annotations": annotations, "categories": categories.to_coco()}
     write_text(predictions_json, json.dumps(all_of_it))
     for part in parts:
         part.unlink()
+
+
+def _images_to_predict(document: dict[str, Any], truth_json: str) -> list[dict[str, Any]]:
+    """The annotated images, each with the name of the PNG that is written for it: unique, and inside of the folder."""
+    annotated = {annotation["image_id"] for annotation in document["annotations"]}
+    images = [image for image in document["images"] if image["id"] in annotated]
+    if not images:
+        raise ValueError(
+            f"{truth_json}: its `images` must list an annotated image to predict. Received none of "
+            f"{len(annotated)} that are annotated"
+        )
+    for image in images:
+        name = image.get("file_name")
+        if not isinstance(name, str) or not name or leaves_folder(name):
+            rule = "`file_name` must name a photo below the photos' folder"
+            raise ValueError(f"{truth_json}: {rule}. Received for image {image['id']}: {shown(name)}")
+    names = png_names([image["file_name"] for image in images])
+    return [image | {"id": _as_number(image["id"]), _PNG_NAME: names[image["file_name"]]} for image in images]
+
+
+def _as_number(image_id: str) -> int | str:
+    """The number that an id is, as COCO's server wants it, or the id where it is a name."""
+    return int(image_id) if image_id.isascii() and image_id.isdigit() and str(int(image_id)) == image_id else image_id
+
+
+def png_names(file_names: Sequence[str]) -> dict[str, str]:
+    """The PNG of each photo: its name with another ending, or with a second one where two photos differ in that alone.
+
+    Raises:
+        ValueError: if two photos would get the same PNG all the same.
+    """
+    stems = {name: os.path.splitext(os.path.normpath(name))[0] for name in file_names}
+    times = Counter(stems.values())
+    names = {name: f"{stem if times[stem] == 1 else os.path.normpath(name)}.png" for name, stem in stems.items()}
+    if len(names) < len(file_names) or len(set(names.values())) < len(names):
+        repeated = [name for name, count in Counter([*file_names, *names.values()]).items() if count > 1]
+        raise ValueError(f"`file_name` of every image must differ from the others'. Received twice: {repeated[:5]}")
+    return names
 
 
 class PredictBlock(beam.DoFn):
@@ -99,17 +143,24 @@ class PredictBlock(beam.DoFn):
         for image in block.images:
             photo = pathlib.Path(self._photos_dir, image["file_name"]).read_bytes()
             [result] = self._model.predict([photo])
-            name = os.path.splitext(image["file_name"])[0] + ".png"
+            name = image[_PNG_NAME]
             require_finite_scores(result, f"{image['file_name']} (id {image['id']})")
-            with whole_file(os.path.join(self._output_dir, name)) as temporary:
+            path = os.path.join(self._output_dir, name)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with whole_file(path) as temporary:
                 pathlib.Path(temporary).write_bytes(result.panoptic_png)
             annotations.append(annotation_of(result, image["id"], name))
         write_text(os.path.join(self._output_dir, f"part-{block.number:08d}.json"), json.dumps(annotations))
         yield len(annotations)
 
 
-def annotation_of(result: ServedAnswer, image_id: int, file_name: str) -> dict[str, Any]:
-    """An entry of `annotations` as COCO's panoptic challenge takes it, with the scores besides."""
+def annotation_of(result: ServedAnswer, image_id: int | str, file_name: str) -> dict[str, Any]:
+    """An entry of `annotations` as COCO's panoptic challenge takes it, with the scores besides.
+
+    Areas and boxes are counted in the PNG that is written, so that the two files agree.
+    """
+    ids, areas_px, boxes_px = panoptic_png.segment_extents(panoptic_png.decode_panoptic_png(result.panoptic_png))
+    place = {segment_id: index for index, segment_id in enumerate(ids.tolist())}
     return {
         "image_id": image_id,
         "file_name": file_name,
@@ -117,8 +168,8 @@ def annotation_of(result: ServedAnswer, image_id: int, file_name: str) -> dict[s
             {
                 "id": segment.id,
                 "category_id": segment.category_id,
-                "area": segment.area,
-                "bbox": list(segment.bbox),
+                "area": int(areas_px[place[segment.id]]),
+                "bbox": boxes_px[place[segment.id]].tolist(),
                 "score": segment.score,
             }
             for segment in result.segments

@@ -18,7 +18,7 @@ from components.coco_example_gen.kept_aside import BadRecordError, KeptAside
 from components.coco_example_gen.layouts.published import find_sources
 from components.coco_example_gen.records.instance_masks import object_mask, paint_objects
 from components.coco_example_gen.records.photo_check import check_photo
-from components.coco_example_gen.records.reader import read_record
+from components.coco_example_gen.records.reader import read_checked_record
 from components.coco_example_gen.records.reference_files import SplitRequest, plan_split, read_references
 from components.coco_example_gen.records.references import ImageRef
 from maskformer_model.config import ParserConfig
@@ -89,12 +89,15 @@ class Case:
         work_dir = self.root / "work"
         work_dir.mkdir()
         plan = plan_split(SplitRequest(split="eval", num_shards=1), source, str(work_dir))
+        self.notices = {entry.image_id: entry.reason for entry in plan.notices}
         records, reasons = {}, {entry.image_id: entry.reason for entry in plan.kept_aside}
         for ref in read_references(plan.shards[0]):
             try:
                 if isinstance(ref, KeptAside):
                     raise BadRecordError(ref.reason, ref.detail)
-                records[ref.image_id] = read_record(ref, source, plan.categories)
+                records[ref.image_id], _, notices = read_checked_record(ref, source, plan.categories)
+                for notice in notices:
+                    self.notices[ref.image_id] = notice.reason
             except BadRecordError as error:
                 assert error.detail
                 reasons[ref.image_id] = error.reason
@@ -164,7 +167,6 @@ INSTANCE_CASES = [
     ("polygon of two points", "malformed_polygon", _set(segmentation=[[1, 1, 2, 2]])),
     ("half a point", "malformed_polygon", _set(segmentation=[[1, 1, 2, 2, 3, 3, 4]])),
     ("polygon of NaN", "malformed_polygon", _set(segmentation=[["1", 1, 2, 2, 3, 3]])),
-    ("polygon without area", "empty_segment", _set(segmentation=[[3, 3, 3, 3, 3, 3]])),
     ("RLE of the wrong size", "rle_size_mismatch", _set(segmentation=_rle(size=(9, 9), counts=[0, 81]))),
     ("RLE that does not add up", "rle_size_mismatch", _set(segmentation=_rle(counts=[0, 4711]))),
     ("compressed RLE, too long", "rle_size_mismatch", _set(segmentation=_rle(counts="0PPPPP1"))),
@@ -172,7 +174,6 @@ INSTANCE_CASES = [
     ("compressed RLE, other letters", "malformed_annotation", _set(segmentation=_rle(counts="0\u00e9"))),
     ("RLE of letters", "malformed_annotation", _set(segmentation=_rle(counts=["a"]))),
     ("RLE of negative runs", "malformed_annotation", _set(segmentation=_rle(counts=[-1, 49]))),
-    ("RLE of no pixel", "empty_segment", _set(segmentation=_rle(counts=[HEIGHT * WIDTH]))),
     ("no segmentation", "malformed_annotation", lambda c: c.object.pop("segmentation")),
     ("segmentation is text", "malformed_annotation", _set(segmentation="1,1,2,2")),
     ("unknown category", "unknown_category", _set(category_id=4711)),
@@ -227,11 +228,12 @@ def test_of_two_photos_with_one_id_the_first_is_taken(tmp_path):
     assert records["0"].filename == "a.jpg"
 
 
-def test_segments_of_a_photo_that_is_not_listed_are_kept_aside(tmp_path):
+def test_segments_of_a_photo_that_is_not_listed_cost_themselves_alone(tmp_path):
     case = Case(tmp_path)
     case.annotations.append(case.annotation | {"image_id": 99})
     records, reasons = case.read("coco_panoptic")
-    assert (sorted(records), reasons) == (["0", "1"], {"99": "unknown_image"})
+    assert (sorted(records), reasons) == (["0", "1"], {})
+    assert case.notices == {"99": "orphaned_annotation"}
 
 
 def test_a_photo_of_20000_by_20000_pixels_is_refused_before_it_is_decoded(tmp_path):
@@ -321,5 +323,5 @@ def test_compressed_run_lengths_are_those_of_pycocotools():
 
 
 def test_no_objects_are_an_empty_map():
-    ids, entries = paint_objects([], (2, 3))
-    assert (ids.tolist(), entries) == ([[0, 0, 0], [0, 0, 0]], [])
+    painted = paint_objects([], (2, 3))
+    assert (painted.ids.tolist(), painted.segments_info) == ([[0, 0, 0], [0, 0, 0]], [])

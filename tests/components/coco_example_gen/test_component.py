@@ -89,7 +89,7 @@ def test_both_splits_are_written_with_categories_and_an_empty_list(data_dir, tmp
     ]
     assert pathlib.Path(examples.kept_aside_path(pattern)).read_text() == ""
     # Nothing else is left in the artifact.
-    files = ["categories.json", "kept_aside.jsonl", "record_digests.json"]
+    files = ["categories.json", "kept_aside.jsonl", "notices.jsonl", "record_digests.json"]
     assert sorted(os.listdir(artifact.uri)) == ["Split-eval", "Split-train", *files]
 
 
@@ -145,10 +145,20 @@ def test_too_many_bad_records_stop_the_job_and_leave_the_list(data_dir, tmp_path
     assert Counter(entry["reason"] for entry in _kept_aside(list_path)) == {"missing_photo": 2}
 
 
-def test_splits_with_different_categories_are_refused(data_dir, tmp_path):
+def test_splits_with_different_categories_are_refused_and_another_order_of_them_is_not(data_dir, tmp_path):
     path = data_dir / "annotations" / "panoptic_val2017.json"
     document = json.loads(path.read_text())
     document["categories"].reverse()
+    path.write_text(json.dumps(document))
+    artifact = _execute(data_dir, tmp_path / "reordered")
+    names = [category["name"] for category in data_set.CATEGORIES]
+    assert list(CategoryTable.load(tmp_path / "reordered" / "categories.json").names) == names
+    # Every class index of the split that lists them backwards is of the list that was written.
+    for path_of_shard in tf.io.gfile.glob(os.path.join(artifact_utils.get_split_uri([artifact], "eval"), "*")):
+        for record in tf.data.TFRecordDataset(path_of_shard).as_numpy_iterator():
+            segments = examples.decode_record(record).segments
+            assert [data_set.CATEGORIES[s.class_index]["id"] for s in segments] == [s.category_id for s in segments]
+    document["categories"][0]["name"] = "another"
     path.write_text(json.dumps(document))
     with pytest.raises(ValueError, match="All splits must list the same categories"):
         _execute(data_dir, tmp_path / "examples")

@@ -60,7 +60,12 @@ def test_names_order_and_number_of_the_files_are_the_old_ones(data_dir, tmp_path
     expected = [[image["file_name"] for image in images[index::3]] for index in range(3)]
     assert [[examples.decode_record(r).filename for r in shard] for shard in records] == expected
     assert CategoryTable.load(tmp_path / "categories.json").num_classes == 7
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["categories.json", *names, "val.kept_aside.jsonl"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "categories.json",
+        *names,
+        "val.kept_aside.jsonl",
+        "val.notices.jsonl",
+    ]
 
 
 def test_every_key_that_the_flags_ask_for_is_written(data_dir, tmp_path):
@@ -102,7 +107,13 @@ def test_masks_boxes_and_lists_have_their_hand_computed_values(tmp_path):
         [
             *(f"--image_dir={tmp_path}/photos", f"--panoptic_annotations_file={tmp_path}/panoptic.json"),
             *(f"--panoptic_masks_dir={tmp_path}/pngs", f"--object_annotations_file={tmp_path}/objects.json"),
-            *("--include_masks", "--include_panoptic_masks", "--panoptic_skip_crowd", "--num_shards=1"),
+            *(
+                "--include_masks",
+                "--include_panoptic_masks",
+                "--panoptic_skip_crowd",
+                "--num_shards=1",
+                "--skip_objects_outside",
+            ),
             *("--num_processes=0", f"--output_file_prefix={tmp_path}/out/val"),
         ]
     )

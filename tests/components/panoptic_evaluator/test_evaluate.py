@@ -135,7 +135,7 @@ def leave_out(prediction):
 
 def add_unknown(prediction):
     prediction.document["annotations"].append(
-        {"image_id": 99, "file_name": "1.png", "segments_info": prediction.document["annotations"][0]["segments_info"]}
+        {"image_id": 99, "file_name": "99.png", "segments_info": prediction.document["annotations"][0]["segments_info"]}
     )
 
 
@@ -222,23 +222,25 @@ BAD_PREDICTIONS = {
     drop_segment: "2.png (id 2): prediction: every id of the map must be in its segment list",
     invent_segment: "2.png (id 2): Every predicted segment needs a pixel in the predicted map. Received segments",
     unknown_category: "2.png (id 2): `category_id` must be one of the data set's 3 category ids. Received: 5",
-    other_category_list: "Category 20 is ('sky', 'thing') instead of ('sky', 'stuff')",
-    score_nan: "prediction.json: image 2: `score` of a segment must be a finite number",
+    other_category_list: "only in the truth: sky (id 20, stuff); only in the prediction: sky (id 20, thing)",
+    score_nan: "prediction.json: image 2: a segment's `score` must be a finite number",
     missing_png: "2.png",
     cut_png: "2.png: A panoptic PNG must be a whole PNG file",
     gray_png: "2.png: A panoptic PNG must be 8-bit RGB. Received: 8-bit grayscale",
     no_list: "must be a COCO panoptic json",
-    no_id: "must have `id` and `category_id`",
+    no_id: "image 1: a segment's `id` must be a whole number in 1..16777215. Received: None",
     # Python would take a flag "0" for true, and 1.5 for 1.
-    first_segment(iscrowd="0"): "image 2: `iscrowd` of a segment must be 0 or 1",
-    first_segment(id=1.5): "image 2: `id` of a segment must be a whole number",
-    first_segment(id=None): "image 2: `id` of a segment must be a whole number",
-    first_segment(category_id="10"): "image 2: `category_id` of a segment must be a whole number",
-    first_segment(area="9"): "image 2: `area` of a segment must be a whole number",
-    first_segment(score="0.5"): "image 2: `score` of a segment must be a finite number",
+    first_segment(iscrowd="0"): "image 2: a segment's `iscrowd` must be the number 0 or 1. Received: '0'",
+    first_segment(id=1.5): "image 2: a segment's `id` must be a whole number in 1..16777215. Received: 1.5",
+    first_segment(id=None): "image 2: a segment's `id` must be a whole number in 1..16777215. Received: None",
+    first_segment(
+        category_id="10"
+    ): "image 2: a segment's `category_id` must be a whole number of 64 bits. Received: '10'",
+    first_segment(area="9"): "image 2: a segment's `area` must be a number of 0 or more. Received: '9'",
+    first_segment(score="0.5"): "image 2: a segment's `score` must be a finite number",
     second_annotation(segments_info=None): "`segments_info` must be a list of objects. Received for image 2: None",
     second_annotation(segments_info=["a"]): "`segments_info` must be a list of objects. Received for image 2: ['a']",
-    second_annotation(image_id=[2]): "`image_id` must be a whole number or a name. Received: [2]",
+    second_annotation(image_id=[2]): "`image_id` must be a whole number or text. Received: [2]",
     # The truth's own PNG would score 1.
     second_annotation(
         file_name="../truth/2.png"
@@ -285,7 +287,7 @@ def test_a_crowd_flag_of_the_truth_that_is_text_excuses_nothing(truth, predictio
     first_segment(iscrowd="0")(truth)
     truth.save()
     assert run(truth, prediction) == (2, None)
-    assert "truth.json: image 2: `iscrowd` of a segment must be 0 or 1" in capsys.readouterr().err
+    assert "truth.json: image 2: a segment's `iscrowd` must be the number 0 or 1" in capsys.readouterr().err
 
 
 def test_images_may_have_names_for_ids(truth, prediction):

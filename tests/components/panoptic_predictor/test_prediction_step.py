@@ -242,9 +242,9 @@ def test_class_lists_are_equal_in_ids_names_kinds_and_order():
     recolored = [entry | {"color": [1, 2, 3]} for entry in CATEGORIES.to_coco()]
     assert difference_of_categories(CategoryTable.from_coco(recolored), CATEGORIES) == ""
     reversed_order = CategoryTable.from_coco(CATEGORIES.to_coco()[::-1])
-    assert "class 0 is (3, 'disc', 'thing') for the model" in difference_of_categories(reversed_order, CATEGORIES)
+    assert "class 0 is 'disc' in the model" in difference_of_categories(reversed_order, CATEGORIES)
     fewer = CategoryTable.from_coco(CATEGORIES.to_coco()[:1])
-    assert difference_of_categories(fewer, CATEGORIES) == "the model knows 1 classes and the examples have 2"
+    assert "(1 classes in the model and 2 in the examples)" in difference_of_categories(fewer, CATEGORIES)
 
 
 def test_examples_of_stock_writers_are_read_compressed_or_not(tmp_path):

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from maskformer_model.categories import CategoryTable
+from maskformer_model.coco_schema import ObjectEntry
 from maskformer_model.data import tf_maskformer_features
 from maskformer_model.data.examples import SegmentRecord
 
@@ -46,16 +47,23 @@ def test_semantic_labels_are_one_for_things_and_the_stuff_s_number_less_90():
     np.testing.assert_array_equal(image(feature), [[1, 1, 0], [2, 2, 0]])
 
 
-def test_objects_have_boxes_in_fractions_and_those_outside_are_left_out():
-    inside = {"bbox": [1.0, 0.0, 2.0, 1.0], "area": 1.5, "category_id": 3, "iscrowd": 1}
-    outside = {"bbox": [2.0, 0.0, 2.0, 1.0], "area": 1.0, "category_id": 3}
-    drawn = tf_maskformer_features.object_features([inside, outside], (2, 3), {3: "car"}, lambda o: IDS == 8)
+def test_objects_have_boxes_in_fractions_and_those_outside_are_left_out_on_request():
+    mask = IDS == 8
+    inside = tf_maskformer_features.MaskedObject(ObjectEntry(1, 3, True, 1.5, (1.0, 0.0, 2.0, 1.0), None), mask)
+    outside = tf_maskformer_features.MaskedObject(ObjectEntry(2, 3, False, 1.0, (2.0, 0.0, 2.0, 1.0), None), mask)
+    options = {"include_masks": True, "skip_outside": True}
+    drawn = tf_maskformer_features.object_features([inside, outside], (2, 3), {3: "car"}, **options)
     boxes = [drawn[f"image/object/bbox/{edge}"].float_list.value[:] for edge in ("xmin", "xmax", "ymin", "ymax")]
     np.testing.assert_allclose(boxes, [[1 / 3], [1.0], [0.0], [0.5]], rtol=1e-6)
     assert drawn["image/object/class/text"].bytes_list.value[:] == [b"car"]
     assert drawn["image/object/is_crowd"].int64_list.value[:] == [1]
     assert image(drawn["image/object/mask"]).sum() == 2 * 255 or image(drawn["image/object/mask"]).sum() == 2
-    assert tf_maskformer_features.object_features([outside], (2, 3), {3: "car"}) == {}
+    assert tf_maskformer_features.object_features([outside], (2, 3), {3: "car"}, skip_outside=True) == {}
+    # By default its box is cut at the edge of the photo.
+    [width] = tf_maskformer_features.object_features([outside], (2, 3), {3: "car"})[
+        "image/object/bbox/xmax"
+    ].float_list.value
+    assert width == 1.0
 
 
 def test_more_segments_than_an_8_bit_mask_holds_are_refused():

@@ -113,7 +113,7 @@ def test_a_record_that_cannot_be_used_or_leaves_the_folder_is_left_out(drawn_spa
 def test_other_classes_are_refused_by_name(spans, tmp_path):
     check_categories(spans[1].path, spans[0].path)
     change_annotations(tmp_path / "span-2", rename_a_class)
-    with pytest.raises(OtherDataError, match=r"gone \['ball'\], new \['globe'\]"):
+    with pytest.raises(OtherDataError, match=r"only before: ball \(id 1, thing\); only now: globe"):
         check_categories(spans[1].path, spans[0].path)
 
 

@@ -11,7 +11,7 @@ from components.coco_example_gen.kept_aside import KeptAside
 from components.coco_example_gen.layouts.files import LOCAL
 from components.coco_example_gen.layouts.find import UnknownLayoutError, find_data, notes_on
 from components.coco_example_gen.options import IngestOptions
-from components.coco_example_gen.records.reader import read_record_and_ids
+from components.coco_example_gen.records.reader import read_checked_record
 from components.coco_example_gen.records.reference_files import SplitRequest, plan_split, read_references
 from components.coco_example_gen.sources import sources_of
 from tests.components.coco_example_gen import folder_forms
@@ -30,7 +30,7 @@ def read(root, work_dir, **options):
         assert [entry for entry in (*plan.kept_aside, *refs) if isinstance(entry, KeptAside)] == []
         found[split] = {}
         for ref in refs:
-            record, ids = read_record_and_ids(ref, source, plan.categories)
+            record, ids, _ = read_checked_record(ref, source, plan.categories)
             number = int(record.filename.rsplit("/")[-1].split(".")[0])
             found[split][number] = {plan.categories.names[s.class_index]: ids == s.id for s in record.segments}
     return found, sources

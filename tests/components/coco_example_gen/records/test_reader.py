@@ -22,7 +22,7 @@ from components.coco_example_gen.layouts.published import find_sources
 from components.coco_example_gen.manifest import build_manifest, input_digest
 from components.coco_example_gen.options import IngestOptions
 from components.coco_example_gen.records.photo_check import check_photo
-from components.coco_example_gen.records.reader import read_record, read_record_and_ids
+from components.coco_example_gen.records.reader import read_checked_record, read_record
 from components.coco_example_gen.records.reference_files import SplitRequest, num_shards, plan_split, read_references
 from maskformer_model.data import examples, panoptic_png
 from maskformer_model.scenes import data_set
@@ -154,7 +154,7 @@ def test_other_damages_of_the_same_kinds_are_recognised(data_dir, reason, damage
     assert split.read()[1] == {split.image["file_name"]: reason}
 
 
-@pytest.mark.parametrize("name", ["../outside.jpg", "/etc/hostname", "a/../../outside.jpg", "..", "", ".", "a\\b.jpg"])
+@pytest.mark.parametrize("name", ["../outside.jpg", "/etc/hostname", "a/../../outside.jpg", "..", ".", "a\\b.jpg"])
 def test_no_file_name_leads_out_of_the_data_folder(data_dir, name):
     (data_dir / "outside.jpg").write_bytes(_jpeg(48, 48))
     split = _Split(data_dir)
@@ -163,13 +163,15 @@ def test_no_file_name_leads_out_of_the_data_folder(data_dir, name):
     assert split.read()[1] == {name: "bad_file_name"}
 
 
-def test_segments_of_a_photo_that_is_not_listed_are_kept_aside(data_dir):
+def test_segments_of_a_photo_that_is_not_listed_cost_no_record(data_dir):
     split = _Split(data_dir)
     split.document["images"].remove(split.image)
     split.save()
     records, reasons = split.read()
     assert len(records) == NUM_SCENES - 1
-    assert reasons == {split.annotation["file_name"]: "unknown_image"}
+    assert reasons == {}
+    [notice] = split.plan().notices
+    assert (notice.reason, notice.file_name) == ("orphaned_annotation", split.annotation["file_name"])
 
 
 def test_a_record_holds_the_files_as_they_are_and_what_the_png_shows(data_dir):
@@ -182,7 +184,7 @@ def test_a_record_holds_the_files_as_they_are_and_what_the_png_shows(data_dir):
     split.photo.write_bytes(_jpeg(4, 6, mode="L"))
     split.image.update(height=4, width=6)
     split.annotation["segments_info"] = [
-        {"id": 70000, "category_id": 100, "iscrowd": 0, "area": 1, "bbox": [0, 0, 1, 1]},
+        {"id": 70000, "category_id": 100, "iscrowd": 0, "area": 16, "bbox": [1, 0, 5, 4]},
         {"id": 9, "category_id": 3, "iscrowd": 1},
     ]
     split.save()
@@ -249,7 +251,7 @@ def test_a_photo_with_too_many_pixels_is_refused_by_its_header(monkeypatch):
         ),
         ("<html>", "must be whole json"),
         ("[]", "must have the list `categories`"),
-        ('{"categories": [{"id": 1, "name": "a"}], "annotations": []}', "must have the list `images`"),
+        ('{"categories": [{"id": 1, "name": "a", "isthing": 1}], "annotations": []}', "must have the list `images`"),
     ],
 )
 def test_an_annotation_file_that_cannot_be_read_is_an_error_that_names_it(data_dir, content, message):
@@ -335,10 +337,10 @@ def test_a_shard_appears_whole_or_not_at_all_and_a_retry_writes_it_again(tmp_pat
         seen.append(ref)
         if len(seen) == 3:
             raise OSError("the disk is gone")
-        return read_record_and_ids(ref, source, categories)
+        return read_checked_record(ref, source, categories)
 
     with monkeypatch.context() as patch:
-        patch.setattr("components.coco_example_gen.conversion.conversion_step.read_record_and_ids", break_at_the_third)
+        patch.setattr("components.coco_example_gen.conversion.conversion_step.read_checked_record", break_at_the_third)
         with pytest.raises(OSError, match="the disk is gone"):
             convert_shard(plan, split_plan.categories, str(output_dir), str(work_dir))
     assert not list((output_dir / "Split-eval").iterdir())
