@@ -301,6 +301,43 @@ def test_images_may_have_names_for_ids(truth, prediction):
     assert (status, document["summary"]["All"]["pq"]) == (0, 1.0)
 
 
+def test_an_area_that_is_not_that_of_the_pixels_is_an_error_that_names_both_numbers(truth, prediction, capsys):
+    # A quarter of the pixels would make every IoU four times too large.
+    for segment in truth.document["annotations"][0]["segments_info"]:
+        segment["area"] = 4 * segment["area"]
+    truth.save()
+    assert run(truth, prediction) == (2, None)
+    assert "`area` is " in capsys.readouterr().err
+    # As ADE20K states stuff, an area may be larger on request; the score says so, and is no better for it.
+    status, document = run(truth, prediction, "--areas", "json")
+    assert (status, document["areas"]) == (0, "json")
+    assert document["summary"]["All"]["pq"] < 1
+    assert "--areas json" in capsys.readouterr().out
+    for segment in truth.document["annotations"][0]["segments_info"]:
+        segment["area"] = 0
+    truth.save()
+    assert run(truth, prediction, "--areas", "json") == (2, None)
+
+
+def test_image_ids_that_are_text_numbers_or_whole_floats_meet(truth, prediction, capsys):
+    for annotation in prediction.document["annotations"]:
+        annotation["image_id"] = str(annotation["image_id"])
+    prediction.document["annotations"][0]["image_id"] = 1.0
+    prediction.save()
+    assert run(truth, prediction)[0] == 0
+    prediction.document["annotations"][0]["image_id"] = "0001"
+    prediction.save()
+    assert run(truth, prediction) == (2, None)
+    assert "'1' in the truth, '0001' in the prediction" in capsys.readouterr().err
+
+
+def test_one_png_for_two_images_is_an_error(truth, prediction, capsys):
+    prediction.document["annotations"][1]["file_name"] = "./1.png"
+    prediction.save()
+    assert run(truth, prediction) == (2, None)
+    assert "a PNG of its own" in capsys.readouterr().err
+
+
 def square_or_die(task):
     """Squares a number; the task that finds its mark absent sets it and kills its process."""
     number, mark = task
