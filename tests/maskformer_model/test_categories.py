@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from maskformer_model.categories import CategoryTable
+from maskformer_model.categories import CategoryTable, TableMatch, compare_categories
 
 GAPS = [
     {"id": 92, "name": "banner", "isthing": 0, "color": [1, 2, 3]},
@@ -52,3 +52,24 @@ def test_the_official_categories_are_133_with_80_things(shared_dir):
     table = CategoryTable.load(shared_dir / "data" / "panoptic_coco_categories.json")
     assert (table.num_classes, int(table.isthing.sum())) == (133, 80)
     assert table.category_id(132) == 200
+
+
+def test_tables_are_compared_by_id_name_kind_and_order():
+    ball, sky = {"id": 1, "name": "ball"}, {"id": 92, "name": "sky", "isthing": 0}
+    table = CategoryTable.from_coco([ball, sky])
+    assert compare_categories(table, CategoryTable.from_coco([ball | {"color": [1, 2, 3]}, sky])) == (
+        TableMatch.SAME,
+        "",
+    )
+    match, words = compare_categories(table, CategoryTable.from_coco([sky, ball]))
+    assert match == TableMatch.REORDERED and "class 0 is 'ball' here and 'sky' there" in words
+    for other in (ball | {"name": "disc"}, ball | {"id": 2}, ball | {"isthing": 0}):
+        match, words = compare_categories(table, CategoryTable.from_coco([other, sky]))
+        assert match == TableMatch.OTHER and "only here: ball (id 1, thing)" in words
+
+
+def test_a_name_that_two_categories_share_is_told_apart_by_the_id():
+    table = CategoryTable.from_coco(
+        [{"id": 0, "name": "cells"}, {"id": 1, "name": "cells"}, {"id": 2, "name": "debris"}]
+    )
+    assert table.names == ("cells (id 0)", "cells (id 1)", "debris")
