@@ -8,11 +8,12 @@ photo was refused, 2 when the command was wrong. For millions of photos there is
 from __future__ import annotations
 
 import argparse
+import collections
 import json
 import os
 import pathlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 PANOPTIC, SEMANTIC, INSTANCE = "panoptic", "semantic", "instance"
@@ -63,6 +64,17 @@ def image_id_of(path: str) -> int | str:
     return int(stem) if stem.isascii() and stem.isdigit() else stem
 
 
+def image_ids_of(paths: Sequence[str], names: Mapping[str, str]) -> dict[str, int | str]:
+    """One id for each photo: `image_id_of`, or the unique name of its files where photos would share that id.
+
+    Args:
+        paths: The photos.
+        names: Their unique names, as `prediction.writer.unique_names` gives them.
+    """
+    times = collections.Counter(image_id_of(path) for path in paths)
+    return {path: image_id_of(path) if times[image_id_of(path)] == 1 else names[path] for path in paths}
+
+
 def predict(args: argparse.Namespace, *, is_own_process: bool = False) -> int:
     """Segments all photos; returns the exit status. A process that does nothing else may keep packed weights."""
     from tqdm import tqdm
@@ -86,9 +98,10 @@ def predict(args: argparse.Namespace, *, is_own_process: bool = False) -> int:
         options |= {name: getattr(args, name) for name in ("object_mask_threshold", "overlap_threshold")}
     refused = {}
     writer = prediction_writer.PredictionWriter(args.output, args.formats, model.categories, paths, args.shapes)
+    image_ids = image_ids_of(paths, writer.names)
     for path in tqdm(paths, unit="photo", dynamic_ncols=True):
         try:
-            writer.write(path, image_id_of(path), tasks[args.task](path, **options))
+            writer.write(path, image_ids[path], tasks[args.task](path, **options))
         except (photo_files.PhotoError, OSError) as error:
             refused[path] = str(error)
             tqdm.write(f"{path}: {error}", file=sys.stderr)

@@ -15,6 +15,8 @@ import maskformer_model
 from maskformer_model import predict
 from maskformer_model.data.panoptic_png import decode_panoptic_png, segment_extents
 from maskformer_model.data.photo_files import PhotoError
+from maskformer_model.predict import image_ids_of
+from maskformer_model.prediction.writer import unique_names
 from tests.maskformer_model.helpers.small_export import CATEGORIES, MAX_PIXELS, encoded, photo
 
 
@@ -165,3 +167,9 @@ def test_help_and_the_package_import_nothing_heavy(project_dir):
         text=True,
     )
     assert "tensorflow" not in done.stderr and "numpy" not in done.stderr
+
+
+def test_photos_of_one_stem_in_several_folders_get_an_image_id_each():
+    paths = ["a/0001.jpg", "b/0001.jpg", "b/1.jpg", "b/7.jpg", "b/street.jpg"]
+    ids = image_ids_of(paths, unique_names(paths))
+    assert list(ids.values()) == ["0001", "0001-2", "1", 7, "street"]
