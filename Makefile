@@ -23,7 +23,7 @@ COMPILE_LOCK := $(COMPILE_PLAIN) --override requirements/overrides.txt
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo overfit test test-slow bench check lint env env-pipeline env-parity env-exports lock clean clean-env
+.PHONY: help demo overfit test test-slow bench check lint env env-pipeline env-parity env-exports env-labelling lock clean clean-env
 
 help:  ## List the targets.
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r target text; do \
@@ -66,6 +66,10 @@ env-parity: env  ## Add what comparisons with PyTorch need (torch, transformers)
 env-exports: env  ## Add the converters and runtimes of other formats (ONNX, LiteRT, OpenVINO).
 	$(FROM_LOCK) requirements/exports.lock
 
+env-labelling: env  ## Set up .venv-labelling: the packages of labelling tools, for tests of exports and pre-annotations.
+	$(PYTHON) -m venv .venv-labelling
+	.venv-labelling/bin/python -m pip install --disable-pip-version-check -qq --no-deps --require-hashes -r requirements/labelling.lock
+
 $(VENV)/build.installed: requirements/build.lock
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "Python 3.11 is needed. Received: " + sys.version)'
 	$(PYTHON) -m venv $(VENV)
@@ -94,6 +98,7 @@ lock: env  ## Write the locks anew, keeping versions where they still fit (UPGRA
 	$(COMPILE_LOCK) -c requirements/dev.lock requirements/build.in -o requirements/build.lock
 	$(COMPILE_LOCK) -c requirements/dev.lock requirements/parity.in -o requirements/parity.lock
 	$(COMPILE_LOCK) -c requirements/dev.lock setup.py --extra exports -o requirements/exports.lock
+	$(COMPILE_PLAIN) requirements/labelling.in -o requirements/labelling.lock
 	$(COMPILE_PLAIN) -c requirements/dev.lock requirements/cuda.in -o requirements/cuda.lock
 	$(subst manylinux_2_28,manylinux_2_31,$(COMPILE_PLAIN)) requirements/tpu.in -o requirements/tpu.lock
 

@@ -29,7 +29,7 @@ def tool_python() -> str:
     """Python of an environment with datumaro, label-studio-sdk and labelme, which do not fit beside TFX."""
     program = os.environ.get("LABELLING_PYTHON") or str(PROJECT_DIR / ".venv-labelling" / "bin" / "python")
     if not os.path.exists(program):
-        pytest.skip(f"The packages of labelling tools are not installed (LABELLING_PYTHON). Not found: {program}")
+        pytest.skip(f"The packages of labelling tools are not installed (make env-labelling). Not found: {program}")
     return program
 
 
