@@ -9,6 +9,7 @@ from typing import Any
 
 from maskformer_model.config.flat_names import in_parts, without_settings_of_other_kinds
 from maskformer_model.config.model import ModelConfig
+from maskformer_model.config.rules import require
 from maskformer_model.config.task import TaskConfig
 from maskformer_model.config.trainer import RuntimeConfig, TrainerConfig
 from maskformer_model.config.variant import Variant, as_kind
@@ -31,6 +32,10 @@ RETIRED_SETTINGS = {
         "all convolutions are computed directly, because the other method saved only 4 to 8 % of the latency"
     ),
 }
+
+
+LARGEST_NUMBER = 2**31 - 1
+_CLOSING_BRACKETS = {"[": "]", "(": ")", "{": "}"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -140,6 +145,14 @@ def _plain(value: Any) -> Any:
 
 
 def _convert(value: Any, hint: Any, path: str) -> Any:
+    converted = _as_type(value, hint, path)
+    if isinstance(converted, (int, float)):
+        # A number that TensorFlow's int32 or a log cannot hold is a slip of the finger.
+        require(-LARGEST_NUMBER <= converted <= LARGEST_NUMBER, f"`{path}` must be a number within 2^31.", converted)
+    return converted
+
+
+def _as_type(value: Any, hint: Any, path: str) -> Any:
     origin = typing.get_origin(hint)
     if origin is tuple:
         if not isinstance(value, (list, tuple)):
@@ -162,10 +175,22 @@ def _convert(value: Any, hint: Any, path: str) -> Any:
 
 
 def _split_outside_brackets(text: str) -> list[str]:
-    pieces, depth, start = [], 0, 0
+    """Returns the settings of an override, whose lists keep their commas.
+
+    Raises:
+        ValueError: if a bracket has no partner: settings behind it would get lost.
+    """
+    pieces, open_brackets, start = [], [], 0
     for position, character in enumerate(text + ","):
-        depth += {"[": 1, "(": 1, "]": -1, ")": -1}.get(character, 0)
-        if character == "," and depth == 0:
+        if character in _CLOSING_BRACKETS:
+            open_brackets.append(_CLOSING_BRACKETS[character])
+        elif character in _CLOSING_BRACKETS.values() and (not open_brackets or open_brackets.pop() != character):
+            raise ValueError(
+                f"A bracket in an override must have its partner. Received {character!r} without: {text!r}"
+            )
+        if character == "," and not open_brackets:
             pieces.append(text[start:position])
             start = position + 1
+    if open_brackets:
+        raise ValueError(f"A bracket in an override must have its partner. Missing {open_brackets[-1]!r} in: {text!r}")
     return [piece for piece in pieces if piece.strip()]

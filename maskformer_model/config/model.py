@@ -10,6 +10,8 @@ from maskformer_model.config.pixel_decoders import PixelDecoderConfig, Transform
 from maskformer_model.config.rules import require
 
 # Features that every network has: the backbone's, and the per-pixel mask embeddings.
+MOST_CLASSES = 65_534  # A semantic PNG has 16 bits.
+MOST_QUERIES = 10_000
 COMMON_FEATURES = ("res2", "res3", "res4", "res5", "pixel_embedding")
 
 
@@ -34,8 +36,10 @@ class ModelConfig:
     mask_dim: int = 256
 
     def __post_init__(self):
+        require(0 <= self.num_classes <= MOST_CLASSES, f"`task.model.num_classes` must be in 0..{MOST_CLASSES}.", self)
         for name in ("num_queries", "mask_dim"):
-            require(getattr(self, name) > 0, f"`task.model.{name}` must be positive.", getattr(self, name))
+            value = getattr(self, name)
+            require(0 < value <= MOST_QUERIES, f"`task.model.{name}` must be in 1..{MOST_QUERIES}.", value)
         given = (*COMMON_FEATURES, *self.pixel_decoder.gives)
         missing = [name for name in self.decoder.reads if name not in given]
         require(

@@ -115,6 +115,7 @@ class InferenceConfig:
             "`task.inference.size_divisibility` must not be negative.",
             self.size_divisibility,
         )
+        require(self.max_pixels > 0, "`task.inference.max_pixels` must be positive.", self.max_pixels)
         sizes = (INPUT_SIZE, PHOTO_SIZE)
         require(
             self.semantic_fusion_size in sizes,
