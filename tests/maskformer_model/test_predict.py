@@ -131,7 +131,8 @@ def test_the_command_writes_every_format_and_goes_on_after_a_bad_photo(serving_d
     assert list(json.loads((out / "refused.json").read_text())) == [str(photos / "broken.jpg")]
     assert sorted(p.name for p in (out / "overlay").iterdir()) == ["000000000042-2.jpg", "000000000042.jpg"]
     document = json.loads((out / "panoptic.json").read_text())
-    assert [a["image_id"] for a in document["annotations"]] == [42, 42]
+    # Both would be 42, so each gets the unique name of its files.
+    assert [a["image_id"] for a in document["annotations"]] == ["000000000042", "000000000042-2"]
     assert document["categories"] == CATEGORIES.to_coco()
     for annotation, shape in zip(document["annotations"], [(40, 60), (30, 20)], strict=True):
         ids = decode_panoptic_png((out / "panoptic" / annotation["file_name"]).read_bytes())
