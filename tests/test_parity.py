@@ -129,6 +129,25 @@ def test_the_committed_models_equal_the_official_ones(project_dir, capsys, name)
 
 
 @pytest.mark.slow
+def test_the_committed_mask2former_equals_the_official_one_on_its_points(project_dir, capsys):
+    code = parity.main([str(project_dir / "tests" / "golden" / "m2f_resnet50_tiny")])
+    printed = capsys.readouterr().out
+    assert code == 0, printed
+    quantities = ("multi_scale_features.2", "attention_mask.layer_2", "attention_rows_opened.layer_0", "assignments")
+    for quantity in (*quantities, "cost.layer_3.image_1", "exact_match.layer_0.image_0.query", "exact loss_dice_2"):
+        assert f"\n{quantity} " in printed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["m2f_resnet50", "m2f_swin"])
+def test_larger_mask2formers_equal_the_official_ones_after_training_too(shared_dir, capsys, name):
+    code = parity.main([str(shared_dir / "data" / "golden" / name)])
+    printed = capsys.readouterr().out
+    assert code == 0, printed
+    assert "\nfinal weights, each " in printed
+
+
+@pytest.mark.slow
 def test_in_float64_our_numbers_are_those_of_the_formulas_to_ten_digits(project_dir, capsys):
     golden = project_dir / "tests" / "golden"
     names = ("formula_few_queries", "formula_deeplab_multigrid")

@@ -21,6 +21,7 @@ def compare(ours: Measurement, folder: GoldenFolder, *, float64: bool = False) -
         *output_rows.output_rows(ours, folder, bars),
         *assignment_rows.assignment_rows(ours, folder, families.family_of(folder).matching_costs(folder)),
         *loss_rows.first_step_rows(ours, folder, bars),
+        *loss_rows.exact_rows(ours, folder, bars),
         *loss_rows.trajectory_rows(ours, folder, bars),
         *gradient_rows.gradient_rows(ours, folder, bars),
         weight_rows.group_row(ours, folder),

@@ -9,7 +9,7 @@ from tests.parity.golden_folder import GoldenFolder
 from tests.parity.measurement import Measurement
 
 # Family -> module with `measure(folder, float64)` and `matching_costs(folder)`.
-FAMILIES = {"MaskFormer": "tests.parity.maskformer_family"}
+FAMILIES = {"MaskFormer": "tests.parity.maskformer_family", "Mask2Former": "tests.parity.mask2former_family"}
 
 
 def family_of(folder: GoldenFolder) -> Any:

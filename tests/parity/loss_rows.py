@@ -20,6 +20,15 @@ def first_step_rows(ours: Measurement, folder: GoldenFolder, bars: Bars) -> list
     ]
 
 
+def exact_rows(ours: Measurement, folder: GoldenFolder, bars: Bars) -> list[Row]:
+    """Compares the terms on every pixel centre, without any randomness, where the folder has them."""
+    expected = folder.settings.get("exact_mask_losses", {})
+    wanted = {name: value for name, value in expected.items() if name not in ("rule", GRAD_NORM)}
+    if wanted.keys() != ours.exact_losses.keys():
+        return [Row("exact loss terms", float("nan"), 0, f"{sorted(ours.exact_losses)} for {sorted(wanted)}")]
+    return [Row(f"exact {name}", relative(ours.exact_losses[name], value), bars.loss) for name, value in wanted.items()]
+
+
 def trajectory_rows(ours: Measurement, folder: GoldenFolder, bars: Bars) -> list[Row]:
     """Compares each term over all later steps; the row is of the worst step, the note has them all."""
     later = list(zip(ours.steps, folder.trajectory, strict=True))[1:]

@@ -24,25 +24,29 @@ from tests.parity.measurement import Arrays, Measurement
 
 def measure(folder: GoldenFolder, *, float64: bool = False) -> Measurement:
     """Runs the whole trajectory of the folder."""
-    with _float_type("float64" if float64 else "float32"):
-        run = _Run(folder)
-        first = run.step()
-        gradients = run.by_official_name(first["gradients"])
-        steps = [first["losses"]]
-        for _ in folder.trajectory[1:]:
-            run.apply()
-            steps.append(run.step()["losses"])
-        run.apply()  # The last step of the trajectory is taken as well.
-        return Measurement(
-            num_parameters=sum(variable.value.shape.num_elements() for variable in run.variables),
-            outputs=first["outputs"],
-            queries=first["queries"],
-            steps=steps,
-            gradients=gradients,
-            groups=run.groups(),
-            final={weight.name: weight.read() for weight in run.weights if weight.name in gradients},
-            parts={weight.name: weight.layout.parts for weight in run.weights},
-        )
+    with float_type("float64" if float64 else "float32"):
+        return trained(TrainingRun(folder), folder)
+
+
+def trained(run: TrainingRun, folder: GoldenFolder) -> Measurement:
+    """Takes every step of the folder's trajectory."""
+    first = run.step()
+    gradients = run.by_official_name(first["gradients"])
+    steps = [first["losses"]]
+    for _ in folder.trajectory[1:]:
+        run.apply()
+        steps.append(run.step()["losses"])
+    run.apply()  # The last step of the trajectory is taken as well.
+    return Measurement(
+        num_parameters=sum(variable.value.shape.num_elements() for variable in run.variables),
+        outputs=first["outputs"],
+        queries=first["queries"],
+        steps=steps,
+        gradients=gradients,
+        groups=run.groups(),
+        final={weight.name: weight.read() for weight in run.weights if weight.name in gradients},
+        parts={weight.name: weight.layout.parts for weight in run.weights},
+    )
 
 
 def matching_costs(folder: GoldenFolder) -> Costs:
@@ -89,7 +93,7 @@ def _pairwise_dice(logits: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def _float_type(name: str) -> Iterator[None]:
+def float_type(name: str) -> Iterator[None]:
     """Makes weights and layers of one float type."""
     before, policy = keras.config.floatx(), keras.config.dtype_policy()
     keras.config.set_floatx(name)
@@ -101,7 +105,7 @@ def _float_type(name: str) -> Iterator[None]:
         keras.config.set_dtype_policy(policy)
 
 
-class _Run:
+class TrainingRun:
     """A golden model, built from its folder, that is trained step by step on the golden batch."""
 
     def __init__(self, folder: GoldenFolder):
@@ -111,11 +115,7 @@ class _Run:
         self.variables = self.network.trainable_variables
         self.weights = maskformer_names.official_weights(self.network)
         options, solver = folder.settings["mask_former"], folder.settings["solver"]
-        self.loss_config = LossConfig(
-            mask_weight=options["MASK_WEIGHT"],
-            dice_weight=options["DICE_WEIGHT"],
-            background_cls_weight=options["NO_OBJECT_WEIGHT"],
-        )
+        self.loss_config = self.read_loss_config(options)
         self.learning_rate = solver["base_lr"]
         config = OptimizerConfig(
             learning_rate=solver["base_lr"],
@@ -127,25 +127,43 @@ class _Run:
         self.optimizer.build(self.variables)
         self.batch = read_batch(folder.path, options["SIZE_DIVISIBILITY"])
         self._gradients: list[Any] = []
+        self._num_steps = 0
         self._compute = tf.function(self._traced_step, autograph=False)
         self._apply = tf.function(
             lambda gradients: self.optimizer.apply(gradients, self.variables), autograph=False, reduce_retracing=True
         )
 
-    def _traced_step(self) -> dict[str, Any]:
+    def read_loss_config(self, options: dict[str, Any]) -> LossConfig:
+        """Reads the objective from the folder's `mask_former`."""
+        return LossConfig(
+            mask_weight=options["MASK_WEIGHT"],
+            dice_weight=options["DICE_WEIGHT"],
+            background_cls_weight=options["NO_OBJECT_WEIGHT"],
+        )
+
+    def points_of_step(self, step: int) -> Arrays:
+        """Returns the points that a step's losses look at, by layer and kind; empty: all pixels."""
+        return {}
+
+    def official_outputs(self, normalized: Any, outputs: dict[str, Any]) -> dict[str, Any]:
+        """Names every tensor of the forward pass as the golden folders do, channels first."""
+        return _official_outputs(normalized, outputs)
+
+    def _traced_step(self, points: dict[str, Any]) -> dict[str, Any]:
         image, valid_size_px, segment_map, segment_classes = self.batch
         with tf.GradientTape() as tape:
             normalized = normalize(image, valid_size_px)
             outputs = self.network.outputs_with_features(normalized, training=True)
-            terms = criterion.maskformer_losses(outputs, segment_map, segment_classes, self.loss_config)
+            draw = (lambda layer, kind, shape: points[f"{layer}.{kind}"]) if points else None
+            terms = criterion.maskformer_losses(outputs, segment_map, segment_classes, self.loss_config, draw=draw)
             total = tf.add_n(list(terms.values()))
         layers = [*outputs["aux_outputs"], outputs]
-        queries, _ = criterion.match_layers(layers, segment_map, segment_classes, self.loss_config)
+        queries, _ = criterion.match_layers(layers, segment_map, segment_classes, self.loss_config, draw=draw)
         variables = [variable.value for variable in self.variables]
         gradients = tape.gradient(total, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
         return {
-            "outputs": _official_outputs(normalized, outputs),
+            "outputs": self.official_outputs(normalized, outputs),
             "queries": queries,
             "losses": {**terms, "total": total, "grad_norm": tf.linalg.global_norm(gradients)},
             "gradients": gradients,
@@ -153,7 +171,8 @@ class _Run:
 
     def step(self) -> dict[str, Any]:
         """Computes outputs, losses and gradients at the present weights."""
-        computed = self._compute()
+        computed = self._compute(self.points_of_step(self._num_steps))
+        self._num_steps += 1
         self._gradients = computed["gradients"]
         return {
             "outputs": {name: value.numpy() for name, value in computed["outputs"].items()},

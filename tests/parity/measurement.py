@@ -21,6 +21,7 @@ class Measurement:
         gradients: Unclipped gradient of every trained parameter at step 0.
         groups: Learning rate and weight decay of every trained parameter.
         final: Every trained parameter after the last update.
+        exact_losses: Loss terms on every pixel centre before the first update, of a family that samples points.
         parts: How many of our variables a parameter stacks (3: query, key and value); 1 where it is not named.
     """
 
@@ -32,6 +33,7 @@ class Measurement:
     groups: dict[str, tuple[float, float]]
     final: Arrays
     parts: dict[str, int]
+    exact_losses: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
 def split_parts(arrays: Arrays, parts: dict[str, int]) -> Arrays:

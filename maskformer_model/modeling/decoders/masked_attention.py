@@ -103,7 +103,7 @@ class MaskedAttentionDecoder(keras.layers.Layer):
         """
         mask_features, maps = features["pixel_embedding"], [features[scale] for scale in SCALES]
         memories = [self._memory(scale, level) for scale, level in enumerate(maps)]
-        looked_at = [_cells_of(mask_features, level) for level in maps]
+        looked_at = [mask_features_of_size(mask_features, level) for level in maps]
         batch = ops.shape(mask_features)[0]
         query_position = ops.cast(ops.expand_dims(self.query_embedding, 0), self.compute_dtype)
         queries = ops.cast(ops.expand_dims(self.query_features, 0), self.compute_dtype)
@@ -135,7 +135,7 @@ class MaskedAttentionDecoder(keras.layers.Layer):
         return state
 
 
-def _cells_of(mask_features, level):
+def mask_features_of_size(mask_features, level):
     """The mask features at a level's size, `[batch, cells, channels]`, without gradient.
 
     Resizing and the product with the queries are both linear. Done in this order, the masks that attention needs cost

@@ -343,7 +343,9 @@ def test_there_are_no_more_instances_than_pairs_and_an_empty_mask_scores_0():
     assert answer["scores"].numpy().max() == 0
 
 
-@pytest.mark.parametrize("folder", ["postprocess", "m2f_postprocess"])
+@pytest.mark.parametrize(
+    "folder", ["postprocess", pytest.param("m2f_postprocess", marks=pytest.mark.slow, id="m2f_postprocess")]
+)
 def test_the_official_post_processing_gives_the_same_answers(shared_dir, folder):
     rows = parity_postprocess.compare_folder(shared_dir / "data" / "golden" / folder)
     assert len(rows) == 6
