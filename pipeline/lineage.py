@@ -21,6 +21,8 @@ if not __package__:
     # Started as a script: Python then looks for modules in this folder instead of beside the packages.
     sys.path[0] = str(PROJECT_DIR)
 
+from pipeline.local_run.json_lines import read_json_lines  # noqa: E402
+
 EXIT_USAGE = 2
 _RUNS_FILE, _STATES_DIR = "runs.jsonl", os.path.join("retrain", "spans")
 
@@ -89,9 +91,7 @@ class History:
         self._states = [
             json.loads(path.read_text(encoding="utf-8")) for path in pathlib.Path(root, _STATES_DIR).glob("*.json")
         ]
-        runs = pathlib.Path(root, _RUNS_FILE)
-        lines = runs.read_text(encoding="utf-8").splitlines() if runs.exists() else []
-        self._runs = {run["run_id"]: run for run in map(json.loads, lines)}
+        self._runs = {run.get("run_id"): run for run in read_json_lines(os.path.join(root, _RUNS_FILE))}
 
     def pushed_model(self, version: int) -> dict[str, Any]:
         """The model that was pushed as a version."""

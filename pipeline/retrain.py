@@ -52,7 +52,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     when.add_argument("--cron", metavar="EXPR", help="a pass whenever the five fields say, in local time")
     _add_training_flags(parser.add_argument_group("training"))
     add("--attempts", type=int, default=3, metavar="N", help="runs of a span that may fail (default: %(default)s)")
-    add("--webhook", metavar="URL|FILE", default="", help="told of pushes, rejections and failures; FILE holds the URL")
+    add("--webhook", metavar="URL|FILE", default="", help="gets pushes, rejections and failures; FILE holds the URL")
+    add("--allow_http_webhook", action="store_true", help="take http:// to other machines, too")
     add("run_args", nargs="*", metavar="-- FLAGS", help="of run_local.py")
     return parser.parse_args(argv)
 
@@ -152,7 +153,7 @@ def config_from_args(args: argparse.Namespace) -> Any:
         fixed_drop=args.fixed_drop,
         new_drop=args.new_drop,
         attempts=args.attempts,
-        webhook=read_webhook(args.webhook),
+        webhook=read_webhook(args.webhook, allow_http=args.allow_http_webhook),
     )
 
 

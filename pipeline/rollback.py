@@ -95,11 +95,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (NothingToRollBackError, FileNotFoundError) as error:
         print(f"rollback.py: {error}", file=sys.stderr)
         return EXIT_USAGE
-    if not args.list and pathlib.Path(args.root, runs_page.RUNS_FILE).exists():
-        runs_page.write_index(args.root, serving_dir)
     versions = model_versions.list_versions(serving_dir)
     if not args.list:
+        # The pointer before the page: what serves elsewhere must not wait for a picture of it.
         _move_pointer(args.root, serving_dir, versions)
+        if pathlib.Path(args.root, runs_page.RUNS_FILE).exists():
+            runs_page.write_index(args.root, serving_dir)
     print(f"Serves: {versions[-1] if versions else 'nothing'}")
     print(f"Versions: {versions}, withdrawn: {model_versions.list_withdrawn(serving_dir)}")
     return 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,7 @@ from typing import Any
 
 from components.html_pages import templates_of
 from components.pushing import model_versions
+from pipeline.local_run.json_lines import append_json_line, read_json_lines
 from pipeline.whole_files import write_durably
 
 INDEX_FILE = "index.html"
@@ -66,8 +68,7 @@ def record_run(root: str, serving_dir: str, summary: Mapping[str, Any]) -> str:
     Returns:
         The page's path.
     """
-    with open(os.path.join(root, RUNS_FILE), "a", encoding="utf-8") as file:
-        file.write(json.dumps({key: summary.get(key) for key in _KEPT}) + "\n")
+    append_json_line(os.path.join(root, RUNS_FILE), {key: summary.get(key) for key in _KEPT})
     return write_index(root, serving_dir)
 
 
@@ -80,12 +81,12 @@ def write_index(root: str, serving_dir: str) -> str:
 
 def render_index(root: str, serving_dir: str) -> str:
     """The page as HTML."""
-    runs_file, spans_file = pathlib.Path(root, RUNS_FILE), pathlib.Path(root, SPANS_FILE)
-    lines = runs_file.read_text(encoding="utf-8").splitlines() if runs_file.exists() else []
-    spans = json.loads(spans_file.read_text(encoding="utf-8"))["spans"] if spans_file.exists() else []
+    spans = _spans(pathlib.Path(root, SPANS_FILE))
     versions = model_versions.list_versions(serving_dir)
     serving = model_versions.version_dir(serving_dir, versions[-1]) if versions else None
-    runs = [_row(number, json.loads(line), root, serving) for number, line in enumerate(lines, start=1)]
+    entries = read_json_lines(os.path.join(root, RUNS_FILE))
+    # Lines of earlier versions lack what was added since.
+    runs = [_row(number, dict.fromkeys(_KEPT) | run, root, serving) for number, run in enumerate(entries, start=1)]
     environment = templates_of(__file__)
     newest_that_serves = next((run for run in reversed(runs) if run["serves"]), None)
     return environment.get_template(_TEMPLATE).render(
@@ -132,5 +133,15 @@ def _row(number: int, run: dict[str, Any], root: str, serving: str | None) -> di
         run["report"] = pathlib.Path(os.path.relpath(report, root)).as_posix()
     pushed = run["pushed_model"]
     serves = bool(serving and pushed and os.path.exists(pushed) and os.path.samefile(serving, pushed))
-    # Lines of earlier versions lack what was added since.
-    return dict.fromkeys(_KEPT) | run | {"number": number, "serves": serves}
+    return run | {"number": number, "serves": serves}
+
+
+def _spans(path: pathlib.Path) -> list[dict[str, Any]]:
+    """What the last pass of the retraining loop wrote; empty, with a warning, where the file is damaged."""
+    if not path.exists():
+        return []
+    try:
+        return list(json.loads(path.read_text(encoding="utf-8"))["spans"])
+    except (ValueError, KeyError, TypeError):
+        logging.warning("%s is damaged; the page shows no spans until the next pass writes it again.", path)
+        return []

@@ -114,3 +114,13 @@ def test_in_a_browser_it_fetches_nothing_fits_a_phone_and_opens_a_report(browser
     browser.prefer("light")
     browser.click('a[href="report-2.html"]')
     assert browser.wait_for("document.title === 'report'")
+
+
+def test_the_page_is_made_past_a_damaged_run_and_a_damaged_list_of_spans(root):
+    with open(root / runs_page.RUNS_FILE, "ab") as file:
+        file.write(b'{"run_id": "tw')
+    (root / "retrain").mkdir()
+    (root / runs_page.SPANS_FILE).write_text('{"spans": [')
+    runs_page.record_run(str(root), str(root / "serving"), summary(root, 4, 0.75))
+    page = (root / "index.html").read_text()
+    assert "0.750" in page and "0.500" in page
