@@ -9,9 +9,9 @@
 | null, NaN      | absent     | absent       | absent               | absent         | absent  | default       |
 | list, object   | refused    | refused      | refused              | four numbers   | refused | three or four numbers |
 
-An absent field is refused where the table's caller needs it; an absent `iscrowd` is 0. Validation libraries were tried
-for this: pydantic reads "0" and true as whole numbers, or in its strict mode refuses 1.0, so that each of these fields
-would have needed a function of ours all the same, at several times the cost.
+An absent field is refused where the table's caller needs it; an absent `iscrowd` is 0. No validation library has
+these answers: pydantic reads "0" and true as whole numbers, or in its strict mode refuses 1.0, so that each of these
+fields would need a function of ours all the same.
 """
 
 from __future__ import annotations
