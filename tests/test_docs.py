@@ -1,4 +1,7 @@
-"""What the documents name is there: commands and their flags, settings, experiments, files, links and anchors."""
+"""What the documents name is there: commands and their flags, settings, experiments, files, links and anchors.
+
+Their prose also ends at 120 characters a line.
+"""
 
 from __future__ import annotations
 
@@ -203,6 +206,30 @@ def test_a_make_target_that_is_shown_exists(name):
         command.arguments[0] for command in commands_of(name) if command.program == ("make",) and command.arguments
     }
     assert {word for word in shown if re.fullmatch(r"[a-z-]+", word)} - targets == set()
+
+
+# The widest line of prose. Tables, code, and a line that is one link or one picture cannot be broken.
+PROSE_WIDTH = 120
+UNBREAKABLE = re.compile(r"\||(?: {4}|\t)|!?\[[^\]]*\]\([^)]*\)$")
+
+
+def wide_lines(text: str) -> list[str]:
+    """Returns the lines of prose in a document that are wider than `PROSE_WIDTH`."""
+    prose = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    return [line for line in prose.splitlines() if len(line) > PROSE_WIDTH and not UNBREAKABLE.match(line)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_line_of_prose_ends_at_120_characters(name):
+    assert wide_lines(text_of(name)) == []
+
+
+def test_only_prose_has_a_widest_line():
+    words, wide = "word " * 23 + "words", "word " * 23 + "wordss"
+    assert wide_lines(f"{words}\n\n{wide}\n") == [wide]
+    assert wide_lines(f"- {words}\n") == [f"- {words}"]
+    assert wide_lines(f"| {wide} |\n\n    {wide}\n\n```\n{wide}\n```\n\n![{wide}](a.png)\n") == []
+    assert wide_lines(f"[{words}](a.md) and more\n") == [f"[{words}](a.md) and more"]
 
 
 def anchors_of(path: pathlib.Path) -> set[str]:
