@@ -1,1 +1,1 @@
-"""What runs, in which order and where. Import the modules by name."""
+"""The pipeline: its nodes, their order, and the runners. Import the modules by name."""

@@ -1,8 +1,8 @@
 """Compiles the pipeline: `python pipeline/compile_kubeflow.py --target vertex|kubeflow --output FILE`, see `--help`.
 
-The nodes are those of `maskformer_pipeline`. For Vertex AI the file is a PipelineJob, for open-source Kubeflow
-Pipelines v2 a PipelineSpec and a PlatformSpec, in which the two nodes that need what it lacks (drivers, a Resolver)
-are others of the same outputs. Exit status: 0, or 2 where the command, the config or the data is wrong.
+The nodes are those of `maskformer_pipeline`. The file for Vertex AI is a PipelineJob. The file for open-source Kubeflow
+Pipelines v2 is a PipelineSpec and a PlatformSpec; Kubeflow has no drivers and no Resolver, so two nodes are replaced by
+others with the same outputs. Exit status: 0, or 2 if the command, the config or the data is wrong.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 if not __package__:
-    # Started as a script: Python then looks for modules in this folder instead of beside the packages.
+    # As a script, Python looks for modules in this folder and not in the project's.
     sys.path[0] = str(pathlib.Path(__file__).resolve().parent.parent)
 
 import yaml
@@ -31,9 +31,9 @@ EXIT_USAGE = 2
 ENTRYPOINT = ("python", "-m", "pipeline.compiled.container_entrypoint")
 DRIVER = ("python", "-m", "pipeline.compiled.example_gen_driver")
 EXAMPLE_GEN, BASELINE, PUSHER, EXIT_HANDLER = "CocoExampleGen", "latest-blessed-model", "Pusher", "RunStatus"
-# Kubeflow's own place for artifacts where none is named.
+# Kubeflow's default place for artifacts.
 KUBEFLOW_ROOT = "minio://mlpipeline/v2/artifacts"
-# By the name of a run's parameter: the node and its parameter.
+# The node and its parameter, by the name of the run's parameter.
 PARAMETERS = {
     "data_dir": (EXAMPLE_GEN, "input_base"),
     "on_anomalies": ("AnomalyGate", "action"),
@@ -52,7 +52,11 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--target", required=True, choices=(VERTEX, KUBEFLOW))
-    add("--config", metavar="FILE", help="YAML, see docs/kubeflow.md (default: the demo, in folders of this machine)")
+    add(
+        "--config",
+        metavar="FILE",
+        help="YAML file, see docs/kubeflow.md (default: the demo, in folders of this machine)",
+    )
     add("--output", required=True, metavar="FILE.yaml")
     return parser.parse_args(argv)
 
@@ -61,14 +65,14 @@ def compile_pipeline(config: PlatformConfig, target: str) -> list[dict[str, Any]
     """Compiles the pipeline.
 
     Args:
-        config: What to compile. Data that is not on this machine is not looked at.
+        config: What to compile. Data that is not on this machine is not checked.
         target: "vertex" or "kubeflow".
 
     Returns:
         The file's documents.
 
     Raises:
-        ValueError: if the config has what the target cannot do.
+        ValueError: if the target does not support the config.
     """
     spec = _compile_for_kubeflow(config) if target == KUBEFLOW else _compile_for_vertex(config)
     spec = compiled_spec.configure_nodes(spec, config)
@@ -102,7 +106,7 @@ def _compile_for_kubeflow(config: PlatformConfig) -> dict[str, Any]:
     )
     spec = _run_compiler(pipeline, config, list(ENTRYPOINT))
     spec["defaultPipelineRoot"] = config.pipeline_root or KUBEFLOW_ROOT
-    # What serves, and what was pushed last, is no parameter: a cached answer would be an old one.
+    # The serving and the last pushed model are not parameters, so a cached result could be outdated.
     spec = compiled_spec.never_cache(spec, (BASELINE, PUSHER))
     return compiled_spec.promote_parameters(spec, PARAMETERS | MANIFEST_PARAMETERS)
 
@@ -124,7 +128,7 @@ def _run_compiler(pipeline: Any, config: PlatformConfig, command: list[str] | No
 
 
 def _data_sha256(config: PlatformConfig) -> str:
-    """The digest that the run expects; of the manifest beside the data where the config names none."""
+    """Returns the digest that the run expects: the config's, or else that of the data's manifest."""
     import tensorflow as tf
 
     from components.coco_example_gen import manifest
@@ -154,13 +158,13 @@ def write_spec(path: str, documents: list[dict[str, Any]]) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The program; returns its exit status."""
+    """Runs the program and returns its exit status."""
     args = parse_args(argv)
     try:
         config = platform_config.read_config(args.config) if args.config else platform_config.demo_config()
         if config.scenes is not None:
             if "://" in config.pipeline.root:
-                raise ValueError("`pipeline.data` must name the data: scenes are drawn into local folders alone.")
+                raise ValueError("`pipeline.data` must name the data: scenes are only drawn into local folders.")
             generated_data.ensure_generated_data(config.pipeline.data.data_dir, config.scenes)
         console.quiet_environment()
         documents = compile_pipeline(config, args.target)

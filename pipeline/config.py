@@ -23,15 +23,15 @@ DEFAULT_BEAM_ARGS = ("--runner=FnApiRunner", "--direct_num_workers=1")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class IngestStepConfig:
-    """Which data is read, and what it must be like.
+    """The settings of a run's data: where it is and what is checked.
 
     Attributes:
         data_dir: The data set's folder, in any layout of docs/ingest.md.
-        options: Which photos become Examples, and how many bad records are borne.
+        options: Which photos become Examples, and how many bad records are accepted.
         on_anomalies: "block" stops the run when the statistics break the schema, "warn" lets it continue.
-        on_drift: the same, when the class distribution has changed since the last blessed model was trained.
-        max_class_drift: largest change of one class's share of the segments, or of the labelled pixels, that is no
-            drift, 0..1.
+        on_drift: "block" or "warn" when the class distribution has changed since the last blessed model's training.
+        max_class_drift: The largest change of one class's share of the segments, or of the labelled pixels, that does
+            not count as drift, 0..1.
 
     Raises:
         ValueError: if a value breaks its rule.
@@ -53,27 +53,27 @@ class IngestStepConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PipelineConfig:
-    """Everything about one run.
+    """All settings of one run.
 
     Attributes:
-        root: Folder of everything a run leaves behind.
-        data: See `IngestStepConfig`.
-        experiment_name: What the experiment is called in reports.
-        experiment: What is trained; overrides are already in it.
-        tuning: Which of its settings a Tuner chooses first; by default none, and there is no Tuner.
-        gate: See `GateConfig`.
-        analysis: Slices, class groups and intervals of the evaluation.
-        predict_batch_size: Photos of one padded size that the evaluated network sees at once. Above 1 the last bits of
-            its arithmetic may depend on which photos share a batch.
-        keep_versions: How many pushed models stay, to roll back to.
-        beam_args: Of every Beam step. Beam's default runner downloads a program, so another one is named.
-        name: The name of the pipeline: results are reused, and models compared, among runs of one name and root.
-        span: What lists of runs call this run's data; empty where it has no name.
-        validates_only: Stop before training: is this data fit to be learnt from?
-        step_attempts: How often a failing node is tried in all.
-        retry_wait_s: Pause before a node is tried again; it doubles from one attempt to the next.
-        checkpoints_dir: Where trainings keep their checkpoints until they are finished, so that a run that was cut off
-            goes on; empty: in the Trainer's own output, which no later run finds.
+        root: The folder for everything that a run writes.
+        data: The settings of the data, see `IngestStepConfig`.
+        experiment_name: The experiment's name in reports.
+        experiment: The experiment to train, with its overrides applied.
+        tuning: The settings that a Tuner chooses before training; by default none, and then there is no Tuner.
+        gate: The rules for pushing a model, see `GateConfig`.
+        analysis: The evaluation's slices, class groups and intervals.
+        predict_batch_size: How many photos of one padded size are predicted together. Above 1, results can differ in
+            the last bits with the other photos in the batch.
+        keep_versions: How many pushed models are kept for a rollback.
+        beam_args: The arguments of every Beam step. They name a runner; Beam's default one downloads a program.
+        name: The pipeline's name. Runs with the same name and root reuse results and compare models.
+        span: The name of this run's data in the list of runs; may be empty.
+        validates_only: Whether to check the data and stop before training.
+        step_attempts: How many times a failing node is tried in total.
+        retry_wait_s: The pause before a node is tried again, in seconds; it doubles with each attempt.
+        checkpoints_dir: The folder of checkpoints of unfinished trainings, from which an interrupted run continues. If
+            it is empty, checkpoints are in the Trainer's own output, which no later run finds.
     """
 
     root: str
@@ -98,7 +98,7 @@ class PipelineConfig:
         require(bool(self.name), "`name` must not be empty.", repr(self.name))
         for name in ("keep_versions", "predict_batch_size"):
             require(getattr(self, name) > 0, f"`{name}` must be positive.", getattr(self, name))
-        # A setting that does not exist is better heard of now than after the data has been read.
+        # Refuses an unknown setting now, not after the data has been read.
         for setting, options in self.tuning.values().items():
             for option in options:
                 trial_experiment(self.experiment, self.tuning, {setting: option})
@@ -107,20 +107,20 @@ class PipelineConfig:
 
     @property
     def artifacts_dir(self) -> str:
-        """Where the nodes write their artifacts."""
+        """Returns the folder of the nodes' artifacts."""
         return os.path.join(self.root, "pipeline")
 
     @property
     def metadata_path(self) -> str:
-        """The sqlite file of ML Metadata: what ran with what, and where it is."""
+        """Returns the path of ML Metadata's sqlite file, which records runs and artifacts."""
         return os.path.join(self.root, "metadata.sqlite")
 
     @property
     def serving_dir(self) -> str:
-        """Where pushed models are, one folder per version."""
+        """Returns the folder of pushed models, with one folder per version."""
         return os.path.join(self.root, "serving")
 
     @property
     def pointer_path(self) -> str:
-        """The file that names the model that was pushed last; see `components.pushing.model_pointer`."""
+        """Returns the path of the file that names the last pushed model; see `components.pushing.model_pointer`."""
         return os.path.join(self.root, *POINTER_PARTS)

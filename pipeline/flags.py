@@ -1,4 +1,4 @@
-"""The flags of a run and what they mean as one `PipelineConfig`.
+"""Defines the flags of a run and turns them into one `PipelineConfig`.
 
 `run_local.py`, the retraining loop and the compiler read the same flags. Nothing heavy is imported here.
 """
@@ -34,11 +34,18 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     add = parser.add_argument
     add("--data", metavar="DIR", help="COCO, ADE20K, Cityscapes or Mapillary Vistas (default: drawn scenes)")
     root = str(PROJECT_DIR / "runs")
-    add("--root", metavar="DIR", default=root, help="where everything that a run leaves goes (default: %(default)s)")
+    add("--root", metavar="DIR", default=root, help="folder for everything that a run writes (default: %(default)s)")
     experiment_help = f"what to train (default: {GENERATED_EXPERIMENT}, or {COCO_EXPERIMENT} with --data)"
     add("--experiment", metavar="NAME", help=experiment_help)
-    add("--params_override", metavar="K=V,...", default="", help="settings, such as trainer.train_steps=100")
-    _add_number(parser, "--keep_versions", PipelineConfig.keep_versions, "how many pushed models stay to roll back to")
+    add(
+        "--params_override",
+        metavar="K=V,...",
+        default="",
+        help="the experiment's settings, such as trainer.train_steps=100",
+    )
+    _add_number(
+        parser, "--keep_versions", PipelineConfig.keep_versions, "how many pushed models are kept for a rollback"
+    )
     _add_tuning_flags(parser.add_argument_group("tuning"))
     _add_retry_flags(parser.add_argument_group("retries"))
     _add_gate_flags(parser.add_argument_group("gate"))
@@ -52,20 +59,24 @@ def _add_tuning_flags(group: argparse._ArgumentGroup) -> None:
         "a setting to choose by PQ before training, such as trainer.optimizer.learning_rate=3e-4|7e-4; may repeat"
     )
     group.add_argument("--tune", metavar="SETTING=A|B|...", action="append", default=[], help=tune_help)
-    _add_number(group, "--tune_trials", TuningConfig.max_trials, "combinations that are tried at most")
-    _add_number(group, "--tune_steps", TuningConfig.trial_steps, "steps of each trial; 0: a quarter of the training")
+    _add_number(group, "--tune_trials", TuningConfig.max_trials, "largest number of combinations to try")
+    _add_number(
+        group, "--tune_steps", TuningConfig.trial_steps, "steps of each trial; 0: a quarter of the training's steps"
+    )
 
 
 def _add_retry_flags(group: argparse._ArgumentGroup) -> None:
-    _add_number(group, "--step_attempts", PipelineConfig.step_attempts, "how often a failing node is tried in all")
-    _add_number(group, "--retry_wait_s", PipelineConfig.retry_wait_s, "pause before that; it doubles each time")
+    _add_number(
+        group, "--step_attempts", PipelineConfig.step_attempts, "how many times a failing node is tried in total"
+    )
+    _add_number(group, "--retry_wait_s", PipelineConfig.retry_wait_s, "pause before the next try; it doubles each time")
 
 
 def _add_gate_flags(group: argparse._ArgumentGroup) -> None:
-    _add_number(group, "--pq_floor", GateConfig.pq_floor, "smallest PQ that is pushed, 0..1")
+    _add_number(group, "--pq_floor", GateConfig.pq_floor, "smallest PQ with which a model is pushed, 0..1")
     _add_number(group, "--allowed_pq_drop", GateConfig.allowed_drop, "how far below the last blessed model's PQ, 0..1")
 
-    significance_help = "what must not be below: PQ with confidence, or its value (default: %(default)s)"
+    significance_help = "compare PQ's confidence interval or its value (default: %(default)s)"
     group.add_argument(
         "--significance", choices=(NOT_WORSE, POINT), default=GateConfig.significance, help=significance_help
     )
@@ -76,47 +87,52 @@ def _add_gate_flags(group: argparse._ArgumentGroup) -> None:
 def _add_evaluation_flags(group: argparse._ArgumentGroup) -> None:
     slice_help = "feature of the Examples to slice by, such as image/statistics/brightness; may be repeated"
     group.add_argument("--slice", metavar="FEATURE", action="append", default=[], help=slice_help)
-    group_help = "classes with a PQ of their own, such as pets=cat,dog; may be repeated"
+    group_help = "classes whose PQ is also reported together, such as pets=cat,dog; may be repeated"
     group.add_argument("--class_group", metavar="NAME=CLASS,...", action="append", default=[], help=group_help)
-    batch_help = "photos of one padded size predicted together; above 1, last bits can differ with the other photos"
+    batch_help = "photos of one padded size predicted together; above 1, results can differ in the last bits"
     _add_number(group, "--predict_batch_size", PipelineConfig.predict_batch_size, batch_help)
 
 
 def _add_data_flags(group: argparse._ArgumentGroup) -> None:
     _add_number(group, "--max_train_images", 0, "the first N by file name; 0 takes all")
     _add_number(group, "--max_eval_images", 0, "the first N by file name; 0 takes all")
-    group.add_argument("--evaluate_on_train", action="store_true", help="evaluate on the train photos themselves")
+    group.add_argument("--evaluate_on_train", action="store_true", help="evaluate on the train photos")
     share = IngestOptions.max_kept_aside_share
     _add_number(group, "--max_kept_aside_share", share, "stop when a larger share of the records is bad, 0..1")
-    anomalies_help = "what to do when statistics break the schema (default: %(default)s)"
+    anomalies_help = "what to do when the data's statistics break the schema (default: %(default)s)"
     group.add_argument(
         "--on_anomalies", choices=(BLOCK, WARN), default=IngestStepConfig.on_anomalies, help=anomalies_help
     )
     group.add_argument("--on_drift", choices=(BLOCK, WARN), default=IngestStepConfig.on_drift, help=_DRIFT_HELP)
-    drift_help = "change of a class's share, against the last blessed model's data, that is drift, 0..1"
+    drift_help = "how far a class's share may differ from the last blessed model's data before it counts as drift, 0..1"
     _add_number(group, "--max_class_drift", IngestStepConfig.max_class_drift, drift_help)
     _add_layout_flags(group)
-    group.add_argument("--span", metavar="NAME", default="", help="what the list of runs calls this data")
-    group.add_argument("--validate_only", action="store_true", help="stop before training: is the data fit for it?")
+    group.add_argument("--span", metavar="NAME", default="", help="name of this data in the list of runs")
+    group.add_argument("--validate_only", action="store_true", help="check the data and stop before training")
     scenes = generated_data.GeneratedDataConfig
-    _add_number(group, "--generated_train_images", scenes.num_train, "scenes to learn from")
-    _add_number(group, "--generated_eval_images", scenes.num_val, "scenes held out")
+    _add_number(group, "--generated_train_images", scenes.num_train, "number of train scenes")
+    _add_number(group, "--generated_eval_images", scenes.num_val, "number of validation scenes")
     _add_number(group, "--generated_seed", scenes.seed, "another seed draws other scenes")
 
 
 def _add_layout_flags(group: argparse._ArgumentGroup) -> None:
     layouts = (AUTO_LAYOUT, *LAYOUT_NAMES)
     add = group.add_argument
-    add("--layout", choices=layouts, default=AUTO_LAYOUT, help="how DIR is laid out (default: %(default)s looks)")
+    add(
+        "--layout",
+        choices=layouts,
+        default=AUTO_LAYOUT,
+        help="layout of DIR (default: %(default)s, which finds it out)",
+    )
     add("--span_pattern", metavar="P", default="", help="read the newest span below DIR, such as span-{SPAN}")
-    trust_help = "take DIR/manifest.json for what the photos hold, and hash none (default: all are hashed)"
+    trust_help = "trust the hashes in DIR/manifest.json (default: hash every file)"
     add("--trust_manifest", action="store_true", help=trust_help)
     share_help = "evaluate on this share of the train photos, by a hash of their ids; 0 takes the validation split"
     _add_number(group, "--eval_share", 0.0, f"{share_help}, or a fifth where there is none")
-    add("--things", metavar="A,B", default="", help="label PNGs: classes whose connected regions are objects")
-    unlabeled_help = "what pixels without an object are in a coco_instances json (default: %(default)s)"
+    add("--things", metavar="A,B", default="", help="label PNGs: classes whose connected regions are separate objects")
+    unlabeled_help = "meaning of pixels without an object in a coco_instances json (default: %(default)s)"
     add("--unlabeled", choices=(BACKGROUND, VOID), default=BACKGROUND, help=unlabeled_help)
-    _add_number(group, "--num_shards", 0, "record files per split; 0 makes one per 256 photos")
+    _add_number(group, "--num_shards", 0, "record files per split; 0: one per 256 photos")
 
 
 def _add_number(group: argparse._ActionsContainer, flag: str, default: int | float, meaning: str) -> None:
@@ -124,7 +140,7 @@ def _add_number(group: argparse._ActionsContainer, flag: str, default: int | flo
 
 
 def config_from_args(args: argparse.Namespace) -> PipelineConfig:
-    """Turns flags into the one value that the run reads.
+    """Turns flags into the run's config.
 
     Raises:
         KeyError: if the experiment or a setting is unknown.
@@ -173,16 +189,16 @@ def config_from_args(args: argparse.Namespace) -> PipelineConfig:
         step_attempts=args.step_attempts,
         retry_wait_s=args.retry_wait_s,
         checkpoints_dir=os.path.join(root, "checkpoints"),
-        # Beam hands a runner with workers elsewhere this package; without it TFX packs itself anew for every node.
+        # Beam sends this package to runners with remote workers; without it TFX packs itself again for every node.
         beam_args=(*DEFAULT_BEAM_ARGS, f"--setup_file={PROJECT_DIR / 'setup.py'}"),
     )
 
 
 def class_groups_from_args(texts: Sequence[str]) -> dict[str, list[str]]:
-    """Reads `NAME=CLASS,...` of each group.
+    """Returns the classes of each group, read from `NAME=CLASS,...`.
 
     Raises:
-        ValueError: if a text is none, or a name comes twice.
+        ValueError: if a text has another form, or a name comes twice.
     """
     groups: dict[str, list[str]] = {}
     for text in texts:
@@ -194,12 +210,12 @@ def class_groups_from_args(texts: Sequence[str]) -> dict[str, list[str]]:
 
 
 def _absolute(path: str) -> str:
-    """A local path from the root on, so that a run does not depend on where it was started; others as they are."""
+    """Makes a local path absolute, so that a run does not depend on its working folder; keeps other addresses."""
     return path if "://" in path else os.path.abspath(path)
 
 
 def generated_data_from_args(args: argparse.Namespace) -> generated_data.GeneratedDataConfig | None:
-    """Which scenes to draw, or None where the user brings data.
+    """Returns which scenes to draw, or None if the user brings data.
 
     Raises:
         ValueError: if a number of scenes is not positive.

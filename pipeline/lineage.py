@@ -1,9 +1,9 @@
-"""Where a pushed model comes from: `python pipeline/lineage.py MODEL_VERSION [--root DIR] [--json]`, see `--help`.
+"""Traces a pushed model: `python pipeline/lineage.py MODEL_VERSION [--root DIR] [--json]`, see `--help`.
 
-Back from the version that serves: its Pusher, the gate's verdict, the Trainer with its parameters and the hash of its
-code, the Examples and the hash of the data they were made of, and the model whose weights it started from, and so on
-to the first. Read from ML Metadata; the span and the commit are added from `<root>/runs.jsonl`. Exit status: 0, or 2
-where the version is unknown.
+It goes back from the version: its Pusher, the gate's verdict, the Trainer with its parameters and the hash of its code,
+the Examples and the hash of their data, then the model whose weights it started from, and so on to the first model.
+All this comes from ML Metadata; the span and the commit come from `<root>/runs.jsonl`. Exit status: 0, or 2 if the
+version is unknown.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 
 PROJECT_DIR = pathlib.Path(__file__).resolve().parent.parent
 if not __package__:
-    # Started as a script: Python then looks for modules in this folder instead of beside the packages.
+    # As a script, Python looks for modules in this folder and not in the project's.
     sys.path[0] = str(PROJECT_DIR)
 
 from pipeline.local_run.json_lines import read_json_lines  # noqa: E402
@@ -34,21 +34,22 @@ class UnknownVersionError(ValueError):
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """Reads the command line; unknown flags end the program with status 2."""
     parser = argparse.ArgumentParser(
-        prog="lineage.py", description="Says what a pushed model was made from: data, code, parameters, earlier models."
+        prog="lineage.py",
+        description="Prints what a pushed model was made from: data, code, parameters, earlier models.",
     )
     add = parser.add_argument
     add("version", type=int, metavar="MODEL_VERSION", help="folder name below ROOT/serving")
-    add("--root", metavar="DIR", default=str(PROJECT_DIR / "runs"), help="of the pipeline (default: %(default)s)")
-    add("--json", action="store_true", help="for programs")
+    add("--root", metavar="DIR", default=str(PROJECT_DIR / "runs"), help="the pipeline's folder (default: %(default)s)")
+    add("--json", action="store_true", help="print JSON")
     return parser.parse_args(argv)
 
 
 def trace(root: str, version: int) -> list[dict[str, Any]]:
-    """The model and the models it goes back to, newest first.
+    """Returns the model and the models that it goes back to, newest first.
 
     Args:
         root: The folder of the pipeline.
-        version: that was pushed; it may serve no more.
+        version: A pushed version; it need not serve any more.
 
     Returns:
         Per model: `version` (None where it was never pushed), `model`, `model_run` (folder of its weights), `blessed`,
@@ -70,7 +71,7 @@ def trace(root: str, version: int) -> list[dict[str, Any]]:
 
 
 class History:
-    """ML Metadata of one root, and its list of runs.
+    """The ML Metadata of one root, and its list of runs.
 
     Raises:
         UnknownVersionError: if there is no metadata.
@@ -94,7 +95,7 @@ class History:
         self._runs = {run.get("run_id"): run for run in read_json_lines(os.path.join(root, _RUNS_FILE))}
 
     def pushed_model(self, version: int) -> dict[str, Any]:
-        """The model that was pushed as a version."""
+        """Returns the model that was pushed as a version."""
         pushes = self._pushes()
         if version not in pushes:
             raise UnknownVersionError(
@@ -105,7 +106,7 @@ class History:
         return self._describe(model, version)
 
     def model_with_run(self, model_run: str) -> dict[str, Any] | None:
-        """The model whose training left this folder; None where no Trainer did."""
+        """Returns the model whose training wrote this folder, or None if no Trainer did."""
         for artifact in self._store.get_artifacts_by_uri(model_run) if model_run else []:
             outputs = self._outputs(self._producer(artifact.id))
             if "model" in outputs:
@@ -140,13 +141,13 @@ class History:
         }
 
     def _record_of(self, run_id: str | None, model_run: str | None) -> dict[str, Any]:
-        """What is listed of a training's run; where that was killed, of the first one that went on with its model."""
+        """Returns the list's entry of a training's run, or of the first run that continued it if that was killed."""
         gone_on = (run for run in self._runs.values() if model_run and run.get("model_run") == model_run)
         return self._runs.get(run_id) or next(gone_on, {})
 
     def _producer(self, artifact_id: int) -> Any:
         events = self._store.get_events_by_artifact_ids([artifact_id])
-        # The first: executions that the cache answered for name the artifact as theirs, too.
+        # The first one, because cached executions list the artifact as their output, too.
         execution_id = min(event.execution_id for event in events if event.type == self._event.OUTPUT)
         return self._store.get_executions_by_id([execution_id])[0]
 
@@ -177,12 +178,12 @@ class History:
         )
 
     def _pushes(self) -> dict[int, Any]:
-        """By version: the first `pushed_model` that speaks of it."""
+        """Returns the first `pushed_model` of each version."""
         found: dict[int, Any] = {}
         for push in sorted(self._store.get_artifacts_by_type("PushedModel"), key=lambda artifact: artifact.id):
             properties = push.custom_properties
             version = properties["pushed_version"].string_value
-            # A push that was killed after its last file was found done by the next run: `already_serving`.
+            # If a push was killed after its last file, the next run reports it as `already_serving`.
             if version and (properties["pushed"].int_value or properties["already_serving"].int_value):
                 found.setdefault(int(version), push)
         return found
@@ -195,7 +196,7 @@ class History:
 
 
 def in_words(chain: Sequence[dict[str, Any]]) -> str:
-    """A lineage for people, all parameters of the newest model last."""
+    """Returns a lineage as text; all parameters of the newest model come last."""
     lines: list[str] = []
     for link in chain:
         name = f"version {link['version']}" if link["version"] else "a model that was not pushed"
@@ -213,11 +214,11 @@ def in_words(chain: Sequence[dict[str, Any]]) -> str:
             f"  weights:   {link['model_run']}",
             f"  started from: {link['initial']}",
         ]
-    return "\n".join([*lines, "Parameters of the first of these:", json.dumps(chain[0]["experiment"], indent=1)])
+    return "\n".join([*lines, "Parameters of the newest model:", json.dumps(chain[0]["experiment"], indent=1)])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The program; returns its exit status."""
+    """Runs the program and returns its exit status."""
     args = parse_args(argv)
     try:
         chain = trace(os.path.abspath(args.root), args.version)

@@ -1,11 +1,11 @@
-"""The pipeline: a COCO-panoptic data set in, a served MaskFormer out. One node per arrow, no branches.
+"""Builds the pipeline, from a COCO-panoptic data set to a served MaskFormer. One node per arrow, no branches.
 
     CocoExampleGen -> StatisticsGen -> SchemaGen (curated) -> ExampleValidator -> AnomalyGate
         -> latest_blessed_model -> Transform -> DriftGate [-> Tuner] -> Trainer
         -> PanopticPredictor -> BaselinePredictor -> PanopticEvaluator -> InfraValidator -> Pusher
 
-Prediction is a node of its own, apart from the gate, so that a change of the gate's thresholds predicts nothing again.
-What runs where is left to the runners; `docs/architecture.md` says what is reused when.
+Prediction is a separate node, so that a change of the gate's thresholds does not predict again. The runners decide
+what runs where; `docs/architecture.md` says what is reused when.
 """
 
 from __future__ import annotations
@@ -60,12 +60,12 @@ _INFRA_PHOTOS, _INFRA_TIMEOUT_S = 3, 600
 def create_pipeline(
     config: PipelineConfig, *, example_gen: BaseNode | None = None, baseline: BaseNode | None = None
 ) -> Pipeline:
-    """Connects the nodes; runs nothing.
+    """Connects the nodes without running them.
 
     Args:
         config: What to run.
-        example_gen: In place of CocoExampleGen, with its output, where a platform has no drivers.
-        baseline: In place of latest_blessed_model, with its output `model`, where a platform has no Resolver.
+        example_gen: A node to use instead of CocoExampleGen, with the same output, if a platform has no drivers.
+        baseline: A node to use instead of latest_blessed_model, with its output `model`, if a platform has no Resolver.
 
     Raises:
         ImportError: if a part of TFX that is used did not import.
@@ -175,22 +175,22 @@ def _latest_blessed_model() -> Resolver:
 
 
 def _require_tfx_components() -> None:
-    """TFX hides a component whose import failed behind None; better to hear of it before anything runs."""
+    """Raises before anything runs if a TFX component failed to import, which TFX hides behind None."""
     missing = [name for name in _USED_TFX_COMPONENTS if getattr(tfx_components, name) is None]
     if missing:
         raise ImportError(f"TFX must be installed whole, but these of its components did not import: {missing}")
 
 
 def _statistics_options() -> Any:
-    # Not at the top: TFDV only imports after `tfx.components`, which stands in for a module that it misses.
+    # Not at the top: TFDV only imports after `tfx.components`, which replaces a module that TFDV lacks.
     import tensorflow_data_validation as tfdv
 
-    # Scalars and classes alone: statistics of encoded photos cost a gigabyte and say nothing.
+    # Only scalars and classes: statistics of encoded photos take a gigabyte and are useless.
     return tfdv.StatsOptions(feature_allowlist=list(examples.STATISTICS_KEYS))
 
 
 def _transform(examples_channel: Channel, schema_channel: Channel) -> tfx_components.Transform:
-    """The Transform: facts of a full pass; no Example is stored again."""
+    """Returns the Transform, which computes facts in a full pass; it stores no Example again."""
     return tfx_components.Transform(
         examples=examples_channel,
         schema=schema_channel,
@@ -202,7 +202,7 @@ def _transform(examples_channel: Channel, schema_channel: Channel) -> tfx_compon
 
 
 def _tuner(config: PipelineConfig, examples_channel: Channel) -> tfx_components.Tuner:
-    """The Tuner, whose choice the Trainer takes."""
+    """Returns the Tuner, whose choice the Trainer uses."""
     from components.training import tuner as tuner_adapter
 
     return tfx_components.Tuner(
@@ -236,7 +236,7 @@ def _trainer(
 
 
 def _training_settings(config: PipelineConfig, adapter: str) -> dict[str, str]:
-    """What a training depends on beside the Examples, spelled out for the cache to see."""
+    """Returns what a training depends on besides the Examples, so that the cache sees it."""
     checkpoint = config.experiment.task.init_checkpoint
     return {
         trainer_adapter.EXPERIMENT_KEY: json.dumps(experiment_config.to_dict(config.experiment), sort_keys=True),

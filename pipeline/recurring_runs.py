@@ -1,8 +1,8 @@
-"""The retraining on a platform's own clock: `python pipeline/recurring_runs.py vertex|kubeflow SPEC.yaml ...`.
+"""Schedules the retraining on a platform: `python pipeline/recurring_runs.py vertex|kubeflow SPEC.yaml ...`.
 
-Takes a spec that `compile_kubeflow.py` wrote, builds the request that makes the platform run it again and again, one
-run at a time and none for times that were missed, and prints it. With `--submit` it is sent: a schedule of the same
-name is replaced, never doubled. Exit status: 0, or 2 where the command or the spec was wrong.
+Reads a spec that `compile_kubeflow.py` wrote and prints the request for a schedule. The platform then runs the spec
+again and again, one run at a time, and does not make up for missed times. `--submit` sends the request and replaces a
+schedule of the same name. Exit status: 0, or 2 if the command or the spec was wrong.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from typing import Any
 
 PROJECT_DIR = pathlib.Path(__file__).resolve().parent.parent
 if not __package__:
-    # Started as a script: Python then looks for modules in this folder instead of beside the packages.
+    # As a script, Python looks for modules in this folder and not in the project's.
     sys.path[0] = str(PROJECT_DIR)
 
 from pipeline.compiled.spec_file import CompiledSpec, read_spec  # noqa: E402
 
 VERTEX, KUBEFLOW = "vertex", "kubeflow"
 EXIT_USAGE = 2
-# What of a schedule an update replaces; all else of it is the platform's.
+# The fields of a schedule that an update replaces; the platform owns the others.
 UPDATED_FIELDS = ("cron", "max_concurrent_run_count", "allow_queueing", "create_pipeline_job_request")
 
 
@@ -38,27 +38,27 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     for target, cron_help in ((vertex, "five fields, with TZ=Europe/Berlin or the like before them"),
                               (kubeflow, "six fields, seconds first, in UTC")):  # fmt: skip
         add = target.add_argument
-        add("spec", metavar="SPEC.yaml", help="as compile_kubeflow.py wrote it")
-        add("--name", required=True, help="of the schedule; one of the same name is replaced")
+        add("spec", metavar="SPEC.yaml", help="a spec that compile_kubeflow.py wrote")
+        add("--name", required=True, help="name of the schedule; one of the same name is replaced")
         add("--cron", required=True, metavar="EXPR", help=cron_help)
-        add("--pipeline_root", default="", metavar="URI", help="where artifacts go (default: where the spec says)")
-        add("--param", action="append", default=[], metavar="K=V", help="of the pipeline")
-        add("--service_account", default="", help="that the runs act as")
-        add("--submit", action="store_true", help="send it; without, it is printed")
+        add("--pipeline_root", default="", metavar="URI", help="folder of the artifacts (default: the spec's)")
+        add("--param", action="append", default=[], metavar="K=V", help="a parameter of the pipeline")
+        add("--service_account", default="", help="service account of the runs")
+        add("--submit", action="store_true", help="send the request (default: print it)")
     vertex.add_argument("--project", required=True)
     vertex.add_argument("--location", required=True, help="such as europe-west4")
     kubeflow.add_argument("--experiment_id", required=True)
-    kubeflow.add_argument("--host", default="", metavar="URL", help="of the API, for --submit")
-    kubeflow.add_argument("--token_file", default="", metavar="FILE", help="holds a bearer token")
+    kubeflow.add_argument("--host", default="", metavar="URL", help="address of the API, for --submit")
+    kubeflow.add_argument("--token_file", default="", metavar="FILE", help="file with a bearer token")
     return parser.parse_args(argv)
 
 
 def spec_for(target: str, path: str) -> CompiledSpec:
-    """A compiled file, which must be the target's.
+    """Returns a compiled file, which must be for the target.
 
     Raises:
         OSError: if it cannot be read.
-        ValueError: if it is no compiled pipeline, or another target's.
+        ValueError: if it is not a compiled pipeline, or is for another target.
     """
     spec = read_spec(path)
     compiled_for = KUBEFLOW if spec.is_kubeflow else VERTEX
@@ -68,10 +68,10 @@ def spec_for(target: str, path: str) -> CompiledSpec:
 
 
 def read_params(texts: Sequence[str], spec: CompiledSpec) -> dict[str, Any]:
-    """The pipeline's parameters from `K=V` texts.
+    """Returns the pipeline's parameters from `K=V` texts.
 
     Raises:
-        ValueError: if a text is none, the spec has no parameter of the name, or a number is none.
+        ValueError: if a text is not `K=V`, the spec has no parameter of the name, or a value is not a number.
     """
     known = spec.pipeline_spec["root"].get("inputDefinitions", {}).get("parameters", {})
     params: dict[str, Any] = {}
@@ -89,11 +89,11 @@ def read_params(texts: Sequence[str], spec: CompiledSpec) -> dict[str, Any]:
 
 
 def vertex_schedule(args: argparse.Namespace) -> Any:
-    """The `Schedule` that Vertex AI is asked for.
+    """Returns the `Schedule` to create on Vertex AI.
 
     Raises:
         OSError: if the spec cannot be read.
-        ValueError: if the spec, the root, a parameter or the cron expression is none.
+        ValueError: if the spec, the root, a parameter or the cron expression is not valid.
     """
     from google.cloud import aiplatform_v1
 
@@ -124,12 +124,12 @@ def submit_to_vertex(schedule: Any, parent: str, client: Any) -> str:
     """Updates the schedule of the same name, or creates one; returns its resource name.
 
     Args:
-        schedule: see `vertex_schedule`.
-        parent: project and location.
-        client: `aiplatform_v1.ScheduleServiceClient`.
+        schedule: The schedule, see `vertex_schedule`.
+        parent: The project and location.
+        client: An `aiplatform_v1.ScheduleServiceClient`.
 
     Raises:
-        ValueError: if there are several of the name, made by others.
+        ValueError: if others have made several of the name.
     """
     from google.protobuf import field_mask_pb2
 
@@ -151,11 +151,11 @@ def submit_to_vertex(schedule: Any, parent: str, client: Any) -> str:
 
 
 def kubeflow_recurring_run(args: argparse.Namespace) -> Any:
-    """The `V2beta1RecurringRun` that Kubeflow Pipelines is asked for.
+    """Returns the `V2beta1RecurringRun` to create on Kubeflow Pipelines.
 
     Raises:
         OSError: if the spec cannot be read.
-        ValueError: if the spec, a parameter or the cron expression is none.
+        ValueError: if the spec, a parameter or the cron expression is not valid.
     """
     import kfp_server_api
 
@@ -183,8 +183,8 @@ def submit_to_kubeflow(recurring_run: Any, api: Any) -> str:
     """Creates the recurring run and then deletes those of the same name; returns its id.
 
     Args:
-        recurring_run: see `kubeflow_recurring_run`.
-        api: `kfp_server_api.RecurringRunServiceApi`.
+        recurring_run: The recurring run, see `kubeflow_recurring_run`.
+        api: A `kfp_server_api.RecurringRunServiceApi`.
     """
     created = api.recurring_run_service_create_recurring_run(recurring_run=recurring_run)
     wanted = {"predicates": [{"operation": "EQUALS", "key": "name", "stringValue": recurring_run.display_name}]}
@@ -192,7 +192,7 @@ def submit_to_kubeflow(recurring_run: Any, api: Any) -> str:
         experiment_id=recurring_run.experiment_id, filter=json.dumps(wanted), page_size=100
     )
     for other in found.recurring_runs or []:
-        # Asked for by name; but what is deleted is looked at once more.
+        # The list is filtered by name, but the name is checked again before a delete.
         if other.display_name == recurring_run.display_name and other.recurring_run_id != created.recurring_run_id:
             api.recurring_run_service_delete_recurring_run(other.recurring_run_id)
     return created.recurring_run_id
@@ -235,7 +235,7 @@ def _on_kubeflow(args: argparse.Namespace) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The program; returns its exit status."""
+    """Runs the program and returns its exit status."""
     args = parse_args(argv)
     try:
         print(_on_vertex(args) if args.target == VERTEX else _on_kubeflow(args))

@@ -1,9 +1,9 @@
-"""Retrains when there is something new to learn: `python pipeline/retrain.py --spans DIR [-- FLAGS]`, see `--help`.
+"""Retrains when there is new data: `python pipeline/retrain.py --spans DIR [-- FLAGS]`, see `--help`.
 
-One pass by default, as cron or a systemd timer wants it; `--every` and `--cron` stay. Flags after `--` go to every
-`pipeline/run_local.py` that is started. Exit status: 0 when all is well (also where there was nothing to do, or the
-gate said no), 1 when a span failed or was set aside, 2 when the command was wrong, 3 when another instance or a run
-holds the root, 143 when it was asked to stop.
+By default it makes one pass, for use from cron or a systemd timer; with `--every` or `--cron` it keeps running. Flags
+after `--` go to every `pipeline/run_local.py` that it starts. Exit status: 0 on success (also if there was nothing to
+do, or the gate rejected the model), 1 if a span failed or was set aside, 2 if the command was wrong, 3 if another
+instance or a run uses the root, 143 if it was asked to stop.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 
 PROJECT_DIR = pathlib.Path(__file__).resolve().parent.parent
 if not __package__:
-    # Started as a script: Python then looks for modules in this folder instead of beside the packages.
+    # As a script, Python looks for modules in this folder and not in the project's.
     sys.path[0] = str(PROJECT_DIR)
 
 EXIT_NOT_WELL, EXIT_USAGE, EXIT_BUSY, EXIT_STOPPED = 1, 2, 3, 143
@@ -31,43 +31,56 @@ LOCK_FILE = "lock"
 
 
 class AlreadyRunningError(RuntimeError):
-    """Another instance holds the root."""
+    """Another instance uses the root."""
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """Reads the command line; unknown flags end the program with status 2."""
     parser = argparse.ArgumentParser(
         prog="retrain.py",
-        description="Looks for new spans and, where there is one, validates, trains, judges and pushes.",
+        description="Looks for new spans. For each one it validates the data, then trains, judges and pushes a model.",
         epilog="Everything after -- goes to run_local.py, such as -- --experiment coco_small --pq_floor 0.3",
     )
     add = parser.add_argument
-    add("--spans", metavar="DIR", required=True, help="folder of the spans, local or gs:// and the like")
-    add("--pattern", metavar="P", default="span-{SPAN}", help="of their names (default: %(default)s)")
-    add("--root", metavar="DIR", default=str(PROJECT_DIR / "runs"), help="of the pipeline (default: %(default)s)")
-    add("--backfill", metavar="3,7-9", default="", help="run these spans, known or not, and no others")
-    add("--dry-run", action="store_true", help="say what would happen and why, and do nothing")
+    add("--spans", metavar="DIR", required=True, help="folder of the spans, local or on an object store such as gs://")
+    add("--pattern", metavar="P", default="span-{SPAN}", help="pattern of the spans' names (default: %(default)s)")
+    add("--root", metavar="DIR", default=str(PROJECT_DIR / "runs"), help="the pipeline's folder (default: %(default)s)")
+    add("--backfill", metavar="3,7-9", default="", help="run only these spans, even if they were run before")
+    add("--dry-run", action="store_true", help="print what would happen and why, and do nothing")
     when = parser.add_mutually_exclusive_group()
-    when.add_argument("--every", metavar="1h", help="a pass now and then every so often: s, m, h or d")
-    when.add_argument("--cron", metavar="EXPR", help="a pass whenever the five fields say, in local time")
+    when.add_argument("--every", metavar="1h", help="a pass now and then at this interval, in s, m, h or d")
+    when.add_argument(
+        "--cron", metavar="EXPR", help="a pass at the times of this cron expression (five fields), in local time"
+    )
     _add_training_flags(parser.add_argument_group("training"))
-    add("--attempts", type=int, default=3, metavar="N", help="runs of a span that may fail (default: %(default)s)")
-    add("--webhook", metavar="URL|FILE", default="", help="gets pushes, rejections and failures; FILE holds the URL")
-    add("--allow_http_webhook", action="store_true", help="take http:// to other machines, too")
-    add("run_args", nargs="*", metavar="-- FLAGS", help="of run_local.py")
+    add(
+        "--attempts",
+        type=int,
+        default=3,
+        metavar="N",
+        help="give a span up after this many failed runs (default: %(default)s)",
+    )
+    add(
+        "--webhook",
+        metavar="URL|FILE",
+        default="",
+        help="where to report pushes, rejections and failures; FILE holds the URL",
+    )
+    add("--allow_http_webhook", action="store_true", help="also allow http:// to other machines")
+    add("run_args", nargs="*", metavar="-- FLAGS", help="flags of run_local.py")
     return parser.parse_args(argv)
 
 
 def _add_training_flags(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
-    share_help = "of the photos that are learnt from, how many are of earlier spans (default: %(default)s)"
+    share_help = "share of the train photos that comes from earlier spans (default: %(default)s)"
     add("--history_share", type=float, default=0.5, metavar="S", help=share_help)
-    add("--history_spans", type=int, default=0, metavar="N", help="of the last N of them; 0: of all")
-    add("--cold", action="store_true", help="start every training from scratch and not from the model that serves")
-    warm_help = "of the experiment's steps, for a training that starts from a model (default: a third)"
+    add("--history_spans", type=int, default=0, metavar="N", help="take them from the last N spans; 0: from all")
+    add("--cold", action="store_true", help="start every training from scratch, not from the model that serves")
+    warm_help = "share of the experiment's steps for a training that starts from a model (default: a third)"
     add("--warm_share", type=float, default=1 / 3, metavar="S", help=warm_help)
-    add("--warm_override", default="", metavar="K=V,...", help="settings of such a training, over all others")
-    add("--fixed_eval", default="", metavar="DIR", help="whose validation photos every model is judged on too")
+    add("--warm_override", default="", metavar="K=V,...", help="settings of such a training; they override all others")
+    add("--fixed_eval", default="", metavar="DIR", help="folder whose validation photos every model is also judged on")
     drop_help = "how far PQ on the %s photos may be below the last blessed model's, 0..1 (default: %%(default)s)"
     add("--fixed_drop", type=float, default=0.02, metavar="D", help=drop_help % "fixed")
     add("--new_drop", type=float, default=0.02, metavar="D", help=drop_help % "new")
@@ -75,13 +88,13 @@ def _add_training_flags(group: argparse._ArgumentGroup) -> None:
 
 @contextlib.contextmanager
 def only_instance(root: str) -> Iterator[int]:
-    """Holds the root's loop for this process and what it starts; yields the lock's file descriptor.
+    """Locks the root's loop for this process and the runs that it starts; yields the lock's file descriptor.
 
-    A run that is handed the descriptor holds the lock, too: where the loop is killed alone, no other begins beside
-    that run.
+    A run inherits the descriptor and so also holds the lock. If only the loop is killed, no other loop starts while
+    that run continues.
 
     Raises:
-        AlreadyRunningError: if another instance holds it.
+        AlreadyRunningError: if another instance holds the lock.
     """
     folder = os.path.join(root, "retrain")
     os.makedirs(folder, exist_ok=True)
@@ -89,17 +102,17 @@ def only_instance(root: str) -> Iterator[int]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise AlreadyRunningError(f"Another instance, or a run that it began, is at work in {root}.") from error
+            raise AlreadyRunningError(f"Another instance, or a run that it started, is using {root}.") from error
         yield file.fileno()
 
 
 class RunProcess:
-    """Runs `run_local.py`, one process after the other.
+    """A caller that runs `run_local.py`, one process after the other.
 
     Args:
-        lock: descriptor that every process holds as long as it lives.
-        stop: set when the loop was asked to stop; the process is asked to, too.
-        program: what is run.
+        lock: The lock's file descriptor, which every process holds as long as it runs.
+        stop: Set when the loop was asked to stop; the process is then asked to stop, too.
+        program: The command to run.
     """
 
     def __init__(self, lock: int, stop: threading.Event, program: Sequence[str] = ()):
@@ -112,7 +125,7 @@ class RunProcess:
         if self._stop.is_set():
             return EXIT_STOPPED
         self._process = subprocess.Popen([*self._program, *flags], pass_fds=(self._lock,), stdin=subprocess.DEVNULL)
-        if self._stop.is_set():  # Asked to in between.
+        if self._stop.is_set():  # The loop was asked to stop in between.
             self._process.terminate()
         try:
             return self._process.wait()
@@ -131,7 +144,7 @@ def config_from_args(args: argparse.Namespace) -> Any:
 
     Raises:
         KeyError: if a setting of the runs is unknown.
-        FileNotFoundError: if the file of the webhook is not there.
+        FileNotFoundError: if the webhook's file does not exist.
         ValueError: if a value breaks its rule.
     """
     from pipeline.retraining import warm_start
@@ -140,7 +153,7 @@ def config_from_args(args: argparse.Namespace) -> Any:
     from pipeline.retraining.spans import span_regex
 
     span_regex(args.pattern)
-    warm_start.experiment_of(args.run_args)  # Refuses unknown flags and settings before there is anything to do.
+    warm_start.experiment_of(args.run_args)  # Refuses unknown flags and settings before any work.
     return RetrainConfig(
         spans_dir=args.spans if "://" in args.spans else os.path.abspath(args.spans),
         root=os.path.abspath(args.root),
@@ -158,10 +171,10 @@ def config_from_args(args: argparse.Namespace) -> Any:
 
 
 def passes(args: argparse.Namespace, stop: threading.Event) -> Iterator[None]:
-    """One item per pass that is due.
+    """Yields once per pass that is due.
 
     Raises:
-        ValueError: if the timetable is none.
+        ValueError: if the timetable is not valid.
     """
     from pipeline.retraining import timetable
 
@@ -174,7 +187,7 @@ def passes(args: argparse.Namespace, stop: threading.Event) -> Iterator[None]:
 
 
 def run_passes(retraining: Any, due: Iterator[None], stop: threading.Event, backfill: Sequence[int]) -> int:
-    """Passes until none is due any more or the loop is asked to stop; returns the last one's exit status."""
+    """Makes passes until none is due or the loop is asked to stop; returns the last pass's exit status."""
     from pipeline.retraining.loop import LOG, RootBusyError, StoppedError
 
     status = 0
@@ -182,11 +195,11 @@ def run_passes(retraining: Any, due: Iterator[None], stop: threading.Event, back
         try:
             status = 0 if retraining.run_pass(backfill) else EXIT_NOT_WELL
         except RootBusyError as error:
-            LOG.warning("%s What is to be done is done at the next pass.", error)
+            LOG.warning("%s The work is done at the next pass.", error)
             status = EXIT_BUSY
         except StoppedError as error:
             LOG.info("%s", error)
-        backfill = ()  # Once; the passes after it are as ever.
+        backfill = ()  # Only the first pass; later passes look at all spans.
     return EXIT_STOPPED if stop.is_set() else status
 
 
@@ -204,7 +217,7 @@ def log_to(root: str) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The program; returns its exit status."""
+    """Runs the program and returns its exit status."""
     args = parse_args(argv)
     stop = threading.Event()
     from pipeline.local_run import console
@@ -219,7 +232,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         if args.dry_run:
             idle = Retraining(config, lambda flags: EXIT_STOPPED)
-            print("\n".join(map(idle.explain, idle.decisions(backfill))) or f"No span is in {config.spans_dir}.")
+            print("\n".join(map(idle.explain, idle.decisions(backfill))) or f"{config.spans_dir} has no span.")
             return 0
         with only_instance(config.root) as lock:
             log_to(config.root)

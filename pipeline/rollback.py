@@ -1,7 +1,7 @@
 """Takes the newest pushed model out of service: `python pipeline/rollback.py [--root DIR]`, see `--help`.
 
-Servers that follow the folder go back to the version before. The files stay, the pusher does not push the same model
-again, and `--restore` puts a version back. Exit status: 0, or 2 where there is nothing to go back to.
+Servers that watch the folder go back to the version before. The files stay, the pusher does not push the same model
+again, and `--restore` puts a version back. Exit status: 0, or 2 if there is no version to go back to.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 PROJECT_DIR = pathlib.Path(__file__).resolve().parent.parent
 if not __package__:
-    # Started as a script: Python then looks for modules in this folder instead of beside the packages.
+    # As a script, Python looks for modules in this folder and not in the project's.
     sys.path[0] = str(PROJECT_DIR)
 
 from components.pushing import model_versions  # noqa: E402
@@ -33,11 +33,13 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         prog="rollback.py", description="Takes the newest pushed model out of service, so that the one before serves."
     )
     add = parser.add_argument
-    add("--root", metavar="DIR", default=str(PROJECT_DIR / "runs"), help="of the pipeline (default: %(default)s)")
+    add("--root", metavar="DIR", default=str(PROJECT_DIR / "runs"), help="the pipeline's folder (default: %(default)s)")
     what = parser.add_mutually_exclusive_group()
-    what.add_argument("--to", type=int, metavar="VERSION", help="go back to this one (default: the one before)")
+    what.add_argument(
+        "--to", type=int, metavar="VERSION", help="go back to this version (default: the one before the newest)"
+    )
     what.add_argument("--restore", type=int, metavar="VERSION", help="put a withdrawn version back")
-    what.add_argument("--list", action="store_true", help="say which versions there are, and do nothing")
+    what.add_argument("--list", action="store_true", help="list the versions and do nothing")
     return parser.parse_args(argv)
 
 
@@ -46,13 +48,13 @@ def roll_back(serving_dir: str, to: int | None = None) -> list[int]:
 
     Args:
         serving_dir: The folder of versions.
-        to: The version that shall serve; None: the one before the newest.
+        to: The version that should serve; None: the one before the newest.
 
     Returns:
         The versions that were withdrawn.
 
     Raises:
-        NothingToRollBackError: if there is no such version, or it serves already.
+        NothingToRollBackError: if there is no such version, or it already serves.
     """
     versions = model_versions.list_versions(serving_dir)
     if to is None:
@@ -68,11 +70,11 @@ def roll_back(serving_dir: str, to: int | None = None) -> list[int]:
 
 
 def _move_pointer(root: str, serving_dir: str, versions: list[int]) -> None:
-    """Has the pointer that Pusher keeps name the newest version that is left."""
+    """Points Pusher's pointer to the newest version that is left."""
     pointer_file = pathlib.Path(root, *POINTER_PARTS)
     if not pointer_file.exists():
         return
-    # Here and not above: it needs TensorFlow, and what serves must change at once.
+    # Imported here because it needs TensorFlow, and the serving version must change at once.
     from components.pushing import model_pointer
 
     if versions:
@@ -84,7 +86,7 @@ def _move_pointer(root: str, serving_dir: str, versions: list[int]) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The program; returns its exit status."""
+    """Runs the program and returns its exit status."""
     args = parse_args(argv)
     serving_dir = str(pathlib.Path(args.root, "serving"))
     try:

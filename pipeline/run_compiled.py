@@ -1,10 +1,10 @@
 """Tests a compiled pipeline on this machine: `python pipeline/run_compiled.py SPEC [--root DIR]`, see `--help`.
 
-A test tool: it shows before a file is submitted that its tasks, conditions and parameters work. docs/kubeflow.md says
-why kfp's own local runner is not used. Every task runs as its platform would run it: the spec's own command in a new
-process, in a folder of its own that holds only what the task is given. Exit status: 0 when all tasks went through (the
-gate may still have said no), 1 when one failed, 2 when the command or the spec is wrong.
-`<root>/runs/<run>/summary.json` says how it ended.
+This is a test tool: it shows that a file's tasks, conditions and parameters work before the file is submitted.
+docs/kubeflow.md says why kfp's own local runner is not used. Every task runs as on its platform: the spec's command in
+a new process, in a separate folder that holds only the task's inputs. Exit status: 0 if all tasks finished (even if the
+gate rejected the model), 1 if one failed, 2 if the command or the spec is wrong. `<root>/runs/<run>/summary.json` has
+the result.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 
 PROJECT_DIR = pathlib.Path(__file__).resolve().parent.parent
 if not __package__:
-    # Started as a script: Python then looks for modules in this folder instead of beside the packages.
+    # As a script, Python looks for modules in this folder and not in the project's.
     sys.path[0] = str(PROJECT_DIR)
 
 from components.panoptic_evaluator.files import METRICS_FILE, REPORT_FILE  # noqa: E402
@@ -45,19 +45,19 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         "file is submitted. To train and push a model here, use run_local.py.",
     )
     add = parser.add_argument
-    add("spec", metavar="SPEC", help="what compile_kubeflow.py wrote")
+    add("spec", metavar="SPEC", help="a spec that compile_kubeflow.py wrote")
     root = str(PROJECT_DIR / "runs" / "compiled")
-    add("--root", metavar="DIR", default=root, help="bucket, artifacts and runs go there (default: %(default)s)")
+    add("--root", metavar="DIR", default=root, help="folder for bucket, artifacts and runs (default: %(default)s)")
     add("--param", metavar="NAME=VALUE", action="append", default=[], help="a parameter of the run; may be repeated")
     add("--resume", action="store_true", help="continue the newest run of this spec, if it has not finished")
     return parser.parse_args(argv)
 
 
 def parameters_from_args(texts: Sequence[str], spec: CompiledSpec) -> dict[str, Any]:
-    """Reads `NAME=VALUE`, by the type that the spec gives the parameter.
+    """Reads `NAME=VALUE` by the parameter's type in the spec.
 
     Raises:
-        ValueError: if a text is none, or the value has another type.
+        ValueError: if a text is not `NAME=VALUE`, or the value has another type.
     """
     definitions = spec.pipeline_spec["root"].get("inputDefinitions", {}).get("parameters", {})
     values: dict[str, Any] = {}
@@ -81,10 +81,10 @@ def run(
     """Runs a compiled pipeline once.
 
     Args:
-        spec_path: The file.
-        root: The folder in which runs leave everything; pushed models go where the spec says.
+        spec_path: The compiled file.
+        root: The folder for everything that runs write; pushed models go where the spec says.
         texts: Parameters as `NAME=VALUE`.
-        resume: Go on with the newest run of the same file and parameters, if it has not gone through.
+        resume: Whether to continue the newest run of the same file and parameters, if it has not finished.
         run_command: Runs a container's command.
 
     Returns:
@@ -115,7 +115,7 @@ def run(
 
 
 def _pipeline_root(spec: CompiledSpec, store: ArtifactStore) -> str:
-    """Where artifacts go: the spec's object store, imitated; else, as TFX cannot open `gs://` here, below the mount."""
+    """Returns the root of artifacts: the spec's, in the imitated object store, or else a folder below the mount."""
     root = spec.pipeline_root
     if spec.is_kubeflow:
         return root if "://" in root else KUBEFLOW_ROOT
@@ -130,7 +130,7 @@ def _new_run(root: pathlib.Path, started: Mapping[str, Any]) -> str:
 
 
 def _unfinished_run(root: pathlib.Path, started: Mapping[str, Any]) -> str | None:
-    """The newest run, if it started with the same inputs and has not finished."""
+    """Returns the newest run, if it started with the same inputs and has not finished."""
     newest = max(root.glob(f"runs/*/{_START_FILE}"), default=None)
     if newest is None or json.loads(newest.read_text("utf-8")) != started:
         return None
@@ -176,7 +176,7 @@ def _output(results: Mapping[str, TaskResult], task: str, key: str) -> dict[str,
 
 
 def main(argv: Sequence[str] | None = None, run_command: CommandRunner = local_platform.run_command) -> int:
-    """The program; returns its exit status."""
+    """Runs the program and returns its exit status."""
     args = parse_args(argv)
     try:
         with root_lock.only_run_in(str(pathlib.Path(args.root).resolve())):

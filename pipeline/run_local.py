@@ -1,7 +1,7 @@
 """Runs the pipeline on this machine: `python pipeline/run_local.py [--data DIR]`, see `--help`.
 
-Exit status: 0 when the pipeline went through (the gate may still have said no), 1 when a node failed, 2 when the
-command was wrong. `<root>/summary.json` says how it ended, except after a mistyped flag.
+Exit status: 0 if the pipeline finished (even if the gate rejected the model), 1 if a node failed, 2 if the command
+was wrong. `<root>/summary.json` has the result, except after a wrong flag.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 PROJECT_DIR = pathlib.Path(__file__).resolve().parent.parent
 if not __package__:
-    # Started as a script: Python then looks for modules in this folder instead of beside the packages.
+    # As a script, Python looks for modules in this folder and not in the project's.
     sys.path[0] = str(PROJECT_DIR)
 
 from pipeline.config import PipelineConfig  # noqa: E402
@@ -39,7 +39,7 @@ def run(config: PipelineConfig, scenes: generated_data.GeneratedDataConfig | Non
 
     Args:
         config: What to run.
-        scenes: What to draw into the data folder first, or None to take it as it is.
+        scenes: The scenes to draw into the data folder first, or None to read the folder as it is.
 
     Returns:
         The program's exit status.
@@ -73,7 +73,7 @@ def _try(
     progress: console.ConsoleProgress,
     log_path: str,
 ) -> tuple[int, NodeFailedError | None]:
-    """Prepares the data and runs the nodes; whatever goes wrong becomes an exit status and a reason."""
+    """Prepares the data and runs the nodes; turns every error into an exit status and a reason."""
     try:
         _prepare_data(config, scenes)
         with console.native_stderr_to(log_path):
@@ -108,14 +108,14 @@ def _run_nodes(config: PipelineConfig, run_id: str, progress: console.ConsolePro
     for sentence in ceiling_sentences(config):
         print(sentence, flush=True)
     console.silence_absl()
-    # What was pushed once must be pushed again where nothing serves any more; the cache cannot know that.
+    # If nothing serves any more, the model must be pushed again, which the cache cannot know.
     uncached = frozenset() if model_versions.list_versions(config.serving_dir) else frozenset({"Pusher"})
     retries = Retries(attempts=config.step_attempts, wait_s=config.retry_wait_s)
     StepwiseLocalDagRunner(run_id, progress, uncached, retries).run(create_pipeline(config))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The program; returns its exit status."""
+    """Runs the program and returns its exit status."""
     args = parse_args(sys.argv[1:] if argv is None else argv)
     try:
         config, scenes = config_from_args(args), generated_data_from_args(args)

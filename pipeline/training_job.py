@@ -1,9 +1,9 @@
-"""Training off the pipeline's node: `python pipeline/training_job.py --platform NAME --config FILE --output FILE`.
+"""Writes a separate training job: `python pipeline/training_job.py --platform NAME --config FILE --output FILE`.
 
-Writes the job that trains `maskformer_model` alone on machines of its own: a CustomJob for Vertex AI, a TFJob (training
-operator) or a JobSet for Kubernetes. Its image has no TFX, whose pin of TensorFlow is ahead of the newest TPU wheels.
-What a killed job has trained is kept in `model_dir`, so spot machines will do: the same command continues from there.
-Nothing is submitted; docs/kubeflow.md has the commands. Exit status: 0, or 2 where the command or the config is wrong.
+The job trains `maskformer_model` on separate machines: a CustomJob for Vertex AI, a TFJob (training operator) or a
+JobSet for Kubernetes. Its image has no TFX, whose pin of TensorFlow is ahead of the newest TPU wheels. A killed job's
+progress is kept in `model_dir`, and the same command continues from there, so spot machines can be used. Nothing is
+submitted; docs/kubeflow.md has the commands. Exit status: 0, or 2 if the command or the config is wrong.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 if not __package__:
-    # Started as a script: Python then looks for modules in this folder instead of beside the packages.
+    # As a script, Python looks for modules in this folder and not in the project's.
     sys.path[0] = str(pathlib.Path(__file__).resolve().parent.parent)
 
 import yaml
@@ -28,31 +28,31 @@ VERTEX, TFJOB, JOBSET = "vertex", "tfjob", "jobset"
 EXIT_USAGE = 2
 CHIEF, WORKER = "chief", "worker"
 _PORT = 2222
-# Of the TF_CONFIG that MultiWorkerMirroredStrategy reads; Vertex AI and the training operator write it themselves.
+# For the TF_CONFIG that MultiWorkerMirroredStrategy reads; Vertex AI and the training operator write it themselves.
 _TF_CONFIG = "TF_CONFIG"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainingJobConfig:
-    """One training on machines of its own.
+    """The settings of a training on separate machines.
 
     Attributes:
         name: The name of the job, in lower case.
-        image: docker/training.Dockerfile's, or docker/training-tpu.Dockerfile's.
-        experiment: see `maskformer_model/experiments`.
-        params_override: settings, such as where the record files are.
-        model_dir: what all machines see and what outlives them: `gs://`, `/gcs/`, or a volume.
-        workers: machines; more than one train as one by `TF_CONFIG`.
-        machine_type: of Vertex AI, such as "n1-standard-16", "a2-highgpu-8g" or "ct5lp-hightpu-4t".
-        accelerator: Vertex's name, or Kubernetes's resource; empty: processors alone.
-        accelerators: of one machine.
-        tpu: the machines are TPU VMs.
-        tpu_topology: such as "2x2", of one slice.
-        spot: cheaper machines that may be taken away at any time.
-        restarts: how often a machine that was taken away, or a job that failed, begins again.
-        claim: PersistentVolumeClaim for `model_dir` and data, on Kubernetes alone; empty: none.
-        mount_path: where the claim is.
-        node_selector: labels of the machines, on Kubernetes alone.
+        image: The image of docker/training.Dockerfile or docker/training-tpu.Dockerfile.
+        experiment: The name of an experiment, see `maskformer_model/experiments`.
+        params_override: The experiment's settings, such as where the record files are.
+        model_dir: A folder that all machines see and that outlives them: `gs://`, `/gcs/`, or a volume.
+        workers: The number of machines; several train together by `TF_CONFIG`.
+        machine_type: Vertex AI's machine type, such as "n1-standard-16", "a2-highgpu-8g" or "ct5lp-hightpu-4t".
+        accelerator: Vertex's name, or Kubernetes's resource; empty: CPUs only.
+        accelerators: The number of accelerators of one machine.
+        tpu: Whether the machines are TPU VMs.
+        tpu_topology: The topology of one slice, such as "2x2".
+        spot: Whether to use cheaper machines that can be preempted at any time.
+        restarts: How many times a preempted machine, or a failed job, starts again.
+        claim: The PersistentVolumeClaim for `model_dir` and data, only on Kubernetes; empty: none.
+        mount_path: The folder where the claim is mounted.
+        node_selector: The labels of the machines, only on Kubernetes.
 
     Raises:
         ValueError: if a value breaks its rule.
@@ -95,7 +95,7 @@ class TrainingJobConfig:
 
     @property
     def strategy(self) -> str:
-        """`runtime.distribution_strategy` for these machines."""
+        """Returns `runtime.distribution_strategy` for these machines."""
         if self.tpu:
             return "tpu"
         if self.workers > 1:
@@ -104,7 +104,7 @@ class TrainingJobConfig:
 
     @property
     def command(self) -> list[str]:
-        """What every machine runs; it continues where an earlier job of the same `model_dir` stopped."""
+        """Returns the command of every machine; it continues an earlier job of the same `model_dir`."""
         settings = [f"runtime.distribution_strategy={self.strategy}", self.params_override]
         command = ["python", "-m", "maskformer_model.train", "--mode=train", f"--experiment={self.experiment}"]
         command += [f"--model_dir={self.model_dir}", f"--params_override={','.join(filter(None, settings))}"]
@@ -112,7 +112,7 @@ class TrainingJobConfig:
 
 
 def vertex_custom_job(config: TrainingJobConfig) -> dict[str, Any]:
-    """A CustomJob, for `gcloud ai custom-jobs create --config` (its `jobSpec`) or the client library (all of it).
+    """Returns a CustomJob for `gcloud ai custom-jobs create --config` (its `jobSpec`) or the client library (all).
 
     Vertex AI counts the first pool as the chief and sets `TF_CONFIG` on each machine.
     """
@@ -139,7 +139,7 @@ def _vertex_pool(config: TrainingJobConfig, replicas: int) -> dict[str, Any]:
 
 
 def kubernetes_tfjob(config: TrainingJobConfig) -> dict[str, Any]:
-    """A TFJob of the training operator, which sets `TF_CONFIG` in each pod and starts pods again that were evicted."""
+    """Returns a TFJob of the training operator, which sets `TF_CONFIG` in each pod and restarts evicted pods."""
     require(not config.tpu, "A TFJob must not ask for a TPU: a JobSet does.", repr(config.name))
     replicas = {"Chief": _tfjob_replicas(config, 1)}
     if config.workers > 1:
@@ -162,7 +162,7 @@ def _tfjob_replicas(config: TrainingJobConfig, replicas: int) -> dict[str, Any]:
 
 
 def kubernetes_jobset(config: TrainingJobConfig) -> dict[str, Any]:
-    """A JobSet: one indexed Job whose pods find each other by name; for TPU slices too.
+    """Returns a JobSet: one indexed Job whose pods find each other by name; also for TPU slices.
 
     No operator writes `TF_CONFIG` here, so each pod does, from the index that Kubernetes gives it.
     """
@@ -185,7 +185,7 @@ def kubernetes_jobset(config: TrainingJobConfig) -> dict[str, Any]:
         "kind": "JobSet",
         "metadata": {"name": config.name},
         "spec": {
-            # One machine that is gone stops the others at the next sum; all begin again from the last checkpoint.
+            # A lost machine stops the others at the next gradient sum; all start again from the last checkpoint.
             "failurePolicy": {"maxRestarts": config.restarts},
             "network": {"enableDNSHostnames": True, "subdomain": config.name},
             "replicatedJobs": [{"name": "trainer", "replicas": 1, "template": {"spec": job}}],
@@ -246,16 +246,16 @@ def read_config(path: str) -> TrainingJobConfig:
     try:
         return TrainingJobConfig(**document)
     except TypeError as error:
-        raise ValueError(f"`--config` must have all that has no default. Received in {path}: {error}") from error
+        raise ValueError(f"`--config` must have every key without a default. Received in {path}: {error}") from error
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The program; returns its exit status."""
+    """Runs the program and returns its exit status."""
     parser = argparse.ArgumentParser(
-        prog="training_job.py", description="Writes the job that trains on machines of its own."
+        prog="training_job.py", description="Writes the job that trains on separate machines."
     )
     parser.add_argument("--platform", required=True, choices=sorted(BUILDERS))
-    parser.add_argument("--config", required=True, metavar="FILE", help="YAML, see docs/kubeflow.md")
+    parser.add_argument("--config", required=True, metavar="FILE", help="YAML file, see docs/kubeflow.md")
     parser.add_argument("--output", required=True, metavar="FILE.yaml")
     args = parser.parse_args(argv)
     try:

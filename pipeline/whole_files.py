@@ -1,4 +1,4 @@
-"""Files of a run that appear whole or not at all, and are on the disk once they do. Imports nothing heavy."""
+"""Writes files that appear whole or not at all, and are then on the disk. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import uuid
 
 
 def write_durably(path: str | os.PathLike[str], text: str) -> None:
-    """Writes a text file, whole or not at all, and flushes it to the disk; makes its folder where there is none."""
+    """Writes a text file, whole or not at all, and flushes it to the disk; creates its folder if needed."""
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")

@@ -1,8 +1,8 @@
-"""Artifacts of compiled runs on one machine: their files in a folder that stands for a bucket, their facts in a list.
+"""Stores the artifacts of compiled runs on one machine: files in a folder that imitates a bucket, facts in a list.
 
-A step never sees the bucket. What it reads is copied into a folder of its own before, what it wrote is copied out
-after, and for its time that folder is found below `mount`, as a container finds its own file system below `/`: so an
-address means the same in every step, and a step that reaches for what it was not given finds nothing.
+A step never sees the bucket. Its inputs are copied into a separate folder before it, and its outputs are copied out
+after it. During the step `mount` shows that folder, as `/` shows a container's file system. So an address means the
+same in every step, and a step cannot read what it was not given.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _CLAUSES = {
 
 
 class UnsupportedQueryError(ValueError):
-    """A resolver's query that is not understood."""
+    """A resolver's query has an unsupported clause."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,22 +34,22 @@ class ArtifactStore:
     """The bucket, the list and the mount below one folder.
 
     Attributes:
-        root: The folder in which runs leave everything.
+        root: The folder for everything that runs write.
     """
 
     root: pathlib.Path
 
     @property
     def mount(self) -> pathlib.Path:
-        """Where a step finds its own folder."""
+        """Returns the path under which a step finds its folder."""
         return self.root / "mount"
 
     def new_name(self) -> str:
-        """A resource name that no artifact has."""
+        """Returns a resource name that no artifact has."""
         return f"{_NAME_PREFIX}{len(self._all()) + 1}"
 
     def attach(self, folder: pathlib.Path) -> None:
-        """Has `mount` show a folder."""
+        """Makes `mount` show a folder."""
         new = self.root / "mount.new"
         new.unlink(missing_ok=True)
         new.symlink_to(folder)
@@ -63,13 +63,13 @@ class ArtifactStore:
             shutil.copytree(source, target, dirs_exist_ok=True)
 
     def copy_out(self, uri: str, folder: pathlib.Path) -> None:
-        """Copies what a step wrote as an artifact into the bucket; a step may write nothing."""
+        """Copies an artifact's files from the step into the bucket; there may be none."""
         source, target = folder / self._place(uri), self._in_bucket(uri)
         if source.is_dir():
             shutil.copytree(source, target, dirs_exist_ok=True)
 
     def open_path(self, uri: str) -> pathlib.Path:
-        """Where an artifact's files are, for those who read them after the run."""
+        """Returns where an artifact's files are, to read them after the run."""
         return self._in_bucket(uri)
 
     def record(self, artifact: dict[str, Any]) -> None:
@@ -78,10 +78,10 @@ class ArtifactStore:
             file.write(json.dumps(artifact, sort_keys=True) + "\n")
 
     def query(self, text: str) -> dict[str, Any] | None:
-        """The newest artifact that a resolver's filter matches; None where there is none.
+        """Returns the newest artifact that a resolver's filter matches, or None.
 
         Raises:
-            UnsupportedQueryError: if a clause is not understood.
+            UnsupportedQueryError: if a clause is not supported.
         """
         clauses = [_parse_clause(clause) for clause in text.split(" AND ")]
         found = [artifact for artifact in self._all() if all(_matches(artifact, clause) for clause in clauses)]
@@ -95,7 +95,7 @@ class ArtifactStore:
         return self.root / "bucket" / self._place(uri)
 
     def _place(self, uri: str) -> str:
-        """Path below the mount, and below the bucket."""
+        """Returns an address's path below the mount, and below the bucket."""
         for scheme, folder in _SCHEMES.items():
             if uri.startswith(scheme):
                 return folder + uri.removeprefix(scheme)

@@ -1,8 +1,8 @@
-"""The post-processor over TFX's compiled pipeline: adds what its compiler drops, as plain functions on dicts.
+"""Adds to a compiled pipeline what TFX's compiler drops, with plain functions on dicts.
 
-TFX's KubeflowV2DagRunner leaves out defaults of runtime parameters, the way of parameters into the graph that an exit
-handler follows, ExampleGen's resources, retries and labels; docs/kubeflow.md lists each with its test. Nothing here
-imports TFX; what the pipeline is made of is left to `compile_kubeflow`.
+TFX's KubeflowV2DagRunner leaves out defaults of runtime parameters, parameters passed into an exit handler's graph,
+ExampleGen's resources, retries and labels; docs/kubeflow.md lists each with its test. Nothing here imports TFX;
+`compile_kubeflow` decides what the pipeline consists of.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ _BINARY_UNITS = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 
 
 def task_graph(spec: Spec) -> Spec:
-    """The tasks of the nodes: below the exit handler's graph where there is one."""
+    """Returns the graph of the nodes' tasks, which is below the exit handler's if there is one."""
     component = spec.get("components", {}).get(EXIT_HANDLED_DAG)
     return (component or spec["root"])["dag"]["tasks"]
 
 
 def promote_parameters(spec: Spec, parameters: Mapping[str, tuple[str, str]]) -> Spec:
-    """Makes constants parameters of the run, with the constant as default.
+    """Turns constants into parameters of the run, with the constant as default.
 
     Args:
         spec: A PipelineSpec; not changed.
-        parameters: By the parameter's name: the task and its input parameter.
+        parameters: The task and its input parameter, by the name of the run's parameter.
 
     Returns:
-        The new spec, in which a parameter also finds its way into the exit handler's graph.
+        The new spec, which also passes the parameters into the exit handler's graph.
 
     Raises:
         ValueError: if a task has no such constant.
@@ -66,7 +66,7 @@ def configure_nodes(spec: Spec, config: PlatformConfig) -> Spec:
             continue
         container = _executor(spec, task).get("container")
         if container is None:
-            continue  # A resolver's query: the platform's own, neither sized nor tried again.
+            continue  # The platform runs a resolver's query itself, so it has no size and no retries.
         node = config.node(name)
         if resources := _resources(node):
             container["resources"] = resources
@@ -80,7 +80,7 @@ def configure_nodes(spec: Spec, config: PlatformConfig) -> Spec:
 
 
 def never_cache(spec: Spec, task_names: tuple[str, ...]) -> Spec:
-    """Has tasks work in every run: their result depends on what no parameter says."""
+    """Turns caching off for tasks whose result does not depend on their parameters alone."""
     spec = copy.deepcopy(spec)
     for name, task in _all_tasks(spec):
         if name in task_names:
@@ -89,7 +89,7 @@ def never_cache(spec: Spec, task_names: tuple[str, ...]) -> Spec:
 
 
 def replace_driver(spec: Spec, task_name: str, command: list[str]) -> Spec:
-    """Has another program than TFX's decide what an ExampleGen reads; its arguments stay.
+    """Replaces TFX's driver, which decides what an ExampleGen reads, by another program with the same arguments.
 
     Raises:
         ValueError: if the task has no driver.
@@ -103,7 +103,7 @@ def replace_driver(spec: Spec, task_name: str, command: list[str]) -> Spec:
 
 
 def replace_prefix(spec: Spec, old: str, new: str) -> Spec:
-    """Moves files of the project to where the image has them: constants and flags that start with `old`."""
+    """Replaces the prefix `old` of constants and flags by the project's folder in the image."""
 
     def moved(value: str) -> str:
         return re.sub(rf"^((?:--\w+=)?){re.escape(old)}(?=/)", lambda match: match[1] + new, value)
@@ -112,7 +112,7 @@ def replace_prefix(spec: Spec, old: str, new: str) -> Spec:
 
 
 def add_job(spec: Spec, config: PlatformConfig, display_name: str) -> Spec:
-    """The PipelineJob that Vertex AI takes: the spec with labels and the place of its artifacts."""
+    """Returns Vertex AI's PipelineJob: the spec with labels and the root of its artifacts."""
     return {
         "displayName": display_name,
         "labels": dict(config.labels),
@@ -122,7 +122,7 @@ def add_job(spec: Spec, config: PlatformConfig, display_name: str) -> Spec:
 
 
 def kubernetes_platform(spec: Spec, config: PlatformConfig) -> Spec:
-    """The second document that open-source Kubeflow reads: what a PipelineSpec has no words for."""
+    """Returns open-source Kubeflow's second document, with the settings that a PipelineSpec cannot express."""
     executors = {}
     for name, task in _all_tasks(spec):
         component = spec["components"][task["componentRef"]["name"]]
@@ -150,7 +150,7 @@ def _pod(node: NodeConfig, config: PlatformConfig) -> Spec:
 
 
 def _resources(node: NodeConfig) -> Spec:
-    """Both spellings of each limit: Vertex and older releases of Kubeflow read the numbers, newer ones the words."""
+    """Returns each limit in both forms: Vertex and older Kubeflow releases read numbers, newer ones read texts."""
     resources: Spec = {}
     if node.cpu:
         resources |= {"cpuLimit": float(node.cpu), "resourceCpuLimit": f"{node.cpu:g}"}
@@ -167,7 +167,7 @@ def _resources(node: NodeConfig) -> Spec:
 
 
 def memory_gb(memory: str) -> float:
-    """`"16G"` -> 16.0, `"16Gi"` -> 17.179869184."""
+    """Returns a memory size in GB: `"16G"` -> 16.0, `"16Gi"` -> 17.179869184."""
     number = memory.rstrip("KMGTi")
     return float(number) * (_UNITS | _BINARY_UNITS)[memory[len(number) :]] / 10**9
 

@@ -1,7 +1,7 @@
-"""Conditions of tasks: the part of CEL that TFX and the KFP SDK write, evaluated on a task's inputs.
+"""Evaluates conditions of tasks: the part of CEL that TFX and the KFP SDK write.
 
-Comparisons of inputs with constants, joined by `&&`, `||` and `!`. Such a text is Python after three replacements, so
-Python's parser reads it and the few kinds of nodes it may hold are evaluated here; anything else is refused.
+A condition compares inputs with constants, joined by `&&`, `||` and `!`. After three replacements it is Python, so
+Python's parser reads it. Only a few kinds of nodes are evaluated here; all others are refused.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 
 
 class UnsupportedConditionError(ValueError):
-    """A condition that is more than comparisons of inputs."""
+    """A condition has more than comparisons of inputs."""
 
 
 def is_met(condition: str, inputs: dict[str, Any]) -> bool:
     """Evaluates a condition.
 
     Args:
-        condition: As `triggerPolicy.condition` has it; empty is always met.
-        inputs: `artifacts` and `parameter_values`, as in an ExecutorInput.
+        condition: The text of `triggerPolicy.condition`; an empty one is always met.
+        inputs: The `artifacts` and `parameter_values` of an ExecutorInput.
 
     Raises:
-        UnsupportedConditionError: if the text is none that is understood, or asks for what the inputs lack.
+        UnsupportedConditionError: if the text is not supported, or names a missing input.
     """
     if not condition:
         return True

@@ -1,9 +1,9 @@
-"""What a container runs under open-source Kubeflow Pipelines: TFX's entry point, told what Kubeflow tells otherwise.
+"""Runs TFX's entry point in a container of open-source Kubeflow Pipelines, and adapts its inputs and outputs.
 
 Kubeflow's launcher copies artifacts to a folder named after their address (`minio://b/k` -> `/minio/b/k`), but TFX
-opens addresses itself and knows neither `minio://` nor `s3://`. Artifacts arrive without type and name, an output is
-never absent, and the final status of a run is no string. Each of these is put right here, on the json that TFX reads
-and writes; nothing of TFX is changed.
+opens addresses itself and knows neither `minio://` nor `s3://`. Artifacts have no type and no name, an output is never
+absent, and the final status of a run is not a string. This module corrects each of these in the json that TFX reads and
+writes. TFX itself is not changed.
 """
 
 from __future__ import annotations
@@ -16,28 +16,28 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-# A test's container has no file system of its own; there this names the folder that stands for the root.
+# A test's container has no separate file system; this variable names the folder that imitates its root.
 STAGING_ROOT_VARIABLE = "MASKFORMER_STAGING_ROOT"
-# As Kubeflow's launcher names the folders.
+# Kubeflow's launcher names the folders like this.
 _FOLDERS = {"gs": "gcs", "minio": "minio", "s3": "s3"}
-_ABSENT_KEY = "absent"  # As `components.pushing.last_pushed_model` marks what stands for no artifact.
+_ABSENT_KEY = "absent"  # `components.pushing.last_pushed_model` marks a missing artifact like this.
 
 
 class StagedPaths:
-    """Addresses of artifacts, and where the launcher has put them."""
+    """The addresses of artifacts and the launcher's local folders for them."""
 
     def __init__(self, root: str = "/"):
         self._prefixes = {f"{scheme}://": os.path.join(root, folder, "") for scheme, folder in _FOLDERS.items()}
 
     def to_local(self, text: str) -> str:
-        """`minio://b/k` -> `/minio/b/k`; other text as it is."""
+        """Returns the local path of an address, `minio://b/k` -> `/minio/b/k`; keeps other text."""
         for scheme, folder in self._prefixes.items():
             if text.startswith(scheme):
                 return folder + text.removeprefix(scheme)
         return text
 
     def to_remote(self, text: str) -> str:
-        """The inverse of `to_local`."""
+        """Returns the address of a local path, the inverse of `to_local`."""
         for scheme, folder in self._prefixes.items():
             if text.startswith(folder):
                 return scheme + text.removeprefix(folder)
@@ -45,12 +45,12 @@ class StagedPaths:
 
 
 def prepare_input(executor_input: dict[str, Any], inputs_spec: dict[str, Any], paths: StagedPaths) -> dict[str, Any]:
-    """What TFX is given in place of Kubeflow's ExecutorInput.
+    """Returns TFX's form of Kubeflow's ExecutorInput.
 
     Args:
-        executor_input: The input of the launcher; not changed.
-        inputs_spec: The component's ComponentInputsSpec, where the types are.
-        paths: Where artifacts are.
+        executor_input: The launcher's input; not changed.
+        inputs_spec: The component's ComponentInputsSpec, which has the types.
+        paths: The paths of artifacts.
     """
     prepared = copy.deepcopy(executor_input)
     inputs = prepared.setdefault("inputs", {})
@@ -72,7 +72,7 @@ def prepare_input(executor_input: dict[str, Any], inputs_spec: dict[str, Any], p
 
 
 def restore_output(executor_output: dict[str, Any], paths: StagedPaths) -> dict[str, Any]:
-    """What Kubeflow is given in place of TFX's ExecutorOutput: local paths are addresses again."""
+    """Returns Kubeflow's form of TFX's ExecutorOutput, with addresses instead of local paths."""
     restored = copy.deepcopy(executor_output)
     for artifacts in restored.get("artifacts", {}).values():
         for artifact in artifacts.get("artifacts", []):

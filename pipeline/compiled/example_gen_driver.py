@@ -1,8 +1,8 @@
-"""CocoExampleGen's driver on Vertex AI: TFX's, which finds the span, and then a fingerprint of what the files hold.
+"""Runs CocoExampleGen's driver on Vertex AI: TFX's driver finds the span, then a fingerprint of the data is added.
 
-Vertex runs TFX's driver of file-based ExampleGens and never one of ours, so its cache would go by sizes and times of
-the files that match a pattern, and would not see a photo that has changed. This program runs that driver and replaces
-its fingerprint, as our driver does elsewhere: by the digest of every file that is read, or of the manifest beside them.
+Vertex runs TFX's driver of file-based ExampleGens, never a custom one. Its cache would compare sizes and times of the
+files that match a pattern, and would miss a changed photo. This program runs that driver and replaces its fingerprint,
+as our driver does elsewhere, by the digest of every file that is read, or of the manifest beside them.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import Any
 
 
 def content_fingerprint(exec_properties: dict[str, Any]) -> str:
-    """As `components.coco_example_gen.driver` gives it.
+    """Returns the same fingerprint as `components.coco_example_gen.driver`.
 
     Args:
-        exec_properties: CocoExampleGen's, after TFX's driver has put in the span.
+        exec_properties: CocoExampleGen's properties, after TFX's driver has added the span.
     """
     from tfx.types import standard_component_specs as specs
 
@@ -34,7 +34,7 @@ def content_fingerprint(exec_properties: dict[str, Any]) -> str:
 
 
 def parse_args(argv: Sequence[str]) -> argparse.Namespace:
-    """Reads TFX's flags; those of Beam are not used here."""
+    """Reads TFX's flags; Beam's are not used here."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.compiled.example_gen_driver", allow_abbrev=False)
     parser.add_argument("--json_serialized_invocation_args", required=True, help="an ExecutorInput")
     parser.add_argument("--json_serialized_inputs_spec_args", help="a ComponentInputsSpec")

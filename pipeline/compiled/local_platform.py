@@ -1,8 +1,8 @@
-"""The test tool behind `run_compiled`: runs the tasks of a compiled pipeline on one machine, as its platform would.
+"""Runs the tasks of a compiled pipeline on one machine as its platform would; the test tool behind `run_compiled`.
 
-A task's inputs are resolved, its condition evaluated, its files copied into a folder of its own, its driver and its
-command run in new processes, and its files copied out. What came of a task is kept, so that a run can continue where it
-stopped. Caching, which only saves work, is not imitated.
+For each task it resolves the inputs, evaluates the condition, copies files into a separate folder, runs driver and
+command in new processes, and copies files out. It keeps each task's outcome, so that a run can continue where it
+stopped. It does not imitate caching, which only saves work.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from pipeline.compiled.task_inputs import Artifact, Scope
 SUCCEEDED, FAILED, SKIPPED, NOT_TRIGGERED = "SUCCEEDED", "FAILED", "SKIPPED", "NOT_TRIGGERED"
 _PROJECT_DIR = pathlib.Path(__file__).resolve().parents[2]
 _RESULT_FILE, _LOG_FILE = "result.json", "log.txt"
-# Command, working folder, environment and log in; exit status out.
+# Takes command, working folder, environment and log; returns the exit status.
 CommandRunner = Callable[[Sequence[str], pathlib.Path, Mapping[str, str], IO[str]], int]
 
 
 class TaskFailedError(RuntimeError):
-    """A container ended with another status than 0."""
+    """A container ended with a status other than 0."""
 
 
 def run_command(command: Sequence[str], work_dir: pathlib.Path, environment: Mapping[str, str], log: IO[str]) -> int:
-    """Runs a command to its end in a new process; what it prints goes to `log`. Returns its exit status."""
+    """Runs a command in a new process, writes its output to `log`, and returns its exit status."""
     done = subprocess.run(command, cwd=work_dir, env=environment, stdout=log, stderr=subprocess.STDOUT, check=False)
     return done.returncode
 
@@ -47,10 +47,10 @@ class TaskResult:
     """The outcome of a task.
 
     Attributes:
-        state: "SUCCEEDED", "FAILED", "SKIPPED" (what it waits for has failed) or "NOT_TRIGGERED" (its condition).
-        seconds: That it took, with all attempts.
-        attempts: How often its container was started.
-        outputs: Artifacts by key.
+        state: "SUCCEEDED", "FAILED", "SKIPPED" (a task before it failed) or "NOT_TRIGGERED" (its condition is false).
+        seconds: The time of all its attempts.
+        attempts: How many times its container was started.
+        outputs: Its artifacts by key.
         reason: Why it failed.
         resumed: Whether an earlier run of the program did the work.
     """
@@ -69,9 +69,9 @@ class LocalPlatform:
 
     Attributes:
         spec: The pipeline.
-        store: Artifacts of this and earlier runs.
-        run_id: Name of the run.
-        pipeline_root: Address below which artifacts go.
+        store: The artifacts of this and earlier runs.
+        run_id: The run's name.
+        pipeline_root: The address below which artifacts are stored.
         on_result: Called after every task with its name and outcome.
         run_command: Runs a container's command.
     """
@@ -85,11 +85,11 @@ class LocalPlatform:
 
     @property
     def run_dir(self) -> pathlib.Path:
-        """Where the run's steps and results are."""
+        """Returns the folder of the run's steps and results."""
         return self.store.root / "runs" / self.run_id
 
     def run(self, parameters: dict[str, Any]) -> dict[str, TaskResult]:
-        """Runs all tasks; one that fails keeps those that need it from running, and not the exit handler.
+        """Runs all tasks; after a failure, tasks that need the failed one are skipped, but the exit handler runs.
 
         Args:
             parameters: The parameters of the run; others have their defaults.
@@ -169,14 +169,14 @@ class LocalPlatform:
     def _as_given(self, artifact: Artifact) -> Artifact:
         if not self.spec.is_kubeflow:
             return {key: value for key, value in artifact.items() if key != "schema_title"}
-        # Kubeflow keeps neither names nor types of artifacts.
+        # Kubeflow stores neither names nor types of artifacts.
         return {"uri": artifact["uri"], "metadata": artifact["metadata"], "type": {"instanceSchema": ""}}
 
     def _resolve(self, resolver: dict[str, Any], executor_input: dict[str, Any]) -> dict[str, list[Artifact]]:
         found: dict[str, list[Artifact]] = {}
         given = [each for each in executor_input["inputs"]["artifacts"].values() if not each["artifacts"]]
         for key, query in resolver["outputArtifactQueries"].items():
-            # A query about an artifact that an earlier one has not found finds nothing.
+            # A query about an artifact that an earlier query did not find has no result.
             text = None if given else task_inputs.fill_placeholders(query["filter"], executor_input)
             artifact = self.store.query(text) if text else None
             found[key] = [artifact] if artifact else []
@@ -194,7 +194,7 @@ class LocalPlatform:
         delay_s = float(policy.get("backoffDuration", "0s").rstrip("s"))
         attempts = int(policy.get("maxRetryCount", 0)) + 1
         reason = ""
-        # Attempts of a run that was cut off stay as they are.
+        # The attempts of an interrupted run stay as they are.
         before = len(list((self.run_dir / name).glob("attempt-*")))
         for attempt in range(1, attempts + 1):
             if reason:
@@ -263,7 +263,7 @@ class LocalPlatform:
             )
 
     def _environment(self) -> dict[str, str]:
-        """What stands for the image: this Python, this project, and the root of the file system."""
+        """Returns the variables that replace the image: this Python, this project, and the root of the file system."""
         path = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)])
         packages = os.pathsep.join([str(_PROJECT_DIR), *filter(None, [os.environ.get("PYTHONPATH")])])
         return os.environ | {"PATH": path, "PYTHONPATH": packages, STAGING_ROOT_VARIABLE: str(self.store.mount)}
@@ -285,7 +285,7 @@ def _flat(artifacts: dict[str, Any]) -> Iterator[Artifact]:
 
 
 def _merge(outputs: dict[str, Any], executor_output: dict[str, Any]) -> None:
-    """Takes address and metadata of what a container says it has written."""
+    """Copies address and metadata of a container's outputs."""
     for key, each in executor_output.get("artifacts", {}).items():
         for mine, theirs in zip(outputs[key]["artifacts"], each.get("artifacts", []), strict=True):
             mine["uri"] = theirs.get("uri") or mine["uri"]

@@ -1,4 +1,4 @@
-"""The settings of a compiled pipeline besides what it trains: image, places, resources, retries, labels. A YAML file.
+"""Reads the YAML file of a compiled pipeline's settings: image, places, resources, retries, labels.
 
 The key `pipeline` of the file holds the flags of `run_local.py` by name, so that both use the same names:
 
@@ -8,7 +8,7 @@ The key `pipeline` of the file holds the flags of `run_local.py` by name, so tha
     nodes:
       Trainer: {cpu: 16, memory: 64G, accelerator: nvidia.com/gpu, accelerator_count: 1, retries: 5}
 
-Without a file there is the demo: drawn scenes, folders of this machine. Imports nothing heavy.
+Without a file the demo is compiled: drawn scenes, folders of this machine. Imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from pipeline.config import PipelineConfig
 from pipeline.local_run.generated_data import GeneratedDataConfig
 
 PROJECT_DIR = str(pathlib.Path(__file__).resolve().parents[2])
-IMAGE_PROJECT_DIR = "/opt/maskformer"  # Where docker/pipeline.Dockerfile puts the project.
+IMAGE_PROJECT_DIR = "/opt/maskformer"  # The project's folder in docker/pipeline.Dockerfile.
 DEMO_ROOT = os.path.join(PROJECT_DIR, "runs", "compiled")
 _MEMORY = re.compile(r"\d+(\.\d+)?[KMGT]i?")
 _LABEL_KEY, _LABEL_VALUE = re.compile(r"[a-z][a-z0-9_-]{0,62}"), re.compile(r"[a-z0-9_-]{0,63}")
@@ -36,17 +36,17 @@ _LABEL_KEY, _LABEL_VALUE = re.compile(r"[a-z][a-z0-9_-]{0,62}"), re.compile(r"[a
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NodeConfig:
-    """Of one node's container.
+    """The settings of one node's container.
 
     Attributes:
-        cpu: cores, 0 leaves it to the platform.
-        memory: such as "16G" or "16Gi"; empty leaves it to the platform.
+        cpu: The number of cores; 0 leaves it to the platform.
+        memory: The memory, such as "16G" or "16Gi"; empty leaves it to the platform.
         accelerator: Vertex's name ("NVIDIA_TESLA_T4") or Kubernetes's resource ("nvidia.com/gpu", "google.com/tpu").
-        accelerator_count: of one pod.
-        retries: how often a node that fails is tried again.
-        backoff_s: seconds before the first of these; each further waits twice as long.
-        node_selector: labels of the machines, on Kubernetes alone (TPU type and topology, spot).
-        tolerations: Kubernetes's tolerations, likewise.
+        accelerator_count: The number of accelerators of one pod.
+        retries: How many times a failing node is tried again.
+        backoff_s: The seconds before the first retry; they double each time.
+        node_selector: The labels of the machines, only on Kubernetes (TPU type and topology, spot).
+        tolerations: Kubernetes's tolerations, only on Kubernetes.
 
     Raises:
         ValueError: if a value breaks its rule.
@@ -76,7 +76,7 @@ class NodeConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class VolumeConfig:
-    """A PersistentVolumeClaim that every node sees, for data and served models, on Kubernetes alone."""
+    """A PersistentVolumeClaim that every node sees, for data and served models, only on Kubernetes."""
 
     claim: str
     mount_path: str
@@ -84,19 +84,19 @@ class VolumeConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PlatformConfig:
-    """Everything that a compiled pipeline is made from.
+    """All settings of a compiled pipeline.
 
     Attributes:
-        pipeline: what runs.
-        scenes: what to draw into the data folder first; None where the user brings data.
-        image: holds the project and its locked packages.
-        project_dir: where in the image.
-        pipeline_root: where the platform puts artifacts; empty: `root`'s, on Kubeflow its own.
-        data_sha256: digest of the data's manifest; empty: that of the manifest beside the data when compiling.
-        default_node: of nodes that `nodes` does not name.
-        nodes: by node id.
+        pipeline: The pipeline's config.
+        scenes: The scenes to draw into the data folder first; None if the user brings data.
+        image: The image with the project and its locked packages.
+        project_dir: The project's folder in the image.
+        pipeline_root: The platform's root of artifacts; empty: `root`'s, on Kubeflow its own.
+        data_sha256: The digest of the data's manifest; empty: read from the manifest when compiling.
+        default_node: The settings of nodes that `nodes` does not name.
+        nodes: The settings of nodes, by node id.
         labels: The labels of the run on Vertex, of every pod on Kubeflow.
-        volumes: see `VolumeConfig`.
+        volumes: The volumes of every node, see `VolumeConfig`.
 
     Raises:
         ValueError: if a value breaks its rule.
@@ -120,12 +120,12 @@ class PlatformConfig:
             require(bool(fits), "`labels` must be lower-case words of at most 63 letters.", {key: value})
 
     def node(self, node_id: str) -> NodeConfig:
-        """What is configured for a node."""
+        """Returns the settings of a node."""
         return self.nodes.get(node_id, self.default_node)
 
 
 def demo_config() -> PlatformConfig:
-    """What is compiled without a file: the demo's scenes and training, in folders of this machine."""
+    """Returns the config without a file: the demo's scenes and training, in folders of this machine."""
     return config_from_dict({"pipeline": {"root": DEMO_ROOT}, "project_dir": PROJECT_DIR})
 
 
@@ -147,7 +147,7 @@ def read_config(path: str | os.PathLike[str]) -> PlatformConfig:
 
 
 def config_from_dict(document: Mapping[str, Any]) -> PlatformConfig:
-    """The config of a document, as `read_config` reads it."""
+    """Returns the config of a document, as `read_config` reads it."""
     values = dict(document)
     args = flags.parse_args(_flags(values.pop("pipeline", {})))
     if isinstance(values.get("default_node"), dict):
@@ -159,7 +159,7 @@ def config_from_dict(document: Mapping[str, Any]) -> PlatformConfig:
 
 
 def _flags(named: Mapping[str, Any]) -> list[str]:
-    """`{"data": "x", "evaluate_on_train": True, "slice": ["a", "b"]}` as a command line."""
+    """Returns `{"data": "x", "evaluate_on_train": True, "slice": ["a", "b"]}` as a command line."""
     words: list[str] = []
     for name, value in named.items():
         values = value if isinstance(value, list) else [value]

@@ -16,8 +16,8 @@ class CompiledSpec:
 
     Attributes:
         pipeline_spec: The graph.
-        job: The PipelineJob around it, None where there is none.
-        platform_spec: The second document, None where there is none.
+        job: The PipelineJob around the graph, or None.
+        platform_spec: The second document, or None.
     """
 
     pipeline_spec: dict[str, Any]
@@ -26,12 +26,12 @@ class CompiledSpec:
 
     @property
     def is_kubeflow(self) -> bool:
-        """Vertex AI gets it in its PipelineJob."""
+        """Returns whether the file is for Kubeflow; Vertex AI's has a PipelineJob."""
         return self.job is None
 
     @property
     def pipeline_root(self) -> str:
-        """Where artifacts go by default."""
+        """Returns the default root of artifacts."""
         config = (self.job or {}).get("runtimeConfig", {})
         return config.get("gcsOutputDirectory") or self.pipeline_spec.get("defaultPipelineRoot", "")
 
@@ -41,7 +41,7 @@ def read_spec(path: str | os.PathLike[str]) -> CompiledSpec:
 
     Raises:
         OSError: if it cannot be read.
-        ValueError: if it is no compiled pipeline.
+        ValueError: if it is not a compiled pipeline.
     """
     try:
         documents = list(yaml.safe_load_all(pathlib.Path(path).read_text(encoding="utf-8")))

@@ -1,6 +1,6 @@
-"""Holds a compiled file against the platforms' own definitions: protos, the KFP SDK's loader, Vertex's client.
+"""Checks a compiled file against the platforms' own definitions: protos, the KFP SDK's loader, Vertex's client.
 
-And against what neither checks: every reference of a task leads somewhere, and Kubeflow gets nothing it refuses.
+It also checks what these do not: every reference of a task exists, and Kubeflow gets nothing that it refuses.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ _ARGO_NAME = re.compile(r"[a-zA-Z0-9][-a-zA-Z0-9]*")
 
 
 class InvalidSpecError(ValueError):
-    """A compiled file that a platform would refuse."""
+    """A platform would refuse the compiled file."""
 
 
 def validate_spec(path: str | os.PathLike[str]) -> None:
     """Checks a compiled file.
 
     Raises:
-        InvalidSpecError: saying what is wrong.
+        InvalidSpecError: if something is wrong; it says what.
     """
     spec = read_spec(path)
     try:
         _parse_protos(spec)
         _load_with_sdk(spec)
-    except Exception as error:  # Whatever proto and loader say is what is wrong with the file.
+    except Exception as error:  # Any error of proto and loader is a fault of the file.
         raise InvalidSpecError(f"{path}: {type(error).__name__}: {error}") from error
     problems = [*dangling_references(spec.pipeline_spec)]
     if spec.is_kubeflow:
@@ -40,12 +40,12 @@ def validate_spec(path: str | os.PathLike[str]) -> None:
 
 
 def _parse_protos(spec: CompiledSpec) -> None:
-    """Unknown fields and wrong types raise."""
+    """Parses the documents as protos, which raises for unknown fields and wrong types."""
     from google.protobuf import json_format
     from kfp.pipeline_spec import pipeline_spec_pb2
 
     json_format.ParseDict(spec.pipeline_spec, pipeline_spec_pb2.PipelineSpec())
-    # Free form in a PipelineSpec, and where most of it is.
+    # A PipelineSpec holds it in free form, with most of the settings.
     json_format.ParseDict(spec.pipeline_spec["deploymentSpec"], pipeline_spec_pb2.PipelineDeploymentConfig())
     if spec.job:
         json_format.ParseDict(spec.job, pipeline_spec_pb2.PipelineJob())
@@ -64,7 +64,7 @@ def _load_with_sdk(spec: CompiledSpec) -> None:
 
 
 def dangling_references(spec: dict[str, Any]) -> Iterator[str]:
-    """What refers to a component, executor, task, output or parameter that does not exist."""
+    """Yields every reference to a component, executor, task, output or parameter that does not exist."""
     executors = spec["deploymentSpec"]["executors"]
     for name, component in spec["components"].items():
         label = component.get("executorLabel")
@@ -96,7 +96,7 @@ def _dangling_in_dag(spec: dict[str, Any], parent: dict[str, Any]) -> Iterator[s
 
 
 def unfit_for_kubeflow(spec: dict[str, Any]) -> Iterator[str]:
-    """What open-source Kubeflow Pipelines v2 refuses or ignores."""
+    """Yields what open-source Kubeflow Pipelines v2 refuses or ignores."""
     if spec.get("schemaVersion") != "2.1.0":
         yield f"schemaVersion must be 2.1.0 and is {spec.get('schemaVersion')}"
     for label, executor in spec["deploymentSpec"]["executors"].items():

@@ -1,4 +1,4 @@
-"""Resolves what a task of a compiled pipeline is given, as Vertex AI or Kubeflow does before it starts a container."""
+"""Resolves the inputs of a compiled pipeline's task, as Vertex AI or Kubeflow does before it starts a container."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ _PLACEHOLDER = re.compile(
 
 
 class UnresolvedInputError(ValueError):
-    """A task asks for what it was not given."""
+    """A task needs an input that does not exist."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Scope:
-    """What the tasks of one graph can refer to.
+    """The values that the tasks of one graph can refer to.
 
     Attributes:
         parameters: The parameters of the component that holds the graph.
-        outputs: By task and key, of tasks that have ended.
-        statuses: By task, a PipelineTaskFinalStatus of tasks that have ended.
-        final_status_is_text: Vertex AI hands it over as json, Kubeflow as a structure.
+        outputs: The outputs of ended tasks, by task and key.
+        statuses: The PipelineTaskFinalStatus of ended tasks, by task.
+        final_status_is_text: Whether a final status is passed as json (Vertex AI) or as a structure (Kubeflow).
     """
 
     parameters: Mapping[str, Any]
@@ -36,7 +36,7 @@ class Scope:
 
 
 def task_order(tasks: Mapping[str, Any]) -> list[str]:
-    """Names of tasks, each after those that it waits for; exit handlers last.
+    """Returns the names of tasks, each after those that it waits for; exit handlers last.
 
     Raises:
         UnresolvedInputError: if tasks wait for each other.
@@ -52,7 +52,7 @@ def task_order(tasks: Mapping[str, Any]) -> list[str]:
 
 
 def is_exit_handler(task: Mapping[str, Any]) -> bool:
-    """Whether a task runs after others, however they ended."""
+    """Returns whether a task runs after others even if they failed."""
     return task.get("triggerPolicy", {}).get("strategy") == "ALL_UPSTREAM_TASKS_COMPLETED"
 
 
@@ -67,10 +67,10 @@ def _dependencies(task: Mapping[str, Any]) -> Iterable[str]:
 
 
 def resolve_parameters(task: Mapping[str, Any], component: Mapping[str, Any], scope: Scope) -> dict[str, Any]:
-    """Values of the task's parameters.
+    """Returns the values of the task's parameters.
 
     Raises:
-        UnresolvedInputError: if one comes from nowhere.
+        UnresolvedInputError: if one has no source.
     """
     definitions = component.get("inputDefinitions", {}).get("parameters", {})
     defaults = {key: spec["defaultValue"] for key, spec in definitions.items() if "defaultValue" in spec}
@@ -97,14 +97,14 @@ def _parameter(key: str, source: Mapping[str, Any], scope: Scope) -> Any:
 
 
 def resolve_artifacts(task: Mapping[str, Any], scope: Scope) -> dict[str, list[Artifact]]:
-    """The task's input artifacts by key; a resolver may have found none."""
+    """Returns the task's input artifacts by key; a resolver may have found none."""
     sources = task.get("inputs", {}).get("artifacts", {})
     wanted = {key: source["taskOutputArtifact"] for key, source in sources.items()}
     return {key: scope.outputs[source["producerTask"], source["outputArtifactKey"]] for key, source in wanted.items()}
 
 
 def fill_placeholders(text: str, executor_input: Mapping[str, Any]) -> str:
-    """Puts values in the place of `{{$}}`, `{{$.inputs.parameters['k']}}` and their like.
+    """Replaces placeholders such as `{{$}}` and `{{$.inputs.parameters['k']}}` by values.
 
     Raises:
         UnresolvedInputError: if there is no such value.

@@ -1,4 +1,4 @@
-"""Which code a run was made with: the commit, where there is a checkout, and in any case a hash of the sources."""
+"""Finds the version of the code that a run uses: the commit, if there is a checkout, and a hash of the sources."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ PACKAGES = ("maskformer_model", "components", "pipeline")
 
 
 def code_version(project_dir: pathlib.Path) -> dict[str, str | bool | None]:
-    """The version of the code in a folder.
+    """Returns the version of the code in a folder.
 
     Args:
-        project_dir: Holds `PACKAGES`.
+        project_dir: The folder that holds `PACKAGES`.
 
     Returns:
-        `commit`, None outside of a checkout or without git; `changed`, whether tracked files differ from it, None
-        likewise; `sources_sha256`, of every Python file of the packages.
+        `commit`, None outside of a checkout or without git; `changed`, whether tracked files differ from the commit,
+        None if there is none; `sources_sha256`, the hash of every Python file of the packages.
     """
     commit = _git(project_dir, "rev-parse", "HEAD")
     changes = None if commit is None else _git(project_dir, "status", "--porcelain", "--untracked-files=no")
@@ -31,7 +31,7 @@ def code_version(project_dir: pathlib.Path) -> dict[str, str | bool | None]:
 
 def _git(project_dir: pathlib.Path, *arguments: str) -> str | None:
     if not (project_dir / ".git").exists():
-        return None  # Installed, or unpacked: a repository above it is another project's.
+        return None  # The project is installed or unpacked: a repository in a parent folder is another project's.
     try:
         command = ["git", "-C", str(project_dir), *arguments]
         done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""What a person sees of a run: one line per node on the terminal, everything else in a log file.
+"""Prints one line per node on the terminal and sends everything else to a log file.
 
 TFX, Beam, absl and TensorFlow log hundreds of lines per node; they go to `<root>/logs/`, and only the progress bar and
 the lines below stay visible.
@@ -20,11 +20,11 @@ _LOG_FORMAT = "%(asctime)s %(levelname).1s %(name)s: %(message)s"
 
 
 def quiet_environment() -> None:
-    """Tells libraries that read the environment once, when they are imported, to be quiet and to ask no network."""
+    """Sets the environment so that libraries imported later log little and use no network."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    # Google's clients otherwise look for a cloud machine's account first, and wait where there is none.
+    # Without this, Google's clients look for a cloud machine's account first, and wait if there is none.
     os.environ.setdefault("NO_GCE_CHECK", "true")
 
 
@@ -33,7 +33,7 @@ def log_to_file(path: str | os.PathLike[str]) -> Iterator[None]:
     """Sends all of Python's logging and warnings to a file instead of the terminal, until the end of the block.
 
     Args:
-        path: Its folder is made.
+        path: The log file; its folder is created.
     """
     pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(path, encoding="utf-8")
@@ -53,7 +53,7 @@ def log_to_file(path: str | os.PathLike[str]) -> Iterator[None]:
 
 
 def silence_absl() -> None:
-    """Keeps absl, which TFX logs with, from writing to the terminal as well; call it after TFX was imported."""
+    """Stops absl, which TFX logs with, from also writing to the terminal; call it after importing TFX."""
     from absl import logging as absl_logging
 
     absl_logging.set_verbosity(absl_logging.INFO)
@@ -63,9 +63,9 @@ def silence_absl() -> None:
 
 @contextlib.contextmanager
 def native_stderr_to(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Appends what C++ code writes to stderr to a file, while Python's stderr (progress bars) stays where it was.
+    """Appends C++ code's stderr to a file; Python's stderr (progress bars) stays on the terminal.
 
-    TensorFlow's libraries greet with lines that none of their settings silence.
+    TensorFlow's libraries print lines at the start that none of their settings turn off.
     """
     sys.stderr.flush()
     terminal, python_stderr = os.dup(2), sys.stderr
@@ -82,7 +82,7 @@ def native_stderr_to(path: str | os.PathLike[str]) -> Iterator[None]:
 
 
 class ConsoleProgress:
-    """Prints one line per node as it ends, and keeps the records.
+    """Prints one line per node when it ends, and keeps the records.
 
     Attributes:
         records: The records of the nodes that ended, in order.
@@ -94,7 +94,7 @@ class ConsoleProgress:
         self._position = ""
 
     def node_begins(self, node_id: str, position: int, num_nodes: int) -> None:
-        """Remembers the position, and on a terminal says what is being waited for."""
+        """Remembers the position, and on a terminal prints which node is running."""
         self._position = f"[{position:2d}/{num_nodes}]"
         if self._stream.isatty():
             self._print(f"{self._position} {node_id} ...", end="\r")

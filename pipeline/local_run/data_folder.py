@@ -1,4 +1,4 @@
-"""Whether a data folder has a layout that can be read, answered before anything heavy is imported.
+"""Checks that a data folder has a layout that can be read, before anything heavy is imported.
 
 `coco_example_gen.data_files` checks the same again through TensorFlow's file systems where the data is read; folders of
 object stores are left to it.
@@ -15,21 +15,21 @@ from components.coco_example_gen.sources import sources_in
 
 
 class DataFolderError(ValueError):
-    """The data folder is not what it should be; the message is for the person who named it."""
+    """The data folder has no readable layout; the message is for the user."""
 
 
 def check_data_dir(data_dir: str, options: IngestOptions) -> list[str]:
-    """Looks for the folders and files that an ingestion will read, and says how they are read.
+    """Checks that the folders and files to read exist, and describes their layout.
 
     Args:
-        data_dir: Local, or of an object store, which is not looked at.
-        options: Say which splits are read. With spans only the folder itself is looked at.
+        data_dir: The data set's folder; one in an object store is not checked.
+        options: Which splits are read. With spans, only the folder itself is checked.
 
     Returns:
-        Sentences about the layout; none where the folder was not looked at.
+        Sentences about the layout; none if the folder was not checked.
 
     Raises:
-        DataFolderError: if some are missing, naming each, where it was expected, and what is there instead.
+        DataFolderError: if some are missing; it names each, where it was expected, and what is there instead.
     """
     if "://" in data_dir:
         return []

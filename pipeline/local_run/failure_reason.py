@@ -1,20 +1,20 @@
-"""The plain words in an exception: what a person has to know, without the layers that it passed through."""
+"""Finds the message in an exception that the user needs, without the layers that it passed through."""
 
 from __future__ import annotations
 
 import re
 
-# Beam hands an error of a step on as the text of its traceback, with the step's name at the end.
+# Beam reports a step's error as the text of its traceback, with the step's name at the end.
 _BEAM_STEP = re.compile(r"\s*\[while running '(?P<step>.*?)(-ptransform-\d+)?'\]")
 _TRACEBACK = "Traceback (most recent call last)"
 _NAME_BEFORE_MESSAGE = re.compile(r"^(?:\w+\.)*\w+: ")
 
 
 def failure_reason(error: BaseException) -> str:
-    """The message of the first error of the chain, as a sentence.
+    """Returns the message of the chain's first error, as a sentence.
 
     Args:
-        error: As it was caught; its causes are followed to the one that started it.
+        error: The caught error; its causes are followed to the first one.
     """
     root = error
     while cause := root.__cause__ or (None if root.__suppress_context__ else root.__context__):

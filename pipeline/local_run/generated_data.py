@@ -1,4 +1,4 @@
-"""The embedded data set: generated scenes, drawn where a run is given no data.
+"""Draws the generated scenes that a run without data uses.
 
 How scenes are drawn is left to `maskformer_model.scenes.data_set`, reading them to CocoExampleGen.
 """
@@ -19,16 +19,16 @@ _RECIPE_FILE = "generated.json"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GeneratedDataConfig:
-    """Which scenes are drawn.
+    """The settings of the scenes to draw.
 
     Attributes:
-        num_train: Scenes to learn from.
-        num_val: Scenes held out.
-        size_px: Height and width.
+        num_train: The number of train scenes.
+        num_val: The number of validation scenes.
+        size_px: A scene's height and width.
         seed: The same seed draws the same scenes.
 
     Raises:
-        ValueError: if there would be nothing to learn from or to evaluate on.
+        ValueError: if there would be no scene to train or to evaluate on.
     """
 
     num_train: int = 800
@@ -46,8 +46,8 @@ def ensure_generated_data(directory: str | os.PathLike[str], config: GeneratedDa
     """Draws the embedded data set unless the same one is already there.
 
     Args:
-        directory: Appears whole or not at all; another data set that an earlier call made there is replaced.
-        config: Which scenes.
+        directory: The target folder, which appears whole or not at all; an earlier call's data set there is replaced.
+        config: Which scenes to draw.
 
     Returns:
         True if scenes were drawn, False if they were there.

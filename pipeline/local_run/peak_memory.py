@@ -1,6 +1,7 @@
-"""The most memory that this process and its children held at once while something ran.
+"""Measures the most memory that this process and its children used at once while something ran.
 
-Sampled, so a peak shorter than the interval can be missed. Shared pages are counted once per process that maps them.
+It samples, so it can miss a peak that is shorter than the interval. Shared pages are counted once per process that
+maps them.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import threading
 
 import psutil
 
-_INTERVAL_S = 0.25  # Looking takes 3 ms where 80 processes run: one percent of a core.
+_INTERVAL_S = 0.25  # A sample takes 3 ms with 80 processes: one percent of a core.
 _BYTES_PER_MB = 1e6
 
 
@@ -46,5 +47,5 @@ class PeakMemory:
             try:
                 resident += child.memory_info().rss
             except psutil.NoSuchProcess:
-                continue  # It ended between the listing and the look.
+                continue  # The process ended between the listing and the reading.
         self.megabytes = max(self.megabytes, resident / _BYTES_PER_MB)

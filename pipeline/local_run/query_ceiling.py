@@ -1,4 +1,4 @@
-"""Says before anything is trained how high PQ can get with the model's number of queries on the data of a run."""
+"""Computes before training how high PQ can get with the model's number of queries on a run's data."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pipeline.config import PipelineConfig
 
 
 def ceiling_sentences(config: PipelineConfig) -> list[str]:
-    """Returns a sentence per split from what the annotations state; of a folder of spans nothing is known yet."""
+    """Returns a sentence per split, computed from the annotations; none for a folder of spans."""
     from components.coco_example_gen.inspection.stated_segments import stated_ranks
     from components.coco_example_gen.sources import sources_of
     from maskformer_model.metrics.query_ceiling import ceiling_sentence

@@ -1,4 +1,4 @@
-"""Holds a root for one run at a time."""
+"""Lets only one run at a time use a root."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class RootInUseError(RuntimeError):
 
 @contextlib.contextmanager
 def only_run_in(root: str) -> Iterator[None]:
-    """Holds the root for one run.
+    """Locks the root for one run.
 
     Raises:
         RootInUseError: if another run holds it.

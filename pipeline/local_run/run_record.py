@@ -1,4 +1,4 @@
-"""What a node of a run did and left: state, time, memory, artifacts. Plain values, so that reports need no TFX."""
+"""Records of what a run's node did: state, time, memory, artifacts. Plain values, so that reports need no TFX."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ class NodeFailedError(RuntimeError):
     """A node failed.
 
     Attributes:
-        node_id: Which.
-        reason: Why, in plain words.
+        node_id: The failed node's id.
+        reason: Why it failed, in plain words.
     """
 
     def __init__(self, node_id: str, reason: str):
@@ -27,7 +27,7 @@ class ArtifactRecord:
     """One artifact.
 
     Attributes:
-        uri: Where its files are.
+        uri: The address of its files.
         properties: Its properties and custom properties.
     """
 
@@ -41,12 +41,12 @@ class NodeRecord:
 
     Attributes:
         node_id: Its id in the pipeline.
-        state: "ran" if it did work, "cached" if ML Metadata had its answer (a Resolver's always comes from there), or
+        state: "ran" if it did work, "cached" if ML Metadata had its result (a Resolver's always comes from there), or
             "failed".
-        seconds: Wall time, looking up and publishing included.
-        peak_memory_mb: Most resident memory of process and children meanwhile, in MB.
-        outputs: Artifacts by output key; of the earlier execution where the state is "cached".
-        attempts: How often it was tried.
+        seconds: The wall time, with lookup and publishing.
+        peak_memory_mb: The peak resident memory of the process and its children, in MB.
+        outputs: Its artifacts by output key; the earlier execution's if the state is "cached".
+        attempts: How many times it was tried.
     """
 
     node_id: str
@@ -58,7 +58,7 @@ class NodeRecord:
 
 
 def find_artifact(records: list[NodeRecord], node_id: str, key: str) -> ArtifactRecord | None:
-    """The artifact that a node left under an output key, or None where it has not come to it."""
+    """Returns the artifact under a node's output key, or None if there is none."""
     for record in records:
         if record.node_id == node_id and record.outputs.get(key):
             return record.outputs[key][0]

@@ -1,8 +1,8 @@
-"""`<root>/index.html`: every run of a root, its PQ over time, and which one serves now.
+"""Writes `<root>/index.html`: every run of a root, its PQ over time, and which one serves now.
 
-Each run's summary is kept as a line of `<root>/runs.jsonl`; the page is made from these lines and written again after
-every run. Where `pipeline/retrain.py` is at work, every span and what became of it is on it, too. It refers to reports
-by relative paths, so a root can be moved or served as it is.
+Each run's summary is a line of `<root>/runs.jsonl`. The page is made from these lines and written again after every
+run. If `pipeline/retrain.py` runs in the root, the page also lists every span and its state. It links to reports by
+relative paths, so a root can be moved or served as it is.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _KEPT = (
 )
 WIDTH, HEIGHT = 640, 180
 _LEFT, _RIGHT, _TOP, _BOTTOM = 40, 12, 12, 22
-_INSET = 16  # From the grid's ends to the first and last run, so that no point lies on a label.
+_INSET = 16  # The distance from the grid's ends to the first and last run, so that no point lies on a label.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,12 +39,12 @@ class Point:
     """A run in the chart.
 
     Attributes:
-        x: place in the SVG.
-        y: likewise, of PQ.
-        low: likewise, of the lower end of its interval; `y` where there is none.
-        high: likewise, of the upper end.
-        label: run and PQ in words.
-        serves: whether this run's model serves now.
+        x: The horizontal place in the SVG.
+        y: The vertical place of its PQ.
+        low: The vertical place of the interval's lower end; `y` if there is no interval.
+        high: The vertical place of the interval's upper end.
+        label: The run and its PQ in words.
+        serves: Whether this run's model serves now.
         number: The number of the run, from 1.
     """
 
@@ -61,8 +61,8 @@ def record_run(root: str, serving_dir: str, summary: Mapping[str, Any]) -> str:
     """Adds a run and writes the page again.
 
     Args:
-        root: folder of the runs.
-        serving_dir: where pushed models are.
+        root: The folder of the runs.
+        serving_dir: The folder of pushed models.
         summary: The summary of the run.
 
     Returns:
@@ -80,12 +80,12 @@ def write_index(root: str, serving_dir: str) -> str:
 
 
 def render_index(root: str, serving_dir: str) -> str:
-    """The page as HTML."""
+    """Returns the page as HTML."""
     spans = _spans(pathlib.Path(root, SPANS_FILE))
     versions = model_versions.list_versions(serving_dir)
     serving = model_versions.version_dir(serving_dir, versions[-1]) if versions else None
     entries = read_json_lines(os.path.join(root, RUNS_FILE))
-    # Lines of earlier versions lack what was added since.
+    # Lines of earlier versions lack newer fields.
     runs = [_row(number, dict.fromkeys(_KEPT) | run, root, serving) for number, run in enumerate(entries, start=1)]
     environment = templates_of(__file__)
     newest_that_serves = next((run for run in reversed(runs) if run["serves"]), None)
@@ -101,7 +101,7 @@ def render_index(root: str, serving_dir: str) -> str:
 
 
 def chart_points(runs: Sequence[Mapping[str, Any]]) -> list[Point]:
-    """The runs that came to a PQ, in their order; PQ fills the height from 0 to 1."""
+    """Returns the points of the runs with a PQ, in order; the chart's height is PQ from 0 to 1."""
     known = [run for run in runs if run["pq"] is not None]
     step = (WIDTH - _LEFT - _RIGHT - 2 * _INSET) / max(1, len(known) - 1)
 
@@ -137,7 +137,7 @@ def _row(number: int, run: dict[str, Any], root: str, serving: str | None) -> di
 
 
 def _spans(path: pathlib.Path) -> list[dict[str, Any]]:
-    """What the last pass of the retraining loop wrote; empty, with a warning, where the file is damaged."""
+    """Returns the spans that the last pass of the loop wrote; empty, with a warning, if the file is damaged."""
     if not path.exists():
         return []
     try:

@@ -1,7 +1,7 @@
-"""TFX's LocalDagRunner, one node at a time, so that each node's state, time, memory and artifacts are known.
+"""Runs a pipeline node by node with TFX's LocalDagRunner, to record state, time, memory and artifacts of each.
 
-LocalDagRunner runs a whole pipeline and reports nothing. Here it is handed the same pipeline once per node, with that
-node alone in it; all the work (inputs, cache, execution, publishing) stays TFX's.
+LocalDagRunner runs a whole pipeline and reports nothing. This runner gives it the pipeline once per node, with only
+that node in it. TFX still does all the work (inputs, cache, execution, publishing).
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ _EXECUTION_RESULT_KEY = "__execution_result__"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Retries:
-    """What is done about a node that fails.
+    """The rules for trying a failed node again.
 
     Attributes:
-        attempts: How often it is tried in all.
-        wait_s: Pause before the second attempt; it doubles from one to the next.
-        final_nodes: Ids of nodes whose failure is an answer and would be the same again.
-        final_errors: Errors that would be, too: a wrong value stays wrong, unlike a network or a disk.
+        attempts: How many times it is tried in total.
+        wait_s: The pause before the second attempt, in seconds; it doubles with each attempt.
+        final_nodes: The ids of nodes that would fail the same way again, because their failure is a verdict.
+        final_errors: The errors that would occur again: a wrong value stays wrong, while a network may recover.
     """
 
     attempts: int = 1
@@ -46,17 +46,17 @@ class Retries:
 
 
 class Observer(Protocol):
-    """Hears of every node."""
+    """An observer that is called before and after every node."""
 
     def node_begins(self, node_id: str, position: int, num_nodes: int) -> None:
-        """Called before node number `position` (from 1)."""
+        """Is called before node number `position` (from 1)."""
 
     def node_ends(self, record: NodeRecord) -> None:
-        """Called after a node, also after one that failed."""
+        """Is called after a node, also if it failed."""
 
 
 class StepwiseLocalDagRunner(local_dag_runner.LocalDagRunner):
-    """Runs the nodes in order and stops at the first that fails."""
+    """A runner that runs the nodes in order and stops at the first failure."""
 
     def __init__(
         self,
@@ -68,10 +68,10 @@ class StepwiseLocalDagRunner(local_dag_runner.LocalDagRunner):
         """Makes a runner for one run.
 
         Args:
-            run_id: Name of the run in ML Metadata; must be new.
-            observer: Hears of every node.
-            uncached_nodes: Ids of nodes that have to work even where the cache has an answer.
-            retries: Of nodes that fail.
+            run_id: The run's name in ML Metadata; must be new.
+            observer: Called before and after every node.
+            uncached_nodes: The ids of nodes that run even if the cache has a result.
+            retries: The rules for trying a failed node again.
         """
         super().__init__()
         self._run_id = run_id
@@ -82,7 +82,7 @@ class StepwiseLocalDagRunner(local_dag_runner.LocalDagRunner):
     def run_with_ir(
         self, pipeline: pipeline_pb2.Pipeline, run_options: pipeline_pb2.RunOptions | None = None, **kwargs: Any
     ) -> None:
-        """See LocalDagRunner.
+        """Runs the pipeline, as LocalDagRunner does.
 
         Raises:
             NodeFailedError: if a node fails at its last attempt; the cause is chained.
@@ -128,7 +128,7 @@ class StepwiseLocalDagRunner(local_dag_runner.LocalDagRunner):
     def _attempt(
         self, pipeline: pipeline_pb2.Pipeline, node: pipeline_pb2.Pipeline.PipelineOrNode
     ) -> tuple[str, dict[str, tuple[ArtifactRecord, ...]], NodeFailedError | None]:
-        """Runs a node once: its state, its outputs, and why it failed, if it did."""
+        """Runs a node once; returns its state, its outputs, and the error if it failed."""
         node_id = node.pipeline_node.node_info.id
         error = None
         try:
@@ -145,14 +145,14 @@ class StepwiseLocalDagRunner(local_dag_runner.LocalDagRunner):
             failure = NodeFailedError(node_id, failure_reason(error))
             failure.__cause__ = error
         elif state == FAILED:
-            # TFX does not raise where a node's inputs cannot be found; it marks the execution and continues.
+            # TFX does not raise if a node's inputs cannot be found; it marks the execution and continues.
             result = execution.custom_properties[_EXECUTION_RESULT_KEY].string_value if execution else ""
             failure = NodeFailedError(node_id, f"its inputs were not found. {result}".strip())
         return state, outputs, failure
 
 
 def _was_asked_to_stop(failure: BaseException) -> bool:
-    """Whether a training ended because its process is to end; by name, for its module is heavy."""
+    """Returns whether a training stopped because its process must end; by name, because its module is heavy."""
     cause: BaseException | None = failure
     while cause is not None and type(cause).__name__ != "TrainingInterruptedError":
         cause = cause.__cause__ or cause.__context__
@@ -183,7 +183,7 @@ def _find_execution(handle: metadata.Metadata, node: pipeline_pb2.PipelineNode) 
 
 
 def _state(execution: metadata_store_pb2.Execution, has_executor: bool) -> str:
-    # A Resolver has no executor: its answer is always one that ML Metadata had.
+    # A Resolver has no executor: its result always comes from ML Metadata.
     complete = RAN if has_executor else CACHED
     return {_State.COMPLETE: complete, _State.CACHED: CACHED}.get(execution.last_known_state, FAILED)
 

@@ -1,7 +1,7 @@
-"""`summary.json`: what one run came to, for people and for programs.
+"""Builds `summary.json`, the result of one run, for people and for programs.
 
-Built from the run's node records and the files that the nodes left, also where most of them were made by an earlier run
-and reused. Numbers that a run has not come to are null.
+It is built from the run's node records and the nodes' files, including those that an earlier run made. Numbers that a
+run has not computed are null.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from pipeline.local_run.run_record import RAN, ArtifactRecord, NodeFailedError, 
 from pipeline.whole_files import write_durably
 
 SUMMARY_FILE = "summary.json"
-# Of models that are not judged by PQ.
+# The scores of models that are not judged by PQ.
 _OTHER_SCORES = (*SCORES_OF_TASK[SEMANTIC], *SCORES_OF_TASK[INSTANCE])
 
 
 def build_summary(
     config: PipelineConfig, records: list[NodeRecord], failure: NodeFailedError | None = None
 ) -> dict[str, Any]:
-    """Everything that the records and their files say.
+    """Returns the summary of a run, read from its records and their files.
 
     Args:
         config: The config of the run.
-        records: The records of the nodes that the run reached, in order.
+        records: The records of the nodes that ran, in order.
         failure: Why the run stopped, if it did.
 
     Returns:
@@ -84,11 +84,11 @@ def build_summary(
 
 
 def describe(summary: dict[str, Any]) -> list[str]:
-    """A summary in a few lines for the terminal."""
+    """Returns a summary as a few lines for the terminal."""
     if summary["failure"]:
         return [f"FAILED in {summary['failure']['component']}: {summary['failure']['reason']}"]
     if summary["validates_only"]:
-        return ["The data is fit to be learnt from.", *_describe_kept_aside(summary)]
+        return ["Data validation passed.", *_describe_kept_aside(summary)]
     pq, sq, rq, things, stuff = (
         "-" if summary[name] is None else f"{summary[name]:.4f}" for name in ("pq", "sq", "rq", "pq_things", "pq_stuff")
     )
@@ -108,7 +108,7 @@ def describe(summary: dict[str, Any]) -> list[str]:
 
 
 def _task_line(summary: dict[str, Any]) -> list[str]:
-    """The scores of a task that is not judged by PQ."""
+    """Returns the scores of a task that is not judged by PQ."""
     names = [name for name in SCORES_OF_TASK.get(summary["task"], ()) if name in _OTHER_SCORES]
     texts = [f"{SCORE_LABELS[name]} {'-' if summary[name] is None else f'{summary[name]:.4f}'}" for name in names]
     return [", ".join(texts)] if texts else []
@@ -118,7 +118,7 @@ def _describe_kept_aside(summary: dict[str, Any]) -> list[str]:
     if not summary["kept_aside"]:
         return []
     counts = ", ".join(f"{count} {reason}" for reason, count in summary["kept_aside"].items())
-    return [f"Kept aside: {counts}; listed in {summary['kept_aside_list']}"]
+    return [f"Skipped: {counts}; listed in {summary['kept_aside_list']}"]
 
 
 def write_summary(root: str, summary: dict[str, Any]) -> str:
@@ -129,12 +129,12 @@ def write_summary(root: str, summary: dict[str, Any]) -> str:
 
 
 def remove_summary(root: str) -> None:
-    """Takes an earlier run's summary away, so that a run that is cut off leaves none that looks like its own."""
+    """Removes an earlier run's summary, so that an interrupted run leaves none that looks like its own."""
     pathlib.Path(root, SUMMARY_FILE).unlink(missing_ok=True)
 
 
 def _is_data_at_fault(failure: NodeFailedError | None) -> bool:
-    """Whether a failure is an answer about the data, and not the machine's."""
+    """Returns whether the data caused a failure, and not the machine."""
     if failure is None:
         return False
     if failure.node_id in ("data", "AnomalyGate", "DriftGate"):
@@ -167,7 +167,7 @@ def _metrics(evaluation: ArtifactRecord | None) -> dict[str, Any]:
 
 
 def _interval(metrics: dict[str, Any]) -> list[float] | None:
-    """Both ends of PQ's confidence interval, where it is known."""
+    """Returns both ends of PQ's confidence interval, or None if it is unknown."""
     pq = _of_all_images(metrics, "scores", "pq")
     return None if pq is None or pq["low"] is None else [pq["low"], pq["high"]]
 

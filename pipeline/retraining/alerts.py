@@ -63,7 +63,7 @@ def post(url: str, alert: Mapping[str, Any], timeout_s: float = TIMEOUT_S) -> No
 
     Args:
         url: The URL of the webhook.
-        alert: `text`, and whatever else; must fit into json.
+        alert: `text` and any other entries that json can hold.
         timeout_s: Time for everything together, however slowly the answer comes.
 
     Raises:
@@ -92,7 +92,7 @@ def _failure(request: urllib.request.Request, timeout_s: float) -> list[str]:
     except urllib.error.HTTPError as error:
         return [f"The webhook answered with status {error.code}."]
     except (OSError, http.client.HTTPException, ValueError) as error:
-        return [f"The webhook was not reached: {getattr(error, 'reason', type(error).__name__)}"]
+        return [f"The webhook could not be reached: {getattr(error, 'reason', type(error).__name__)}"]
 
 
 def _is_this_machine(host: str) -> bool:

@@ -1,4 +1,4 @@
-"""The settings of the retraining loop. One frozen value, checked when it is made."""
+"""Defines the settings of the retraining loop: one frozen value, checked when it is made."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ class RetrainConfig:
     """The settings of the loop.
 
     Attributes:
-        spans_dir: folder of the spans.
+        spans_dir: The folder of the spans.
         root: The folder of the pipeline.
         pattern: The pattern of the spans' names.
-        run_args: further flags of run_local.
-        history_share: of the photos that are learnt from, how many come from earlier spans, 0 or more and below 1.
-        history_spans: from the last so many of them; 0: from all.
-        warm: how a training differs that starts from the model that serves; None: every training starts from scratch.
-        fixed_eval: folder whose validation photos are judged on in every run; empty: those of the first span.
-        fixed_drop: how far PQ on the fixed photos may be below the last blessed model's, 0..1.
-        new_drop: likewise on the new span's photos.
-        attempts: how many runs of one span may fail before it is given up.
+        run_args: Further flags of run_local.
+        history_share: The share of the train photos that comes from earlier spans, 0 or more and below 1.
+        history_spans: How many of the last spans these photos come from; 0: all.
+        warm: The settings of a training that starts from the model that serves; None: all start from scratch.
+        fixed_eval: The folder whose validation photos judge every run; empty: the first span's photos do.
+        fixed_drop: How far PQ on the fixed photos may be below the last blessed model's, 0..1.
+        new_drop: How far PQ on the new span's photos may be below the last blessed model's, 0..1.
+        attempts: How many runs of one span may fail before it is given up.
         webhook: The URL that alerts are sent to; empty: none are sent.
 
     Raises:

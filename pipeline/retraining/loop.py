@@ -1,12 +1,12 @@
-"""The loop's one pass: look for new spans, decide, validate, mix, train, judge, push, note, tell.
+"""Makes one pass of the loop: finds new spans, decides, validates, mixes, trains, judges, pushes and reports.
 
-What a span's training starts and learns from is in `plan`, how its data is put together in `mix`, what came of it in
-`outcomes`; these keep no state.
+`plan` says what a span's training starts from and which data it uses, `mix` puts that data together, and `outcomes`
+says how the run ended. These modules keep no state.
 
-Every run of the pipeline is a process of its own (`pipeline/run_local.py`), so whatever kills it costs only that run.
-Before a span's first run its plan is written down (which weights it starts from, which spans are mixed in), and every
-later run of it follows the same plan: so the cache answers for the steps that were done, and training goes on from its
-own checkpoints. What was made is in ML Metadata and in the served folder; `span_states` notes what is owed.
+Every run of the pipeline is a separate process (`pipeline/run_local.py`), so a killed process costs only that run.
+A span's plan (which weights it starts from, which spans are mixed in) is written before its first run, and every later
+run follows the same plan. So finished steps come from the cache, and training continues from its own checkpoints. ML
+Metadata and the served folder hold what was made; `span_states` holds what is still to be done.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ from pipeline.retraining.span_states import (
 from pipeline.retraining.spans import Span, find_spans
 from pipeline.whole_files import write_durably
 
-LOG = logging.getLogger("retrain")  # Of its own: TFX and absl say hundreds of lines to the root logger.
-_BUSY_STATUS = 2  # Of run_local where another run holds the root; wrong flags were refused before.
+LOG = logging.getLogger("retrain")  # Not the root logger: TFX and absl write hundreds of lines to it.
+_BUSY_STATUS = 2  # run_local's exit status if another run uses the root; wrong flags were refused before.
 
 
 class RootBusyError(RuntimeError):
-    """Somebody else uses the root or its metadata; the work is done at the next pass."""
+    """Another process uses the root or its metadata; the work is done at the next pass."""
 
 
 class StoppedError(RuntimeError):
@@ -51,12 +51,12 @@ class StoppedError(RuntimeError):
 
 
 class Retraining:
-    """One pass after the other over the spans of one root.
+    """A loop that makes passes over the spans of one root.
 
     Args:
         config: The loop's settings.
-        run: runs `run_local.py` with flags and returns its exit status.
-        is_stopping: whether the loop was asked to end, so that a run that ended with it has not failed.
+        run: Runs `run_local.py` with flags and returns its exit status.
+        is_stopping: Returns whether the loop was asked to stop; a run that stopped with it has not failed.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Retraining:
         self._waiting: dict[str, str] = {}
 
     def decisions(self, backfill: Sequence[int] = ()) -> list[Decision]:
-        """What a pass would do now, without doing it.
+        """Returns what a pass would do now, without doing it.
 
         Raises:
             FileNotFoundError: if there is no folder of spans.
@@ -81,27 +81,27 @@ class Retraining:
         return [decide(span, self._states, forced=bool(backfill)) for span in self._spans(backfill)]
 
     def explain(self, decision: Decision) -> str:
-        """One line about a decision; for a run also what it would start from and learn from."""
+        """Returns one line about a decision; for a run also the weights and the data of its training."""
         line = f"{decision.span.name}: {decision.action}: {decision.why}"
         if decision.action != RUN:
             return line
         return f"{line}; {plan.explain(decision, self._config, self._states)}"
 
     def run_pass(self, backfill: Sequence[int] = ()) -> bool:
-        """Does what is to be done; returns whether no span failed or was set aside.
+        """Makes one pass; returns True if no span failed or was set aside.
 
         Raises:
             FileNotFoundError: if there is no folder of spans.
-            RootBusyError: if another process uses the root; the next pass continues what was begun.
-            StoppedError: if the loop was asked to end; the next pass continues what was begun.
+            RootBusyError: if another process uses the root; the next pass continues the work.
+            StoppedError: if the loop was asked to stop; the next pass continues the work.
             ValueError: if `backfill` names a span that is not there.
         """
         self._deliver_alerts()
-        self._remove_finished_mixes()  # A loop that was killed has not.
+        self._remove_finished_mixes()  # A killed loop has not removed them.
         self._mend_metadata()
         all_well = True
         for span in self._spans(backfill):
-            # One by one: the outcome of a span decides about the next one.
+            # One by one, because the outcome of a span decides about the next one.
             decision = decide(span, self._states, forced=bool(backfill))
             LOG.info("%s: %s: %s", span.name, decision.action, decision.why)
             self._waiting.pop(span.name, None)
@@ -115,7 +115,7 @@ class Retraining:
                 LOG.info("%s: %s: %s", span.name, state.state, state.reason)
                 all_well &= state.state in ACCEPTED
                 if state.state == FAILED:
-                    break  # The machine's fault, not the data's: later spans must not overtake it.
+                    break  # The machine is at fault, not the data: later spans must not overtake this one.
         self._note_pass()
         return all_well
 
@@ -179,7 +179,7 @@ class Retraining:
             return outcomes.not_finished(state, status, summary)
         history = plan.history_of(state.plan, decision, self._states)
         counts = mix.build(config, state.digest, source, history)
-        LOG.info("%s: learns from %s, is judged on %s", span.name, counts["train"], counts["eval"])
+        LOG.info("%s: trains on %s, is judged on %s", span.name, counts["train"], counts["eval"])
         digests = {part.name: manifest_digest(part.manifest) for part in (*history, source)}
         state = dataclasses.replace(state, mix={**counts, "digests": digests})
         flags = mix.training_flags(config, state.digest, state.plan["initial"], counts["eval"])
@@ -187,11 +187,11 @@ class Retraining:
         return outcomes.not_finished(state, status, summary) if status else outcomes.judged(state, summary or {})
 
     def _run_pipeline(self, flags: Sequence[str]) -> tuple[int, dict[str, Any] | None]:
-        """Exit status and summary of one run; no summary where it was cut off."""
+        """Returns exit status and summary of one run; no summary if it was interrupted."""
         root = self._config.root
         summary_path = pathlib.Path(root, SUMMARY_FILE)
-        summary_path.unlink(missing_ok=True)  # So that what is there afterwards is this run's.
-        # Flags of the user come after those that he may change, and before those that he may not.
+        summary_path.unlink(missing_ok=True)  # So that a summary that exists afterwards is this run's.
+        # The user's flags come after those that users may change, and before those that they may not.
         status = self._run(
             ["--step_attempts", "2", "--on_drift", "block", *self._config.run_args, *flags, "--root", root]
         )
@@ -211,7 +211,7 @@ class Retraining:
         mix.remove_others(self._config.root, unfinished)
 
     def _note_pass(self) -> None:
-        """Writes what is known of every span beside the states, and writes the page of runs."""
+        """Writes the state of every span to a file, and the page of runs."""
         document = {
             "spans": [
                 {"span": state.span, "state": state.state, "reason": state.reason, "pq": state.pq}
@@ -223,7 +223,7 @@ class Retraining:
         runs_page.write_index(self._config.root, os.path.join(self._config.root, "serving"))
 
     def _deliver_alerts(self) -> None:
-        """Sends the alerts that are due; one that is not taken is sent again on the next pass."""
+        """Sends the alerts that are due. If an alert cannot be delivered, it is sent again at the next pass."""
         for state in self._states.all():
             if state.alert is not None and self._tell(state.alert):
                 self._states.write(dataclasses.replace(state, alert=None))
@@ -234,6 +234,6 @@ class Retraining:
         try:
             alerts.post(self._config.webhook, alert)
         except alerts.AlertError as error:
-            LOG.error("%s It is tried again at the next pass.", error)
+            LOG.error("%s The alert is sent again at the next pass.", error)
             return False
         return True

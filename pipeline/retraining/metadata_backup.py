@@ -1,8 +1,8 @@
-"""A copy of ML Metadata from before the last run, for the day on which its file is damaged.
+"""Keeps a copy of ML Metadata from before the last run, in case its file is damaged.
 
-sqlite itself survives a killed process and a power cut. It does not survive a file that was cut short or overwritten:
-then everything ever run would run again. So the retraining loop copies the file before every run and, where it is
-damaged, takes the copy: what was lost is the last run's records, and that run is done again.
+sqlite itself survives a killed process and a power cut, but not a file that was truncated or overwritten: then every
+run would be done again. So the retraining loop copies the file before every run and restores the copy if the file is
+damaged. Only the last run's records are lost, and that run is done again.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ _BUSY_TIMEOUT_S = 10.0
 
 
 class MetadataLockedError(RuntimeError):
-    """Somebody else holds the database; it will be free again."""
+    """Another process has locked the database for a while."""
 
 
 def is_whole(path: str) -> bool:
-    """Whether the file is a database that can be read to its end.
+    """Returns whether the file is a database that can be read to its end.
 
     Raises:
         MetadataLockedError: if somebody holds it.
@@ -30,7 +30,7 @@ def is_whole(path: str) -> bool:
     try:
         connection = sqlite3.connect(f"file:{path}?mode=rw", uri=True, timeout=_BUSY_TIMEOUT_S)
         try:
-            connection.execute("SELECT COUNT(*) FROM Execution")  # A file cut to nothing is an empty, sound database.
+            connection.execute("SELECT COUNT(*) FROM Execution")  # sqlite takes an empty file as a valid database.
             return connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         finally:
             connection.close()
@@ -43,10 +43,10 @@ def is_whole(path: str) -> bool:
 
 
 def back_up(path: str) -> None:
-    """Copies the database, whole or not at all; without one it does nothing.
+    """Copies the database, whole or not at all; does nothing if there is none.
 
     Raises:
-        MetadataLockedError: if somebody holds it.
+        MetadataLockedError: if another process has locked it.
     """
     if not os.path.exists(path):
         return
@@ -55,7 +55,7 @@ def back_up(path: str) -> None:
     source = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None)
     target = sqlite3.connect(unfinished)
     try:
-        # Held for reading from here on: `backup` itself would wait for ever for somebody who writes.
+        # Takes the read lock here: `backup` itself would wait for ever for a writer.
         source.execute("BEGIN")
         source.execute("SELECT COUNT(*) FROM sqlite_master")
         source.backup(target)
@@ -70,17 +70,17 @@ def back_up(path: str) -> None:
 
 
 def ensure_whole(path: str, artifacts_dir: str) -> str:
-    """Puts the copy in the place of a damaged database, and takes away artifacts that it knows nothing of.
+    """Replaces a damaged database by the copy, and removes artifacts that the copy does not list.
 
     Args:
-        path: The path of the database; may not exist.
-        artifacts_dir: where executions have folders of their own, named by their numbers, which will be given again.
+        path: The path of the database, which may be missing.
+        artifacts_dir: The folder of the executions' folders; their numbers will be used again.
 
     Returns:
-        What was done, in words; empty where the database is whole, or there is none and never was.
+        What was done, in words; empty if the database is whole, or never existed.
 
     Raises:
-        MetadataLockedError: if somebody holds the database.
+        MetadataLockedError: if another process has locked the database.
     """
     backup = f"{path}{BACKUP_SUFFIX}"
     if os.path.exists(path):
@@ -95,7 +95,9 @@ def ensure_whole(path: str, artifacts_dir: str) -> str:
     shutil.copyfile(backup, f"{path}.unfinished")
     os.replace(f"{path}.unfinished", path)
     removed = _remove_unknown_executions(path, artifacts_dir)
-    return f"{path} was damaged; the copy from before the last run took its place, {removed} executions' files went."
+    return (
+        f"{path} was damaged; it is replaced by the copy from before the last run, without {removed} executions' files."
+    )
 
 
 def _remove_unknown_executions(path: str, artifacts_dir: str) -> int:

@@ -1,6 +1,6 @@
-"""A root's mixes: where they lie, how a span's is made of the span, its history and the fixed photos, and its flags.
+"""Builds a span's mix from the span, its history and the fixed photos, and makes the flags of its run.
 
-Which photos get into a mix is in `mixed_data`.
+`mixed_data` decides which photos get into a mix.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def mix_dir(root: str, digest: str) -> pathlib.Path:
 
 
 def check_fits(config: RetrainConfig, span: Source) -> None:
-    """Compares a span's categories with those of the fixed photos, where these are pinned.
+    """Compares a span's categories with those of the fixed photos, if these are pinned.
 
     Raises:
         OtherDataError: if they differ.
@@ -37,7 +37,7 @@ def check_fits(config: RetrainConfig, span: Source) -> None:
 
 
 def pin_fixed(config: RetrainConfig, span: Source) -> None:
-    """Copies the photos that every run is judged on, once: those of `fixed_eval`, else the first span's."""
+    """Copies the photos that judge every run, once: those of `fixed_eval`, or else the first span's."""
     if fixed_dir(config.root).exists():
         return
     source = _fixed_source(config.fixed_eval) if config.fixed_eval else span
@@ -48,7 +48,7 @@ def build(config: RetrainConfig, digest: str, span: Source, history: Sequence[So
     """Writes a span's mix.
 
     Returns:
-        Photos by folder, of `train` and of `eval`.
+        The number of photos by folder, for `train` and `eval`.
 
     Raises:
         OtherDataError: if the span cannot be mixed with the others.
@@ -65,7 +65,7 @@ def build(config: RetrainConfig, digest: str, span: Source, history: Sequence[So
 
 
 def training_flags(config: RetrainConfig, digest: str, initial: str, eval_counts: Mapping[str, int]) -> list[str]:
-    """Returns the flags of the run that trains on a mix: data, judgement and start."""
+    """Returns the flags of the run that trains on a mix: its data, its rules and its initial weights."""
     kind = warm_start.experiment_of(config.run_args).task.kind
     return [
         *("--data", str(mix_dir(config.root, digest))),
@@ -75,7 +75,7 @@ def training_flags(config: RetrainConfig, digest: str, initial: str, eval_counts
 
 
 def remove_others(root: str, digests: Collection[str]) -> None:
-    """Removes every mix but those of the given spans, whose runs are continued."""
+    """Removes every mix except those of the given spans, whose runs continue."""
     kept = {mix_dir(root, digest) for digest in digests}
     for path in pathlib.Path(root, "retrain", "data").glob("*"):
         if path not in kept:

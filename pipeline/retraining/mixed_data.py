@@ -1,11 +1,11 @@
-"""One data folder out of a new span and what came before it: what a retraining learns from and is judged on.
+"""Builds the data folder of a retraining from a new span, earlier spans and the fixed photos.
 
-Learnt from: every train photo of the new span, and of the earlier spans so many that they are `history_share` of all,
-drawn by a hash, so that the same draw is made again and every span draws others. Judged on: `fixed` photos, which stay
-the same from run to run, and the new span's own (`new`); the photo's folder says which, so that they can be sliced
-apart. A photo is known by the SHA-256 of its file: one that is judged on is never learnt from, and the newest span's
-annotations of a photo replace older ones. Spans must be in COCO's panoptic layout and list the same categories. Records
-that cannot be used are left out here; the validation of the span itself has counted them.
+Training uses every train photo of the new span, and enough photos of earlier spans to make up `history_share` of all. A
+hash draws these, so the draw can be repeated and differs between spans. Evaluation uses the `fixed` photos, which stay
+the same in every run, and the new span's own (`new`); the photo's folder separates them into slices. The SHA-256 of its
+file identifies a photo: an evaluation photo is never trained on, and the newest span's annotations of a photo replace
+older ones. Spans must be in COCO's panoptic layout and have the same categories. Records that cannot be used are left
+out here, because the validation of the span has already counted them.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class Source:
 
     Attributes:
         name: The name of the folder that its photos get in the mix, such as `span-3`.
-        path: where it is.
-        manifest: SHA-256 by path.
+        path: The folder's path.
+        manifest: The SHA-256 of each file by path.
     """
 
     name: str
@@ -53,12 +53,12 @@ class Photo:
     """One photo with its annotation.
 
     Attributes:
-        source: where it is.
+        source: The folder that it comes from.
         path: The path of the photo, below the source.
-        png_path: The path of its panoptic PNG, likewise.
+        png_path: The path of its panoptic PNG, below the source.
         sha256: The SHA-256 of the photo's file.
-        image: its entry in the json.
-        annotation: likewise, its segments.
+        image: The photo's entry in the json.
+        annotation: The entry of its segments in the json.
     """
 
     source: Source
@@ -70,14 +70,14 @@ class Photo:
 
 
 def check_categories(span_path: str, known_path: str) -> None:
-    """Refuses a span whose classes are not those that the models were trained for. Their order is free.
+    """Raises an error if a span's classes are not those that the models were trained for. Their order is free.
 
     Args:
-        span_path: the span.
-        known_path: data whose classes the models know.
+        span_path: The span's folder.
+        known_path: A folder with the classes that the models know.
 
     Raises:
-        OtherDataError: naming them.
+        OtherDataError: if they differ; it names them.
     """
     known = _categories(known_path, VAL)
     for split in (VAL, TRAIN):
@@ -99,11 +99,11 @@ def _require_categories(known: CategoryTable, path: str, split: str) -> None:
 
 
 def pin_eval_photos(target: str, source: Source) -> None:
-    """Copies a folder's validation split, so that it stays the same whatever becomes of the folder.
+    """Copies a folder's validation split, so that it stays the same if the folder changes.
 
     Args:
-        target: appears whole or not at all; with a manifest.
-        source: whose photos are judged on from now on.
+        target: The new folder, which appears whole or not at all, with a manifest.
+        source: The folder whose photos judge every later run.
 
     Raises:
         OtherDataError: if there are none.
@@ -126,17 +126,17 @@ def pin_eval_photos(target: str, source: Source) -> None:
 def build_mix(
     target: str, new: Source, history: Sequence[Source], fixed: Source, *, history_share: float
 ) -> dict[str, Any]:
-    """Writes the folder; it appears whole or not at all, and an earlier one of the name is replaced.
+    """Writes the mix's folder, whole or not at all; replaces an earlier one of the same name.
 
     Args:
-        target: the folder, local.
-        new: the span.
-        history: earlier spans, oldest first.
-        fixed: where the fixed photos are; its validation split is taken.
-        history_share: The share of the photos that are learnt from, 0..1, at most so many as there are.
+        target: The mix's folder, local.
+        new: The new span.
+        history: Earlier spans, oldest first.
+        fixed: The folder of the fixed photos; its validation split is used.
+        history_share: The share of the train photos that comes from earlier spans, 0..1, as far as they suffice.
 
     Returns:
-        How many photos came from where: `train` and `eval`, by source.
+        The number of photos by source, for `train` and `eval`.
 
     Raises:
         OtherDataError: if a source is not in COCO's panoptic layout, or of other categories.
@@ -172,7 +172,7 @@ def build_mix(
 
 
 def _photos(source: Source, split: str) -> list[Photo]:
-    """The usable photos of a split, by file name."""
+    """Returns the usable photos of a split, by file name."""
     document = _read_panoptic_json(source.path, split)
     entries: dict[str | None, list[Any]] = {}
     for entry in document["annotations"]:
@@ -197,7 +197,7 @@ def _is_usable(image: Any) -> bool:
 def _photo(source: Source, split: str, image: Mapping[str, Any], annotation: Mapping[str, Any]) -> Photo | None:
     path, png = f"{split}/{image['file_name']}", f"panoptic_{split}/{annotation['file_name']}"
     png_path = next((name for name in (f"annotations/{png}", png) if name in source.manifest), None)
-    # A name with `..` in it is in no manifest, so nothing is read or written outside of the folders.
+    # No manifest has a name with `..`, so nothing outside of the folders is read or written.
     if path not in source.manifest or png_path is None:
         return None
     sha256 = source.manifest[path]
@@ -215,7 +215,7 @@ def _read_panoptic_json(path: str, split: str) -> dict[str, Any]:
             document = json.loads(file.read())
             return {key: coco_schema.list_field(document, key) for key in ("images", "annotations", "categories")}
         except (ValueError, AttributeError, RecursionError) as error:
-            raise OtherDataError(f"{name} is no panoptic json of COCO's: {error}") from error
+            raise OtherDataError(f"{name} is not a COCO panoptic json: {error}") from error
 
 
 def _write_split(
@@ -240,7 +240,7 @@ def _write_split(
 
 
 def _bring(path: str, target: str) -> None:
-    """Links a local file where that can be done, copies it otherwise."""
+    """Links a local file if possible, and copies it otherwise."""
     from tfx.dsl.io import fileio
 
     os.makedirs(os.path.dirname(target), exist_ok=True)
@@ -249,5 +249,5 @@ def _bring(path: str, target: str) -> None:
             os.link(path, target)
             return
         except OSError:
-            pass  # Another file system, or one without links: the copy below says what is wrong, if anything is.
+            pass  # Another file system, or one without links: the copy below raises if anything is wrong.
     fileio.copy(path, target, overwrite=True)

@@ -1,4 +1,4 @@
-"""The outcome of a span: its next state, from what a run of the pipeline left, and the alert about it."""
+"""Computes a span's next state from the result of its run, and the alert about it."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ def judged(state: SpanState, summary: dict[str, Any]) -> SpanState:
 
 
 def not_finished(state: SpanState, status: int, summary: dict[str, Any] | None) -> SpanState:
-    """Returns the state after a run that failed: set aside where the data is at fault, else to be tried again.
+    """Returns the state after a failed run: set aside if the data is at fault, otherwise to be tried again.
 
     Args:
         state: Before the run.
-        status: The run's exit status; negative where a signal ended it.
-        summary: What the run left; None where it was cut off.
+        status: The run's exit status; negative if a signal ended it.
+        summary: The run's summary; None if it was interrupted.
     """
     failure = (summary or {}).get("failure")
     if failure is None:
         ended = f"signal {-status}" if status < 0 else f"status {status}"
-        return failed(state, f"the run was cut off ({ended})")
+        return failed(state, f"the run was interrupted ({ended})")
     reason = f"{failure['component']}: {failure['reason']}"
     if summary and summary["data_at_fault"]:
         return dataclasses.replace(state, state=SET_ASIDE, reason=reason)
@@ -41,7 +41,7 @@ def not_finished(state: SpanState, status: int, summary: dict[str, Any] | None) 
 
 
 def failed(state: SpanState, reason: str) -> SpanState:
-    """Returns the state after one more failure that is the machine's."""
+    """Returns the state after one more failure that the data did not cause."""
     return dataclasses.replace(state, state=FAILED, reason=reason, attempts=state.attempts + 1)
 
 

@@ -1,7 +1,6 @@
-"""The plan of a span: which weights its training starts from and which earlier spans are mixed in.
+"""Makes the plan of a span: which weights its training starts from and which earlier spans are mixed in.
 
-Made and written down before the span's first run, and followed by every later one. Reads what is on the disk, changes
-nothing.
+The plan is written before the span's first run, and every later run follows it. This module only reads.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ LOG = logging.getLogger("retrain")
 
 
 def plan_of(decision: Decision, config: RetrainConfig, states: SpanStates) -> dict[str, Any]:
-    """Returns the plan that a span has since its first run, or makes one."""
+    """Returns the plan of a span's first run, or makes one."""
     if decision.state is not None and decision.state.state in (RUNNING, FAILED):
         return decision.state.plan
     initial = model_run_that_serves(config.root)
@@ -41,7 +40,7 @@ def plan_of(decision: Decision, config: RetrainConfig, states: SpanStates) -> di
 
 
 def history_of(plan: dict[str, Any], decision: Decision, states: SpanStates) -> list[Source]:
-    """Returns the earlier spans of a plan that are still there as they were."""
+    """Returns the earlier spans of a plan that are still there unchanged."""
     sources = []
     for state in map(states.find, plan["history"]):
         if state is None or state.digest == decision.digest:
@@ -53,12 +52,12 @@ def history_of(plan: dict[str, Any], decision: Decision, states: SpanStates) -> 
         if manifest_digest(manifest) == state.digest:
             sources.append(Source(f"span-{state.number}", state.path, manifest))
         else:
-            LOG.warning("%s is gone or has changed; it is not mixed in.", state.span)
+            LOG.warning("%s is missing or has changed; it is not mixed in.", state.span)
     return sources
 
 
 def explain(decision: Decision, config: RetrainConfig, states: SpanStates) -> str:
-    """Says what a run would start from and learn from, as a clause."""
+    """Returns a clause about what a run would start from and train on."""
     plan = plan_of(decision, config, states)
     history = ", ".join(source.name for source in history_of(plan, decision, states)) or "no earlier span"
     start = f"from {plan['initial']}" if plan["initial"] else f"from scratch ({plan['why_cold']})"
@@ -66,7 +65,7 @@ def explain(decision: Decision, config: RetrainConfig, states: SpanStates) -> st
 
 
 def model_run_that_serves(root: str) -> str | None:
-    """The folder that the training of the serving model left; None where nothing serves, or ML Metadata lost it."""
+    """Returns the folder of the serving model's training; None if nothing serves, or ML Metadata lost it."""
     versions = model_versions.list_versions(os.path.join(root, "serving"))
     if not versions:
         return None

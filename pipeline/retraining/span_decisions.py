@@ -1,4 +1,4 @@
-"""What is to be done about each span, and why: decided from what is on the disk alone, without changing anything."""
+"""Decides what to do about each span, and why. It only reads files."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ RUN, WAIT, NOTHING = "run", "wait", "nothing"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Decision:
-    """One span.
+    """The decision about one span.
 
     Attributes:
-        span: which.
+        span: The span.
         action: "run", "wait" (look again at the next pass) or "nothing".
-        why: in words.
-        manifest: what the span's manifest says; empty where there is none.
-        state: what is known of this data from earlier passes.
-        forced: whether a person named the span.
+        why: The reason in words.
+        manifest: The entries of the span's manifest; empty if there is none.
+        state: The state of this data after earlier passes.
+        forced: Whether the user named the span.
     """
 
     span: Span
@@ -34,7 +34,7 @@ class Decision:
 
     @property
     def digest(self) -> str:
-        """Of the manifest."""
+        """Returns the manifest's digest."""
         return manifest_digest(self.manifest)
 
 
@@ -42,9 +42,9 @@ def decide(span: Span, states: SpanStates, *, forced: bool = False) -> Decision:
     """Decides about one span.
 
     Args:
-        span: which.
+        span: The span.
         states: The states of all spans.
-        forced: run it although its data is known, or older than what was learnt last.
+        forced: Whether to run it even if its data is known, or older than the last trained span.
     """
     try:
         manifest = stated_manifest(span)
@@ -64,7 +64,7 @@ def _why_nothing(span: Span, state: SpanState | None, states: Sequence[SpanState
     if state is not None and state.state in FINAL:
         reason = f": {state.reason}" if state.reason else ""
         if state.span != span.name:
-            return f"holds what {state.span} held, which was {state.state}"
+            return f"has the same data as {state.span}, which was {state.state}"
         return f"known: {state.state}{reason}"
     newest = max((other.number for other in states if other.state in FINAL), default=-1)
     if state is None and span.number < newest:

@@ -1,7 +1,8 @@
-"""What has become of each span: a small file for each, written whole or not at all, so that a kill leaves it true.
+"""Keeps the state of each span in a small file, written whole or not at all, so that a kill cannot damage it.
 
-Files are in `<root>/retrain/spans/`, named after the digest of the span's manifest. What a run made is in ML Metadata
-and in the served folder; this says only what the loop has decided and what it still owes: a run, an alert.
+Files are in `<root>/retrain/spans/`, named after the digest of the span's manifest. ML Metadata and
+the served folder hold what a run made. A state holds only what the loop has decided and what it still has to do: a run
+or an alert.
 """
 
 from __future__ import annotations
@@ -13,31 +14,31 @@ from typing import Any
 
 from pipeline.whole_files import write_durably
 
-RUNNING, FAILED = "running", "failed"  # To be continued: interrupted, or to be tried again.
+RUNNING, FAILED = "running", "failed"  # Interrupted, or to be tried again.
 PUSHED, REJECTED, SET_ASIDE, GIVEN_UP = "pushed", "rejected", "set aside", "given up"
-ACCEPTED = (PUSHED, REJECTED)  # The data is good, whatever the gate said of the model.
+ACCEPTED = (PUSHED, REJECTED)  # The data is good, whatever the gate's verdict on the model.
 FINAL = (*ACCEPTED, SET_ASIDE, GIVEN_UP)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SpanState:
-    """One span.
+    """The state of one span.
 
     Attributes:
         digest: The digest of its manifest.
-        span: its name.
-        number: its number.
-        path: where it is.
-        state: one of the words above.
-        reason: why, in words.
-        attempts: how many runs have failed.
-        plan: what was decided before the first run and holds for all of them: `initial` (folder of the weights to start
-            from, or ""), `history` (digests of the spans that are mixed in), `forced` (named by a person).
+        span: The span's name.
+        number: The span's number.
+        path: The span's folder.
+        state: One of the words above.
+        reason: The reason for the state, in words.
+        attempts: How many runs have failed.
+        plan: The plan of all its runs: `initial` (folder of the weights to start from, or ""), `history` (digests of
+            the spans that are mixed in), `forced` (whether the user named it).
         pq: The model's PQ, if there is a model.
-        pushed_model: folder of the version, where one serves.
-        model_run: folder of the trained weights.
-        mix: how many photos came from which span (`train`, `eval`), and the spans' digests (`digests`).
-        alert: an alert that has not been delivered yet, or None.
+        pushed_model: The folder of the version, if one serves.
+        model_run: The folder of the trained weights.
+        mix: The number of photos by span (`train`, `eval`), and the spans' digests (`digests`).
+        alert: An alert that has not been delivered yet, or None.
     """
 
     digest: str
@@ -66,17 +67,17 @@ class SpanStates:
         self._folder = pathlib.Path(root, "retrain", "spans")
 
     def all(self) -> list[SpanState]:
-        """Every state, by number of the span."""
+        """Returns every state, by number of the span."""
         states = [self._read(path) for path in sorted(self._folder.glob("*.json"))]
         return sorted(states, key=lambda state: (state.number, state.digest))
 
     def find(self, digest: str) -> SpanState | None:
-        """The state of a digest; None where it is unknown."""
+        """Returns the state of a digest, or None if it is unknown."""
         path = self._path(digest)
         return self._read(path) if path.exists() else None
 
     def write(self, state: SpanState) -> SpanState:
-        """Replaces a state; after a power cut there is the old one or the new one."""
+        """Replaces a state; after a power cut, the file holds the old state or the new one."""
         write_durably(self._path(state.digest), json.dumps(dataclasses.asdict(state), indent=1) + "\n")
         return state
 

@@ -1,9 +1,9 @@
-"""Spans: folders of new data that arrive one after the other, and whether one is whole.
+"""Finds spans, which are folders of new data, and checks whether a span is whole.
 
-A span is read when its `manifest.json` (`components.coco_example_gen.manifest`) is there and every file is as it says.
-The manifest is written last, so a span that is still being copied is not whole, and its digest says which data it is:
-two spans of one digest hold the same. Folders are looked at through TFX's file system layer, so `gs://` and whatever
-else it has a plugin for work like local paths.
+A span is read when it has a `manifest.json` (`components.coco_example_gen.manifest`) and every file matches it. The
+manifest is written last, so a span that is still being copied is not whole. Its digest identifies the data: two spans
+with one digest hold the same data. Folders are read through TFX's file system layer, so `gs://` and every other file
+system that it has a plugin for work like local paths.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ _FIELD = re.compile(r"\{(?P<name>[A-Z]+)(?::(?P<width>\d+))?\}")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Span:
-    """One folder of data.
+    """A folder of data.
 
     Attributes:
-        name: its path below the folder of spans.
-        path: whole path.
-        number: what the pattern's `{SPAN}` stands for; of a date YYYYMMDD.
-        version: what `{VERSION}` stands for; 0 without one.
+        name: The path below the folder of spans.
+        path: The whole path.
+        number: The value of the pattern's `{SPAN}`, or of a date as YYYYMMDD.
+        version: The value of `{VERSION}`; 0 if there is none.
     """
 
     name: str
@@ -45,11 +45,11 @@ class Span:
 
 
 class NotWholeError(ValueError):
-    """A span has no manifest, or is not as it says: it is still being written, or was damaged."""
+    """A span has no manifest, or does not match it: it is still being written, or was damaged."""
 
 
 def span_regex(pattern: str) -> re.Pattern[str]:
-    """A pattern such as "span-{SPAN}", "span-{SPAN:3}/v{VERSION}" or "{YYYY}-{MM}-{DD}" as a regular expression.
+    """Turns a pattern like "span-{SPAN}", "span-{SPAN:3}/v{VERSION}" or "{YYYY}-{MM}-{DD}" into a regular expression.
 
     Raises:
         ValueError: if it has an unknown field, one twice, or none that numbers the spans.
@@ -70,11 +70,11 @@ def span_regex(pattern: str) -> re.Pattern[str]:
 
 
 def find_spans(folder: str, pattern: str = DEFAULT_PATTERN) -> list[Span]:
-    """The newest version of each span below a folder, in the order of their numbers.
+    """Returns the newest version of each span below a folder, in the order of their numbers.
 
     Raises:
         FileNotFoundError: if there is no such folder.
-        ValueError: if the pattern is none.
+        ValueError: if the pattern is not valid.
     """
     from tfx.dsl.io import fileio
 
@@ -106,10 +106,10 @@ def _span(folder: str, name: str, fields: dict[str, str]) -> Span:
 
 
 def parse_names(text: str) -> list[int]:
-    """The numbers of "3,7-9".
+    """Returns the numbers in a text such as "3,7-9".
 
     Raises:
-        ValueError: if a piece is no number and no range.
+        ValueError: if a part is neither a number nor a range.
     """
     numbers: list[int] = []
     for piece in text.split(","):
@@ -121,10 +121,10 @@ def parse_names(text: str) -> list[int]:
 
 
 def stated_manifest(span: Span) -> dict[str, str]:
-    """What the span's manifest says, without a look at the files: SHA-256 by path.
+    """Returns the entries of the span's manifest, SHA-256 by path, without checking the files.
 
     Raises:
-        NotWholeError: if there is no manifest, or it is cut short.
+        NotWholeError: if there is no manifest, or it is truncated.
     """
     from tfx.dsl.io import fileio
 
@@ -138,10 +138,10 @@ def stated_manifest(span: Span) -> dict[str, str]:
 
 
 def check_whole(span: Span, stated: dict[str, str]) -> None:
-    """Holds every file against the manifest.
+    """Checks every file against the manifest.
 
     Raises:
-        NotWholeError: naming what differs.
+        NotWholeError: if a file differs; it names the files.
     """
     try:
         found = manifest.build_manifest(span.path, sources_of(span.path, IngestOptions()).values())
@@ -150,4 +150,4 @@ def check_whole(span: Span, stated: dict[str, str]) -> None:
     changes: Sequence[str] = manifest.differences(stated, found)
     if changes:
         more = f" and {len(changes) - 3} more" if len(changes) > 3 else ""
-        raise NotWholeError(f"its files are not as the manifest says: {', '.join(changes[:3])}{more}")
+        raise NotWholeError(f"its files do not match the manifest: {', '.join(changes[:3])}{more}")

@@ -1,8 +1,8 @@
-"""When the next pass is due: every so often, or by a cron expression.
+"""Waits until the next pass is due, at an interval or by a cron expression.
 
-`--every` counts on the monotonic clock, which nobody sets back. A cron expression means wall time: when that is set
-back, the next time is found anew, so that a pass is neither waited for twice as long nor lost. The expression is read
-by APScheduler's trigger, which knows time zones and summer time; its scheduler is not used, for there is one job.
+`--every` uses the monotonic clock, which is never set back. A cron expression means wall time: when that is set back,
+the next time is computed again, so that no pass is lost or waits too long. APScheduler's trigger reads the expression,
+because it knows time zones and summer time. Its scheduler is not used, because there is only one job.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ _LONGEST_WAIT_S = 30.0
 
 
 def parse_every(text: str) -> float:
-    """Seconds of "90s", "15m", "1h" or "1d".
+    """Returns the seconds of "90s", "15m", "1h" or "1d".
 
     Raises:
-        ValueError: if it is none, or zero.
+        ValueError: if it has another form, or is zero.
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)
     if not match or float(match[1]) == 0:
@@ -30,12 +30,12 @@ def parse_every(text: str) -> float:
 
 
 def every(interval_s: float, stop: threading.Event, clock: Callable[[], float] = time.monotonic) -> Iterator[None]:
-    """Yields at once and then every so often; passes that took longer than the interval are not made up for.
+    """Yields at once and then at the interval; does not make up for times that a long pass missed.
 
     Args:
-        interval_s: from one beginning to the next.
-        stop: ends the waiting and the iteration.
-        clock: in seconds; never goes back.
+        interval_s: The time from one start to the next, in seconds.
+        stop: Ends the waiting and the iteration.
+        clock: Returns seconds; never goes back.
     """
     while not stop.is_set():
         due = clock() + interval_s
@@ -46,15 +46,15 @@ def every(interval_s: float, stop: threading.Event, clock: Callable[[], float] =
 def by_cron(
     expression: str, stop: threading.Event, now: Callable[[], datetime.datetime] | None = None
 ) -> Iterator[None]:
-    """Yields whenever the expression says so.
+    """Yields at the times of a cron expression.
 
     Args:
-        expression: five fields, in local time.
-        stop: ends the waiting and the iteration.
-        now: the wall clock, with a time zone; by default the machine's.
+        expression: A cron expression with five fields, in local time.
+        stop: Ends the waiting and the iteration.
+        now: Returns the wall-clock time, with a time zone; by default the machine's.
 
     Raises:
-        ValueError: if the expression is none.
+        ValueError: if the expression is not valid.
     """
     trigger = cron_trigger(expression)
     now = now or (lambda: datetime.datetime.now(trigger.timezone))
@@ -62,12 +62,12 @@ def by_cron(
     while not stop.is_set():
         before = now()
         due = trigger.get_next_fire_time(None, before)
-        if due is not None and due == last:  # The pass was over within its second.
+        if due is not None and due == last:  # The pass ended within its second.
             due = trigger.get_next_fire_time(None, due + datetime.timedelta(seconds=1))
         if due is None:
             return  # Such as 30 February.
         while (current := now()) < due and not stop.is_set():
-            if current < before:  # Set back: what was due then may be hours away now.
+            if current < before:  # The clock was set back: the due time may be hours away now.
                 due = trigger.get_next_fire_time(None, current)
             before = current
             stop.wait(min(_LONGEST_WAIT_S, max(0.0, (due - current).total_seconds())))
@@ -77,10 +77,10 @@ def by_cron(
 
 
 def cron_trigger(expression: str):
-    """APScheduler's trigger of a cron expression.
+    """Returns APScheduler's trigger of a cron expression.
 
     Raises:
-        ValueError: if the expression is none.
+        ValueError: if the expression is not valid.
     """
     from apscheduler.triggers.cron import CronTrigger
 

@@ -1,4 +1,4 @@
-"""What a retraining's command says beyond a plain run's: where weights start, how long it trains, what judges it."""
+"""Makes the extra flags of a retraining: initial weights, number of steps, and the rules that judge it."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ FOLDER_FEATURE = "image/folder"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class WarmStart:
-    """How a training differs when it starts from a model.
+    """The settings of a training that starts from a model.
 
     Attributes:
-        share: The share of the experiment's steps, above 0; places where the learning rate drops move with it.
-        params_override: further settings, over all others.
+        share: The share of the experiment's steps, above 0; the steps where the learning rate drops are scaled, too.
+        params_override: Further settings, which override all others.
 
     Raises:
         ValueError: if the share is not positive.
@@ -36,16 +36,16 @@ class WarmStart:
 
 
 def experiment_of(run_args: Sequence[str]) -> ExperimentConfig:
-    """The experiment that `run_local.py` would train with these flags."""
+    """Returns the experiment that `run_local.py` would train with these flags."""
     return flags.config_from_args(flags.parse_args(["--data", ".", *run_args])).experiment
 
 
 def why_cold(initial: str | None, experiment: ExperimentConfig) -> str:
-    """Why a training cannot start from a model's folder; empty where it can.
+    """Returns why a training cannot start from a model's folder; empty if it can.
 
     Args:
-        initial: the folder that its training left, or None where nothing serves.
-        experiment: what is to be trained now.
+        initial: The folder of the model's training, or None if nothing serves.
+        experiment: The experiment to train now.
     """
     import json
 
@@ -53,17 +53,17 @@ def why_cold(initial: str | None, experiment: ExperimentConfig) -> str:
         return "no model serves"
     paths = [os.path.join(initial, name) for name in (WEIGHTS_FILE, EXPERIMENT_FILE)]
     if missing := [path for path in paths if not os.path.isfile(path)]:
-        return f"the weights of the model that serves are gone: {missing[0]}"
+        return f"the weights of the model that serves are missing: {missing[0]}"
     with open(paths[1], encoding="utf-8") as file:
         trained = experiment_config.from_dict(json.load(file)).task.model
     # The number of classes comes from the data, and is not in the experiment that asks for training.
     if dataclasses.replace(trained, num_classes=experiment.task.model.num_classes) != experiment.task.model:
-        return "the model that serves is of another architecture"
+        return "the model that serves has another architecture"
     return ""
 
 
 def warm_overrides(experiment: ExperimentConfig, initial: str, warm: WarmStart) -> str:
-    """The settings of a training that starts from a model, as `--params_override` takes them."""
+    """Returns the settings of a training that starts from a model, in the form of `--params_override`."""
     trainer = experiment.trainer
     steps = _scaled(trainer.train_steps, warm.share, trainer.steps_per_execution)
     drops = sorted({_scaled(step, warm.share, 1) for step in trainer.optimizer.drop_steps})
@@ -77,7 +77,7 @@ def warm_overrides(experiment: ExperimentConfig, initial: str, warm: WarmStart) 
 
 
 def training_flags(run_args: Sequence[str], initial: str, warm: WarmStart) -> list[str]:
-    """`--params_override` of a run: the user's, and those of a warm start where there is a model to start from."""
+    """Returns a run's `--params_override`: the user's, and those of a warm start if there is a model to start from."""
     own = flags.parse_args(list(run_args)).params_override
     added = warm_overrides(experiment_of(run_args), initial, warm) if initial else ""
     return ["--params_override", ",".join(filter(None, [own, added]))]
@@ -86,17 +86,17 @@ def training_flags(run_args: Sequence[str], initial: str, warm: WarmStart) -> li
 def judging_flags(
     eval_counts: Mapping[str, int], fixed_drop: float, new_drop: float, kind: str = PANOPTIC
 ) -> list[str]:
-    """Slices and rules that judge fixed and new photos separately.
+    """Returns the flags of slices and rules that judge fixed and new photos separately.
 
     Args:
-        eval_counts: photos by folder.
-        fixed_drop: how far PQ (of a semantic task mIoU) on the fixed photos may be below the last blessed model's.
-        new_drop: likewise on the new span's.
+        eval_counts: The number of photos by folder.
+        fixed_drop: How far PQ on the fixed photos may be below the last blessed model's (mIoU for a semantic task).
+        new_drop: How far it may be below on the new span's photos.
         kind: The kind of the task; an instance task's slices are shown and not judged.
     """
     chosen = ["--slice", FOLDER_FEATURE]
     for folder, drop in ((FIXED, fixed_drop), (NEW, new_drop)):
-        if eval_counts.get(folder) and kind != INSTANCE:  # Average precision is known of all images alone.
+        if eval_counts.get(folder) and kind != INSTANCE:  # Average precision is only computed over all images.
             chosen += ["--gate_rule", f"{SCORE_OF_TASK[kind]}[slice=folder={folder}] >= baseline - {drop}"]
     return chosen
 

@@ -201,7 +201,7 @@ def create_metadata(path: pathlib.Path) -> None:
 
 
 def main() -> int:
-    """The program; returns its exit status."""
+    """Runs the program and returns its exit status."""
     with listening() as (webhook, told):
         for begin in (empty_root, second_span):
             steps = kill_at_every_step(begin, webhook, told)

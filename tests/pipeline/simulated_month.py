@@ -261,7 +261,7 @@ def go_on_and_die(month: Month, at: str) -> None:
     before = month.versions
     Retraining(dataclasses.replace(month.config, webhook=""), month.run).run_pass()
     state = month.states.all()[-1]
-    if month.versions != before or (state.state, state.reason) != (FAILED, "the run was cut off (signal 9)"):
+    if month.versions != before or (state.state, state.reason) != (FAILED, "the run was interrupted (signal 9)"):
         raise WrongDayError(f"What serves must outlive a kill at {at}. Received: {state}, {month.versions}")
 
 
@@ -333,7 +333,7 @@ LONG = [
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The program; returns its exit status."""
+    """Runs the program and returns its exit status."""
     parser = argparse.ArgumentParser(prog="simulated_month", description=__doc__.split("\n")[0])
     parser.add_argument("--short", dest="days", action="store_const", const=SHORT, help="the kinds of day that CI runs")
     parser.add_argument("--kills", dest="days", action="store_const", const=KILLS, help="kill -9 at every node alone")

@@ -61,7 +61,7 @@ def test_of_two_instances_at_once_the_second_is_refused(tmp_path, capsys):
     (tmp_path / "spans").mkdir()
     with only_instance(str(tmp_path / "root")):
         assert retrain.main(["--spans", str(tmp_path / "spans"), "--root", str(tmp_path / "root")]) == 3
-        assert "Another instance, or a run that it began, is at work" in capsys.readouterr().err
+        assert "Another instance, or a run that it started, is using" in capsys.readouterr().err
     with only_instance(str(tmp_path / "root")):
         pass
 

@@ -80,7 +80,9 @@ def test_what_serves_may_come_from_elsewhere_or_be_nothing(root, tmp_path_factor
     other = root / "serving" / "300"
     other.mkdir()
     (other / "saved_model.pb").touch()
-    assert "A model serves that no run of this list pushed." in runs_page.render_index(str(root), str(root / "serving"))
+    assert "The model that serves was not pushed by a run in this list." in runs_page.render_index(
+        str(root), str(root / "serving")
+    )
     nowhere = tmp_path_factory.mktemp("nowhere")
     assert "No model serves yet." in runs_page.render_index(str(root), str(nowhere))
 

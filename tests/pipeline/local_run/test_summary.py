@@ -166,7 +166,7 @@ def test_a_failure_says_whether_the_data_is_at_fault(config, node_id, cause, at_
     assert build_summary(config, [])["data_at_fault"] is False
 
 
-def test_a_run_that_was_to_stop_before_training_says_that_the_data_is_fit(config):
+def test_a_run_that_was_to_stop_before_training_says_that_validation_passed(config):
     summary = build_summary(dataclasses.replace(config, validates_only=True, span="span-3"), [])
-    assert describe(summary) == ["The data is fit to be learnt from."]
+    assert describe(summary) == ["Data validation passed."]
     assert summary["span"] == "span-3"

@@ -136,7 +136,7 @@ def test_a_span_that_holds_what_another_held_is_not_run(loop):
     loop.run_pass()
     assert loop.runs.calls == []
     [_, decision] = loop.make().decisions()
-    assert decision.why == "holds what span-1 held, which was pushed"
+    assert decision.why == "has the same data as span-1, which was pushed"
 
 
 def test_a_half_copied_span_waits_until_it_is_whole_and_the_next_one_goes_on(loop):
@@ -214,7 +214,7 @@ def test_a_run_that_is_killed_is_a_failure_and_is_gone_on_with_by_the_same_plan(
     loop.runs.outcomes = {"span-2": [GOOD, KILLED, GOOD, GOOD]}
     loop.run_pass()
     [_, state] = loop.states.all()
-    assert (state.state, state.reason) == (FAILED, "the run was cut off (signal 9)")
+    assert (state.state, state.reason) == (FAILED, "the run was interrupted (signal 9)")
     plan = state.plan
     loop.run_pass()
     [_, state] = loop.states.all()

@@ -8,7 +8,7 @@ STATE = SpanState(digest="d", span="span-1", number=1, path="/spans/span-1", sta
 
 def test_a_signal_is_the_machine_s_fault_and_counts_as_an_attempt():
     state = outcomes.not_finished(STATE, -9, None)
-    assert (state.state, state.reason, state.attempts) == (FAILED, "the run was cut off (signal 9)", 2)
+    assert (state.state, state.reason, state.attempts) == (FAILED, "the run was interrupted (signal 9)", 2)
 
 
 def test_a_run_that_says_why_it_failed_is_quoted_and_bad_data_is_not_tried_again():

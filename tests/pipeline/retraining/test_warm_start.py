@@ -53,7 +53,7 @@ def test_weights_of_the_same_network_are_started_from_and_no_others(weights):
     assert why_cold(str(weights), experiment) == ""
     assert why_cold(None, experiment) == "no model serves"
     other = experiment_of(["--experiment", "generated_scenes", "--params_override", "task.model.num_queries=9"])
-    assert why_cold(str(weights), other) == "the model that serves is of another architecture"
+    assert why_cold(str(weights), other) == "the model that serves has another architecture"
     (weights / "model.weights.h5").unlink()
     assert "model.weights.h5" in why_cold(str(weights), experiment)
 
