@@ -1,1 +1,1 @@
-"""Prediction, panoptic quality, gate and report. Import the modules by name."""
+"""The evaluation of predictions: panoptic quality, gate and report. Import the modules by name."""

@@ -18,7 +18,7 @@ from components.panoptic_predictor.artifacts import PanopticPredictions
 
 
 class PanopticEvaluatorSpec(ComponentSpec):
-    """What PanopticEvaluator takes and gives."""
+    """The inputs, outputs and parameters of PanopticEvaluator."""
 
     PARAMETERS = {
         executor.PQ_FLOOR_KEY: ExecutionParameter(type=float),
@@ -69,17 +69,17 @@ class PanopticEvaluator(base_beam_component.BaseBeamComponent):
         """Connects the node.
 
         Args:
-            examples: the examples that were predicted.
-            model: the candidate.
-            predictions: the candidate's predictions.
-            baseline_model: the model that was blessed last; may be without artifacts.
-            baseline_predictions: its predictions on the same examples, or why there are none.
-            pq_floor: smallest PQ that is blessed, 0..1.
-            allowed_drop: how far PQ may be below the baseline's, 0..1.
-            significance: "not_worse" asks for confidence that PQ is not below by more; for "point" its value decides.
-            rules: further rules, see `gate.rules`.
-            analysis: slices, class groups and intervals.
-            gallery_images: most images in each of the report's galleries.
+            examples: The examples that were predicted.
+            model: The candidate.
+            predictions: The candidate's predictions.
+            baseline_model: The last blessed model; may be without artifacts.
+            baseline_predictions: The baseline's predictions on the same examples, or why there are none.
+            pq_floor: The smallest PQ that is blessed, 0..1.
+            allowed_drop: How far PQ may be below the baseline's, 0..1.
+            significance: "not_worse" requires confidence that PQ is not below by more; with "point" its value decides.
+            rules: Further rules, see `gate.rules`.
+            analysis: The slices, class groups and intervals.
+            gallery_images: The largest number of images in each of the report's galleries.
         """
         super().__init__(
             spec=PanopticEvaluatorSpec(

@@ -1,10 +1,10 @@
-"""Panoptic quality of predictions in COCO's format, or of a SavedModel on a COCO folder: one command, one table.
+"""Prints the panoptic quality of predictions in COCO's format, or of a SavedModel on a COCO folder.
 
     python -m components.panoptic_evaluator.evaluate --gt_json_file truth.json --pred_json_file predictions.json
     python -m components.panoptic_evaluator.evaluate --model DIR --data DIR --predictions DIR
 
 Flags, table and numbers are those of COCO's official evaluation; bad input is an error and never a better score. Exit
-status: 0, or 2 where the input is wrong.
+status: 0, or 2 if the input is wrong.
 """
 
 from __future__ import annotations
@@ -26,23 +26,27 @@ _PREDICTIONS_JSON = "predictions.json"
 
 
 def parse_args(argv: Sequence[str]) -> argparse.Namespace:
-    """Reads the command line; a wrong one ends the program with status 2."""
+    """Reads the command line; ends the program with status 2 if it is wrong."""
     parser = argparse.ArgumentParser(prog="evaluate", description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("--gt_json_file", metavar="FILE", help="COCO panoptic json of the truth")
     add("--pred_json_file", metavar="FILE", help="COCO panoptic json of the predictions")
     add("--gt_folder", metavar="DIR", help="PNGs of the truth (default: X of X.json)")
     add("--pred_folder", metavar="DIR", help="PNGs of the predictions (default: X of X.json)")
-    add("--model", metavar="DIR", help="SavedModel to predict with, in place of --pred_json_file")
-    add("--data", metavar="DIR", help="folder in COCO's panoptic layout, in place of --gt_json_file")
+    add("--model", metavar="DIR", help="SavedModel to predict with, instead of --pred_json_file")
+    add("--data", metavar="DIR", help="folder in COCO's panoptic layout, instead of --gt_json_file")
     add("--split", default="val2017", help="folder of photos in --data (default: %(default)s)")
-    add("--predictions", metavar="DIR", help="where --model writes predictions.json and its PNGs; must be empty or new")
+    add(
+        "--predictions",
+        metavar="DIR",
+        help="folder for predictions.json and its PNGs with --model; must be empty or new",
+    )
     areas_help = (
         "json: believe the truth's `area` where it is larger than the segment, as the official scores of ADE20K do "
         "(default: json for ade20k_panoptic_*.json, else pixels)"
     )
     add("--areas", choices=("pixels", "json"), help=areas_help)
-    add("--output", metavar="FILE", help="write the numbers there as json")
+    add("--output", metavar="FILE", help="json file for the numbers")
     add(
         "--num_workers",
         metavar="N",
@@ -73,7 +77,7 @@ def evaluate_files(
     num_workers: int = 1,
     areas: str = "pixels",
 ) -> tuple[PanopticCounts, CategoryTable]:
-    """Counts every image of the truth against its prediction; the same bits for any number of workers.
+    """Counts every image of the truth against its prediction; the result does not depend on the number of workers.
 
     `areas` says which areas of the truth are believed, see `maskformer_model.data.stated_extents`.
 
@@ -89,7 +93,7 @@ def evaluate_files(
 
 
 def results_document(quality: PanopticQuality, counts: PanopticCounts, categories: CategoryTable) -> dict[str, Any]:
-    """The numbers as json: `summary` (All, Things, Stuff) and `per_category` by category id, all as fractions."""
+    """Returns the numbers as json: `summary` (All, Things, Stuff) and `per_category` by category id, as fractions."""
     summary = {
         name: {"pq": mean.pq, "sq": mean.sq, "rq": mean.rq, "n": mean.num_classes}
         for name, mean in (("All", quality.all), ("Things", quality.things), ("Stuff", quality.stuff))
@@ -110,7 +114,7 @@ def results_document(quality: PanopticQuality, counts: PanopticCounts, categorie
 
 
 def table(document: dict[str, Any]) -> str:
-    """The official table: PQ, SQ and RQ in percent and the number of categories that were seen."""
+    """Returns the official table: PQ, SQ and RQ in percent and the number of categories that occur."""
     lines = [f"{'':10s}| {'PQ':>5s}  {'SQ':>5s}  {'RQ':>5s} {'N':>5s}", "-" * 38]
     for name, row in document["summary"].items():
         pq, sq, rq = (100 * row[key] for key in ("pq", "sq", "rq"))
@@ -119,7 +123,7 @@ def table(document: dict[str, Any]) -> str:
 
 
 def _predict(args: argparse.Namespace) -> tuple[str, str]:
-    """Runs the model; the jsons of truth and predictions."""
+    """Runs the model and returns the json paths of truth and predictions."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from components.panoptic_evaluator.coco_files import submission
 
@@ -138,7 +142,7 @@ def _folder_beside(truth_json: str, args: argparse.Namespace) -> str | None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The program; returns its exit status."""
+    """Runs the program and returns its exit status."""
     args = parse_args(sys.argv[1:] if argv is None else argv)
     from maskformer_model.data.stated_extents import JSON, areas_of
     from maskformer_model.metrics.panoptic_quality import panoptic_quality

@@ -1,7 +1,7 @@
-"""The work of PanopticEvaluator: sum the counts of stored predictions, judge them, report, bless or not.
+"""Runs PanopticEvaluator: sums the counts of stored predictions, judges them, writes the report and the blessing.
 
 It subclasses TFX's own Evaluator executor because Vertex AI translates the model's id in a blessing only for such
-executors; otherwise the next run would find no baseline there. Of TFX's executor only the contract is used: outputs
+executors; otherwise the next run would find no baseline there. It uses only the contract of TFX's executor: outputs
 `evaluation` and `blessing`, the blessing's custom properties, and its BLESSED or NOT_BLESSED file.
 """
 
@@ -60,7 +60,7 @@ GALLERY_IMAGES_KEY = "gallery_images"
 
 
 TRAIN_SPLIT = "train"
-FINGERPRINT_PROPERTY = "input_fingerprint"  # TFX's name for it.
+FINGERPRINT_PROPERTY = "input_fingerprint"  # TFX's name.
 
 _OUTCOME_OF_STATUS = {
     prediction_files.NO_BASELINE: Outcome.FIRST_MODEL,
@@ -83,7 +83,7 @@ class Executor(tfx_evaluator.Executor):
                 `analysis` (a json object, see `AnalysisConfig`); `gallery_images` per gallery of the report.
 
         Raises:
-            ValueError: if a threshold breaks its rule, the predictions are of another model, an image was counted
+            ValueError: if a threshold breaks its rule, the predictions are another model's, an image was counted
                 twice, or candidate and baseline were evaluated on different images.
         """
         gate_config = GateConfig(
@@ -137,7 +137,7 @@ class Executor(tfx_evaluator.Executor):
     def _evaluate_baseline(
         self, input_dict: ArtifactLists, output_dir: str, candidate: Evaluation
     ) -> tuple[Evaluation | None, NoBaseline | None]:
-        """The baseline's evaluation, or why there is none to compare with."""
+        """Returns the baseline's evaluation, or why there is nothing to compare with."""
         if not input_dict.get(BASELINE_PREDICTIONS_KEY):
             return None, NoBaseline(outcome=Outcome.FIRST_MODEL)
         predictions_dir = artifact_utils.get_single_uri(input_dict[BASELINE_PREDICTIONS_KEY])
@@ -158,7 +158,7 @@ class Executor(tfx_evaluator.Executor):
         headline: Headline,
         output_dir: str,
     ) -> None:
-        """Has TFMA add the images up again, for its readers and its viewer."""
+        """Lets TFMA sum the images again, for its readers and its viewer."""
         labels = slice_labels(candidate, config.slices)
         names = {feature: feature.rsplit("/", 1)[-1] for feature in labels}
         of_candidate = candidate.vectors(analysis.layout)
@@ -206,7 +206,7 @@ def _require_candidate(summary: PredictionSummary, model_uri: str) -> Prediction
 
 
 def _other_split_dir(examples_artifacts: list[types.Artifact], split: str) -> str | None:
-    """The folder of a split, None where the examples lack it."""
+    """Returns the folder of a split, or None if the examples lack it."""
     artifact = artifact_utils.get_single_instance(examples_artifacts)
     if split not in artifact_utils.decode_split_names(artifact.split_names):
         return None
@@ -214,7 +214,7 @@ def _other_split_dir(examples_artifacts: list[types.Artifact], split: str) -> st
 
 
 def _lineage(input_dict: ArtifactLists, model: types.Artifact) -> list[tuple[str, str]]:
-    """Where model and data come from, with their ids in ML Metadata."""
+    """Returns the origin of model and data, with their ids in ML Metadata."""
     data = artifact_utils.get_single_instance(input_dict[EXAMPLES_KEY])
     facts = [("Model", f"{model.uri} (artifact {model.id})"), ("Examples", f"{data.uri} (artifact {data.id})")]
     if data.has_custom_property(FINGERPRINT_PROPERTY):

@@ -89,7 +89,7 @@ def test_a_worse_model_is_not_pushed_and_the_last_one_keeps_serving(root, better
 
 def test_a_model_that_is_not_significantly_different_is_not_pushed_without_an_allowed_drop(root, run, better, other):
     assert (other["outcome"], other["blessed"], other["pushed_model"]) == ("not_different", False, None)
-    assert "no more can be said" in other["verdict"][1]
+    assert "where only a drop" in other["verdict"][1]
     assert len(versions(root)) == 2
     allowed = run(prepared_trainer.OTHER, "--allowed_pq_drop", "0.5")
     assert (allowed["outcome"], allowed["blessed"], allowed["pushed_now"]) == ("not_different", True, True)

@@ -1,8 +1,8 @@
-"""One COCO panoptic json, read and checked field by field, so that what is wrong in it is named and never counted.
+"""Reads a COCO panoptic json and checks every field, so that a fault is reported and never counted.
 
-What a field may hold is said in `maskformer_model.coco_schema`, for ingest and evaluation alike: a crowd flag "0" would
-be true to Python and excuse a miss, and an id 1.5 would become 1. A `file_name` that leaves its folder can score the
-truth against itself. How two files fit together is left to `coco_panoptic`.
+`maskformer_model.coco_schema` says what a field may hold, for ingest and evaluation. Without the checks, a crowd flag
+"0" would be true and excuse a miss, an id 1.5 would become 1, and a `file_name` that leaves its folder could score the
+truth against itself. `pairs` checks that two files fit together.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ _ANNOTATION_KEYS = ("image_id", "file_name", "segments_info")
 
 
 def read_panoptic_json(path: pathlib.Path) -> dict[str, Any]:
-    """The json with its `annotations`, `categories` and `images`; the last two may be empty or absent.
+    """Returns the json with its `annotations`, `categories` and `images`; the last two may be empty or absent.
 
     Image ids are text, whichever of 1, 1.0 and "1" the file has, and the segments' fields are as `coco_schema` reads
     them.
 
     Raises:
-        ValueError: if it is no COCO panoptic json; the words name the file, the image and the field.
+        ValueError: if it is not a COCO panoptic json; the message names the file, the image and the field.
     """
     document = _read_document(path)
     for name in ("categories", "images"):

@@ -1,8 +1,8 @@
-"""Two COCO panoptic data sets, truth and prediction, paired image by image; everything wrong with them is an error.
+"""Pairs two COCO panoptic data sets, truth and prediction, image by image; every fault in them is an error.
 
-The official evaluation overlooks some mistakes that make a score look better or worse than it is: a prediction for a
-photo that is not in the truth, a second annotation of the same photo, other categories. Here each is named. What pixels
-say is checked in `maskformer_model.metrics.segment_matching`, when a pair is counted.
+The official evaluation ignores some mistakes that change a score: a prediction for a photo that is not in the truth, a
+second annotation of the same photo, other categories. Here each is reported.
+`maskformer_model.metrics.segment_matching` checks the pixels when a pair is counted.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _PAIRS_PER_TASK = 8
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PanopticDataset:
-    """One COCO panoptic json with its folder of PNGs.
+    """A COCO panoptic json with its folder of PNGs.
 
     Attributes:
         json_path: the json.
@@ -51,7 +51,7 @@ class PanopticDataset:
         """Reads a json.
 
         Args:
-            json_path: COCO panoptic json.
+            json_path: The path of the COCO panoptic json.
             folder: The folder of its PNGs; by default the one named like the json without its ending.
 
         Raises:
@@ -103,9 +103,9 @@ class ImagePair:
     """The truth of one image and its prediction, as annotations of their jsons.
 
     Attributes:
-        truth: the truth's annotation.
-        prediction: the prediction's.
-        size_px: (height, width) as the truth's json states it, if it does.
+        truth: The truth's annotation.
+        prediction: The prediction's annotation.
+        size_px: The (height, width) in the truth's json, or None.
     """
 
     truth: dict[str, Any]
@@ -114,7 +114,7 @@ class ImagePair:
 
 
 def pair_images(truth: PanopticDataset, prediction: PanopticDataset) -> tuple[list[ImagePair], CategoryTable]:
-    """Every image of the truth with its prediction, in the truth's order, and the truth's categories.
+    """Returns every image of the truth with its prediction, in the truth's order, and the truth's categories.
 
     Raises:
         ValueError: if the truth has no image or no categories, an image has no prediction, a prediction no image, or
@@ -148,9 +148,9 @@ def pair_images(truth: PanopticDataset, prediction: PanopticDataset) -> tuple[li
 def count_datasets(
     truth: PanopticDataset, prediction: PanopticDataset, num_workers: int = 1, areas: str = stated_extents.PIXELS
 ) -> tuple[PanopticCounts, CategoryTable]:
-    """Counts all images, in processes of their own where there is more than one worker.
+    """Counts all images, in separate processes if there is more than one worker.
 
-    Sums are exact, so they do not depend on the number of workers. Where a process dies, the images whose counts have
+    Sums are exact, so they do not depend on the number of workers. If a process dies, the images whose counts have
     not arrived are counted again, and none twice.
 
     Args:
@@ -182,7 +182,7 @@ def count_pairs(
 
     Raises:
         FileNotFoundError: if a PNG is missing.
-        ValueError: if a PNG is damaged, of another size than the truth states, or disagrees with its json.
+        ValueError: if a PNG is damaged, has another size than the truth, or disagrees with its json.
     """
     counts = PanopticCounts.zeros(categories.num_classes)
     for pair in pairs:

@@ -1,7 +1,7 @@
 """Predicts the photos of a COCO folder with a SavedModel, into the format of COCO's panoptic challenge.
 
-A Beam step per block of photos: each writes its PNGs and one file of annotations, whole or not at all, so a block that
-is repeated replaces what it wrote. The blocks become one `predictions.json` at the end.
+A Beam step predicts a block of photos. It writes the block's PNGs and one file of annotations, whole or not at all, so
+a repeated block replaces its files. At the end the blocks become one `predictions.json`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _PNG_NAME = "png_name"  # Beside the fields of COCO's `images`.
 
 
 class PhotoBlock(NamedTuple):
-    """Some photos of the truth's json: entries of its `images`, and the block's number."""
+    """A block of photos of the truth's json: entries of its `images`, and the block's number."""
 
     number: int
     images: list[dict[str, Any]]
@@ -42,11 +42,11 @@ def write_submission(
     """Predicts every annotated photo of a COCO panoptic json.
 
     Args:
-        model_dir: SavedModel.
-        truth_json: COCO panoptic json; says which photos there are.
-        photos_dir: the photos.
-        predictions_json: written, with the PNGs in the folder named like it; must not exist.
-        num_workers: processes, each with a model of its own.
+        model_dir: The SavedModel.
+        truth_json: The COCO panoptic json that lists the photos.
+        photos_dir: The folder of the photos.
+        predictions_json: The json to write, with the PNGs in the folder of the same name; must not exist.
+        num_workers: The number of processes; each loads the model.
 
     Raises:
         FileNotFoundError: if json, model or a photo is missing.

@@ -1,4 +1,4 @@
-"""Runs a function over many small tasks in processes, and again where a process dies: each result arrives once."""
+"""Runs a function over many small tasks in processes, and again if a process dies: each result arrives once."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import TypeVar
 _Task = TypeVar("_Task")
 _Result = TypeVar("_Result")
 MAX_ATTEMPTS = 3
-_TASKS_AHEAD = 4  # Per worker; no more are in flight, so that memory does not grow with the number of tasks.
+_TASKS_AHEAD = 4  # Tasks in flight per worker; limited, so that memory does not grow with the number of tasks.
 
 
 def map_tasks(function: Callable[[_Task], _Result], tasks: Sequence[_Task], num_workers: int) -> Iterator[_Result]:
-    """The result of every task, once, in any order; in this process where one worker is enough.
+    """Yields the result of every task, once, in any order; runs in this process if one worker is enough.
 
-    A process that dies (killed for its memory, say) takes its pool with it; the tasks without a result are then done
-    again in a new pool. An exception of `function` is no such case: it is raised.
+    A process that dies (for example, killed for its memory) ends its pool; the tasks without a result are then done
+    again in a new pool. An exception of `function` is raised.
 
     Raises:
         RuntimeError: if processes died `MAX_ATTEMPTS` times.

@@ -1,1 +1,1 @@
-"""The gate: whether a candidate may serve, judged by its scores against the baseline's."""
+"""The gate: decides whether a candidate may serve, from its scores and the baseline's."""

@@ -1,4 +1,4 @@
-"""The gate's thresholds, as flags, the pipeline and the evaluator's executor use them. Imports nothing heavy."""
+"""Defines the gate's thresholds for the flags, the pipeline and the evaluator's executor. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from maskformer_model.config.rules import require
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GateConfig:
-    """What a model must reach to be pushed.
+    """The thresholds that a model must reach to be pushed.
 
     Attributes:
         pq_floor: The smallest headline score (PQ, unless the task has another) that passes, 0..1; 0 lets every model
             pass.
-        allowed_drop: How far it may be below the last blessed model's on the same images, 0..1.
-        significance: "not_worse" asks for confidence that it is not below by more than `allowed_drop`; for "point" the
-            value alone decides.
+        allowed_drop: How far the score may be below the last blessed model's on the same images, 0..1.
+        significance: "not_worse" requires confidence that it is not below by more than `allowed_drop`; with "point"
+            only the value decides.
         rules: Further rules, as `gate.rules` reads them.
 
     Raises:

@@ -1,10 +1,9 @@
-"""The gate: whether a model may be pushed, with every reason as data and in words.
+"""Judges whether a model may be pushed, with every reason as data and in words.
 
-Always judged: the headline score (PQ, or mIoU or AP where the model's task is another) reaches an absolute floor, and
-is not below the last blessed model's on the same images by more than an allowed drop, with confidence or by its value.
-Rules of the user come on top (`rules`). Where there is nothing to compare with (first model, other classes, the
-same model again) the outcome says so and floors alone decide. Whatever is not known does not pass. Where scores come
-from is left to `analysis`.
+Two rules always apply. The headline score (PQ, or mIoU or AP for other tasks) must reach an absolute floor. And it must
+not be below the last blessed model's on the same images by more than an allowed drop, with confidence or by its value.
+The user's rules are added (`rules`). If there is nothing to compare with (first model, other classes, the same model
+again), the outcome says so and only floors decide. An unknown score does not pass. `analysis` computes the scores.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from maskformer_model.metrics.average_precision import NAMES as AP_NAMES
 
 
 class Outcome(enum.Enum):
-    """What the model was compared with, and how that went."""
+    """The result of the comparison with the last blessed model."""
 
     FIRST_MODEL = "first_model"
     SAME_MODEL = "same_model"
@@ -38,14 +37,14 @@ class Outcome(enum.Enum):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Reason:
-    """One rule and what it found.
+    """The result of one rule.
 
     Attributes:
         rule: `evaluated`, `pq_floor`, `allowed_drop`, or the text of a rule of the user.
-        passed: True, False, or None where the rule does not apply.
-        words: the finding as a sentence.
-        value: the number that was judged, where there is one.
-        bound: the smallest value that would have passed, where there is one.
+        passed: True, False, or None if the rule does not apply.
+        words: The result as a sentence.
+        value: The number that was judged, if there is one.
+        bound: The smallest value that would have passed, if there is one.
     """
 
     rule: str
@@ -61,8 +60,8 @@ class Verdict:
 
     Attributes:
         blessed: True if no rule failed.
-        outcome: what the model was compared with.
-        reasons: every rule, also those that passed.
+        outcome: The result of the comparison.
+        reasons: Every rule's result, also if it passed.
     """
 
     blessed: bool
@@ -70,7 +69,7 @@ class Verdict:
     reasons: tuple[Reason, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """The verdict as a json object; a number that json cannot hold becomes null."""
+        """Returns the verdict as a json object; a number that json cannot hold becomes null."""
         reasons = [dataclasses.asdict(reason) for reason in self.reasons]
         for reason in reasons:
             reason["value"] = reason["value"] if _is_number(reason["value"]) else None
@@ -79,11 +78,11 @@ class Verdict:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NoBaseline:
-    """Why there is nothing to compare with.
+    """The reason why there is nothing to compare with.
 
     Attributes:
         outcome: `FIRST_MODEL`, `SAME_MODEL` or `OTHER_CATEGORIES`.
-        detail: more about it, as a clause.
+        detail: More about the reason, as a clause.
     """
 
     outcome: Outcome
@@ -93,13 +92,13 @@ class NoBaseline:
 def judge(
     analysis: Analysis, no_baseline: NoBaseline | None, config: GateConfig, headline: Headline = OF_TASK[PANOPTIC]
 ) -> Verdict:
-    """Applies the rules.
+    """Applies the rules and returns the verdict.
 
     Args:
-        analysis: scores of the candidate and, where it was compared, their changes.
-        no_baseline: why it was not compared; None if it was.
-        config: the thresholds.
-        headline: the score that floor and drop are about.
+        analysis: The candidate's scores and, if it was compared, their changes.
+        no_baseline: Why it was not compared; None if it was.
+        config: The thresholds.
+        headline: The score that floor and drop apply to.
 
     Raises:
         ValueError: if a rule names an unknown score, class or group, or the analysis was not compared but should be.
@@ -110,7 +109,7 @@ def judge(
     for rule in rules:
         _check_names(rule, analysis)
     if analysis.all_images.num_images == 0:
-        words = "The evaluated split has no images, so nothing is known about this model."
+        words = "The evaluated split has no images, so the model cannot be judged."
         return Verdict(
             blessed=False, outcome=Outcome.NO_IMAGES, reasons=(Reason(rule="evaluated", passed=False, words=words),)
         )
@@ -139,7 +138,7 @@ def _outcome(change: Interval) -> Outcome:
 def _check_floor(label: str, score: float, floor: float) -> Reason:
     passed = score >= floor
     if passed and floor == 0.0:
-        words = f"The floor is 0, which any model reaches: passing it says nothing about this {label} of {score:.4f}."
+        words = f"The floor is 0, so any model passes it; this model's {label} is {score:.4f}."
     elif passed:
         words = f"{label} {score:.4f} reaches the floor of {floor:.4f}."
     else:
@@ -151,8 +150,8 @@ def _explain_absence(baseline: NoBaseline) -> Reason:
     detail = f": {baseline.detail}" if baseline.detail else ""
     sentences = {
         Outcome.FIRST_MODEL: "No model was blessed before this one, so there is nothing to compare it with.",
-        Outcome.SAME_MODEL: "This is the model that was blessed last, so there is no change to judge.",
-        Outcome.OTHER_CATEGORIES: f"The model that was blessed last is not comparable, its classes differ{detail}.",
+        Outcome.SAME_MODEL: "This is the last blessed model, so there is no change to judge.",
+        Outcome.OTHER_CATEGORIES: f"The last blessed model cannot be compared: its classes differ{detail}.",
     }
     return Reason(rule="allowed_drop", passed=None, words=sentences[baseline.outcome])
 
@@ -163,7 +162,7 @@ def _check_drop(label: str, score: Interval, change: Interval, config: GateConfi
     passed = judged is not None and judged >= bound
     moved = "no change" if change.value == 0 else f"{abs(change.value):.4f} {'more' if change.value > 0 else 'less'}"
     words = (
-        f"{label} {score.value:.4f} against {score.value - change.value:.4f} of the model that was blessed last, "
+        f"{label} {score.value:.4f} against {score.value - change.value:.4f} of the last blessed model, "
         f"on the same images: {moved}"
     )
     allowed = f"a drop of {config.allowed_drop:.4f} is allowed"
@@ -173,7 +172,7 @@ def _check_drop(label: str, score: Interval, change: Interval, config: GateConfi
         words += f". Too few images to say with {confidence:.0%} confidence that it is not worse."
     else:
         surely = f"With {confidence:.0%} confidence the change is at least {_signed(judged)}"
-        words += f". {surely}, where {allowed}." if passed else f". {surely} and no more can be said, where {allowed}."
+        words += f". {surely}, where {allowed}." if passed else f". {surely}, where only {allowed}."
     return Reason(rule="allowed_drop", passed=passed, words=words, value=judged, bound=bound)
 
 
@@ -193,9 +192,9 @@ def _check_names(rule: Rule, analysis: Analysis) -> None:
 
 
 def _apply(rule: Rule, analysis: Analysis, no_baseline: NoBaseline | None) -> Iterator[Reason]:
-    """What a rule finds: one reason, or one per slice or class that it speaks of."""
+    """Yields a rule's results: one reason, or one per slice or class that it names."""
     if rule.allowed_loss is not None and no_baseline is not None:
-        words = f"`{rule.text}` does not apply, for there is no comparable model."
+        words = f"`{rule.text}` does not apply, because there is no comparable model."
         yield Reason(rule=rule.text, passed=None, words=words)
         return
     found = False
@@ -207,7 +206,7 @@ def _apply(rule: Rule, analysis: Analysis, no_baseline: NoBaseline | None) -> It
             yield _judge_interval(rule, f"{_in_words(rule.metric)}{where}", interval, analysis.confidence)
     if not found and EVERY not in (rule.class_name, rule.slice_name):
         yield Reason(
-            rule=rule.text, passed=False, words=f"`{rule.text}`: nothing to judge was seen, so nothing is known."
+            rule=rule.text, passed=False, words=f"`{rule.text}`: there is nothing to judge, so the rule fails."
         )
 
 
@@ -230,7 +229,7 @@ def _judge_interval(rule: Rule, what: str, interval: Interval, confidence: float
     bound = rule.floor if rule.floor is not None else -(rule.allowed_loss or 0.0)
     passed = judged is not None and judged >= bound
     if judged is None:
-        words = f"{what}: too few images for a statement with {confidence:.0%} confidence."
+        words = f"{what}: too few images to decide with {confidence:.0%} confidence."
     else:
         sure = f"is with {confidence:.0%} confidence at least" if rule.surely else "is"
         number = f"{judged:.4f}" if rule.floor is not None else _signed(judged)
@@ -241,7 +240,7 @@ def _judge_interval(rule: Rule, what: str, interval: Interval, confidence: float
 
 
 def _in_words(metric: str) -> str:
-    """A score's name as sentences have it: `pq_things` is "PQ things"."""
+    """Returns a score's name in a sentence: `pq_things` is "PQ things"."""
     first, *rest = metric.split("_")
     return " ".join([first.upper() if first in ("pq", "sq", "rq") or first.startswith("ap") else first, *rest])
 

@@ -1,13 +1,13 @@
-"""The rules a release can be hung on, as short texts: `pq_things >= 0.4`, `pq[class=person] >= baseline - 0.02 surely`.
+"""Reads the gate's rules: `pq_things >= 0.4`, `pq[class=person] >= baseline - 0.02 surely`.
 
     METRIC                      of all images: pq, sq_stuff, boundary_pq, pq_small, mean_iou, ap50, pq_<group>, ...
-    METRIC[slice=format=jpeg]   the same in a slice; `[slice=*]` is a rule for every slice
-    pq[class=person]            PQ of a class; `[class=*]` is a rule for every class that was seen
+    METRIC[slice=format=jpeg]   the score in a slice; `[slice=*]` is a rule for every slice
+    pq[class=person]            PQ of a class; `[class=*]` is a rule for every class that occurs
     >= NUMBER                   a floor
-    >= baseline - NUMBER        an allowed loss against the model that was blessed last, on the same images
-    surely                      not the value must hold, but the end of its one-sided confidence interval
+    >= baseline - NUMBER        an allowed loss from the last blessed model, on the same images
+    surely                      the end of the one-sided confidence interval must hold, not only the value
 
-What a rule finds is left to `judge`.
+`judge` applies the rules.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import dataclasses
 import re
 
 EVERY = "*"
-NOT_WORSE, POINT = "not_worse", "point"  # What decides about the change of PQ: confidence, or its value alone.
+NOT_WORSE, POINT = "not_worse", "point"  # What decides about the change of PQ: confidence, or only its value.
 _RULE = re.compile(
     r"(?P<metric>[a-z][a-z0-9_]*)\s*(\[(?P<kind>class|slice)=(?P<name>[^\]]+)\])?\s*>=\s*"
     r"(?:baseline\s*-\s*(?P<loss>\d*\.?\d+)|(?P<floor>\d*\.?\d+))(?P<surely>\s+surely)?"
@@ -28,13 +28,13 @@ class Rule:
     """One rule.
 
     Attributes:
-        text: as it was written.
-        metric: name of the score.
-        class_name: of one class, `EVERY`, or empty.
-        slice_name: of one slice, `EVERY`, or empty for all images.
-        floor: smallest value that passes; None for a rule about the change.
-        allowed_loss: largest loss that passes; None for a floor.
-        surely: whether the end of the confidence interval is judged.
+        text: The rule as the user wrote it.
+        metric: The name of the score.
+        class_name: The name of one class, `EVERY`, or empty.
+        slice_name: The name of one slice, `EVERY`, or empty for all images.
+        floor: The smallest value that passes; None for a rule about the change.
+        allowed_loss: The largest loss that passes; None for a floor.
+        surely: Whether the end of the confidence interval is judged.
     """
 
     text: str
@@ -50,7 +50,7 @@ class Rule:
         """Reads a rule.
 
         Raises:
-            ValueError: if it is none, or a number is not in 0..1.
+            ValueError: if it is not a rule, or a number is not in 0..1.
         """
         match = _RULE.fullmatch(text.strip())
         if match is None:
@@ -63,7 +63,7 @@ class Rule:
             raise ValueError(f"A gate rule's number must be in 0..1. Received: {text!r}")
         is_class = match["kind"] == "class"
         if is_class and match["metric"] != "pq":
-            raise ValueError(f"A class has no score but `pq`. Received: {text!r}")
+            raise ValueError(f"The only score of a class is `pq`. Received: {text!r}")
         return cls(
             text=text.strip(),
             metric=match["metric"],

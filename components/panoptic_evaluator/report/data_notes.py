@@ -1,4 +1,4 @@
-"""Says about the evaluated photos what changes how a score is to be read: unlabelled pixels, and the query ceiling."""
+"""Makes notes on how to read the scores of the evaluated photos: unlabelled pixels, and the query ceiling."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ def data_notes(split_dir: str, split: str, categories: CategoryTable, settings: 
     """Returns the notes as label and value.
 
     Args:
-        split_dir: the evaluated split of an Examples artifact.
-        split: its name, for people.
-        categories: of the data set.
-        settings: the experiment of the model as json text; empty where the model does not bring it, and then there is
-            no query ceiling.
+        split_dir: The folder of the evaluated split of an Examples artifact.
+        split: The split's name in the notes.
+        categories: The data set's categories.
+        settings: The model's experiment as json text; if it is empty, there is no query ceiling.
     """
     task = json.loads(settings).get("task", {}) if settings else {}
     ranks = SegmentRanks(categories.isthing, task.get("kind", PANOPTIC))
@@ -40,6 +39,6 @@ def data_notes(split_dir: str, split: str, categories: CategoryTable, settings: 
 
 def _unlabeled_words(num_exhaustive: int, num_photos: int) -> str:
     if not num_exhaustive:
-        return "void: a segment that is predicted there is not counted"
-    words = "background: the annotation is exhaustive, so a segment that is predicted there is a false positive"
+        return "void: predicted segments there are not counted"
+    words = "background: the annotation is exhaustive, so predicted segments there are false positives"
     return words if num_exhaustive == num_photos else f"{words} (in {num_exhaustive} of {num_photos} photos)"

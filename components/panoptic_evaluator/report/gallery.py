@@ -1,7 +1,7 @@
-"""The report's pictures: which images it shows, and each of them as photo, truth and prediction.
+"""Chooses the report's images and draws each as photo, truth and prediction.
 
-Pictures are re-encoded as JPEG and embedded as text, so the report stays one file of some megabytes. What the
-prediction missed or added is marked. Reading the chosen records is left to `sources`, the page to `page`.
+Pictures are re-encoded as JPEG and embedded as text, so the report is one file of a few megabytes. Missed and false
+segments are marked. `sources` reads the chosen records, and `page` makes the page.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ class ClassTally:
     """How often a class occurs in one image.
 
     Attributes:
-        name: the class's name.
-        color: its colour as `#rrggbb`.
-        num_true: true segments, without crowds.
-        num_predicted: predicted segments.
+        name: The class's name.
+        color: The class's colour as `#rrggbb`.
+        num_true: The number of true segments, without crowds.
+        num_predicted: The number of predicted segments.
     """
 
     name: str
@@ -49,15 +49,15 @@ class ClassTally:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SegmentFinding:
-    """What the evaluation says about one segment.
+    """The evaluation's result for one segment.
 
     Attributes:
         name: The name of its class.
         color: The color of its class, as `#rrggbb`.
         result: "found", "missed", "crowd, not counted", "false" or "excused by void or crowd".
-        iou: with its partner, where it is found.
+        iou: The IoU with its match, if it is found.
         score: The score of the predicted segment, if there is one.
-        area_px: its pixels; of the true segment where it is found.
+        area_px: The number of its pixels; the true segment's if it is found.
     """
 
     name: str
@@ -70,19 +70,19 @@ class SegmentFinding:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GalleryImage:
-    """One image as the report shows it.
+    """An image in the report.
 
     Attributes:
-        score: the image's numbers.
-        width_px: width of each picture.
-        height_px: height of each picture.
-        photo: JPEG as a `data:` address.
-        truth: the photo with the true segments over it, likewise.
-        prediction: the photo with the predicted segments over it, likewise.
-        classes: the classes in truth or prediction, in class order.
-        segments: every true segment, then the predicted ones that are nobody's.
-        baseline: the baseline's prediction as `prediction`, where it is shown.
-        change: PQ of this image less the baseline's, where both are known.
+        score: The image's numbers.
+        width_px: The width of each picture.
+        height_px: The height of each picture.
+        photo: The photo, a JPEG as a `data:` address.
+        truth: The photo with the true segments over it, as a `data:` address.
+        prediction: The photo with the predicted segments over it, as a `data:` address.
+        classes: The classes in truth or prediction, in class order.
+        segments: Every true segment, then the predicted segments without a match.
+        baseline: The photo with the baseline's segments over it, if it is shown.
+        change: PQ of this image minus the baseline's, if both are known.
     """
 
     score: ImageScore
@@ -98,14 +98,14 @@ class GalleryImage:
 
 
 def choose_images(images: Sequence[ImageScore], count: int) -> tuple[list[ImageScore], list[ImageScore]]:
-    """The best and the worst images by PQ; no image is in both lists, and equal PQ goes by the order of `images`.
+    """Returns the best and the worst images by PQ; no image is in both, and ties keep the order of `images`.
 
     Args:
-        images: all images. Those without a PQ are left out.
-        count: most images per list.
+        images: All images; those without a PQ are left out.
+        count: The largest number of images per list.
 
     Returns:
-        Best first, and worst first.
+        The best images, best first, and the worst images, worst first.
     """
     scored = sorted((image for image in images if image.pq is not None), key=lambda image: -(image.pq or 0.0))
     num_best = min(count, (len(scored) + 1) // 2)
@@ -114,7 +114,7 @@ def choose_images(images: Sequence[ImageScore], count: int) -> tuple[list[ImageS
 
 
 def choose_random(images: Sequence[ImageScore], count: int) -> list[ImageScore]:
-    """Images that no score chose: always the same ones, in the order of `images`."""
+    """Returns images chosen at random, always the same ones, in the order of `images`."""
     generator = np.random.default_rng(len(images))
     chosen = generator.choice(len(images), min(count, len(images)), replace=False)
     return [images[index] for index in sorted(chosen.tolist())]
@@ -123,7 +123,7 @@ def choose_random(images: Sequence[ImageScore], count: int) -> list[ImageScore]:
 def choose_most_changed(
     candidate: Sequence[ImageScore], baseline: Sequence[ImageScore], count: int
 ) -> list[tuple[ImageScore, float]]:
-    """Images whose PQ moved most against the baseline, either way, with the change; those that did not are left out."""
+    """Returns the images whose PQ changed most from the baseline's, in either direction, with the change."""
     before = {image.source_id: image.pq for image in baseline}
     changes = []
     for image in candidate:
@@ -145,12 +145,12 @@ def gallery_image(
     """Draws one image.
 
     Args:
-        score: the image's numbers.
-        record: its photo and truth.
-        prediction: what the model made of it.
-        categories: names and colours.
-        baseline: what the baseline made of it, to be shown besides.
-        change: of this image's PQ against the baseline.
+        score: The image's numbers.
+        record: The image's photo and truth.
+        prediction: The model's prediction.
+        categories: The classes' names and colours.
+        baseline: The baseline's prediction, to be shown as well.
+        change: The change of this image's PQ from the baseline's.
     """
     photo = Image.open(io.BytesIO(record.image_encoded)).convert("RGB")
     size = shown_size(*photo.size)
@@ -182,9 +182,9 @@ def gallery_image(
 
 
 def shown_size(width_px: int, height_px: int) -> tuple[int, int]:
-    """Width and height of a photo's pictures: its own, but for a longer side of `MAX_SIDE_PX` at most.
+    """Returns width and height of a photo's pictures: its own, limited to a longer side of `MAX_SIDE_PX`.
 
-    A small photo is enlarged a whole number of times, so that every pixel of its outlines stays visible.
+    A small photo is enlarged by a whole number, so that every pixel of its outlines is visible.
     """
     longest = max(width_px, height_px)
     scale = MAX_SIDE_PX / longest if longest > MAX_SIDE_PX else max(1, MIN_SIDE_PX // longest)
@@ -192,7 +192,7 @@ def shown_size(width_px: int, height_px: int) -> tuple[int, int]:
 
 
 def css_color(categories: CategoryTable, class_index: int) -> str:
-    """A class's colour as `#rrggbb`."""
+    """Returns a class's colour as `#rrggbb`."""
     return "#{:02x}{:02x}{:02x}".format(*categories.categories[class_index].color)
 
 
@@ -216,7 +216,7 @@ def _match(
 def _drawn_segments(
     truth: Sequence[MatchedSegment], prediction: Prediction, matches: SegmentMatches
 ) -> tuple[list[DrawnSegment], list[DrawnSegment]]:
-    """The segments of both sides, with what the evaluation says about each."""
+    """Returns the segments of both sides, each with its result."""
     missed = [
         MatchState.CROWD if segment.iscrowd else MatchState.MISSED if is_missed else MatchState.PLAIN
         for segment, is_missed in zip(truth, matches.false_negative, strict=True)

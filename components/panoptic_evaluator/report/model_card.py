@@ -1,4 +1,4 @@
-"""Facts that a model's users ask for: what it is, how and on what it was made, with which code."""
+"""Collects facts about a model for its users: its size, its training, its machine and its code."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _PACKAGES = ("tensorflow", "keras", "tfx")
 
 
 def model_facts(model_dir: str, history: Sequence[Mapping[str, float]]) -> list[tuple[str, str]]:
-    """Label and value of each fact that can be told.
+    """Returns label and value of each known fact.
 
     Args:
-        model_dir: the SavedModel.
-        history: its training history.
+        model_dir: The SavedModel.
+        history: The model's training history.
     """
     facts = [("Size", _size_text(model_dir))]
     if history:
@@ -41,7 +41,7 @@ def model_facts(model_dir: str, history: Sequence[Mapping[str, float]]) -> list[
 
 
 def settings_text(model_dir: str) -> str:
-    """The experiment that the model was trained by, as json text; empty if the model does not bring it."""
+    """Returns the model's experiment as json text; empty if the model has none."""
     path = os.path.join(model_dir, EXTRA_ASSETS_FOLDER, EXPERIMENT_FILE)
     if not tf.io.gfile.exists(path):
         return ""
@@ -50,7 +50,7 @@ def settings_text(model_dir: str) -> str:
 
 
 def source_hash() -> str:
-    """First 12 digits of the SHA-256 over the sources of `maskformer_model`: which code this is, also without git."""
+    """Returns 12 digits of the SHA-256 over `maskformer_model`'s sources, which identify the code without git."""
     root = pathlib.Path(maskformer_model.__file__).parent
     digest = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):

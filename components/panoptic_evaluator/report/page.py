@@ -1,7 +1,7 @@
-"""The report a person reads: one HTML file with its pictures, style and script inside, made from what was computed.
+"""Renders the report: one HTML file with its pictures, style and script inside.
 
-The page is `report.html.j2`; this module gives it words and rows (`tables` those of its tables). Nothing is
-fetched when the page is opened, and the same input gives the same bytes.
+The page's template is `report.html.j2`; this module and `tables` make its texts and rows. The opened page fetches
+nothing, and the same input gives the same bytes.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ _TEMPLATE, _SCRIPT = "report.html.j2", "report.js"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Gallery:
-    """Some images under one heading.
+    """Images under one heading.
 
     Attributes:
-        key: for addresses within the page.
-        title: the heading.
-        lead: what the images are, as a sentence.
-        images: may be empty.
-        empty: what is said where there are none.
+        key: The address within the page.
+        title: The heading.
+        lead: What the images are, as a sentence.
+        images: The images; may be empty.
+        empty: The text to show if there are none.
     """
 
     key: str
@@ -47,20 +47,20 @@ class Gallery:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Report:
-    """All a report shows.
+    """The content of a report.
 
     Attributes:
-        candidate: the evaluated model's numbers.
-        baseline: the numbers of the model that was blessed last, if the two were compared.
-        analysis: every score with interval and change.
-        verdict: the gate's decision.
-        galleries: in their order.
-        charts: training curves; empty if the model brought no history.
-        kept_aside: number of records that the ingestion kept aside, by reason.
-        card: facts about the model as label and value.
-        settings: the experiment as json text; empty if the model brought none.
-        headline: the score that the model is judged by.
-        data_notes: what changes how the scores are to be read, as label and value.
+        candidate: The evaluated model's numbers.
+        baseline: The last blessed model's numbers, if the two were compared.
+        analysis: Every score with interval and change.
+        verdict: The gate's decision.
+        galleries: The galleries, in order.
+        charts: The training curves; empty if the model has no history.
+        kept_aside: The number of skipped records, by reason.
+        card: Facts about the model, as label and value.
+        settings: The experiment as json text; empty if the model has none.
+        headline: The score that the model is judged by.
+        data_notes: Notes on how to read the scores, as label and value.
     """
 
     candidate: Evaluation
@@ -77,7 +77,7 @@ class Report:
 
 
 def render_report(report: Report) -> str:
-    """The report as HTML."""
+    """Returns the report as HTML."""
     environment = templates_of(__file__)
     environment.filters["score"] = format_score
     environment.filters["change"] = format_change
@@ -99,30 +99,30 @@ def render_report(report: Report) -> str:
         facts=[*tables.data_facts(report.candidate), *report.data_notes],
         statistics=tables.statistics_rows(report.candidate),
         script=script,
-        # The page runs this script and no other.
+        # The page allows only this script.
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
 
 
 def format_score(score: float | None) -> str:
-    """A fraction with three digits; a dash where there is none."""
+    """Returns a fraction with three digits, or a dash if there is none."""
     return "–" if score is None else f"{score:.3f}"
 
 
 def format_change(change: float | None) -> str:
-    """A change of a fraction with its sign; a dash where there is none."""
+    """Returns a fraction's change with its sign, or a dash if there is none."""
     if change is None:
         return "–"
     return "±0.000" if abs(change) < 0.0005 else f"{change:+.3f}".replace("-", "−")
 
 
 def found_sentence(evaluation: Evaluation) -> str:
-    """What the counts behind PQ say, in words."""
+    """Returns the counts behind PQ as a sentence."""
     counts = evaluation.counts
     found, missed = int(counts.true_positives.sum()), int(counts.false_negatives.sum())
     false = int(counts.false_positives.sum())
     if not found + missed:
-        return f"The truth has no segment to find; {false:,} predicted segments match nothing."
+        return f"The truth has no segment; {false:,} predicted segments match nothing."
     share = f"{100 * found / (found + missed):.0f} %"
     return (
         f"Of {found + missed:,} true segments {found:,} were found ({share}), {missed:,} were missed, and {false:,} "

@@ -1,6 +1,6 @@
-"""Collects from files what the report shows besides the numbers: pictures, training history, what was kept aside.
+"""Collects from files what the report shows besides the numbers: pictures, training history, skipped records.
 
-Examples and predictions are read as streams, and only the records of the chosen images are kept.
+It reads Examples and predictions as streams and keeps only the records of the chosen images.
 """
 
 from __future__ import annotations
@@ -44,21 +44,21 @@ def assemble_report(
     gallery_images: int,
     headline: Headline,
 ) -> Report:
-    """Completes the numbers to a report.
+    """Assembles a report from the numbers and the files.
 
     Args:
-        candidate: the evaluated model's numbers.
-        baseline: the last blessed model's, if the two were compared.
-        analysis: every score with interval and change.
-        verdict: the gate's decision.
-        split_dir: the evaluated split of an Examples artifact.
-        train_dir: the split that was trained on; None if it is not available.
-        predictions_dir: the candidate's predictions.
-        baseline_predictions_dir: the baseline's, if the two were compared.
-        model_dir: the candidate's SavedModel.
-        lineage: where model and data come from, as label and value.
-        gallery_images: most images per gallery.
-        headline: the score that the model is judged by.
+        candidate: The evaluated model's numbers.
+        baseline: The last blessed model's numbers, if the two were compared.
+        analysis: Every score with interval and change.
+        verdict: The gate's decision.
+        split_dir: The folder of the evaluated split of an Examples artifact.
+        train_dir: The folder of the train split; None if it is not available.
+        predictions_dir: The folder of the candidate's predictions.
+        baseline_predictions_dir: The folder of the baseline's predictions, if the two were compared.
+        model_dir: The candidate's SavedModel.
+        lineage: The origin of model and data, as label and value.
+        gallery_images: The largest number of images per gallery.
+        headline: The score that the model is judged by.
     """
     history = serving_model.training_history(model_dir)
     settings = model_card.settings_text(model_dir)
@@ -105,28 +105,28 @@ def _eval_galleries(
         Gallery(
             key="best",
             title="Best images",
-            lead="The images with the highest PQ of their own.",
+            lead="The images with the highest PQ.",
             images=of(best),
             empty="No image has a score.",
         ),
         Gallery(
             key="worst",
             title="Worst images",
-            lead="The images with the lowest PQ of their own, worst first.",
+            lead="The images with the lowest PQ, worst first.",
             images=of(worst),
-            empty="No image is left to show here.",
+            empty="There are no more images to show.",
         ),
         Gallery(
             key="changed",
             title="Most changed images",
-            lead="The images whose PQ moved most against the last blessed model, either way.",
+            lead="The images whose PQ differs most from the last blessed model's, in either direction.",
             images=of([score for score, _ in changed]),
             empty=no_change,
         ),
         Gallery(
             key="random",
             title="Random images",
-            lead="Images that no score chose.",
+            lead="Images chosen at random, not by score.",
             images=of(chosen),
             empty="There is no image.",
         ),
@@ -134,7 +134,7 @@ def _eval_galleries(
 
 
 def _train_gallery(train_dir: str | None, model_dir: str, categories: CategoryTable, count: int) -> Gallery:
-    """The first images of the train split, predicted here: they are in no stored prediction."""
+    """Returns the first images of the train split, predicted here because no stored prediction has them."""
     images = []
     for path in prediction_files.example_files(train_dir)[:1] if train_dir and count else []:
         serialized = list(itertools.islice(prediction_files.read_records(path), count))
@@ -146,7 +146,7 @@ def _train_gallery(train_dir: str | None, model_dir: str, categories: CategoryTa
     return Gallery(
         key="train",
         title="Images of the train split",
-        lead="What the model makes of the first photos that it learnt from. They are in none of the numbers above.",
+        lead="The model's predictions for the first train photos. The numbers above do not include them.",
         images=images,
         empty="The train split is not available.",
     )
@@ -160,18 +160,18 @@ def draw_images(
     baseline_predictions_dir: str | None = None,
     change_of: dict[str, float] | None = None,
 ) -> dict[str, GalleryImage]:
-    """Pictures of the given images, by image id.
+    """Returns pictures of the given images, by image id.
 
     Args:
         scores: The scores of the images.
-        split_dir: a split of an Examples artifact.
+        split_dir: The folder of a split of an Examples artifact.
         predictions_dir: The candidate's predictions.
-        categories: names and colours.
+        categories: The classes' names and colours.
         baseline_predictions_dir: The baseline's predictions.
-        change_of: by image id, the images for which the baseline is shown, and the change of their PQ.
+        change_of: The change of PQ by image id, for the images that also show the baseline.
 
     Raises:
-        ValueError: if one of them is not among the examples.
+        ValueError: if an image is not among the examples.
     """
     score_of_id, changes = {score.source_id: score for score in scores}, change_of or {}
     predictions = _read_predictions(predictions_dir, score_of_id.keys())
@@ -207,9 +207,9 @@ def _read_predictions(directory: str, source_ids) -> dict[str, Prediction]:
 
 
 def count_kept_aside(path: str) -> dict[str, int]:
-    """Number of records that the ingestion kept aside, by reason and split, most frequent first.
+    """Counts the records that ingestion skipped, by reason and split, most frequent first.
 
-    Empty without such a list, as where another ingestion wrote the examples.
+    It is empty if there is no such list, for example if another ingestion wrote the examples.
     """
     if not tf.io.gfile.exists(path):
         return {}

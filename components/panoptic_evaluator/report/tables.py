@@ -1,4 +1,4 @@
-"""The rows of the report's tables: what was computed, under the names a reader knows it by."""
+"""Makes the rows of the report's tables, with labels for the reader."""
 
 from __future__ import annotations
 
@@ -31,18 +31,19 @@ _STATISTICS = {
 
 
 def split_reasons(reasons: Sequence[Reason]) -> tuple[list[Reason], list[Reason]]:
-    """Those that are shown at once (what failed, then the first ones) and those that can wait: a rule may be about
-    every class.
+    """Returns the reasons to show at once (failed ones, then the first ones) and those to fold: there may be many.
+
+    A single rule can give one reason per class.
     """
     failed = [reason for reason in reasons if reason.passed is False]
     others = [reason for reason in reasons if reason.passed is not False]
-    # A fold for a single line would hide it and save nothing.
+    # Folding a single line would save no space.
     count = MAX_REASONS if len(others) > MAX_REASONS + 1 else len(others)
     return failed + others[:count], others[count:]
 
 
 def quality_rows(analysis: Analysis, quality: PanopticQuality) -> list[dict[str, Any]]:
-    """PQ with interval and change, SQ, RQ over all classes, things and stuff; None where no class was seen."""
+    """Returns PQ with interval and change, SQ and RQ of all classes, things and stuff; None if no class occurs."""
     result = analysis.all_images.result
     rows = []
     for label, suffix in (("All", ""), ("Things", "_things"), ("Stuff", "_stuff")):
@@ -61,7 +62,7 @@ def quality_rows(analysis: Analysis, quality: PanopticQuality) -> list[dict[str,
 
 
 def score_rows(analysis: Analysis) -> list[dict[str, Any]]:
-    """The other scores of all images that are known, each with interval and change."""
+    """Returns the other known scores of all images, each with interval and change."""
     result = analysis.all_images.result
     labels = {f"pq_{group}": f"PQ of {group} ({len(names)} classes)" for group, names in analysis.layout.groups.items()}
     return [
@@ -72,7 +73,7 @@ def score_rows(analysis: Analysis) -> list[dict[str, Any]]:
 
 
 def slice_rows(analysis: Analysis) -> list[dict[str, Any]]:
-    """Every slice with its number of images, PQ, change, and PQ of things and stuff."""
+    """Returns a row per slice: its number of images, PQ, change, and PQ of things and stuff."""
     rows = []
     for part in analysis.slices[1:]:
         scores = {name: part.result.scores.get(name) for name in ("pq", "pq_things", "pq_stuff", "mean_iou")}
@@ -83,7 +84,7 @@ def slice_rows(analysis: Analysis) -> list[dict[str, Any]]:
 
 
 def class_rows(candidate: Evaluation, analysis: Analysis) -> list[dict[str, Any]]:
-    """The classes that were seen: things before stuff, each best first."""
+    """Returns a row per class that occurs: things before stuff, each best first."""
     result = analysis.all_images.result
     rows = []
     for row in per_class_rows(candidate):
@@ -98,7 +99,7 @@ def class_rows(candidate: Evaluation, analysis: Analysis) -> list[dict[str, Any]
 
 
 def confusion_rows(evaluation: Evaluation) -> list[dict[str, Any]]:
-    """The most frequent mistakes between two classes: what a true segment was taken for."""
+    """Returns the most frequent confusions between two classes."""
     categories = evaluation.categories
     of_true: dict[int, int] = {}
     for (true, _), count in evaluation.segment_confusion.items():
@@ -122,7 +123,7 @@ def confusion_rows(evaluation: Evaluation) -> list[dict[str, Any]]:
 
 
 def data_facts(evaluation: Evaluation) -> list[tuple[str, str]]:
-    """Facts about the evaluated images, as label and value."""
+    """Returns facts about the evaluated images, as label and value."""
     images = evaluation.images
     facts = [("Images", f"{len(images):,}")]
     if not images:
@@ -142,7 +143,7 @@ def data_facts(evaluation: Evaluation) -> list[tuple[str, str]]:
 
 
 def statistics_rows(evaluation: Evaluation) -> list[dict[str, Any]]:
-    """Smallest, mean, median and largest value of each statistic that every image has."""
+    """Returns smallest, median, mean and largest value of each statistic that every image has."""
     rows = []
     for name, label in _STATISTICS.items():
         values = [image.statistics[name] for image in evaluation.images if name in image.statistics]

@@ -1,7 +1,7 @@
-"""Training curves as small line charts: from a model's training history to the points of an inline SVG.
+"""Turns a model's training history into small line charts, as the points of an inline SVG.
 
-One chart per quantity, because losses differ by magnitudes; a validation value shares the chart of its quantity. The
-copies that deep supervision makes of each loss (`loss_ce_0`, ...) are left out. Drawing them is left to the template.
+There is one chart per quantity, because losses differ by magnitudes; a validation value shares the chart of its
+quantity. The copies that deep supervision makes of each loss (`loss_ce_0`, ...) are left out. The template draws them.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ class Line:
     """One line of a chart.
 
     Attributes:
-        name: what it shows.
-        points: `x,y` pairs of an SVG polyline.
-        first: first value.
-        last: last value.
-        is_validation: True for a quantity of the validation data.
+        name: The name of the quantity.
+        points: The `x,y` pairs of an SVG polyline.
+        first: The first value.
+        last: The last value.
+        is_validation: Whether it is a quantity of the validation data.
     """
 
     name: str
@@ -52,10 +52,10 @@ class Chart:
     """One quantity over the steps of training.
 
     Attributes:
-        title: the quantity.
-        lines: the training line, the validation line, or both.
-        x_ticks: marks of the step axis.
-        y_ticks: marks of the value axis.
+        title: The name of the quantity.
+        lines: The training line, the validation line, or both.
+        x_ticks: The marks of the step axis.
+        y_ticks: The marks of the value axis.
     """
 
     title: str
@@ -65,23 +65,23 @@ class Chart:
 
     @property
     def plot_area(self) -> tuple[int, int, int, int]:
-        """Left, top, right and bottom edge of the area between the axes."""
+        """Returns left, top, right and bottom edge of the area between the axes."""
         return _LEFT, _TOP, WIDTH - _RIGHT, HEIGHT - _BOTTOM
 
     @property
     def words(self) -> str:
-        """What the chart shows, for those who do not see it."""
+        """Returns a description of the chart for screen readers."""
         return "; ".join(f"{line.name} from {line.first:.3g} to {line.last:.3g}" for line in self.lines)
 
 
 def training_charts(history: Sequence[Mapping[str, float]]) -> list[Chart]:
-    """Charts of a training history.
+    """Returns the charts of a training history.
 
     Args:
-        history: rows with `step` and any quantities by name; a value that is not a finite number is left out.
+        history: The rows, with `step` and any quantities by name; values that are not finite numbers are left out.
 
     Returns:
-        The total loss, then its parts, then other quantities, each by name; none for fewer than two values.
+        The total loss, then its parts, then other quantities, each by name; a quantity needs two values.
     """
     names = {name for row in history for name in row if name not in _NOT_CURVES and not _SUPERVISION_COPY.search(name)}
     titles = sorted(
@@ -102,7 +102,7 @@ def _chart(title: str, history: Sequence[Mapping[str, float]]) -> Chart | None:
     steps = [step for values in series.values() for step, _ in values]
     numbers = [number for values in series.values() for _, number in values]
     low, high = min(numbers), max(numbers)
-    if low == high:  # A level line belongs in the middle.
+    if low == high:  # Puts a flat line in the middle.
         low, high = low - abs(low or 1) / 2, high + abs(high or 1) / 2
     x_marks = round_marks(min(steps), max(steps), 4)
     y_marks = round_marks(low, high, 3)
@@ -136,7 +136,7 @@ def _y(number: float, y_range: tuple[float, float]) -> float:
 
 
 def thin_out(values: Sequence[tuple[float, float]], limit: int) -> list[tuple[float, float]]:
-    """At most `limit` points: means over equal stretches, with the first and the last point kept as they are."""
+    """Returns at most `limit` points: means over equal stretches, with the first and the last point unchanged."""
     if len(values) <= limit:
         return list(values)
     inner = values[1:-1]
@@ -149,7 +149,7 @@ def thin_out(values: Sequence[tuple[float, float]], limit: int) -> list[tuple[fl
 
 
 def round_marks(low: float, high: float, count: int) -> list[float]:
-    """About `count` round numbers that cover `low` to `high`: multiples of 1, 2 or 5 times a power of ten."""
+    """Returns about `count` round numbers that cover `low` to `high`: 1, 2 or 5 times a power of ten, and multiples."""
     span = (high - low) or abs(high) or 1.0
     power = 10.0 ** math.floor(math.log10(span / count))
     size = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= span / count * 0.999)

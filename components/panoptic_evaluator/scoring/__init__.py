@@ -1,1 +1,1 @@
-"""Counts to scores: PQ with intervals, slices, confusion, TFMA's metrics."""
+"""Turns counts into scores: PQ with intervals, slices, confusion, TFMA's metrics."""

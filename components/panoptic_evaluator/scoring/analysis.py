@@ -1,7 +1,7 @@
-"""Every score that gate and report speak of: of all images and of each slice, with intervals and change.
+"""Computes every score of gate and report, for all images and each slice, with intervals and change.
 
-Takes what was counted per image. `evaluation` reads these counts, `scores` says what a value means, and `bootstrap`
-finds the intervals.
+It starts from the counts per image. `evaluation` reads these counts, `scores` defines the values, and `bootstrap`
+computes the intervals.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ _SLICE_RESAMPLES_SHARE = 5  # A slice gets a fifth of the resamples, at least 20
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Slice:
-    """Some of the images.
+    """A slice of the images, or all of them.
 
     Attributes:
         name: `attribute=value`, or `ALL_IMAGES`.
-        num_images: how many.
-        result: their scores.
+        num_images: The number of its images.
+        result: The scores of its images.
     """
 
     name: str
@@ -45,13 +45,13 @@ class Slice:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Analysis:
-    """All scores.
+    """All scores of an evaluation.
 
     Attributes:
-        layout: the classes and their groups.
+        layout: The classes and their groups.
         confidence: The confidence of the intervals.
-        compared: whether there is a baseline.
-        slices: all images first.
+        compared: Whether there is a baseline.
+        slices: The slices; all images come first.
     """
 
     layout: CountLayout
@@ -61,11 +61,11 @@ class Analysis:
 
     @property
     def all_images(self) -> Slice:
-        """The slice of all images."""
+        """Returns the slice of all images."""
         return self.slices[0]
 
     def to_json(self) -> dict[str, Any]:
-        """All scores as a json object: per slice `num_images`, `scores`, `changes` and `per_class` by class name."""
+        """Returns all scores as json: per slice `num_images`, `scores`, `changes` and `per_class` by class name."""
         return {
             "confidence": self.confidence,
             "slices": {
@@ -86,15 +86,15 @@ class Analysis:
 
 
 def analyze(candidate: Evaluation, baseline: Evaluation | None, config: AnalysisConfig) -> Analysis:
-    """Scores of candidate and change against the baseline, over all images and in every slice.
+    """Computes the candidate's scores and their change from the baseline, over all images and in every slice.
 
     Args:
-        candidate: the evaluated model's counts.
-        baseline: those of the model that was blessed last, on the same images.
-        config: what is looked at.
+        candidate: The evaluated model's counts.
+        baseline: The last blessed model's counts, on the same images.
+        config: The slices, groups and intervals to compute.
 
     Raises:
-        ValueError: if a slice or class group names what is not there.
+        ValueError: if a slice or class group names something that does not exist.
     """
     layout = CountLayout(categories=candidate.categories, groups=config.class_groups)
     vectors = [evaluation.vectors(layout) for evaluation in (candidate, baseline) if evaluation is not None]
@@ -114,14 +114,14 @@ def analyze(candidate: Evaluation, baseline: Evaluation | None, config: Analysis
     fewer = min(config.num_resamples, max(200, config.num_resamples // _SLICE_RESAMPLES_SHARE))
     for labels in slice_labels(candidate, config.slices).values():
         of_image = np.array(labels)
-        # In the order of their first image would be chance: numbers by size, then names.
+        # Sorted, because the order of the first images would be random: numbers by size, then names.
         for label in sorted(set(labels), key=_slice_order):
             slices.append(part(label, of_image == label, fewer))
     return Analysis(layout=layout, confidence=config.confidence, compared=baseline is not None, slices=tuple(slices))
 
 
 def slice_labels(evaluation: Evaluation, features: Sequence[str]) -> dict[str, list[str]]:
-    """Per feature the label of every image's slice."""
+    """Returns the label of every image's slice, per feature."""
     attributes = [image.attributes for image in evaluation.images]
     return {feature: slice_images(attributes, feature) for feature in features}
 
@@ -137,7 +137,7 @@ def _slice_order(label: str) -> tuple[float, str]:
 def _add_average_precision(
     result: Resampled, candidate: Evaluation, baseline: Evaluation | None, config: AnalysisConfig
 ) -> None:
-    """AP has no counts that add up, so its interval is that of a jackknife over blocks of images."""
+    """Adds AP with an interval from a jackknife over blocks of images, because AP has no counts that add up."""
     models = [candidate] if baseline is None else [candidate, baseline]
     classes = np.flatnonzero(candidate.categories.isthing).tolist()
     values = [evaluation.average_precision() for evaluation in models]
@@ -166,7 +166,7 @@ def _add_average_precision(
 def _jackknife(
     value: float, replicates: Sequence[Sequence[float | None]], confidence: float, limits: tuple[float, float]
 ) -> Interval:
-    """Normal interval from estimates that each leave one block of images out; two models' are subtracted."""
+    """Computes a normal interval from estimates that each leave out one block of images; two models' are subtracted."""
     if not replicates or len(replicates[0]) < 2 or any(one is None for of_model in replicates for one in of_model):
         return Interval(value=value)
     terms = np.array(replicates, np.float64)

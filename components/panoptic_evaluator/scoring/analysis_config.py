@@ -1,4 +1,4 @@
-"""What an evaluation looks at besides all images and all classes. Imports nothing heavy: command lines read it."""
+"""Defines the slices, class groups and intervals of an evaluation. Imports nothing heavy: command lines read it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AnalysisConfig:
-    """What is looked at.
+    """The settings of an analysis.
 
     Attributes:
-        slices: features of the Examples to slice by, such as `image/statistics/brightness`.
-        class_groups: class names of each group, by the group's name; things and stuff are always there.
+        slices: The Examples' features to slice by, such as `image/statistics/brightness`.
+        class_groups: The class names of each group, by the group's name; things and stuff are always included.
         num_resamples: The number of resamples of the bootstrap; 0 gives no intervals.
-        confidence: of intervals and of "surely", above 0.5 and below 1.
+        confidence: The confidence of intervals and of "surely", above 0.5 and below 1.
 
     Raises:
         ValueError: if a value breaks its rule.
@@ -36,6 +36,6 @@ class AnalysisConfig:
 
     @classmethod
     def from_json(cls, text: str) -> AnalysisConfig:
-        """Reads a json object of the attributes; those that are absent keep their defaults."""
+        """Reads a json object of the attributes; missing ones have their defaults."""
         document = json.loads(text)
         return cls(**document | {"slices": tuple(document.get("slices", ()))})

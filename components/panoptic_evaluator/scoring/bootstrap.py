@@ -1,11 +1,11 @@
-"""Confidence intervals by resampling images, and of a change by resampling candidate and baseline together.
+"""Computes confidence intervals by resampling images; for a change, it resamples candidate and baseline together.
 
-TFMA's own intervals were tried first. They are a t-interval around the mean of 20 resamples, and PQ of a resample is
-lower than PQ of the sample, because a rare class falls to few images or none: such an interval can miss PQ itself, and
-it differs from run to run, as its seed is not an option (`benchmarks.bootstrap_coverage` measures ours). Here a score's
-interval is the basic one (the resamples' distribution mirrored at the value, which takes that bias out). In a
-change the bias cancels, so its interval is the plain percentile one: it never doubts a sign that all resamples share.
-Resamples depend on the number of images alone, so that a gate's verdict can be repeated to the last bit.
+TFMA's own intervals were tried first. They are a t-interval around the mean of 20 resamples. PQ of a resample is lower
+than PQ of the sample, because a rare class is drawn in few images or none. So such an interval can miss PQ itself, and
+it differs from run to run, because its seed cannot be set (`benchmarks.bootstrap_coverage` measures ours). Here a
+score's interval is the basic one: the resamples' distribution is mirrored at the value, which removes that bias. In a
+change the bias cancels, so its interval is the percentile one, which keeps a sign that all resamples share. Resamples
+only depend on the number of images, so a gate's verdict can be repeated exactly.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ _RESAMPLES_AT_ONCE = 100
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Interval:
-    """A value with what the resamples say about it.
+    """A value with its confidence interval.
 
     Attributes:
         value: The value over all images.
-        low: lower end of the two-sided interval; None where it cannot be told, as for fewer than two images.
-        high: upper end.
-        lower_bound: with the same confidence the true value is not below this one (one-sided).
+        low: The lower end of the two-sided interval; None if it is unknown, as for fewer than two images.
+        high: The upper end of the two-sided interval.
+        lower_bound: The one-sided lower bound of the true value, with the same confidence.
     """
 
     value: float
@@ -43,9 +43,9 @@ class Resampled:
 
     Attributes:
         scores: The scores of the candidate, by name; classes as `pq_per_class[<index>]` are in `per_class`.
-        changes: candidate less baseline, where there is one.
-        per_class: `pq` of each class, None where it was not seen.
-        per_class_changes: likewise, where it was seen by both.
+        changes: The candidate's scores minus the baseline's, if there is one.
+        per_class: The `pq` of each class, None if the class does not occur.
+        per_class_changes: The change of each class's `pq`, None if the class does not occur for both models.
     """
 
     scores: dict[str, Interval]
@@ -62,13 +62,13 @@ def resample(
     num_resamples: int = 1000,
     confidence: float = 0.95,
 ) -> Resampled:
-    """Scores with intervals.
+    """Computes scores with intervals.
 
     Args:
         layout: The layout of the vectors.
         candidate: `[images, size]`, one vector per image, in the order of their ids.
-        baseline: likewise, of the same images; None without one.
-        num_resamples: 0 gives values without intervals.
+        baseline: `[images, size]`, the baseline's vectors of the same images, or None.
+        num_resamples: The number of resamples; 0 gives values without intervals.
         confidence: The confidence of the intervals, in 0..1.
     """
     models = [candidate] if baseline is None else [candidate, baseline]
@@ -88,13 +88,13 @@ def resample(
 
 
 def _flat(layout: CountLayout, sums: np.ndarray) -> np.ndarray:
-    """`[..., scores]`: the named scores, then PQ of each class."""
+    """Returns `[..., scores]`: the named scores, then PQ of each class."""
     scores = layout.scores(sums)
     return np.concatenate([np.stack([scores[name] for name in layout.names], axis=-1), scores["pq_per_class"]], axis=-1)
 
 
 def _draw(layout: CountLayout, models: list[np.ndarray], num_resamples: int) -> list[np.ndarray]:
-    """`[resamples, scores]` per model, of the same resamples."""
+    """Returns `[resamples, scores]` per model, from the same resamples."""
     num_images = len(models[0])
     generator = np.random.default_rng([_SEED, num_images])
     draws: list[list[np.ndarray]] = [[] for _ in models]

@@ -1,7 +1,6 @@
-"""What the evaluator knows about one set of predictions, and the `metrics.json` made of it.
+"""Assembles the evaluation of one set of predictions from the files of `metric_step`.
 
-Scores are fractions everywhere. The numbers come from the files that `metric_step` wrote; the gate and the report read
-them from here.
+Scores are fractions everywhere. The gate and the report read their numbers from here.
 """
 
 from __future__ import annotations
@@ -27,19 +26,19 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ImageScore:
-    """One image of the split.
+    """An image of the split with its counts.
 
     Attributes:
-        source_id: the image's id.
-        filename: the photo's file name.
-        height_px: height of the photo.
-        width_px: width of the photo.
-        statistics: scalars of the image's Example, by name.
-        pq: PQ of this image alone, in 0..1; None where nothing counts.
-        true_positives: matched segments of all classes.
-        false_positives: predicted segments without a match.
-        false_negatives: true segments without a match.
-        attributes: what the image can be sliced by, by the name of the Example's feature.
+        source_id: The image's id.
+        filename: The photo's file name.
+        height_px: The photo's height.
+        width_px: The photo's width.
+        statistics: The scalars of the image's Example, by name.
+        pq: PQ of this image alone, in 0..1; None if nothing counts.
+        true_positives: The number of matched segments of all classes.
+        false_positives: The number of predicted segments without a match.
+        false_negatives: The number of true segments without a match.
+        attributes: The attributes to slice by, by the name of the Example's feature.
     """
 
     source_id: str
@@ -56,16 +55,16 @@ class ImageScore:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Evaluation:
-    """One set of predictions, evaluated.
+    """An evaluated set of predictions.
 
     Attributes:
-        categories: the classes.
+        categories: The classes.
         counts: PQ's counts, summed over all images.
         quality: PQ, SQ and RQ of these sums.
-        images: one score per image, ordered by id.
-        measures: the counts of every image, in the same order.
+        images: One score per image, ordered by id.
+        measures: The counts of every image, in the same order.
         pixel_confusion: `[classes, classes + 1]` int64, summed over all images; see `semantic_quality`.
-        segment_confusion: segments by (true class, predicted class), -1 for nothing; see `segment_confusion`.
+        segment_confusion: The segments by (true class, predicted class), -1 for nothing; see `segment_confusion`.
     """
 
     categories: CategoryTable
@@ -77,24 +76,24 @@ class Evaluation:
     segment_confusion: dict[tuple[int, int], int]
 
     def vectors(self, layout: CountLayout) -> np.ndarray:
-        """`[images, size]` counts of every image, in the order of `images`."""
+        """Returns the `[images, size]` counts of every image, in the order of `images`."""
         rows = [layout.vector(measures) for measures in self.measures]
         return np.stack(rows) if rows else np.zeros((0, layout.size))
 
     def average_precision(self) -> dict[str, Any]:
-        """AP of all images; see `average_precision.average_precision`."""
+        """Returns AP of all images; see `average_precision.average_precision`."""
         return average_precision(
             [measures.instances for measures in self.measures], np.flatnonzero(self.categories.isthing).tolist()
         )
 
 
 def evaluation_from_files(categories: CategoryTable, counts_json: str, image_lines: Iterable[str]) -> Evaluation:
-    """Assembles what `metric_step.EvaluatePredictions` wrote.
+    """Assembles an evaluation from the files of `metric_step.EvaluatePredictions`.
 
     Args:
-        categories: the classes.
-        counts_json: content of `counts.json`.
-        image_lines: lines of `images.jsonl`, in any order.
+        categories: The classes.
+        counts_json: The content of `counts.json`.
+        image_lines: The lines of `images.jsonl`, in any order.
 
     Raises:
         ValueError: if an image was counted twice.
@@ -123,10 +122,10 @@ def evaluation_from_files(categories: CategoryTable, counts_json: str, image_lin
 
 
 def require_same_images(candidate: Evaluation, baseline: Evaluation) -> None:
-    """Refuses to compare evaluations of different images.
+    """Raises an error if two evaluations have different images.
 
     Raises:
-        ValueError: if an image is in one of the two only.
+        ValueError: if an image is only in one of the two.
     """
     ids = [{image.source_id for image in evaluation.images} for evaluation in (candidate, baseline)]
     if ids[0] != ids[1]:
@@ -137,7 +136,7 @@ def require_same_images(candidate: Evaluation, baseline: Evaluation) -> None:
 
 
 def image_score(prediction: Prediction, categories: CategoryTable) -> ImageScore:
-    """The score of a single image that is in no evaluation."""
+    """Returns the score of a single image that is in no evaluation."""
     counts = counts_lib.to_panoptic_counts(prediction.counts, categories.num_classes)
     quality = panoptic_quality(counts, categories.isthing).all
     total = counts_lib.sum_counts(counts for _, counts in prediction.counts)

@@ -1,4 +1,4 @@
-"""The score that a model is judged by, which depends on its task: gate, report and summary put it first."""
+"""Defines the score that a model of each task is judged by; gate, report and summary show it first."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ class Headline:
     """One score.
 
     Attributes:
-        task: whose score it is.
-        metric: its name among the scores of an analysis.
-        label: what sentences call it.
-        title: the same in full.
-        lead: where pixels and instances come from, as a sentence.
+        task: The task that the score belongs to.
+        metric: The score's name in an analysis.
+        label: The score's short name in sentences.
+        title: The score's full name.
+        lead: A sentence that says where pixels and instances come from.
     """
 
     task: str
@@ -33,7 +33,7 @@ OF_TASK = {
         metric=SCORE_OF_TASK[PANOPTIC],
         label=SCORE_LABELS[SCORE_OF_TASK[PANOPTIC]],
         title="Panoptic quality",
-        lead="Pixels and instances are taken from the panoptic prediction: a pixel is of its segment's class, an "
+        lead="Pixels and instances are taken from the panoptic prediction: a pixel has its segment's class, and an "
         "instance is a thing segment with its score.",
     ),
     SEMANTIC: Headline(
@@ -42,14 +42,14 @@ OF_TASK = {
         label=SCORE_LABELS[SCORE_OF_TASK[SEMANTIC]],
         title="Mean IoU",
         lead="A semantic model gives each pixel a class. For PQ and AP all pixels of a class are one segment, so they "
-        "say little about things.",
+        "tell little about things.",
     ),
     INSTANCE: Headline(
         task=INSTANCE,
         metric=SCORE_OF_TASK[INSTANCE],
         label=SCORE_LABELS[SCORE_OF_TASK[INSTANCE]],
         title="Average precision",
-        lead="AP is that of the model's instances, which may overlap; PQ and the pixels' scores are those of its "
+        lead="AP is computed from the model's instances, which may overlap; PQ and the pixels' scores from its "
         "panoptic map.",
     ),
 }

@@ -1,7 +1,7 @@
-"""Sum the counts of stored predictions over images; no model and no pixel is needed.
+"""Sums the counts of stored predictions over images; no model and no pixel is needed.
 
-Besides the sums, a row per image is written for rankings, slices and resamples, with the image's own counts. Where the
-sums and rows go next is left to `evaluation`.
+Besides the sums, it writes a row per image with the image's counts, for rankings, slices and resamples. `evaluation`
+reads both.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from components.panoptic_predictor.image_measures import ImageMeasures
 from components.panoptic_predictor.prediction_files import Prediction
 from maskformer_model.metrics import panoptic_quality
 
-# What is summed under a key: (kind, ...) -> numbers.
+# The numbers to sum under a key: (kind, ...) -> numbers.
 KeyedCounts = tuple[tuple[str | int, ...], tuple[float, ...]]
 
 
 def image_row(prediction: Prediction, isthing: np.ndarray) -> dict[str, Any]:
-    """What is kept of one image, as a json object.
+    """Returns the row of one image as a json object.
 
     Args:
-        prediction: the stored prediction.
+        prediction: The stored prediction.
         isthing: `[classes]` bool.
 
     Returns:
         `source_id`, `filename`, `height_px`, `width_px`, `statistics`, `attributes`, `measures` (every count) and `pq`:
-        the PQ of this image alone, None where neither truth nor prediction has a segment that counts.
+        the PQ of this image alone, None if neither truth nor prediction has a segment that counts.
     """
     counts = counts_lib.to_panoptic_counts(prediction.counts, len(isthing))
     quality = panoptic_quality.panoptic_quality(counts, isthing).all
@@ -49,7 +49,7 @@ def image_row(prediction: Prediction, isthing: np.ndarray) -> dict[str, Any]:
 
 
 def keyed_counts(measures: ImageMeasures) -> Iterator[KeyedCounts]:
-    """The counts of one image that add up, each under what it is summed by."""
+    """Yields the counts of one image that add up, each with its key."""
     for variant, rows in measures.panoptic.items():
         for class_index, counts in rows:
             yield ("panoptic", variant, class_index), tuple(counts)

@@ -1,6 +1,6 @@
-"""The content of `metrics.json`: every score of one evaluation as plain values.
+"""Makes the content of `metrics.json`: every score of one evaluation as plain values.
 
-Scores are fractions. What a score means is in `scores` and `headline`, how sure it is in `analysis`.
+Scores are fractions. `scores` and `headline` define them, and `analysis` computes their intervals.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from maskformer_model.metrics.panoptic_quality import PanopticQuality, QualityMe
 def metrics_document(
     candidate: Evaluation, baseline: Evaluation | None, analysis: Analysis, headline: Headline = OF_TASK[PANOPTIC]
 ) -> dict[str, Any]:
-    """The content of `metrics.json`.
+    """Returns the content of `metrics.json`.
 
     Returns:
         `task` of the model and `headline`, the name of the score it is judged by; `num_images`; `summary` with `all`,
         `things` and `stuff` (`pq`, `sq`, `rq`, `num_classes`); `per_class`, every class in order, with `pq`, `sq` and
-        `rq` null where the class was not seen; `analysis`: every score of all images and of each slice with its
+        `rq` null if the class does not occur; `analysis`: every score of all images and of each slice with its
         interval and change; `confusion`: segments by true and predicted class name; `images`; and `baseline` with the
-        summary of the model that was blessed last, or null.
+        summary of the last blessed model, or null.
     """
     return {
         "task": headline.task,
@@ -42,7 +42,7 @@ def metrics_document(
 
 
 def confusion_rows(evaluation: Evaluation) -> list[dict[str, Any]]:
-    """Segments by what they are (`true`) and what they are taken for (`predicted`), most first; null is nothing."""
+    """Returns segments by their class (`true`) and their predicted class (`predicted`), most first; null is nothing."""
     names = dict(enumerate(evaluation.categories.names))
     return [
         {"true": names.get(true), "predicted": names.get(predicted), "segments": count}
@@ -53,7 +53,7 @@ def confusion_rows(evaluation: Evaluation) -> list[dict[str, Any]]:
 
 
 def per_class_rows(evaluation: Evaluation) -> list[dict[str, Any]]:
-    """One row per class, in class order: id, name, kind, PQ, SQ, RQ, the counts they come from, and semantic IoU."""
+    """Returns a row per class, in class order: id, name, kind, PQ, SQ, RQ, their counts, and semantic IoU."""
     counts, quality = evaluation.counts, evaluation.quality.per_class
     semantic = semantic_quality.semantic_quality(evaluation.pixel_confusion)
     rows = []

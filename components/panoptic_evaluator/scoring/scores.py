@@ -1,8 +1,8 @@
-"""From summed counts to named scores: one reduction, for a set of images and for each of its resamples.
+"""Turns summed counts into named scores, for a set of images and for each of its resamples.
 
-Counts of images add up; a score is a function of the sum. `CountLayout` says where the counts of which class and
-variant stand in one long vector per image, so that sums over images, slices and resamples are plain matrix products.
-All terms are whole numbers or multiples of 2^-36: sums are exact, in whatever order they are taken.
+Counts of images add up; a score is a function of the sum. `CountLayout` defines the place of each class's and variant's
+counts in one long vector per image, so that sums over images, slices and resamples are plain matrix products. All terms
+are whole numbers or multiples of 2^-36, so sums are exact in any order.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from maskformer_model.config.scores import SCORES_OF_TASK
 from maskformer_model.metrics.panoptic_quality import SIZES, quality_per_class
 
 THINGS, STUFF = "things", "stuff"
-# Scores of all classes together, apart from those of class groups, which are `pq_<group>`.
+# Scores of all classes together, without those of class groups, which are `pq_<group>`.
 HEADLINE = (
     *("pq", "sq", "rq", "pq_things", "sq_things", "rq_things", "pq_stuff", "sq_stuff", "rq_stuff"),
     *("boundary_pq", *(f"pq_{size}" for size in SIZES)),
     *SCORES_OF_TASK[SEMANTIC],
 )
-# What the report calls the scores that it lists one by one, in its order.
+# The report's names of the scores in its list, in order.
 SCORE_TITLES = {
     "pq_small": "PQ of small segments (below 32 × 32 px)",
     "pq_medium": "PQ of medium segments (below 96 × 96 px)",
@@ -45,11 +45,11 @@ SCORE_TITLES = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CountLayout:
-    """Where an image's counts stand, and which classes make a group.
+    """The layout of an image's counts in a vector, and the class groups.
 
     Attributes:
-        categories: the classes.
-        groups: class names of each group, by the group's name.
+        categories: The classes.
+        groups: The class names of each group, by the group's name.
 
     Raises:
         ValueError: if a group is empty, names an unknown class, or has the name of another score.
@@ -70,21 +70,21 @@ class CountLayout:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Variants, classes, and IoU sum, true positives, false positives, false negatives."""
+        """Returns the numbers of variants, of classes, and of counts (IoU sum, TP, FP, FN)."""
         return len(VARIANTS), self.categories.num_classes, 4
 
     @property
     def size(self) -> int:
-        """Counts per image: those of PQ, then right, true and predicted pixels of each class."""
+        """Returns the number of counts per image: PQ's, then right, true and predicted pixels of each class."""
         return int(np.prod(self.shape)) + 3 * self.categories.num_classes
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Every score that `scores` gives for all classes together."""
+        """Returns the names of the scores that `scores` computes for all classes together."""
         return (*HEADLINE, *(f"pq_{group}" for group in self.groups))
 
     def vector(self, measures: ImageMeasures) -> np.ndarray:
-        """`[size]` float64, the counts of one image."""
+        """Returns the counts of one image, `[size]` float64."""
         panoptic = np.zeros(self.shape)
         for variant, rows in measures.panoptic.items():
             for class_index, counts in rows:
@@ -98,14 +98,14 @@ class CountLayout:
         return np.concatenate([panoptic.ravel(), pixels.ravel()])
 
     def scores(self, sums: np.ndarray) -> dict[str, np.ndarray]:
-        """Named scores of summed counts.
+        """Computes named scores of summed counts.
 
         Args:
             sums: `[..., size]`.
 
         Returns:
-            By name, `[...]` float64 in 0..1, NaN where no class was seen; `pq_per_class` is `[..., classes]`, NaN for a
-            class that was not seen.
+            The scores by name, `[...]` float64 in 0..1, NaN if no class occurs; `pq_per_class` is `[..., classes]`, NaN
+            for a class that does not occur.
         """
         num_classes = self.categories.num_classes
         panoptic, pixels = np.split(sums, [sums.shape[-1] - 3 * num_classes], axis=-1)

@@ -1,8 +1,8 @@
-"""The scores as a TFMA metric, and an analysis of counted images with it: what TFMA's readers and viewer open.
+"""Offers the scores as a TFMA metric, and writes an analysis that TFMA's readers and viewer can open.
 
-TFMA adds up the images' counts per slice; values per class are sub-keys, those of the baseline are called
-`baseline_...` and differences `..._change`. No model is loaded, so a change is a metric of its own and not TFMA's,
-which asks for a loaded baseline. Intervals are left to `bootstrap`, which says why.
+TFMA adds up the images' counts per slice. Values per class are sub-keys; the baseline's values are called
+`baseline_...` and the differences `..._change`. No model is loaded, so a change is a separate metric and not TFMA's,
+which needs a loaded baseline. `bootstrap` computes the intervals and says why.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _INDEX, _VALUE = "{}_index", "{}_value"
 
 
 class PanopticScores(metric_types.Metric):
-    """`CountLayout.scores` of all images of a slice."""
+    """The TFMA metric with `CountLayout.scores` of all images of a slice."""
 
     def __init__(self, categories: Sequence[Mapping[str, Any]], groups: Mapping[str, Sequence[str]], name: str = "pq"):
         """See `CountLayout`; `categories` as in a COCO json."""
@@ -49,7 +49,7 @@ def _computations(
 
 
 class _SumCounts(beam.CombineFn):
-    """Sums the count vectors of candidate and baseline; the sum of a baseline that is not there stays None."""
+    """Sums the count vectors of candidate and baseline; a missing baseline's sum is None."""
 
     def __init__(self, layout: CountLayout):
         self._layout = layout
@@ -100,14 +100,14 @@ def _key(name: str, class_index: int | None = None) -> metric_types.MetricKey:
 def eval_config(
     layout: CountLayout, slices: Iterable[str], *, pq_floor: float, allowed_drop: float | None, metric: str = "pq"
 ) -> config_pb2.EvalConfig:
-    """Returns what TFMA is configured with.
+    """Returns TFMA's configuration.
 
     Args:
         layout: The layout of the count vectors.
-        slices: names of attributes.
-        pq_floor: smallest value of `metric`, for `validations.tfrecord`.
-        allowed_drop: its largest loss against the baseline; None without one.
-        metric: the score that is judged; one that no counts add up to (AP) has no threshold here.
+        slices: The names of attributes.
+        pq_floor: The smallest value of `metric`, for `validations.tfrecord`.
+        allowed_drop: The largest loss of `metric` from the baseline; None without one.
+        metric: The score that is judged; AP has no threshold here, because its counts do not add up.
     """
     config = config_pb2.EvalConfig()
     config.model_specs.add()
@@ -126,19 +126,19 @@ def eval_config(
 
 
 def extracts_of(candidate: np.ndarray, baseline: np.ndarray | None, slices: Mapping[str, str]) -> dict[str, Any]:
-    """One image as TFMA's extracts.
+    """Returns one image as TFMA's extracts.
 
     Args:
-        candidate: `[size]` counts.
-        baseline: likewise, if there is one.
-        slices: value by attribute name.
+        candidate: The candidate's `[size]` counts.
+        baseline: The baseline's `[size]` counts, or None.
+        slices: The values by attribute name.
     """
     features = {name: np.array([value.encode()]) for name, value in slices.items()}
     for model, vector in zip(_MODELS, (candidate, baseline), strict=True):
         if vector is not None:
             features[_INDEX.format(model)] = np.flatnonzero(vector)
             features[_VALUE.format(model)] = vector[np.flatnonzero(vector)]
-    # TFMA counts the bytes of its input, and warns where there is none.
+    # TFMA counts the bytes of its input, and warns if there is none.
     return {constants.INPUT_KEY: b"", constants.FEATURES_KEY: features}
 
 

@@ -204,7 +204,7 @@ def test_a_better_model_is_blessed_and_the_report_shows_the_change(
     evaluation, blessing = node.evaluate(perfect, predictions_of_perfect, worse, predictions_of_worse)
     assert _gate(evaluation)["outcome"] == "not_different"
     assert blessing.get_int_custom_property("blessed") == 1
-    assert "against the last blessed model" in (evaluation / "report.html").read_text()
+    assert "compared with the last blessed model" in (evaluation / "report.html").read_text()
 
 
 def test_the_same_model_again_is_not_predicted_twice(node, worse, predictions_of_worse):

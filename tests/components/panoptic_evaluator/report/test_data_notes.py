@@ -61,6 +61,6 @@ def test_the_ceiling_is_that_of_queries_and_targets_together(tmp_path):
 
 def test_void_and_a_mixture_are_said_and_a_model_without_settings_has_no_ceiling(tmp_path):
     void = dict(data_notes(write_split(tmp_path / "void", (1, False)), "eval", CATEGORIES, ""))
-    assert void == {"Pixels without a segment": "void: a segment that is predicted there is not counted"}
+    assert void == {"Pixels without a segment": "void: predicted segments there are not counted"}
     mixed = dict(data_notes(write_split(tmp_path / "mixed", (1, False), (1, True)), "eval", CATEGORIES, ""))
     assert mixed["Pixels without a segment"].endswith("(in 1 of 2 photos)")
