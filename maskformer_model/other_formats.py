@@ -138,7 +138,7 @@ def _by_shape(outputs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The program; returns its exit status."""
+    """Runs the program and returns its exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m maskformer_model.other_formats", description="Writes a trained network for another runtime."
     )

@@ -115,7 +115,7 @@ def predict(args: argparse.Namespace, *, is_own_process: bool = False) -> int:
 
 
 def main(argv: Sequence[str] | None = None, *, is_own_process: bool = False) -> int:
-    """The program; returns its exit status."""
+    """Runs the program and returns its exit status."""
     args = parse_args(argv)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # The bar is the output, not TensorFlow's greetings.
     try:

@@ -58,7 +58,7 @@ def _check_answer(name: str, result, size_px: tuple[int, int]) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The program; returns its exit status."""
+    """Runs the program and returns its exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m components.infra_validator.check_model", description="Does a SavedModel answer?"
     )
