@@ -1,6 +1,6 @@
-"""AnomalyGate: stops the pipeline where ExampleValidator, which only reports, found the data to break the schema.
+"""AnomalyGate: stops the pipeline if ExampleValidator, which only reports, found anomalies.
 
-A node of its own, so that the anomalies stay readable after it has failed: a failed node's outputs are removed.
+It is a separate node, because a failed node's outputs are removed and the anomalies must stay readable.
 """
 
 # No `from __future__ import annotations`: TFX reads the annotations of a function component as values.
@@ -18,7 +18,7 @@ BLOCK, WARN = "block", "warn"
 
 
 def describe_anomalies(anomalies: anomalies_pb2.Anomalies, split: str) -> list[str]:
-    """One sentence per anomaly of a split, by feature name; empty where the data fits the schema."""
+    """Returns one sentence per anomaly of a split, by feature name; empty if the data fits the schema."""
     sentences = []
     if anomalies.HasField("dataset_anomaly_info"):
         sentences.append(f"{split}: {anomalies.dataset_anomaly_info.description}")
@@ -29,7 +29,7 @@ def describe_anomalies(anomalies: anomalies_pb2.Anomalies, split: str) -> list[s
 
 
 def read_anomalies(artifact: standard_artifacts.ExampleAnomalies) -> list[str]:
-    """All anomalies that ExampleValidator wrote, split by split."""
+    """Returns all anomalies that ExampleValidator wrote, split by split."""
     sentences = []
     for split in artifact_utils.decode_split_names(artifact.split_names):
         with fileio.open(
@@ -40,7 +40,7 @@ def read_anomalies(artifact: standard_artifacts.ExampleAnomalies) -> list[str]:
 
 
 def check_anomalies(sentences: list[str], action: str) -> None:
-    """Acts on what was found.
+    """Raises an error or logs a warning about the anomalies.
 
     Args:
         sentences: As `read_anomalies` returns them.
@@ -60,5 +60,5 @@ def check_anomalies(sentences: list[str], action: str) -> None:
 
 @component
 def AnomalyGate(anomalies: InputArtifact[standard_artifacts.ExampleAnomalies], action: Parameter[str]):
-    """Fails where `anomalies` holds any and `action` is "block"."""
+    """Fails if there are anomalies and `action` is "block"."""
     check_anomalies(read_anomalies(anomalies), action)

@@ -1,4 +1,4 @@
-"""CuratedSchemaGen: TFX's ImportSchemaGen, that notices when the schema file has been edited.
+"""CuratedSchemaGen: TFX's ImportSchemaGen, but it notices an edited schema file.
 
 TFX's cache compares the file's path alone, so an edited schema would go unread until the metadata is thrown away. Here
 the file's hash is a parameter beside the path.

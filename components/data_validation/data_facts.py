@@ -1,4 +1,4 @@
-"""Facts of a full pass over the training photos, by tf.Transform: how often each class is, what pixels are like, sizes.
+"""Computes facts about the training photos in a full pass with tf.Transform: classes, pixel statistics, sizes.
 
 TFX's Transform node calls `preprocessing_fn` with `materialize=False`: Beam adds up scalars and short lists that
 CocoExampleGen has written, no photo is decoded again and no pixel stored. `read_facts` reads the sums out of the
@@ -18,7 +18,7 @@ _PREFIX = "fact_"
 
 
 def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any] | None = None) -> dict[str, Any]:
-    """TFX's hook: adds up.
+    """Sums the facts; the hook that TFX's Transform calls.
 
     Args:
         inputs: the Examples' features as the schema types them, a batch at a time.
@@ -85,7 +85,7 @@ def read_facts(transform_graph_uri: str, categories: CategoryTable) -> dict[str,
 
 
 def describe(sums: dict[str, list[int | float]], categories: CategoryTable) -> dict[str, Any]:
-    """The facts for people and programs, from the sums of `preprocessing_fn` by name.
+    """Returns the facts from the sums of `preprocessing_fn`.
 
     Raises:
         ValueError: if there are segments of classes that the data set does not have.

@@ -29,12 +29,12 @@ _FACTS_PATH = os.path.join(EXTRA_ASSETS_FOLDER, DATA_FACTS_FILE)
 
 
 def describe_drift(current: dict[str, Any], baseline: dict[str, Any], max_class_drift: float) -> list[str]:
-    """One sentence per class that has drifted, the largest change first; empty where none has.
+    """Returns one sentence per class that has drifted, the largest change first; empty if none has.
 
     Args:
         current: facts of the new data, see `data_facts.read_facts`.
         baseline: facts of the older data. A class that one of them does not list has no share there.
-        max_class_drift: the largest change of a share that is no drift.
+        max_class_drift: The largest change of a share that does not count as drift.
     """
     found = []
     for share, meaning in _SHARES.items():
@@ -47,7 +47,7 @@ def describe_drift(current: dict[str, Any], baseline: dict[str, Any], max_class_
 
 
 def check_drift(sentences: list[str], action: str) -> None:
-    """Acts on what was found.
+    """Raises an error or logs a warning about the drift.
 
     Raises:
         ValueError: if classes have drifted and that blocks, or `action` is unknown.
@@ -61,7 +61,7 @@ def check_drift(sentences: list[str], action: str) -> None:
 
 
 def read_model_facts(model_uri: str) -> dict[str, Any] | None:
-    """The facts that a model carries; None where it carries none."""
+    """Returns the facts that a model carries, or None."""
     path = os.path.join(path_utils.serving_model_path(model_uri), _FACTS_PATH)
     if not fileio.exists(path):
         return None
@@ -72,7 +72,7 @@ def read_model_facts(model_uri: str) -> dict[str, Any] | None:
 def judge_drift(
     examples_dir: str, transform_graph_dir: str, model_dir: str | None, action: str, max_class_drift: float
 ) -> None:
-    """Holds the facts of new data against those of a model's data.
+    """Compares the facts of new data with those of a model's data.
 
     Args:
         examples_dir: the train split's folder, whose artifact holds the categories.
@@ -101,7 +101,7 @@ def DriftGate(
     max_class_drift: Parameter[float],
     baseline_model: InputArtifact[standard_artifacts.Model] = None,
 ):
-    """Fails where the classes have drifted by more than `max_class_drift` and `action` is "block"."""
+    """Fails if the classes have drifted by more than `max_class_drift` and `action` is "block"."""
     split_dir = artifact_utils.get_split_uri([examples_artifact], "train")
     model_dir = baseline_model.uri if baseline_model else None
     judge_drift(split_dir, transform_graph.uri, model_dir, action, max_class_drift)

@@ -1,1 +1,1 @@
-"""Does a candidate load and answer, in a process of its own, before it is pushed? Import the modules by name."""
+"""Checks in a separate process that a candidate loads and answers before it is pushed."""

@@ -60,7 +60,7 @@ def _check_answer(name: str, result, size_px: tuple[int, int]) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the program and returns its exit status."""
     parser = argparse.ArgumentParser(
-        prog="python -m components.infra_validator.check_model", description="Does a SavedModel answer?"
+        prog="python -m components.infra_validator.check_model", description="Checks that a SavedModel answers photos."
     )
     parser.add_argument("--model", required=True, metavar="DIR")
     parser.add_argument("--photos", required=True, nargs="+", type=pathlib.Path, metavar="FILE")

@@ -45,7 +45,7 @@ def first_photos(split_dir: str, num_photos: int) -> list[bytes]:
 
 
 def why_not(model_dir: str, photos: list[bytes], timeout_s: float) -> str:
-    """Why a model cannot serve; empty where it can."""
+    """Returns why a model cannot serve; empty if it can."""
     with tempfile.TemporaryDirectory() as folder:
         paths = [pathlib.Path(folder, f"photo-{index}") for index in range(len(photos))]
         for path, photo in zip(paths, photos, strict=True):

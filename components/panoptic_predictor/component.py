@@ -12,7 +12,7 @@ from components.panoptic_predictor.artifacts import PanopticPredictions
 
 
 class PanopticPredictorSpec(ComponentSpec):
-    """What PanopticPredictor takes and gives."""
+    """The inputs, outputs and parameters of PanopticPredictor."""
 
     PARAMETERS = {
         executor.SPLIT_KEY: ExecutionParameter(type=str),
@@ -30,9 +30,9 @@ class PanopticPredictorSpec(ComponentSpec):
 class PanopticPredictor(base_beam_component.BaseBeamComponent):
     """Predicts a split of examples with an exported model and counts every image; output `predictions`.
 
-    A node of its own, so that its result stays cached while thresholds change. As the baseline's predictor (with
-    `candidate_model`) it writes why there is nothing to predict where the baseline is absent, or is the candidate
-    itself, or knows other classes.
+    It is a separate node, so that its result stays cached while thresholds change. As the baseline's predictor (with
+    `candidate_model`), it writes why there is nothing to predict if the baseline is absent, is the candidate itself, or
+    knows other classes.
     """
 
     SPEC_CLASS = PanopticPredictorSpec
@@ -52,12 +52,12 @@ class PanopticPredictor(base_beam_component.BaseBeamComponent):
 
         Args:
             examples: Examples with `categories.json` in its root.
-            model: the model to predict with; without artifacts only together with `candidate_model`.
-            candidate_model: for the baseline, the model that it is compared with.
-            candidate_predictions: for the baseline, the predictions of that model.
-            split: the split to predict.
-            batch_size: photos that go through the network together, where they are padded to one size. Above 1 the
-                last bits of the network's arithmetic may depend on which photos share a batch.
+            model: The model to predict with; without artifacts only together with `candidate_model`.
+            candidate_model: For the baseline, the model that it is compared with.
+            candidate_predictions: For the baseline, the predictions of that model.
+            split: The split to predict.
+            batch_size: How many photos of one padded size are predicted together. Above 1, results can differ in the
+                last bits with the other photos in the batch.
 
         Raises:
             ValueError: if one of `candidate_model` and `candidate_predictions` is given without the other.

@@ -1,4 +1,4 @@
-"""The PQ counts of one image or of many as a short list per class: what travels through Beam and into files.
+"""Turns PQ counts of images into a short list per class, for Beam and files, and back.
 
 An image holds a handful of a data set's classes, so a row per class that occurs is far smaller than the dense arrays of
 `maskformer_model.metrics.panoptic_quality`, which alone says how an image is counted and how counts become PQ. IoU
@@ -16,13 +16,13 @@ from maskformer_model.metrics.panoptic_quality import PanopticCounts
 
 
 class SegmentCounts(NamedTuple):
-    """The counts of one class.
+    """The PQ counts of one class.
 
     Attributes:
-        iou_sum: summed IoU of the matched segments.
-        true_positives: matched pairs of segments.
-        false_positives: predicted segments without a match.
-        false_negatives: true segments without a match.
+        iou_sum: The summed IoU of the matched segments.
+        true_positives: The number of matched pairs of segments.
+        false_positives: The number of predicted segments without a match.
+        false_negatives: The number of true segments without a match.
     """
 
     iou_sum: float = 0.0
@@ -35,7 +35,7 @@ ClassCounts = tuple[int, SegmentCounts]
 
 
 def counts_per_class(counts: PanopticCounts) -> list[ClassCounts]:
-    """`(class_index, SegmentCounts)` of every class that occurs, in ascending class order."""
+    """Returns `(class_index, SegmentCounts)` of every class that occurs, in ascending class order."""
     occurs = counts.true_positives + counts.false_positives + counts.false_negatives > 0
     return [
         (
@@ -65,7 +65,7 @@ def sum_counts(counts: Iterable[SegmentCounts]) -> SegmentCounts:
 
 
 def to_panoptic_counts(rows: Iterable[ClassCounts], num_classes: int) -> PanopticCounts:
-    """The dense counts of rows as `counts_per_class` makes them; rows of one class add up.
+    """Returns the dense counts of `counts_per_class` rows; rows of one class add up.
 
     Raises:
         ValueError: if a class index is outside 0..num_classes-1.
@@ -87,5 +87,5 @@ def to_json_rows(rows: Iterable[ClassCounts]) -> list[list[float]]:
 
 
 def from_json_rows(rows: Iterable[list[float]]) -> list[ClassCounts]:
-    """The inverse of `to_json_rows`."""
+    """Reads rows that `to_json_rows` wrote."""
     return [(int(index), SegmentCounts(float(iou), int(tp), int(fp), int(fn))) for index, iou, tp, fp, fn in rows]

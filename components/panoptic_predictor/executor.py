@@ -1,4 +1,4 @@
-"""The work of PanopticPredictor: predict a split with a model, or say why that is not needed.
+"""Runs PanopticPredictor: predicts a split with a model, or says why that is not needed.
 
 With `candidate_model` it works for the baseline: there may be no model, or the model may be the candidate itself or
 know other classes. Each of these is an outcome that the gate understands and not an error. Without it, it works for
@@ -102,7 +102,7 @@ def _difference_of_model(model_uri: str, categories: CategoryTable) -> str:
 
 
 def _unneeded_baseline(input_dict: ArtifactLists, categories: CategoryTable) -> PredictionSummary | None:
-    """Why the baseline need not be predicted; None if it must be."""
+    """Returns why the baseline need not be predicted; None if it must be."""
     if not input_dict.get(MODEL_KEY):
         return PredictionSummary(status=prediction_files.NO_BASELINE, reason="no model was blessed before this one")
     model_uri = artifact_utils.get_single_uri(input_dict[MODEL_KEY])

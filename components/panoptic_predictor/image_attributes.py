@@ -1,4 +1,4 @@
-"""What images can be sliced by: the short single values of an image's Example, and the slices made of them.
+"""Reads the attributes of images from their Examples (short single values) and makes slices from them.
 
 A slice is named after the feature and a value, or a range of values: an attribute with many numbers is cut into thirds
 of the images, so that no slice is empty for want of a good guess.
@@ -21,7 +21,7 @@ Attributes = Mapping[str, str | int | float]
 
 
 def attributes_of(serialized: bytes) -> dict[str, str | int | float]:
-    """Every feature of an Example that holds one finite number or one short text, by its key, and `FOLDER_KEY`."""
+    """Returns every feature of an Example with one finite number or short text, by its key, and `FOLDER_KEY`."""
     attributes: dict[str, str | int | float] = {}
     for key, feature in tf.train.Example.FromString(serialized).features.feature.items():
         values = getattr(feature, feature.WhichOneof("kind") or "int64_list").value
@@ -43,7 +43,7 @@ def attributes_of(serialized: bytes) -> dict[str, str | int | float]:
 
 
 def slice_images(images: Sequence[Attributes], feature: str) -> list[str]:
-    """The slice of every image by one attribute.
+    """Returns the slice of every image by one attribute.
 
     Args:
         images: the attributes of every image.

@@ -1,4 +1,4 @@
-"""Everything that is counted about one image and its prediction, as short rows: what files and Beam carry.
+"""Counts everything about one image and its prediction, as short rows for files and Beam.
 
 Counted once, while the pixels are in memory. Every number of an evaluation is a function of these rows, summed or
 listed over images. What each row means is defined in `maskformer_model`.
@@ -24,7 +24,7 @@ VARIANTS = (ALL, BOUNDARY, *panoptic_quality.SIZES)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ImageMeasures:
-    """The counts of one image.
+    """The counts of one image and its prediction.
 
     Attributes:
         panoptic: PQ's counts as rows per class, by variant: `all`, `boundary`, `small`, `medium` and `large`.
@@ -39,7 +39,7 @@ class ImageMeasures:
     instances: Mapping[str, Sequence[Mapping[str, Any]]]
 
     def to_json(self) -> dict[str, Any]:
-        """As a json object, which keeps every bit."""
+        """Returns a json object, which keeps every bit."""
         return {
             "panoptic": {name: counts_lib.to_json_rows(rows) for name, rows in self.panoptic.items()},
             "pixels": self.pixels,
@@ -49,7 +49,7 @@ class ImageMeasures:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> ImageMeasures:
-        """The inverse of `to_json`."""
+        """Reads what `to_json` returned."""
         return cls(
             panoptic={name: tuple(counts_lib.from_json_rows(rows)) for name, rows in document["panoptic"].items()},
             pixels=_triples(document["pixels"]),
@@ -78,13 +78,13 @@ def measure_image(
     Args:
         truth_ids: `[height, width]` integer segment ids, 0 = void.
         truth_segments: all segments of `truth_ids`.
-        predicted_ids: likewise for the prediction.
+        predicted_ids: `[height, width]` integer segment ids of the prediction, 0 = void.
         predicted_segments: exactly the segments of `predicted_ids`.
         scores: The scores of the predicted segments.
         isthing: `[classes]` bool.
-        instances: what is predicted for AP, where it is not the thing segments of the map.
-        image_name: what error messages call the image.
-        void_is_background: what no true segment covers is background, see `match_segments`.
+        instances: The predictions for AP, if they are not the thing segments of the map.
+        image_name: The image's name in error messages.
+        void_is_background: Whether pixels without a true segment are background, see `match_segments`.
 
     Raises:
         ValueError: as `segment_matching.match_segments` and `panoptic_quality.count_matches`.

@@ -1,4 +1,4 @@
-"""What a PanopticPredictions artifact holds: shards of predictions with their counts, and one summary.
+"""Reads and writes a PanopticPredictions artifact: shards of predictions with their counts, and one summary.
 
 `predictions-SSSSS-of-NNNNN.tfrecord` mirrors the shards of the examples, a tf.Example per image in the same order:
 
@@ -64,7 +64,7 @@ class PredictedSegment:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """What a model made of one photo, counted against the truth.
+    """A model's prediction for one photo, counted against the truth.
 
     Attributes:
         source_id: the image's id.
@@ -96,7 +96,7 @@ class Prediction:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PredictionSummary:
-    """What `summary.json` says.
+    """The content of `summary.json`.
 
     Attributes:
         status: one of `PREDICTED`, `NO_BASELINE`, `SAME_AS_CANDIDATE` and `OTHER_CATEGORIES`.

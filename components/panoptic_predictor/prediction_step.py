@@ -1,4 +1,4 @@
-"""Predict a split of examples with a SavedModel and count every image: one Beam step, one output shard per input shard.
+"""Predicts a split with a SavedModel and counts every image: one Beam step, one output shard per input shard.
 
 Elements are file names: photos are read, predicted and counted inside one worker and never travel between workers. A
 shard is written under a temporary name and renamed, so a step that is repeated overwrites and never adds. The result
@@ -52,7 +52,7 @@ def count_prediction(
     isthing: np.ndarray,
     attributes: dict[str, str | int | float] | None = None,
 ) -> Prediction:
-    """Counts what the model made of one photo against the photo's truth, at the photo's own size.
+    """Counts the model's prediction for one photo against its truth, at the photo's own size.
 
     Args:
         record: the photo and its truth.
@@ -95,7 +95,7 @@ def count_prediction(
 
 
 def require_finite_scores(result: ServedAnswer, where: str) -> None:
-    """Refuses a prediction with NaN or infinite scores: what it ranks first would be chance.
+    """Raises an error for a prediction with NaN or infinite scores, whose ranking would be random.
 
     Raises:
         ValueError: if there is one, naming the image as `where`.
@@ -124,7 +124,7 @@ def predict_records(
 def batches_of_one_size(
     model: ServingModel, records: Sequence[examples.ExampleRecord], batch_size: int
 ) -> Iterator[tuple[list[int], Callable[[Sequence[bytes]], list[ServedAnswer]]]]:
-    """Places of the photos that are predicted together, and by what. A photo without company is predicted as always."""
+    """Groups photos to predict together, each with its method. A photo without a partner is predicted alone."""
     of_size: dict[tuple[int, int] | None, list[int]] = {}
     for place, record in enumerate(records):
         size_px = model.padded_size_px(record.height_px, record.width_px) if batch_size > 1 else None

@@ -1,4 +1,4 @@
-"""The exported SavedModel as the evaluator uses it: encoded photos in, panoptic PNG and segments out.
+"""Runs the exported SavedModel for the evaluator: encoded photos in, panoptic PNG and segments out.
 
 The model is used through its signatures alone, as every other caller uses it, so what is evaluated is what is served:
 decoding, resizing and merging included. A model of the task "semantic" is asked for class maps, one of the task
@@ -35,7 +35,7 @@ _OUTPUTS = ("panoptic_png_bytes", "segment_ids", "category_ids", "class_indices"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ServedAnswer:
-    """What the model says about one photo.
+    """The model's result for one photo.
 
     Attributes:
         panoptic_png: panoptic PNG at the photo's own size.
@@ -98,7 +98,7 @@ class ServingModel:
         return padded_height_px, padded_width_px
 
     def predict_task(self, images: Sequence[bytes]) -> list[ServedAnswer]:
-        """Likewise, as the model's task asks for it."""
+        """Predicts encoded photos with the signature of the model's task."""
         if self.task == SEMANTIC:
             [pngs] = self._call(SEMANTIC, images, "semantic_png_bytes")
             return [semantic_result(gray_pixels(png), self._categories) for png in pngs]
@@ -159,7 +159,7 @@ def _result_of(row: Mapping[str, np.ndarray]) -> ServedAnswer:
 
 
 def task_of_model(model_dir: str) -> str:
-    """What the model was trained for; "panoptic" where it does not say."""
+    """Returns the model's task; "panoptic" if it does not say."""
     return _serving_facts(model_dir).get("task", PANOPTIC)
 
 
@@ -202,5 +202,5 @@ def categories_of_model(model_dir: str) -> CategoryTable:
 
 
 def difference_of_categories(model: CategoryTable, examples: CategoryTable) -> str:
-    """How two class lists differ, as a clause; empty if their ids, names and kinds agree in order."""
+    """Returns how two class lists differ, as a clause; empty if their ids, names and kinds agree in order."""
     return compare_categories(model, examples, "in the model", "in the examples").words

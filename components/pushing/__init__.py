@@ -1,1 +1,1 @@
-"""Serving versions: pushing, the pointer to the last pushed model, and what is kept."""
+"""The versions that serve: pushing, the pointer to the last pushed model, and rollback."""

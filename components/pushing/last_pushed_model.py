@@ -1,4 +1,4 @@
-"""LastPushedModel: the baseline where there is no Resolver, by way of the pointer that Pusher keeps.
+"""LastPushedModel: finds the baseline by Pusher's pointer on platforms without a Resolver.
 
 An output of Kubeflow's is never absent, so what stands for "no model was pushed yet" is an artifact marked as absent;
 the containers' entry point (`pipeline/compiled/container_entrypoint.py`) leaves it out, and nodes after it see what

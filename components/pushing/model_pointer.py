@@ -1,4 +1,4 @@
-"""The pointer to the model that was pushed last: a small json file that Pusher keeps, also in an object store.
+"""Reads and writes the pointer to the last pushed model, a small json file, also in an object store.
 
 Open-source Kubeflow Pipelines cannot ask its metadata for the last blessed model, as a Resolver does elsewhere. There
 the baseline is what this file names. It is replaced whole: a reader finds the old model or the new one.
@@ -17,12 +17,12 @@ from components.whole_files import write_text
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ModelPointer:
-    """What was pushed last.
+    """The last pushed model.
 
     Attributes:
-        version: name of the pushed version, a unix time.
-        destination: folder that holds its SavedModel.
-        model_uri: artifact that it was copied from.
+        version: The name of the pushed version, a unix time.
+        destination: The folder that holds its SavedModel.
+        model_uri: The artifact that it was copied from.
     """
 
     version: str
@@ -62,7 +62,7 @@ def read_pointer(path: str) -> ModelPointer | None:
 
 
 def remove_pointer(path: str) -> None:
-    """Takes the pointer away: nothing serves any more."""
+    """Removes the pointer when nothing serves any more."""
     if tf.io.gfile.exists(path):
         tf.io.gfile.remove(path)
 

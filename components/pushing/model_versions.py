@@ -1,4 +1,4 @@
-"""A folder of served models, one sub-folder per version, as TensorFlow Serving watches it.
+"""Publishes, withdraws and lists versions in a folder of served models, which TensorFlow Serving can watch.
 
 A version is named by the unix time at which it was pushed and appears whole or not at all: files are copied into a
 folder that no server looks at, flushed to the disk, and the folder is renamed. It disappears in the same way. Which
@@ -21,7 +21,7 @@ _BLOCK_BYTES = 1 << 20
 
 
 def content_hash(model_dir: str | os.PathLike[str]) -> str:
-    """SHA-256, hexadecimal, of every file's relative path and bytes; equal models in different folders agree.
+    """Returns the SHA-256 of every file's relative path and bytes; equal models in different folders agree.
 
     Raises:
         FileNotFoundError: if the folder does not exist.
@@ -115,7 +115,7 @@ def withdraw(serving_dir: str | os.PathLike[str], version: int) -> str:
 
 
 def list_withdrawn(serving_dir: str | os.PathLike[str]) -> list[int]:
-    """Versions that were taken out of service, oldest first."""
+    """Returns the versions that were taken out of service, oldest first."""
     names = [
         path.name.removeprefix(_WITHDRAWN_PREFIX) for path in pathlib.Path(serving_dir).glob(f"{_WITHDRAWN_PREFIX}*")
     ]
@@ -123,7 +123,7 @@ def list_withdrawn(serving_dir: str | os.PathLike[str]) -> list[int]:
 
 
 def withdrawn_hashes(serving_dir: str | os.PathLike[str]) -> set[str]:
-    """`content_hash` of every version that was taken out of service."""
+    """Returns `content_hash` of every version that was taken out of service."""
     root = pathlib.Path(serving_dir)
     return {content_hash(root / f"{_WITHDRAWN_PREFIX}{version}") for version in list_withdrawn(root)}
 
@@ -146,7 +146,7 @@ def restore(serving_dir: str | os.PathLike[str], version: int) -> str:
 
 
 def _remove_unfinished(root: pathlib.Path) -> None:
-    """Removes what a push or a removal left that was cut off before its end."""
+    """Removes the files of an interrupted push or removal."""
     for prefix in (_UNFINISHED_PREFIX, _REMOVED_PREFIX):
         for path in root.glob(f"{prefix}*"):
             shutil.rmtree(path)

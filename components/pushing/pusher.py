@@ -1,4 +1,4 @@
-"""Pusher: TFX's own contract, with a push that is atomic and that does nothing for the model that already serves.
+"""Pusher: TFX's contract, with an atomic push that does nothing if the model already serves.
 
 The artifact `pushed_model` keeps TFX's properties (`pushed`, `pushed_destination`, `pushed_version`) and adds
 `already_serving`: 1 where the newest version has the same content, so that nothing was copied; the destination is then
@@ -34,7 +34,7 @@ class Executor(tfx_executor.Executor):
     """Pushes a blessed model to a local folder; other destinations are TFX's."""
 
     def Do(self, input_dict: ArtifactLists, output_dict: ArtifactLists, exec_properties: dict[str, Any]) -> None:
-        """See TFX's Pusher.
+        """Pushes the model, see TFX's Pusher.
 
         Raises:
             ValueError: if there is no folder to push to.
@@ -88,7 +88,7 @@ class Pusher(tfx_component.Pusher):
 
 
 def _point_to(pointer_file: str, pushed_model: types.Artifact, model_uri: str) -> None:
-    """Has the pointer name what was pushed or served already; where neither is so, it stays."""
+    """Points the pointer to the pushed or already serving model; without one, it stays."""
     if not (
         pushed_model.get_int_custom_property("pushed") or pushed_model.get_int_custom_property(ALREADY_SERVING_KEY)
     ):

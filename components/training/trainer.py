@@ -1,4 +1,4 @@
-"""The Trainer's `run_fn`: TFX's arguments in, `maskformer_model.training.loop` and `.export` called, no more.
+"""Defines the Trainer's `run_fn`, which calls `maskformer_model.training.loop` and `.export` with TFX's arguments.
 
 TFX gives every execution a folder of its own, so a training that was cut off would begin anew. Where `custom_config`
 names a folder for checkpoints, they are kept there, by the hash of experiment, code and Examples, until the model is

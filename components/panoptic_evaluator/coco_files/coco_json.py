@@ -92,7 +92,7 @@ def _segment(segment: dict[str, Any], where: str) -> dict[str, Any]:
 
 
 def leaves_folder(file_name: str) -> bool:
-    """Whether a file name is absolute, leads out of its folder, or names no file."""
+    """Returns whether a file name is absolute, leads out of its folder, or names no file."""
     path = pathlib.PurePosixPath(file_name)
     return path.is_absolute() or ".." in path.parts or not path.parts or "\0" in file_name
 
