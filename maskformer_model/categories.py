@@ -100,12 +100,12 @@ class CategoryTable:
 
     @functools.cached_property
     def isthing(self) -> np.ndarray:
-        """`[classes]` bool, True for things."""
+        """Returns `[classes]` bool, True for things."""
         return np.array([category.isthing for category in self.categories], dtype=bool)
 
     @functools.cached_property
     def category_ids(self) -> np.ndarray:
-        """`[classes]` int64, the file's id of each class index."""
+        """Returns `[classes]` int64, the file's id of each class index."""
         return np.array([category.id for category in self.categories], dtype=np.int64)
 
     @functools.cached_property
@@ -116,7 +116,7 @@ class CategoryTable:
 
     @functools.cached_property
     def colors(self) -> np.ndarray:
-        """`[classes, 3]` uint8 RGB."""
+        """Returns `[classes, 3]` uint8 RGB."""
         return np.array([category.color for category in self.categories], dtype=np.uint8)
 
     @functools.cached_property

@@ -90,7 +90,7 @@ def share_batches(name: str) -> None:
 
 
 def is_chief(strategy: Any) -> bool:
-    """Whether this process writes what one process has to write."""
+    """Returns whether this process writes what one process has to write."""
     resolver = strategy.cluster_resolver
     task = (resolver.task_type, resolver.task_id) if resolver is not None else (None, None)
     return task[0] in (None, "", "chief", "master") or (task[0] == "worker" and task[1] == 0 and not _has_chief())

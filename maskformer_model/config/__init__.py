@@ -1,4 +1,4 @@
-"""One frozen value that says everything about an experiment, and `a.b=c` overrides of it.
+"""Defines the config of an experiment, one frozen value, and `a.b=c` overrides of it.
 
 The field names are those of the TensorFlow Model Garden (`runtime`, `task`, `trainer`), so that the commands of
 tf-maskformer keep working. A config is checked when it is made, never read from the environment, and round-trips

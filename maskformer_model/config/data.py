@@ -1,4 +1,4 @@
-"""What examples are read, and how a photo becomes a model input."""
+"""Defines the settings of data: which examples are read, and how a photo becomes a model input."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from maskformer_model.config.rules import require
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ParserConfig:
-    """How a photo becomes a model input.
+    """The settings that turn a photo into a model input.
 
     Attributes:
         augmentation: "none", "flip", "detr" (reference COCO: resize, crop, resize), "lsj" (large-scale jitter) or
@@ -85,7 +85,7 @@ class ParserConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """Where examples come from and how they are batched.
+    """The settings of the examples' source and of batches.
 
     Attributes:
         input_path: Paths or globs of record files.
@@ -119,5 +119,5 @@ class DataConfig:
 
     @property
     def group_size(self) -> int:
-        """`aspect_ratio_group_size`, or the whole batch where that is smaller."""
+        """Returns `aspect_ratio_group_size`, or the size of the whole batch if that is smaller."""
         return min(self.aspect_ratio_group_size, self.global_batch_size)

@@ -15,7 +15,7 @@ class DecoderConfig(Variant):
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """Names of the features that it must be given."""
+        """Returns the names of the features that it needs."""
         return ()
 
 

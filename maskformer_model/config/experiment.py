@@ -40,7 +40,7 @@ _CLOSING_BRACKETS = {"[": "]", "(": ")", "{": "}"}
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ExperimentConfig:
-    """Everything about one experiment."""
+    """All settings of one experiment."""
 
     runtime: RuntimeConfig = RuntimeConfig()
     task: TaskConfig = TaskConfig()

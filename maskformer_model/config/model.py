@@ -1,4 +1,4 @@
-"""What the network is made of (arXiv:2107.06278, section 3 and appendix): a backbone, a pixel decoder and a decoder."""
+"""Defines the network (arXiv:2107.06278, section 3 and appendix): a backbone, a pixel decoder and a decoder."""
 
 from __future__ import annotations
 

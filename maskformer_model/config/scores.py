@@ -1,4 +1,4 @@
-"""Names of an evaluation's scores, and what a line of text calls them. Every list of scores starts from this table.
+"""Defines the names of an evaluation's scores and their labels. Every list of scores starts from this table.
 
 Histories, `metrics.json`, gate rules and summaries hold scores under these names, so the names stay. The pipeline's
 evaluator knows further ones, which begin with the same words (`pq_small`, `pq_<group>`, `ap_small`).

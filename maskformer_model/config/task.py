@@ -1,4 +1,4 @@
-"""What is learned, from what, and how logits become segments."""
+"""Defines the settings of the task: model, data, losses, and how logits become segments."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ INPUT_SIZE, PHOTO_SIZE = "input", "photo"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LossConfig:
-    """Weights of losses and matching costs (paper, section 3.2; reference `criterion.py`, `matcher.py`).
+    """The weights of losses and matching costs (paper, section 3.2; reference `criterion.py`, `matcher.py`).
 
     Attributes:
         class_weight: The weight of the cross-entropy.
@@ -63,7 +63,7 @@ class LossConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class InferenceConfig:
-    """How logits become segments (reference `mask_former_model.py`, `panoptic_inference`).
+    """The settings that turn logits into segments (reference `mask_former_model.py`, `panoptic_inference`).
 
     Attributes:
         object_mask_threshold: A query below this class probability proposes nothing.
@@ -126,7 +126,7 @@ class InferenceConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TaskConfig:
-    """What is learned, from what.
+    """The settings of the task: model, data, losses and inference.
 
     Attributes:
         kind: "panoptic", "instance" or "semantic".

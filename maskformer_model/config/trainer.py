@@ -1,4 +1,4 @@
-"""Where, how long and with which optimizer a job runs."""
+"""Defines the settings of a training run: machine, length and optimizer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from maskformer_model.config.rules import require
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RuntimeConfig:
-    """Where and in which precision a job runs.
+    """The settings of the machine and the precision of a training run.
 
     Attributes:
         distribution_strategy: "one_device", "mirrored" (all accelerators of a machine), "multi_worker_mirrored"
@@ -81,7 +81,7 @@ class OptimizerConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainerConfig:
-    """How long, with which optimizer, and what is written down on the way.
+    """The settings of a training run's length, optimizer and output.
 
     Attributes:
         train_steps: Optimizer steps in all.

@@ -1,4 +1,4 @@
-"""Groups of settings of which there are several kinds: a backbone is a ResNet or a Swin, and `type` says which.
+"""Defines groups of settings with several kinds: a backbone is a ResNet or a Swin, and `type` says which.
 
 A kind is a frozen dataclass below its group's class, with a default for `type` that no other kind has. A new kind
 needs nothing here.

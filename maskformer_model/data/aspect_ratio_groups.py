@@ -1,4 +1,4 @@
-"""Reorders training examples so that photos which are padded together are alike: all wider than high, or none.
+"""Reorders training examples so that photos padded together have one orientation: all wider than high, or none.
 
 The rule is detectron2's `AspectRatioGroupedDataset`: two buckets, and a full bucket leaves as one group. There a
 bucket waits without end; here the stream is cut into windows of a fixed number of examples, and what is left in both
@@ -24,7 +24,7 @@ def window_size(group_size: int, batch_size: int) -> int:
 def group_by_aspect_ratio(
     data: tf.data.Dataset, group_size: int, batch_size: int, is_wide: Callable[[Any], tf.Tensor]
 ) -> tf.data.Dataset:
-    """Reorders within windows, so that each `group_size` examples in a row are all wide or all not.
+    """Reorders within windows, so that each `group_size` examples in a row are all wide or none is.
 
     Args:
         data: Examples, from a window's begin on.
@@ -50,7 +50,7 @@ def group_by_aspect_ratio(
 
 
 def is_wide_record(serialized: tf.Tensor) -> tf.Tensor:
-    """Whether the photo of a serialized Example is wider than high."""
+    """Returns whether the photo of a serialized Example is wider than high."""
     keys = ("image/height", "image/width")
     size_px = tf.io.parse_single_example(serialized, {key: tf.io.FixedLenFeature([], tf.int64) for key in keys})
     return size_px["image/width"] > size_px["image/height"]

@@ -1,4 +1,4 @@
-"""Random changes of photo and segment map together: resize, crop, flip, colour.
+"""Changes photo and segment map together at random: resize, crop, flip, colour.
 
 | `parser.augmentation` | what happens                                                                              |
 |-----------------------|-------------------------------------------------------------------------------------------|
@@ -61,7 +61,7 @@ def nearest_corners(old_edge_px, new_edge_px) -> tf.Tensor:
 def prepare(
     image: tf.Tensor, segment_map: tf.Tensor, parser: ParserConfig, kind: str = PANOPTIC
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Does the part of an augmentation that is not random, which a cache can keep.
+    """Applies the part of an augmentation that is not random, which a cache can keep.
 
     Args:
         image: `[height, width, 3]` uint8.
@@ -81,7 +81,7 @@ def prepare(
 def augment(
     image: tf.Tensor, segment_map: tf.Tensor, parser: ParserConfig, seed: tf.Tensor, kind: str = PANOPTIC
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Does the random part of an augmentation.
+    """Applies the random part of an augmentation.
 
     Args:
         image: `[height, width, 3]` uint8 RGB, from `prepare`.

@@ -65,7 +65,7 @@ _BYTES_KEYS = (
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SegmentRecord:
-    """One segment of a photo's panoptic truth.
+    """A segment of a photo's panoptic truth.
 
     Attributes:
         id: its id in the panoptic PNG, 1..2**24-1.
@@ -88,7 +88,7 @@ class SegmentRecord:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ExampleRecord:
-    """One photo with its panoptic truth, checked, before it is encoded or after it is decoded.
+    """A photo with its checked panoptic truth, before encoding or after decoding.
 
     Attributes:
         source_id: image id of the annotation file, as text.
@@ -240,7 +240,7 @@ def decode_record(serialized: bytes) -> ExampleRecord:
 
 
 def categories_path(file_pattern: str) -> str:
-    """Where the categories of a set of record files are, as `CategoryTable.load` reads them.
+    """Returns the path of the categories of a set of record files, for `CategoryTable.load`.
 
     Args:
         file_pattern: path or glob of record files, for instance `<artifact>/Split-train/*`.
@@ -252,17 +252,17 @@ def categories_path(file_pattern: str) -> str:
 
 
 def kept_aside_path(file_pattern: str) -> str:
-    """Where the list of records that were kept aside is, beside `categories_path(file_pattern)`."""
+    """Returns the path of the list of skipped records, beside `categories_path(file_pattern)`."""
     return posixpath.join(_records_root(file_pattern), KEPT_ASIDE_FILE)
 
 
 def record_digests_path(file_pattern: str) -> str:
-    """Where a hash of every record file is, by its path from there, beside `categories_path(file_pattern)`."""
+    """Returns the path of the record files' hashes, beside `categories_path(file_pattern)`."""
     return posixpath.join(_records_root(file_pattern), RECORD_DIGESTS_FILE)
 
 
 def check_shards(paths: Iterable[str]) -> None:
-    """Whether record files that are numbered `-00000-of-00004` are all there, each set once.
+    """Returns whether record files that are numbered `-00000-of-00004` are all there, each set once.
 
     A set of which some are missing is what a copy or a job leaves that was stopped; two sets with one beginning hold
     the same records twice.

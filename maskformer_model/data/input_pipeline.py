@@ -1,4 +1,4 @@
-"""From record files to batches: read, decode, number the segments, augment, pad.
+"""Turns record files into batches: reads, decodes, numbers the segments, augments, pads.
 
 A batch is a dict, documented at `make_dataset`; the masks of a photo travel as one map of small numbers. Everything
 random follows from `seed` and from the position of the example in the stream, so the same call gives the same batches

@@ -1,4 +1,4 @@
-"""Pixels to network input: the last step of preprocessing, shared by training, evaluation and serving.
+"""Turns pixels into network input, the last step of preprocessing in training, evaluation and serving.
 
 It runs inside the model on every Keras backend, so that photos travel as uint8. Decoding and resizing are in
 `preprocessing.py`.

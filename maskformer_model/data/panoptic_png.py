@@ -1,4 +1,4 @@
-"""Panoptic PNG files: segment ids as colours, id = R + 256 G + 65536 B (the COCO panoptic format).
+"""Reads and writes panoptic PNG files: segment ids as colours, id = R + 256 G + 65536 B (the COCO panoptic format).
 
 An 8-bit RGB PNG without transparency is the only form that carries ids unharmed, so every other form is refused from
 the file's header, before any pixel is decoded. What the ids mean is in the json beside the PNG and not known here.

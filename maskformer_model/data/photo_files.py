@@ -89,13 +89,13 @@ def photo_bytes(source: PhotoSource, max_pixels: int | None = None, *, upright: 
 
 
 def decode(file_bytes: bytes) -> np.ndarray:
-    """`[height, width, 3]` uint8 RGB of the stored pixels of a file that `photo_bytes` returned."""
+    """Returns `[height, width, 3]` uint8 RGB of the stored pixels of a file that `photo_bytes` returned."""
     with Image.open(io.BytesIO(file_bytes)) as image:
         return np.asarray(image.convert("RGB"))
 
 
 def gray_pixels(png_bytes: bytes) -> np.ndarray:
-    """`[height, width]` values of a grayscale PNG, as signatures give class maps and masks."""
+    """Returns `[height, width]` values of a grayscale PNG, as signatures give class maps and masks."""
     with Image.open(io.BytesIO(png_bytes), formats=("PNG",)) as image:
         return np.asarray(image)
 

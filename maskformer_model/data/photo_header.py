@@ -26,7 +26,7 @@ _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # By color type.
 
 @dataclasses.dataclass(frozen=True)
 class PhotoHeader:
-    """What a file says of itself.
+    """The format and size that a photo's header states.
 
     Attributes:
         height_px: As claimed; likewise the width.
@@ -42,16 +42,16 @@ class PhotoHeader:
 
     @property
     def pixels(self) -> int:
-        """Height times width."""
+        """Returns height times width."""
         return self.height_px * self.width_px
 
     @property
     def is_plausible(self) -> bool:
-        """Whether the data can hold the pixels."""
+        """Returns whether the data can hold the pixels."""
         return self.pixels <= self.max_pixels
 
     def doubt(self) -> str:
-        """Says what is not plausible."""
+        """Returns what is not plausible, in words."""
         return (
             f"Received one that claims {self.height_px} x {self.width_px} px, and has {self.data_bytes} bytes of image "
             f"data, enough for {self.max_pixels} px at most: it is cut off, or its header is wrong"

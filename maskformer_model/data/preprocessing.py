@@ -1,4 +1,4 @@
-"""What happens to a photo between its file and the network: decode, resize, normalise.
+"""Prepares a photo for the network: decodes, resizes and normalises it.
 
 Training, evaluation and the serving signature call these functions and no others, so they cannot drift apart. Sizes
 follow detectron2's `ResizeShortestEdge` and pixels follow Pillow's bilinear filter, as in the official MaskFormer.
@@ -18,7 +18,7 @@ _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 def is_jpeg(image_bytes: tf.Tensor) -> tf.Tensor:
-    """Whether a file begins as a JPEG does, scalar bool."""
+    """Returns whether a file begins as a JPEG does, scalar bool."""
     return _begins_with(image_bytes, _JPEG_SIGNATURE)
 
 
@@ -83,7 +83,7 @@ def decode_jpeg(image_bytes: tf.Tensor) -> tf.Tensor:
 
 
 def decode_png(image_bytes: tf.Tensor) -> tf.Tensor:
-    """Likewise, a PNG."""
+    """Returns whether a file begins as a PNG does, scalar bool."""
     return tf.io.decode_png(image_bytes, channels=3)
 
 
@@ -94,7 +94,7 @@ def resized_size(height_px, width_px, shortest_edge_px, max_size_px):
     round in the same way. Unlike there, no edge becomes 0.
 
     Args:
-        height_px: int, or scalar integer tensor; likewise the others.
+        height_px: int, or scalar integer tensor, as are the other sizes.
         width_px: at least 1.
         shortest_edge_px: wanted shortest edge.
         max_size_px: wins over `shortest_edge_px`.

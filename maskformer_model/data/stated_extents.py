@@ -1,4 +1,4 @@
-"""What a json says of a segment's area and box, compared with the segment's pixels.
+"""Compares a segment's area and box in a json with the segment's pixels.
 
 COCO's jsons hold both beside the PNG that they can be counted in. Where the two disagree, one of them belongs to
 another size or another version of the data set, and a score or a training that believes either is wrong without a word.
@@ -31,14 +31,14 @@ def areas_of(json_path: str) -> str:
 
 
 def area_problem(stated: float | None, counted_px: int, areas: str = PIXELS) -> str:
-    """What is wrong with a stated area; empty if nothing is, or nothing was stated."""
+    """Returns what is wrong with a stated area; empty if it is right or missing."""
     if stated is None or abs(stated - counted_px) < 1 or (areas == JSON and stated > counted_px):
         return ""
     return area_words(stated, counted_px)
 
 
 def box_problem(stated: Box | None, counted_px: Box, areas: str = PIXELS) -> str:
-    """What is wrong with a stated box; empty if nothing is, or nothing was stated."""
+    """Returns what is wrong with a stated box; empty if it is right or missing."""
     if stated is None or is_same_box(stated, counted_px, _MARGIN_PX):
         return ""
     if areas == JSON and is_same_box(_union(stated, counted_px), stated, _MARGIN_PX):
@@ -47,7 +47,7 @@ def box_problem(stated: Box | None, counted_px: Box, areas: str = PIXELS) -> str
 
 
 def holds_box(segment_ids: np.ndarray, segment_id: int, area_px: int, stated: Box) -> bool:
-    """Whether a stated box is the segment's to the pixel: cheaper than looking for the box.
+    """Returns whether a stated box is the segment's to the pixel: cheaper than looking for the box.
 
     Args:
         segment_ids: `[height, width]` integers.
@@ -67,7 +67,7 @@ def holds_box(segment_ids: np.ndarray, segment_id: int, area_px: int, stated: Bo
 
 
 def is_same_box(one: Box, other: Box, margin_px: float) -> bool:
-    """Whether every edge of two boxes is within a margin."""
+    """Returns whether every edge of two boxes is within a margin."""
     pairs = zip(_edges(one), _edges(other), strict=True)
     return all(abs(first - second) <= margin_px for first, second in pairs)
 
@@ -81,12 +81,12 @@ def clipped(box: Box, size_px: tuple[int, int]) -> tuple[float, float, float, fl
 
 
 def area_words(stated: float, counted_px: int) -> str:
-    """Says both areas and what to do."""
+    """Returns a message with both areas and what to do."""
     return f"`area` is {stated:.12g} in the json and {counted_px} px counted in the pixels; {_NEXT_STEP}"
 
 
 def box_words(stated: Box, counted_px: Box) -> str:
-    """Says both boxes and what to do."""
+    """Returns a message with both boxes and what to do."""
     left, right = (f"[{', '.join(f'{edge:.12g}' for edge in box)}]" for box in (stated, counted_px))
     return f"`bbox` is {left} in the json and {right} around the pixels; {_NEXT_STEP}"
 

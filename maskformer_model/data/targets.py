@@ -1,4 +1,4 @@
-"""From the segments of a panoptic PNG to training targets: one map of small numbers and one class per number.
+"""Turns the segments of a panoptic PNG into training targets: one map of small numbers and one class per number.
 
 A target is what one query has to predict: a segment for panoptic and instance training, all pixels of one class for
 semantic training (paper, section 3.1). Number k in the map is row k - 1 of the classes, 0 is void. The number of

@@ -49,7 +49,7 @@ class MaskedObject(NamedTuple):
 
 
 def check_categories(categories: CategoryTable) -> None:
-    """Whether the categories can be written into 8-bit masks.
+    """Returns whether the categories can be written into 8-bit masks.
 
     Raises:
         ValueError: if an id is above 255, or the stuff's ids do not follow the things' as COCO's do.
@@ -63,7 +63,7 @@ def check_categories(categories: CategoryTable) -> None:
 
 
 def fits_masks(categories: CategoryTable) -> bool:
-    """Whether `check_categories` accepts them."""
+    """Returns whether `check_categories` accepts them."""
     return not _unfit_ids(categories)
 
 

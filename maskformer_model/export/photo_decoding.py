@@ -1,4 +1,4 @@
-"""Bytes of untrusted callers to a photo: what is no whole photo is refused by its place in the batch.
+"""Decodes photos from untrusted callers; a damaged one is refused with its place in the batch.
 
 TensorFlow's decoders say what is wrong and not with which photo. Here a decoder that fails gives nothing, by way of a
 one-element `tf.data` set whose errors are ignored, and a check then fails with the photo's index. Header and size are

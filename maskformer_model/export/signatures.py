@@ -46,11 +46,11 @@ class ServingSignatures:
         )
 
     def serving_default(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Panoptic maps and segments with the exported thresholds."""
+        """Returns panoptic maps and segments with the exported thresholds."""
         return self.panoptic(image_bytes, self.config.object_mask_threshold, self.config.overlap_threshold)
 
     def panoptic(self, image_bytes, object_mask_threshold, overlap_threshold) -> dict[str, tf.Tensor]:
-        """Panoptic maps and segments with thresholds of the caller's."""
+        """Returns panoptic maps and segments with the caller's thresholds."""
         return self._panoptic(image_bytes, object_mask_threshold, overlap_threshold)
 
     def _panoptic_answers(self, image_bytes, object_mask_threshold, overlap_threshold) -> dict[str, tf.Tensor]:
@@ -60,7 +60,7 @@ class ServingSignatures:
         return self._for_each(image_bytes, one, self._panoptic_row_signature())
 
     def panoptic_of_one_size(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        """`serving_default` of photos that are padded to one size: the network sees all of them at once."""
+        """Answers `serving_default` for photos that are padded to one size; the network sees all of them at once."""
 
         def prepare(photo):
             padded, valid_size_px = self.inference.prepare(photo)
@@ -100,7 +100,7 @@ class ServingSignatures:
         }
 
     def semantic(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Class maps."""
+        """Returns class maps."""
         num_classes = self.categories.num_classes
 
         def one(photo):
@@ -118,7 +118,7 @@ class ServingSignatures:
         return self._for_each(image_bytes, one, signature)
 
     def instances(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Masks of single things, best first; they may overlap."""
+        """Returns masks of single things, best first; they may overlap."""
         rows = min(MAX_INSTANCES, self.network.config.num_queries * self.categories.num_classes)
 
         def describe_mask(mask):
@@ -182,7 +182,7 @@ class ServingSignatures:
 
 
 def encode_segment_map(segment_map: tf.Tensor, num_segments: int) -> tf.Tensor:
-    """`[height, width]` int32 segment ids in 0..num_segments -> scalar string, a COCO panoptic PNG."""
+    """Encodes `[height, width]` int32 segment ids in 0..num_segments as a COCO panoptic PNG, a scalar string."""
     colors = [[id_ % 256, id_ // 256 % 256, id_ // 65536] for id_ in range(num_segments + 1)]
     # The quickest compression: a map is even, so its file stays small all the same.
     return tf.io.encode_png(tf.gather(tf.constant(colors, tf.uint8), segment_map), compression=1)
@@ -210,7 +210,7 @@ def segment_areas_and_boxes(segment_map: tf.Tensor, num_segments: int) -> tuple[
 
 
 def _counts(segment_map: tf.Tensor, positions: tf.Tensor, num_positions: tf.Tensor, num_segments: int) -> tf.Tensor:
-    """`[num_segments, num_positions]` int32: how often each of the ids 1..n occurs at each row or column."""
+    """Returns `[num_segments, num_positions]` int32: how often each of the ids 1..n occurs at each row or column."""
     size = (num_segments + 1) * num_positions
     counts = tf.math.bincount(tf.reshape(segment_map * num_positions + positions, [-1]), minlength=size, maxlength=size)
     return tf.reshape(counts, [num_segments + 1, num_positions])[1:]

@@ -1,4 +1,4 @@
-"""Which versions a folder of exported models holds: sub-folders named by a number, as TensorFlow Serving watches them.
+"""Lists the versions in a folder of exported models: sub-folders named by a number, as in TensorFlow Serving.
 
 Reading only, and nothing heavy; how a version gets there is left to `components.pushing.model_versions`.
 """
@@ -15,12 +15,12 @@ _VERSION = re.compile(r"0|[1-9][0-9]{0,17}", re.ASCII)
 
 
 def is_saved_model(path: str | os.PathLike[str]) -> bool:
-    """Whether a folder holds a SavedModel that can be seen; a folder that may not be entered holds none."""
+    """Returns whether a folder holds a SavedModel that can be seen; a folder that may not be entered holds none."""
     return os.path.isfile(os.path.join(path, SAVED_MODEL_FILE))
 
 
 def list_versions(serving_dir: str | os.PathLike[str]) -> list[int]:
-    """Versions that can be served, oldest first; empty where the folder does not exist yet."""
+    """Returns the versions that can be served, oldest first; empty if the folder does not exist yet."""
     root = pathlib.Path(serving_dir)
     if not root.is_dir():
         return []
@@ -28,7 +28,7 @@ def list_versions(serving_dir: str | os.PathLike[str]) -> list[int]:
 
 
 def is_version(name: str) -> bool:
-    """Whether a folder's name is the number of a version."""
+    """Returns whether a folder's name is the number of a version."""
     return bool(_VERSION.fullmatch(name))
 
 

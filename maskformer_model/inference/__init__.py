@@ -1,1 +1,1 @@
-"""From logits to segments, inside the network's graph. No files; writing answers is in `prediction`."""
+"""Turns logits into segments, inside the network's graph. No files; writing answers is in `prediction`."""

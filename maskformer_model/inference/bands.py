@@ -55,7 +55,7 @@ def fold(
 
 
 def enlarged(mask_logits: Tensor, rows: Tensor, columns: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
-    """`[queries, band height, width]` of masks, by the matrices of `postprocessing.resize_weights`."""
+    """Returns `[queries, band height, width]` of masks, by the matrices of `postprocessing.resize_weights`."""
 
     def band_at(top, height):
         band = rows[top : top + height]

@@ -1,4 +1,4 @@
-"""One photo through a network: resize, pad, propose, upsample what was proposed, merge.
+"""Segments one photo with a network: resizes, pads, proposes, upsamples the proposals and merges them.
 
 The Python path and every signature of the exported model are these functions, so they cannot differ. What makes it
 quick is that nothing is done at full size for a query that says "no object": masks are made for the kept queries alone,
@@ -26,7 +26,7 @@ Tensor = Any
 
 @dataclasses.dataclass(frozen=True)
 class Proposals:
-    """What the network says about one photo before anything has the photo's size.
+    """The network's output for one photo, before it is resized to the photo.
 
     Attributes:
         class_logits: `[queries, classes + 1]` float32.

@@ -1,4 +1,4 @@
-"""From logits to answers: panoptic, semantic and instance (arXiv:2107.06278, section 3.4; `mask_former_model.py`).
+"""Turns logits into panoptic, semantic and instance results (arXiv:2107.06278, section 3.4; `mask_former_model.py`).
 
 Everything is `keras.ops`: no loop over queries, shapes that follow from the arguments' shapes alone, the same result
 eagerly, in a graph, under XLA and on every backend. Every function takes one image or a batch (one more leading axis
@@ -6,7 +6,7 @@ on every logit). Masks are upsampled as logits, by `resize_logits`, before they 
 padded image is cropped first, is the caller's business (`photo_inference`).
 
 A photo's map is large and most of the 100 queries say "no object". Where shapes may be dynamic, gather the queries of
-`kept_queries` before upsampling: the answer is the same, several times sooner.
+`kept_queries` before upsampling: the result is the same, several times faster.
 
 A query whose class logits are not finite has no probability above a threshold, so it proposes nothing.
 """
@@ -89,7 +89,7 @@ def resize_weights(
 
 
 def kept_queries(class_logits: Tensor, object_mask_threshold: float) -> tuple[Tensor, Tensor]:
-    """Which queries propose a segment, so that a caller can leave the others out before upsampling.
+    """Returns which queries propose a segment, so that a caller can leave the others out before upsampling.
 
     `panoptic_inference` of `order[:max(1, num_kept)]` equals that of all queries (its lists are shorter by padding).
 
@@ -172,7 +172,7 @@ def classify_queries(class_logits: Tensor, object_mask_threshold: float) -> tupl
 def assign_pixels(
     keep: Tensor, scores: Tensor, mask_logits: Tensor, pixel_threshold: float = 0.0
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Each pixel's query: the first step of `panoptic_inference`, which knows no pixel's neighbours.
+    """Assigns a query to each pixel, the first step of `panoptic_inference`, without looking at its neighbours.
 
     So it may be given a photo in pieces: the areas of the pieces add up.
 
@@ -215,7 +215,7 @@ def merge_queries(
     isthing: Tensor,
     overlap_threshold: float,
 ) -> dict[str, Tensor]:
-    """Which queries become which segments: the second step of `panoptic_inference`, after `assign_pixels`.
+    """Decides which queries become which segments: the second step of `panoptic_inference`, after `assign_pixels`.
 
     Args:
         keep: `[batch, queries]` bool; like the next two from `proposals`.
@@ -242,7 +242,7 @@ def merge_queries(
 
 
 def semantic_inference(class_logits: Tensor, mask_logits: Tensor) -> Tensor:
-    """Scores of every class at every pixel: class probabilities times mask probabilities, summed over queries.
+    """Computes every class's score at every pixel: class times mask probabilities, summed over queries.
 
     Args:
         class_logits: `[queries, classes + 1]` float, the last one is "no object".
@@ -321,7 +321,7 @@ def instance_pairs(
 
 
 def _weights_through_padding(old, padded, valid, new):
-    """`[new, old]` float32: up to `padded`, cut to `valid`, resize to `new`."""
+    """Returns `[new, old]` float32: up to `padded`, cut to `valid`, resize to `new`."""
     return ops.matmul(bilinear_matrix(valid, new), bilinear_matrix(old, padded)[:valid])
 
 
@@ -339,14 +339,14 @@ def _number_segments(valid, classes, isthing):
 
 
 def _listed(is_first, segment_ids, values):
-    """`[batch, queries]` values in the order of their segments' ids, 0 beyond the last."""
+    """Returns `[batch, queries]` values in the order of their segments' ids, 0 beyond the last."""
     rows = ops.arange(ops.shape(values)[1], dtype="int32")[:, None] + 1
     chosen = is_first[:, None, :] & (segment_ids[:, None, :] == rows)
     return ops.sum(ops.where(chosen, values[:, None, :], ops.zeros_like(values)[:, None, :]), axis=2)
 
 
 def _mean_prob_inside(mask_logits):
-    """`[batch, queries]` mean mask probability where the logit is positive, 0 for an empty mask."""
+    """Returns `[batch, queries]` mean mask probability where the logit is positive, 0 for an empty mask."""
     inside = ops.cast(mask_logits > 0, "float32")
     area = ops.sum(inside, axis=(2, 3))
     # The reference divides by the area plus 1e-6.

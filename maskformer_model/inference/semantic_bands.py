@@ -22,7 +22,7 @@ Tensor = Any
 
 
 def class_map(views: Sequence[View], photo_size_px: Tensor, fusion_size: str) -> Tensor:
-    """`[height, width]` int32 class indices of the largest sum of the views' scores.
+    """Returns `[height, width]` int32 class indices of the largest sum of the views' scores.
 
     Args:
         views: All queries of each view.
@@ -81,5 +81,5 @@ def _fused_at_input_size(view: View, photo_size_px: Tensor) -> Callable[[Tensor,
 
 
 def _class_probs(view: View) -> Tensor:
-    """`[queries, classes]` float32, without "no object"."""
+    """Returns `[queries, classes]` float32, without "no object"."""
     return tf.nn.softmax(tf.cast(view.class_logits, tf.float32))[..., :-1]

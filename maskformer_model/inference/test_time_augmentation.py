@@ -1,4 +1,4 @@
-"""Test-time augmentation: one answer from a photo seen at several sizes and mirrored.
+"""Combines several views of a photo (sizes, mirrored) into one result: test-time augmentation.
 
 Views are made of the photo as it is resized without augmentation, resized once more, as the reference's
 `DatasetMapperTTA` makes them. Semantic scores are averaged over the views, as the reference does
@@ -30,7 +30,7 @@ _SMALLEST_PROB = 1e-7
 
 @dataclasses.dataclass(frozen=True)
 class View:
-    """What the network says about one view of a photo, and what of it is photo.
+    """The network's output for one view of a photo, and which part of the view is photo.
 
     Attributes:
         class_logits: `[queries, classes + 1]` float32.
@@ -57,12 +57,12 @@ class View:
         return rows, ops.flip(columns, axis=0) if self.is_flipped else columns
 
     def resized(self, size_px: tuple[Any, Any]) -> Tensor:
-        """`[queries, height, width]` float32 mask logits of that size."""
+        """Returns `[queries, height, width]` float32 mask logits of that size."""
         rows, columns = self.resize_weights(size_px)
         return ops.matmul(ops.matmul(rows, ops.cast(self.mask_logits, "float32")), ops.transpose(columns))
 
     def semantic_scores(self, size_px: tuple[Any, Any], fusion_size: str) -> Tensor:
-        """`[classes, height, width]` float32 of that size, fused at the input's or at that size."""
+        """Returns `[classes, height, width]` float32 of that size, fused at the input's or at that size."""
         if fusion_size != INPUT_SIZE:
             return postprocessing.semantic_inference(self.class_logits, self.resized(size_px))
         masks = postprocessing.resize_logits(self.mask_logits, self.padded_size_px)

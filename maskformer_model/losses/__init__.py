@@ -1,1 +1,1 @@
-"""Losses: matcher, mask losses, and the criterion that adds them up. No training loop."""
+"""The losses: matcher, mask losses, and the criterion that adds them up. No training loop."""

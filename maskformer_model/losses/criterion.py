@@ -113,7 +113,7 @@ def match_layers(
     *,
     draw: point_loss.Draw | None = None,
 ):
-    """Matches the predictions of every layer on their own, in one assignment.
+    """Matches the predictions of each layer separately, in one assignment.
 
     Args:
         layers: dicts of `class_logits` and `mask_logits`, one for each decoder layer.

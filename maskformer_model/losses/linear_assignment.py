@@ -1,4 +1,4 @@
-"""Exact linear assignment, batched and in the graph (Jonker and Volgenant's shortest augmenting paths).
+"""Solves exact linear assignment, batched and in the graph (Jonker and Volgenant's shortest augmenting paths).
 
 The matcher of MaskFormer (arXiv:2107.06278, section 3.2) gives every target its own query at the least total cost.
 SciPy solves that on the host; here it is a loop of array operations, so that it runs inside a compiled training step
@@ -75,7 +75,7 @@ def _solve(cost, valid_columns):
 
 
 def _place_of_seeker(owner, num_seekers):
-    """`[batch, places]` seeker of each place, or -1 -> `[batch, num_seekers]` place of each seeker, or -1."""
+    """Turns `[batch, places]` seekers of places into `[batch, num_seekers]` places of seekers; -1 for none."""
     owns = ops.expand_dims(owner, 2) == ops.arange(num_seekers, dtype="int32")
     place = ops.reshape(ops.arange(owner.shape[1], dtype="int32"), (1, -1, 1))
     return ops.max(ops.where(owns, place, -1), axis=1)

@@ -1,4 +1,4 @@
-"""Focal and dice loss of matched masks at full resolution (arXiv:2107.06278, section 3.2; official `criterion.py`).
+"""Computes focal and dice loss at full resolution (arXiv:2107.06278, section 3.2; official `criterion.py`).
 
 Predicted masks are enlarged to the size of the padded image, bilinearly with pixel centres at one half, and compared
 there with the truth pixel by pixel. That is the largest piece of work of the objective, so it is done by hand: a loop
@@ -22,7 +22,7 @@ PAIRS_AT_ONCE = (
 
 
 def focal_loss(mask_logits, target_masks):
-    """Focal loss of each mask, mean over its pixels (alpha 0.25, gamma 2; arXiv:1708.02002).
+    """Computes the focal loss of each mask, mean over its pixels (alpha 0.25, gamma 2; arXiv:1708.02002).
 
     Args:
         mask_logits: `[masks, pixels]` float32, unbounded.
@@ -39,7 +39,7 @@ def focal_loss(mask_logits, target_masks):
 
 
 def cross_entropy_loss(mask_logits, target_masks):
-    """Binary cross-entropy of each mask, mean over its pixels (arXiv:2112.01527, section 3.3).
+    """Computes the binary cross-entropy of each mask, mean over its pixels (arXiv:2112.01527, section 3.3).
 
     Args:
         mask_logits: `[masks, pixels]` float32, unbounded.
@@ -52,7 +52,7 @@ def cross_entropy_loss(mask_logits, target_masks):
 
 
 def dice_loss(mask_logits, target_masks):
-    """One minus the smoothed Dice overlap of each mask with its target.
+    """Computes one minus the smoothed Dice overlap of each mask with its target.
 
     Args:
         mask_logits: `[masks, pixels]` float32, unbounded.
@@ -68,7 +68,7 @@ def dice_loss(mask_logits, target_masks):
 
 
 def matched_mask_loss_sums(mask_logits, segment_map, matched_query):
-    """Focal and dice loss of every matched mask against all pixels of its target, summed over the masks.
+    """Computes focal and dice loss of every matched mask against all pixels of its target, summed over the masks.
 
     Equal to `focal_loss` and `dice_loss` of the enlarged masks, in value and gradient.
 

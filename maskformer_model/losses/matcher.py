@@ -91,7 +91,7 @@ def _probability_of(class_probs, segment_classes):
 
 
 def pairwise_focal(mask_logits, target_masks):
-    """Mean focal loss over the pixels of every pair of mask and target (alpha 0.25, gamma 2; arXiv:1708.02002).
+    """Computes the mean focal loss over pixels of every mask and target (alpha 0.25, gamma 2; arXiv:1708.02002).
 
     Args:
         mask_logits: `[batch, queries, pixels]` float32.
@@ -109,7 +109,7 @@ def pairwise_focal(mask_logits, target_masks):
 
 
 def pairwise_cross_entropy(mask_logits, target_masks):
-    """Mean binary cross-entropy over the pixels of every pair of mask and target.
+    """Computes the mean binary cross-entropy over pixels for every pair of mask and target.
 
     Args:
         mask_logits: `[batch, queries, pixels]` float32.
@@ -127,7 +127,7 @@ PAIRWISE_LOSSES = {"focal": pairwise_focal, "cross_entropy": pairwise_cross_entr
 
 
 def pairwise_dice(mask_logits, target_masks):
-    """One minus the smoothed Dice overlap of every pair of mask and target.
+    """Computes one minus the smoothed Dice overlap of every pair of mask and target.
 
     Args:
         mask_logits: `[batch, queries, pixels]` float32.
@@ -143,7 +143,7 @@ def pairwise_dice(mask_logits, target_masks):
 
 
 def downsampled_targets(segment_map, size, num_targets):
-    """Takes every target down to the size of the predicted masks, by the nearest pixel.
+    """Resizes every target to the size of the predicted masks, by the nearest pixel.
 
     Args:
         segment_map: `[batch, height, width]` integer, 0 for void, k for the k-th target.

@@ -1,4 +1,4 @@
-"""Mask losses on sampled points instead of all pixels, to save memory (arXiv:2112.01527, section 3.3; PointRend).
+"""Computes mask losses on sampled points, to save memory (arXiv:2112.01527, section 3.3; PointRend).
 
 The matcher looks at points drawn evenly over the image, the same for all masks of the image. The loss looks at points
 of each mask's own: from some more, those where the mask is least certain, and some drawn evenly. Points are `(x, y)` in
@@ -35,7 +35,7 @@ def random_draw(seed_generator: keras.random.SeedGenerator) -> Draw:
 
 
 def point_mask_loss_sums(mask_logits, segment_map, matched_query, config: LossConfig, draw: Draw, layer: int):
-    """Pixel loss and dice loss of every matched mask on points of its own, summed over the masks.
+    """Computes pixel and dice loss of every matched mask on its own points, summed over the masks.
 
     Args:
         mask_logits: `[batch, queries, height, width]` float32, unbounded.

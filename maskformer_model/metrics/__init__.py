@@ -1,1 +1,1 @@
-"""Scores of predictions against truth: panoptic quality, mIoU, average precision. NumPy only; no network."""
+"""The scores of predictions against truth: panoptic quality, mIoU, average precision. NumPy only; no network."""

@@ -1,4 +1,4 @@
-"""Average precision of instances (COCO's AP), matched and accumulated by pycocotools, one image at a time.
+"""Computes average precision of instances (COCO's AP) with pycocotools, one image at a time.
 
 The official evaluation matches image by image and only sorts by score at the end; so images can be matched wherever
 they are, and what is kept of one is a short record. `average_precision` hands all records to the official accumulation.
@@ -107,7 +107,7 @@ def match_instances(truth: Sequence[Instance], predicted: Sequence[Instance]) ->
 def average_precision(
     images: Iterable[ImageMatches], thing_classes: Sequence[int], *, by_size: bool = True
 ) -> dict[str, Any]:
-    """AP of all images.
+    """Computes AP of all images.
 
     Args:
         images: what `match_instances` gave, in any order of images; keys may be text, as json has them.

@@ -1,4 +1,4 @@
-"""Panoptic quality: count the matches of images, add, reduce (arXiv:1801.00868, section 4.2).
+"""Computes panoptic quality: counts the matches of images, adds and reduces them (arXiv:1801.00868, section 4.2).
 
 This is the only PQ of the project, by the rules of COCO's official evaluation (panopticapi `evaluation.py`). What
 matches is decided in `segment_matching`; intervals, slices and gates are left to the evaluator.
@@ -25,7 +25,7 @@ _SIZE_BOUNDS_PX = (32**2, 96**2)  # The first size from which a segment is mediu
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PanopticCounts:
-    """What PQ is made of, per class; counts of disjoint sets of images add up with `+`.
+    """The counts behind PQ, per class; counts of disjoint sets of images add up with `+`.
 
     Attributes:
         iou_sum: `[classes]` float64, summed IoU of the matches.
@@ -46,7 +46,7 @@ class PanopticCounts:
 
     @property
     def num_classes(self) -> int:
-        """Number of classes counted."""
+        """Returns the number of counted classes."""
         return len(self.iou_sum)
 
     def __add__(self, other: PanopticCounts) -> PanopticCounts:
@@ -74,7 +74,7 @@ class PanopticCounts:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class QualityMean:
-    """Means over the classes that were seen (in truth or prediction), as fractions; 0 when none was.
+    """The means over the classes that occur in truth or prediction, as fractions; 0 if none does.
 
     Attributes:
         pq: Mean of the per-class PQ; not `sq * rq`, because means do not multiply.

@@ -1,4 +1,4 @@
-"""Which class a segment is taken for: pairs that overlap by more than half, whatever their classes.
+"""Counts confused classes: pairs of segments that overlap by more than half, whatever their classes.
 
 For diagnosis beside PQ, which only says that a segment was missed. Overlap is counted as for PQ, without the void part
 of a prediction; crowds are left out.

@@ -1,4 +1,4 @@
-"""Who meets whom: the segments of a truth and of a prediction of one image (arXiv:1801.00868, section 4.1).
+"""Matches the true and the predicted segments of one image (arXiv:1801.00868, section 4.1).
 
 The rules are COCO's official ones (panopticapi `evaluation.py`) to the letter, including those that the paper does not
 mention: the area of a true segment comes from its json entry, the void part of a prediction is left out of the union,
@@ -25,7 +25,7 @@ _MULTIPLIERS = (2_654_435_761, 2_246_822_519, 3_266_489_917, 668_265_263)  # Odd
 
 
 class MatchedSegment(NamedTuple):
-    """One segment of a panoptic map.
+    """A segment of a panoptic map.
 
     Attributes:
         id: Its value in the map, positive (0 is void).
@@ -42,7 +42,7 @@ class MatchedSegment(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SegmentMatches:
-    """How the segments of one image meet. Rows follow the order of the two segment lists.
+    """The matches of one image's segments. Rows follow the order of the two segment lists.
 
     Attributes:
         intersections: `[1 + truths, 1 + predictions]` int64, shared pixels; row 0 and column 0 are void.
@@ -133,7 +133,7 @@ def match_segments(
 
 
 def classes_of(segments: Sequence[MatchedSegment]) -> np.ndarray:
-    """`[segments]` int64 class indices."""
+    """Returns `[segments]` int64 class indices."""
     return np.array([segment.class_index for segment in segments], dtype=np.int64)
 
 
@@ -172,7 +172,7 @@ def boundary_map(segment_ids: np.ndarray, boundary_px: int) -> np.ndarray:
 
 
 def _changes_before(values: np.ndarray, axis: int) -> np.ndarray:
-    """`[height, width]` int32: how often neighbours differ along an axis up to each value."""
+    """Returns `[height, width]` int32: how often neighbours differ along an axis up to each value."""
     changes = np.zeros(values.shape, np.int32)
     lines, target = np.moveaxis(values, axis, 0), np.moveaxis(changes, axis, 0)
     np.cumsum(lines[1:] != lines[:-1], axis=0, out=target[1:])
@@ -233,7 +233,7 @@ def _runs(truth_ids: np.ndarray, predicted_ids: np.ndarray) -> tuple[np.ndarray,
 
 
 def _listed_ids(segments: Sequence[MatchedSegment], what: str) -> list[int]:
-    """`[1 + segments]` ids, void first."""
+    """Returns `[1 + segments]` ids, void first."""
     ids = [int(segment.id) for segment in segments]
     if len(set(ids)) < len(ids) or not 0 < min(ids, default=1) <= max(ids, default=1) <= panoptic_png.MAX_SEGMENT_ID:
         raise ValueError(f"{what}: segment ids must be positive (0 is void), of 24 bits, and unique. Received: {ids}")
@@ -258,7 +258,7 @@ class _Places:
         self._place_of_slot[slots] = range(self.count)
 
     def of(self, ids: np.ndarray) -> np.ndarray:
-        """`[ids]` int64; raises where one is not listed."""
+        """Returns `[ids]` int64; raises where one is not listed."""
         places = self._place_of_slot.take(_slots(ids, self._multiplier, self._shift), mode="clip")
         if (self._listed.take(places) != ids).any():
             unlisted = np.setdiff1d(self._ids, self._listed).tolist()
@@ -315,7 +315,7 @@ def _matched_pairs(intersections, excused_void, truth_areas, predicted_areas, co
 
 
 def _excused_pixels(intersections, excused_void, truth_classes, iscrowd, predicted_classes) -> np.ndarray:
-    """`[predictions]` pixels on void or on the last listed crowd of the prediction's class."""
+    """Returns `[predictions]` pixels on void or on the last listed crowd of the prediction's class."""
     excused = excused_void[1:].copy()
     last_crowd_of_class = {truth_classes[index]: index for index in np.flatnonzero(iscrowd)}
     for class_index, crowd in last_crowd_of_class.items():

@@ -1,4 +1,4 @@
-"""Semantic segmentation's numbers: which class each pixel is taken for, and mIoU, fwIoU and accuracy of these counts.
+"""Counts pixels by true and predicted class, and computes mIoU, fwIoU and accuracy from the counts.
 
 True void is not counted; a pixel that is predicted void counts as missed by its class. Crowds are pixels of their class
 here. Counts of disjoint images add up.
@@ -16,7 +16,7 @@ from maskformer_model.metrics.segment_matching import MatchedSegment, classes_of
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class SemanticQuality:
-    """What a pixel confusion comes to, as fractions.
+    """The scores of a pixel confusion, as fractions.
 
     Attributes:
         mean_iou: mean IoU of the classes that are in truth or prediction; 0 without one.

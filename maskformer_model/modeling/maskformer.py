@@ -119,7 +119,7 @@ class MaskFormer(keras.Model):
 
 
 def _convolve_by_products(image, kernel):
-    """`[height, width, in]` by an odd square kernel `[size, size, in, out]`, zeros beyond the edge."""
+    """Returns `[height, width, in]` by an odd square kernel `[size, size, in, out]`, zeros beyond the edge."""
     size, _, channels, _ = kernel.shape
     height, width = ops.shape(image)[0], ops.shape(image)[1]
     parts = ops.matmul(

@@ -1,1 +1,1 @@
-"""Answers for people: an exported model as a Python object, its results, drawings and files."""
+"""The Python interface of an exported model, its results, drawings and files."""

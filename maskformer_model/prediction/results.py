@@ -1,4 +1,4 @@
-"""What a model says about one photo, as numpy arrays and names: look at it, store it, submit it to COCO's server.
+"""A model's results for one photo, as numpy arrays and names, to draw, store or submit to COCO's server.
 
 Needs no TensorFlow. Where results come from is `exported_model`'s business, how pictures are drawn `visualization`'s.
 """
@@ -19,7 +19,7 @@ from maskformer_model.prediction.visualization import DrawnSegment, draw_panopti
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Segment:
-    """One thing, or all of one kind of stuff.
+    """A thing, or all of one kind of stuff.
 
     Attributes:
         id: Its value in the map, from 1; for instances its rank.
@@ -44,7 +44,7 @@ class Segment:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Result:
-    """What all results share.
+    """The common part of all results.
 
     Attributes:
         image_bytes: The photo that was segmented, a JPEG or PNG; maps are of its stored pixels.
@@ -56,12 +56,12 @@ class _Result:
 
     @functools.cached_property
     def image(self) -> np.ndarray:
-        """`[height, width, 3]` uint8 RGB."""
+        """Returns `[height, width, 3]` uint8 RGB."""
         return photo_files.decode(self.image_bytes)
 
     @property
     def size_px(self) -> tuple[int, int]:
-        """Height and width of the photo."""
+        """Returns height and width of the photo."""
         return self.image.shape[0], self.image.shape[1]
 
 

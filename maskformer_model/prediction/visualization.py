@@ -1,4 +1,4 @@
-"""Pictures of panoptic maps: a photo under its segments' colours, outlined and labelled, for 80 to 4000 px.
+"""Draws panoptic maps: a photo under its segments' colours, outlined and labelled, for 80 to 4000 px.
 
 Colours are the data set's own (`CategoryTable.colors`); instances of a thing differ in lightness. What is drawn where
 depends on the arguments alone. Reading photos, and pages around the pictures, are left to others.
@@ -93,7 +93,7 @@ def draw_panoptic(
 
 
 def segment_colors(segments: Sequence[DrawnSegment], categories: CategoryTable) -> np.ndarray:
-    """`[segments, 3]` uint8 RGB: the class's colour, in another shade for each further instance of a thing."""
+    """Returns `[segments, 3]` uint8 RGB: the class's colour, in another shade for each further instance of a thing."""
     colors = []
     seen: Counter[int] = Counter()
     for segment in segments:
@@ -105,7 +105,7 @@ def segment_colors(segments: Sequence[DrawnSegment], categories: CategoryTable) 
 
 
 def _rows(segment_ids: np.ndarray, segments: Sequence[DrawnSegment]) -> np.ndarray:
-    """`[height, width]` int32: 0 for void, k for the k-th segment of the list."""
+    """Returns `[height, width]` int32: 0 for void, k for the k-th segment of the list."""
     listed = np.array([0, *(segment.id for segment in segments)])
     order = np.argsort(listed)
     position = np.minimum(np.searchsorted(listed[order], segment_ids), len(listed) - 1)
@@ -140,7 +140,7 @@ def _line_px(size_px: tuple[int, ...]) -> int:
 
 
 def _outline(rows: np.ndarray) -> np.ndarray:
-    """`[height, width]` bool, the pixels whose left or upper neighbour belongs to another segment."""
+    """Returns `[height, width]` bool, the pixels whose left or upper neighbour belongs to another segment."""
     outline = np.zeros(rows.shape, dtype=bool)
     for step in range(1, _line_px(rows.shape) + 1):
         outline[:, step:] |= rows[:, step:] != rows[:, :-step]

@@ -1,4 +1,4 @@
-"""Results of many photos into a folder: overlays, COCO submissions, numpy archives.
+"""Writes the results of many photos into a folder: overlays, COCO submissions, numpy archives.
 
 | format        | what is written                                                                    |
 |---------------|------------------------------------------------------------------------------------|

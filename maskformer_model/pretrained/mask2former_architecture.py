@@ -17,7 +17,7 @@ _POINTS = 4  # Of a head on a level: the reference has no setting for it.
 
 
 def is_mask2former(arrays: Arrays) -> bool:
-    """Whether the arrays, under official names, are those of a Mask2Former."""
+    """Returns whether the arrays, under official names, are those of a Mask2Former."""
     return f"{_PREDICTOR}.query_feat.weight" in arrays
 
 

@@ -22,7 +22,7 @@ _FIRST_BLOCK = 2  # Behind the stem's convolution and its norm.
 
 
 def is_tensorflow_checkpoint(source: str) -> bool:
-    """Whether a path names a TensorFlow checkpoint (`ckpt-28080`) or a folder of them."""
+    """Returns whether a path names a TensorFlow checkpoint (`ckpt-28080`) or a folder of them."""
     import tensorflow as tf
 
     return tf.io.gfile.exists(f"{source}.index") or tf.train.latest_checkpoint(source) is not None

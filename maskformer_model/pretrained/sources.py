@@ -40,7 +40,7 @@ class Checkpoint:
 
     @property
     def is_whole_model(self) -> bool:
-        """Whether there is more than a backbone."""
+        """Returns whether there is more than a backbone."""
         return any(name.startswith("sem_seg_head.") for name in self.arrays)
 
 

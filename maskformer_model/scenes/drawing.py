@@ -117,7 +117,7 @@ class _Canvas:
         self.index[region][mask] = index
 
     def noise(self, cell_height: float, cell_width: float) -> np.ndarray:
-        """`[3 height, 3 width]` float32 in -1..1 whose bumps are about as large as a cell (in photo pixels)."""
+        """Returns `[3 height, 3 width]` float32 in -1..1 whose bumps are about as large as a cell (in photo pixels)."""
         shape = [
             max(2, round(extent / (cell * SUPERSAMPLING)) + 1)
             for extent, cell in ((self.height, cell_height), (self.width, cell_width))
@@ -126,7 +126,7 @@ class _Canvas:
         return np.asarray(coarse.resize((self.width, self.height), Image.Resampling.BILINEAR))
 
     def leaves_enough_visible(self, region: tuple[slice, slice], mask: np.ndarray) -> bool:
-        """Whether every thing under `mask` stays recognisable if the mask is painted over it."""
+        """Returns whether every thing under `mask` stays recognisable if the mask is painted over it."""
         for covered, area in enumerate(self._areas_under(region, mask)):
             if area and self.full_area[covered]:
                 left = self.visible_area[covered] - area
@@ -166,7 +166,7 @@ def _paint_stuff(canvas: _Canvas) -> None:
 
 
 def _half_plane(canvas: _Canvas, angle: float, spread: float) -> np.ndarray:
-    """`[3 height, 3 width]` bool: the side of a wavy line through about the middle that `angle` points to."""
+    """Returns `[3 height, 3 width]` bool: the side of a wavy line through about the middle that `angle` points to."""
     offset = canvas.generator.uniform(-spread, spread) * canvas.unit
     away = (canvas.columns - canvas.width / 2) * np.cos(angle) + (canvas.rows - canvas.height / 2) * np.sin(angle)
     return away + 0.06 * canvas.unit * canvas.noise(20, 20) > offset
@@ -327,7 +327,7 @@ def _shading(name: str, u: np.ndarray, v: np.ndarray, right: np.ndarray, down: n
 
 
 def _contrasting_color(generator: np.random.Generator, surroundings: np.ndarray) -> np.ndarray:
-    """`[3]` float: the one of four random colours that is farthest from the mean of what is there."""
+    """Returns `[3]` float: the one of four random colours that is farthest from the mean of what is there."""
     hue, saturation, value = generator.random(4), generator.uniform(0.15, 1, 4), generator.uniform(0.5, 1, 4)
     ramps = np.clip(np.abs((hue[:, None] * 6 + np.array([0, 4, 2])) % 6 - 3) - 1, 0, 1)
     colors = 255 * value[:, None] * (1 - saturation[:, None] * (1 - ramps))

@@ -1,4 +1,4 @@
-"""What happens while `fit` runs: curves, evaluation, checkpoints, the watch over steps that are not finite, the bar.
+"""Keras callbacks of a training run: curves, evaluation, checkpoints, checks for non-finite steps, the progress bar.
 
 All of it counts optimizer steps and none of it Keras's epochs, so that a run that was interrupted anywhere
 continues as if it had not been.

@@ -1,4 +1,4 @@
-"""Checkpoints of a running training: everything that the next step depends on, kept so that a kill costs little.
+"""Saves checkpoints of a training run with everything that the next step depends on, so that a kill costs little.
 
 TensorFlow's own format: written beside its final name and then renamed, every tensor under a checksum. What is saved:
 weights, optimizer (moments, averages, step), states of random generators, means of the curves. The order of examples
@@ -107,7 +107,7 @@ class TrainingCheckpoints:
             return json.load(file)
 
     def restore_latest(self) -> str | None:
-        """Takes over the newest whole checkpoint and returns its path; None where there is none.
+        """Restores the newest whole checkpoint and returns its path; None if there is none.
 
         A damaged one is named in the log, and the one before it is taken.
 
@@ -121,12 +121,12 @@ class TrainingCheckpoints:
         return None
 
     def restore_best(self) -> str | None:
-        """Takes over the best checkpoint and returns its path; None where there is none."""
+        """Restores the best checkpoint and returns its path; None if there is none."""
         path = os.path.join(self._model_dir, BEST_FOLDER, f"{PREFIX}-{self._best()['step']}")
         return path if tf.io.gfile.exists(f"{path}.index") and self.restores(path) else None
 
     def restores(self, path: str) -> bool:
-        """Takes over the checkpoint of that path; False, and a line in the log, where it is damaged.
+        """Restores the checkpoint of that path; returns False, with a line in the log, if it is damaged.
 
         Raises:
             ValueError: if it is of another architecture.

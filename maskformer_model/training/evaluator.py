@@ -27,7 +27,7 @@ from maskformer_model.metrics.segment_matching import MatchedSegment, match_segm
 
 
 class Evaluator:
-    """Evaluates one network again and again, as its weights change.
+    """An evaluator of one network that can be called again after its weights change.
 
     Args:
         network: Built.
@@ -59,7 +59,7 @@ class Evaluator:
     def evaluate(
         self, on_image: Callable[[examples.ExampleRecord, dict[str, Any]], None] | None = None
     ) -> dict[str, float]:
-        """Scores of the whole split, counted over images before anything is divided.
+        """Computes the scores of the whole split; counts are summed over images before any division.
 
         Args:
             on_image: Is told each record and its answer (`segment_ids` `[height, width]`, `segments`).

@@ -1,4 +1,4 @@
-"""Learning-rate schedules of the reference (detectron2 `solver/lr_scheduler.py`, MaskFormer's `WarmupPolyLR`)."""
+"""The reference's learning-rate schedules (detectron2 `solver/lr_scheduler.py`, MaskFormer's `WarmupPolyLR`)."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ from maskformer_model.training.step import MaskFormerTraining
 
 @dataclasses.dataclass(frozen=True)
 class TrainingResult:
-    """What `train` leaves.
+    """The result of `train`.
 
     Attributes:
         network: The trained network, in float32 (averaged weights where the experiment keeps an average).

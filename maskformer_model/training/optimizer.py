@@ -1,4 +1,4 @@
-"""AdamW by PyTorch's formula, with the reference's groups and clip (MaskFormer `train_net.py`).
+"""Defines AdamW by PyTorch's formula, with the reference's groups and clip (MaskFormer `train_net.py`).
 
 Keras's own AdamW does not correct the bias inside its epsilon term, knows one learning rate only, and clips before the
 gradients of the replicas are summed; each of the three changes the trajectory. Its loss scaling decides for each

@@ -1,4 +1,4 @@
-"""What Keras's `fit` trains: preprocessing, network and losses in one `keras.Model`.
+"""Defines the `keras.Model` that `fit` trains: preprocessing, network and losses.
 
 The training loop, mixed precision, callbacks and distribution are Keras's own; this class says what goes in, what the
 loss is and, on TensorFlow, what one step is: losses counted over the whole global batch, in parts where memory is
@@ -155,7 +155,7 @@ class MaskFormerTraining(keras.Model):
         return losses, tape.gradient(scaled, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
 
     def _trim(self, x, y) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Leaves out the padding that none of these photos needs."""
+        """Cuts off the padding that none of these photos needs."""
         import tensorflow as tf
 
         size_px = tf.reduce_max(x["valid_size_px"], axis=0)
