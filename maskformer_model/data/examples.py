@@ -102,7 +102,7 @@ class ExampleRecord:
         brightness: mean of the photo's luma, in 0..1; stored as float32.
         captions: what people said the photo shows; may be empty.
         channel_sums: The sums of all red, green and blue values 0..255; empty where they have not been added up.
-        channel_square_sums: likewise of their squares.
+        channel_square_sums: The sums of their squares.
         void_is_background: the annotation is exhaustive, so pixels of no segment are background, where a predicted
             segment is false; otherwise they are void and excuse it.
     """

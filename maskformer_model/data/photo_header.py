@@ -29,10 +29,10 @@ class PhotoHeader:
     """The format and size that a photo's header states.
 
     Attributes:
-        height_px: As claimed; likewise the width.
-        width_px: At least 0.
+        height_px: The height that the header claims.
+        width_px: The width that the header claims, at least 0.
         data_bytes: How many bytes of image data follow.
-        max_pixels: Most pixels that so many bytes can hold.
+        max_pixels: The largest number of pixels that so many bytes can hold.
     """
 
     height_px: int

@@ -31,10 +31,10 @@ class Proposals:
     Attributes:
         class_logits: `[queries, classes + 1]` float32.
         mask_embeddings: `[queries, mask_dim]`; None where masks were merged from several views.
-        pixels: `[height, width, channels]`, see `MaskFormer.propose`; likewise.
-        photo_size_px: `[2]` int32, height and width of the photo; likewise the others.
+        pixels: `[height, width, channels]`, see `MaskFormer.propose`.
+        photo_size_px: `[2]` int32, height and width of the photo, as are the other sizes.
         padded_size_px: what the network saw; None where it is the photo alone.
-        valid_size_px: the part of it that is photo; likewise.
+        valid_size_px: the height and width of the part that is photo.
         merged_masks: `[queries, height, width]` float32 mask logits of all views, in place of embeddings and pixels.
     """
 

@@ -117,7 +117,7 @@ class InvertedResidual(keras.layers.Layer):
         self.project_norm.build((None, None, None, out_channels))
 
     def call(self, features, training=None):
-        """Returns `[batch, height, width, in_channels]` -> `[batch, ceil(height / stride), ..., out_channels]`."""
+        """Maps `[batch, height, width, in_channels]` to `[batch, ceil(height / stride), ..., out_channels]`."""
         hidden = features
         if self.expand_conv is not None and self.expand_norm is not None:
             hidden = ops.relu6(self.expand_norm(self.expand_conv(hidden), training=training))

@@ -127,7 +127,7 @@ class SwinStage(keras.layers.Layer):
             self.downsample.build(None)
 
     def run_blocks(self, features, training=None):
-        """Returns `[batch, height, width, dim]` -> the same shape."""
+        """Maps `[batch, height, width, dim]` to the same shape."""
         shape = ops.shape(features)
         region_logits = shift_logits(shape[1], shape[2], self.window_size, self.shift)
         for block in self.blocks:
@@ -276,7 +276,7 @@ class PatchMerging(keras.layers.Layer):
         self.reduction.build((None, 4 * self.dim))
 
     def call(self, features):
-        """Returns `[batch, height, width, dim]` -> `[batch, ceil(height / 2), ceil(width / 2), 2 * dim]`."""
+        """Maps `[batch, height, width, dim]` to `[batch, ceil(height / 2), ceil(width / 2), 2 * dim]`."""
         stacked = stack_neighbours(features)
         shape = ops.shape(stacked)
         tokens = self.reduction(self.norm(ops.reshape(stacked, (-1, 4 * self.dim))))
@@ -300,7 +300,7 @@ def stack_neighbours(features):
 
 
 def partition_windows(features, window_size: int):
-    """Returns `[batch, height, width, channels]`, multiples of the window -> `[batch * windows, patches, channels]`."""
+    """Maps `[batch, height, width, channels]`, multiples of the window, to `[batch * windows, patches, channels]`."""
     shape = ops.shape(features)
     channels = shape[3]
     rows, columns = shape[1] // window_size, shape[2] // window_size

@@ -75,7 +75,7 @@ class GroupNorm(keras.layers.GroupNormalization):
         return ops.cast(features * scale + shift, inputs.dtype)
 
     def _mean_of_group(self, of_channels):
-        """Returns `[batch, 1, 1, channels]` -> the same shape, equal within each group."""
+        """Maps `[batch, 1, 1, channels]` to the same shape, equal within each group."""
         shape = (-1, self.groups, of_channels.shape[-1] // self.groups)
         grouped = ops.reshape(of_channels, shape)
         means = ops.broadcast_to(ops.mean(grouped, axis=-1, keepdims=True), ops.shape(grouped))

@@ -162,7 +162,7 @@ def _weighted_sum(blocks, index, weights):
 
 
 def _gather_and_sum(table, rows, weights):
-    """Returns `[rows, 4, channels]`, `[n, samples]` int32, `[n, samples, 4]` -> `[n, channels]`."""
+    """Maps `[rows, 4, channels]`, `[n, samples]` int32, `[n, samples, 4]` to `[n, channels]`."""
 
     @ops.custom_gradient
     def summed(table, weights):
