@@ -285,8 +285,15 @@ def test_the_published_recipe_is_found_by_classes_and_layers(name, kind, sizes_p
 def test_every_published_recipe_is_found_from_its_own_architecture():
     published = [name for name in experiments.names() if experiments.get(name).task.model.num_classes]
     assert len(published) >= 24
+    asked = set()
     for name in published:
-        assert convert_checkpoint.published_recipe_of(experiments.get(name).task.model) == name
+        try:
+            assert convert_checkpoint.published_recipe_of(experiments.get(name).task.model) == name
+        except ValueError as error:
+            # Mask2Former's networks are the same for several tasks of a data set: the user must say which one it is.
+            assert "--experiment: " in str(error) and name in str(error)
+            asked.add(name)
+    assert asked < {name for name in published if name.startswith("mask2former_")}
 
 
 def test_of_a_checkpoint_without_a_recipe_it_is_asked_whose_settings_it_keeps(golden_dir, tmp_path, capsys):
