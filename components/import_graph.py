@@ -37,6 +37,12 @@ class ImportGraph:
             }
         return cls(paths, imports)
 
+    def with_module(self, name: str, path: pathlib.Path) -> ImportGraph:
+        """Returns the graph with one module more, which lies elsewhere."""
+        found = imported_names(path.read_text("utf-8"), name.rpartition(".")[0])
+        imports = {module for imported in found if (module := _module_of(imported, self.paths))}
+        return ImportGraph({**self.paths, name: path}, {**self.imports, name: imports})
+
     def behind(self, module: str) -> set[str]:
         """The modules that a module reaches by imports, itself included.
 

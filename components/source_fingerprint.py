@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import importlib.util
 import pathlib
 from collections.abc import Iterable
 
@@ -23,19 +24,29 @@ def fingerprint_behind(module: str, project_dir: pathlib.Path = PROJECT_DIR) -> 
     An experiment is not reached: it is looked up by name, and its settings travel as values.
 
     Args:
-        module: A dotted name in one of the watched packages.
+        module: A dotted name. A module outside the watched packages, such as a `run_fn` of one's own, counts with its
+            file and what it imports from them.
         project_dir: The folder that holds the packages.
 
     Raises:
         KeyError: if there is no such module.
     """
     graph = _import_graph(project_dir)
+    if module not in graph.paths:
+        graph = graph.with_module(module, _file_of(module))
     digest = hashlib.sha256()
     for name in sorted(graph.behind(module)):
         content = graph.paths[name].read_bytes()
         digest.update(f"{name} {len(content)}\n".encode())
         digest.update(content)
     return digest.hexdigest()
+
+
+def _file_of(module: str) -> pathlib.Path:
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:
+        raise KeyError(f"There is no module {module}.")
+    return pathlib.Path(spec.origin)
 
 
 @functools.cache

@@ -122,3 +122,14 @@ def test_an_edit_of_what_reads_records_and_of_nothing_else_reads_them_again(chec
 def test_a_module_that_is_not_there_has_no_fingerprint(checkout):
     with pytest.raises(KeyError, match="no_such_module"):
         fingerprint_behind("maskformer_model.no_such_module", checkout)
+
+
+def test_a_module_of_one_s_own_counts_with_what_it_imports(checkout, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    own = tmp_path / "trainer_of_ones_own.py"
+    own.write_text("from maskformer_model.losses import matcher\n")
+    before = fingerprint_behind("trainer_of_ones_own", checkout)
+    path = "maskformer_model/losses/matcher.py"
+    assert fingerprint_after_an_edit(checkout, tmp_path, path, "trainer_of_ones_own") != before
+    own.write_text("from maskformer_model.losses import matcher\nSTEPS = 3\n")
+    assert fingerprint_behind("trainer_of_ones_own", checkout) != before

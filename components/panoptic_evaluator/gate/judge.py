@@ -151,7 +151,7 @@ def _explain_absence(baseline: NoBaseline) -> Reason:
     sentences = {
         Outcome.FIRST_MODEL: "No model was blessed before this one, so there is nothing to compare it with.",
         Outcome.SAME_MODEL: "This is the last blessed model, so there is no change to judge.",
-        Outcome.OTHER_CATEGORIES: f"The last blessed model cannot be compared: its classes differ{detail}.",
+        Outcome.OTHER_CATEGORIES: f"The last blessed model cannot be compared{detail or ': its classes differ'}.",
     }
     return Reason(rule="allowed_drop", passed=None, words=sentences[baseline.outcome])
 

@@ -224,13 +224,13 @@ def test_a_baseline_with_other_classes_is_not_predicted_and_the_floor_alone_deci
     nothing = node.predict(other, worse, predictions_of_worse)
     evaluation, blessing = node.evaluate(worse, predictions_of_worse, other, nothing)
     assert _gate(evaluation)["outcome"] == "other_categories"
-    assert "'grounds'" in _gate(evaluation)["reasons"][1]["words"]
+    assert "grounds (id 7, stuff)" in _gate(evaluation)["reasons"][1]["words"]
     assert blessing.get_int_custom_property("blessed") == 1
 
 
 def test_a_candidate_with_other_classes_is_refused(node, tmp_path):
     fewer = CategoryTable.from_coco(CATEGORIES.to_coco()[:1])
-    with pytest.raises(ValueError, match=r"same classes .* knows 1 classes and the examples have 2"):
+    with pytest.raises(ValueError, match=r"same classes .*1 classes in the model and 2 in the examples"):
         node.predict(_model(tmp_path / "fewer", 14, categories=fewer))
 
 
