@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import typing
 from collections.abc import Mapping
 from typing import Any
@@ -34,7 +35,7 @@ RETIRED_SETTINGS = {
 }
 
 
-LARGEST_NUMBER = 2**31 - 1
+LARGEST_INTEGER = 2**31 - 1
 _CLOSING_BRACKETS = {"[": "]", "(": ")", "{": "}"}
 
 
@@ -146,9 +147,11 @@ def _plain(value: Any) -> Any:
 
 def _convert(value: Any, hint: Any, path: str) -> Any:
     converted = _as_type(value, hint, path)
-    if isinstance(converted, (int, float)):
-        # A number that TensorFlow's int32 or a log cannot hold is a slip of the finger.
-        require(-LARGEST_NUMBER <= converted <= LARGEST_NUMBER, f"`{path}` must be a number within 2^31.", converted)
+    if isinstance(converted, float):
+        require(math.isfinite(converted), f"`{path}` must be a finite number.", converted)
+    elif isinstance(converted, int):
+        # A number that TensorFlow's int32 cannot hold is a slip of the finger.
+        require(abs(converted) <= LARGEST_INTEGER, f"`{path}` must be a number within 2^31.", converted)
     return converted
 
 
