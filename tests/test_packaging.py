@@ -141,7 +141,7 @@ def wheel(source, tmp_path_factory):
 
 def package_files(source: pathlib.Path) -> set[str]:
     """The modules and data files that an installed project must have."""
-    suffixes = {".py", ".html", ".j2", ".js", ".json", ".pbtxt"}
+    suffixes = {".py", ".html", ".j2", ".js", ".json", ".pbtxt", ".txt"}
     files = {path for package in PACKAGES for path in (source / package).rglob("*") if path.suffix in suffixes}
     return {str(path.relative_to(source)) for path in files}
 
