@@ -211,7 +211,7 @@ def test_the_page_turns_a_photo_as_its_tag_says_and_names_what_is_wrong(server, 
     (tmp_path / "text.jpg").write_bytes(b"no photo")
     browser.set_files("#file", [tmp_path / "text.jpg"])
     browser.wait_for("document.body.dataset.state === 'failed'")
-    assert "no photo" in browser.evaluate("document.querySelector('#status').textContent")
+    assert "cannot read this file as a photo" in browser.evaluate("document.querySelector('#status').textContent")
     (tmp_path / "large.png").write_bytes(encoded(photo(101, 100)))
     browser.set_files("#file", [tmp_path / "large.png"])
     browser.wait_for("document.querySelector('#status').textContent.includes('at most 10000 pixels')")

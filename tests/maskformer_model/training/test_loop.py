@@ -126,7 +126,7 @@ def test_another_number_of_classes_starts_the_class_head_anew_and_keeps_the_rest
     network, trained = build_network(config), run[1].network
     with caplog.at_level(logging.WARNING):
         initialize(network, str(run[0]), "all", remakes_class_head=True)
-    assert f"knows {trained.config.num_classes} classes and the data 3" in caplog.text
+    assert f"has {trained.config.num_classes} classes and the data 3" in caplog.text
     assert network.predictor.class_head.kernel.shape[-1] == 4
     for name in ("backbone", "pixel_decoder"):
         for ours, theirs in zip(getattr(network, name).weights, getattr(trained, name).weights, strict=True):

@@ -6,7 +6,7 @@ import numpy as np
 from scipy import ndimage
 
 from components.coco_example_gen.options import IngestOptions
-from components.coco_example_gen.records.reader import read_record_and_ids
+from components.coco_example_gen.records.reader import read_checked_record
 from components.coco_example_gen.records.reference_files import SplitRequest, plan_split, read_references
 from components.coco_example_gen.sources import sources_of
 from maskformer_model.metrics.panoptic_quality import PanopticCounts, count_matches, panoptic_quality
@@ -21,7 +21,7 @@ def nuclei_counts(data_dir, work_dir, **options):
     nucleus = plan.categories.names.index("nucleus")
     counts = PanopticCounts.zeros(plan.categories.num_classes)
     for number, ref in enumerate(read_references(plan.shards[0])):
-        record, truth_ids = read_record_and_ids(ref, source, plan.categories)
+        record, truth_ids, _ = read_checked_record(ref, source, plan.categories)
         truth = [MatchedSegment(s.id, s.class_index, s.iscrowd, s.area_px) for s in record.segments]
         is_nucleus = np.isin(truth_ids, [segment.id for segment in truth if segment.class_index == nucleus])
         noise = ndimage.gaussian_filter(np.random.default_rng(number).normal(size=truth_ids.shape), 4)
