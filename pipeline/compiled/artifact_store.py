@@ -8,12 +8,13 @@ same in every step, and a step cannot read what it was not given.
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import pathlib
 import re
 import shutil
 from typing import Any
+
+from pipeline.local_run.json_lines import append_json_line, read_json_lines
 
 _NAME_PREFIX = "projects/0/locations/local/metadataStores/default/artifacts/"
 _SCHEMES = {"gs://": "gcs/", "minio://": "minio/", "s3://": "s3/"}
@@ -74,8 +75,7 @@ class ArtifactStore:
 
     def record(self, artifact: dict[str, Any]) -> None:
         """Adds an artifact to the list."""
-        with (self.root / "artifacts.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(artifact, sort_keys=True) + "\n")
+        append_json_line(self.root / "artifacts.jsonl", artifact)
 
     def query(self, text: str) -> dict[str, Any] | None:
         """Returns the newest artifact that a resolver's filter matches, or None.
@@ -88,8 +88,7 @@ class ArtifactStore:
         return found[-1] if found else None
 
     def _all(self) -> list[dict[str, Any]]:
-        path = self.root / "artifacts.jsonl"
-        return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
+        return read_json_lines(self.root / "artifacts.jsonl")
 
     def _in_bucket(self, uri: str) -> pathlib.Path:
         return self.root / "bucket" / self._place(uri)
