@@ -56,7 +56,7 @@ class SegmentEntry(NamedTuple):
         category_id: The file's number of the category.
         iscrowd: True for a group that is annotated as one region.
         area: Pixels, as the json states them; None where it does not.
-        bbox: x, y, width, height in px, likewise.
+        bbox: x, y, width, height in px, in the same way.
     """
 
     id: int
@@ -74,7 +74,7 @@ class ObjectEntry(NamedTuple):
         category_id: The file's number of the category.
         iscrowd: True for a group that is annotated as one region.
         area: Pixels, as the json states them; None where it does not.
-        bbox: x, y, width, height in px, likewise.
+        bbox: x, y, width, height in px, in the same way.
         segmentation: Polygons or run lengths, not yet checked; None where there is none.
     """
 

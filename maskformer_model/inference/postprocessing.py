@@ -302,7 +302,7 @@ def instance_pairs(
     Args:
         class_logits: `[batch, queries, classes + 1]` float.
         mean_mask_probs: `[batch, queries]` float32, mean mask probability where the mask logit is positive.
-        isthing: As in `instance_inference`; likewise `max_instances`.
+        isthing: As in `instance_inference`, like `max_instances`.
         max_instances: How many pairs are chosen.
 
     Returns:

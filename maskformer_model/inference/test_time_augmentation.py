@@ -119,7 +119,7 @@ def augmented_semantic(
     """The mean of the views' semantic scores at the photo's own size, added up one view after the other.
 
     Args:
-        network: As for `augmented_panoptic`; likewise the others.
+        network: As for `augmented_panoptic`, like the other arguments.
         photo: `[height, width, 3]` uint8.
         config: Names the views.
 
@@ -140,7 +140,7 @@ def merged_queries(network: Callable[[Tensor], dict[str, Tensor]], photo: Tensor
     """The queries of all views as one, before anything has the photo's size.
 
     Args:
-        network: As for `augmented_panoptic`; likewise the others.
+        network: As for `augmented_panoptic`, like the other arguments.
         photo: `[height, width, 3]` uint8.
         config: Names the views.
 

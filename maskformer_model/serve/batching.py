@@ -46,7 +46,7 @@ class Batcher:
 
     Args:
         answer: Answers a call, one item per photo.
-        max_batch: See `ServerSettings`; likewise the others.
+        max_batch: See `ServerSettings`, as for the other arguments.
         max_queue: Most photos that wait.
         wait_s: How long the first of a batch waits for others.
         max_batch_pixels: Most pixels of a call with more than one photo.

@@ -37,7 +37,7 @@ class PhotoFacts:
         image_format: "jpeg" or "png".
         size_px: height and width.
         channel_sums: sum of all red, of all green and of all blue values, 0..255 each.
-        channel_square_sums: likewise of their squares.
+        channel_square_sums: The sums of their squares.
         orientation: as its EXIF block says, 1..8; 1 where nothing says it.
     """
 

@@ -17,7 +17,7 @@ def bilinear_matrix(length, new_length):
 
     Args:
         length: Number of old samples, an int or an int32 scalar of a graph.
-        new_length: Number of new samples, likewise.
+        new_length: Number of new samples.
 
     Returns:
         `[new_length, length]` float32; each row sums to 1.

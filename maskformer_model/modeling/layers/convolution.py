@@ -103,7 +103,7 @@ class FoldedKernel:
 
     Attributes:
         kernel: `[size, size, in, out]`, a tensor or a variable.
-        shift: `[out]`, likewise; None: nothing is added.
+        shift: `[out]`, in the same form; None: nothing is added.
     """
 
     kernel: Any

@@ -22,7 +22,7 @@ def sine_position_embedding(height, width, channels: int, dtype="float32"):
 
     Args:
         height: Rows, a Python int or a scalar tensor.
-        width: Columns, likewise.
+        width: Number of columns.
         channels: Embedding width, a multiple of 4: the first half encodes y, the second x.
         dtype: The dtype of the result.
 
