@@ -92,8 +92,8 @@ $(VENV)/project.installed: setup.py $(VENV)/build.installed
 	@touch $@
 
 lock: env  ## Write the locks anew, keeping versions where they still fit (UPGRADE="--upgrade" takes the newest).
-	$(COMPILE_LOCK) $(UPGRADE) setup.py --extra pipeline --extra imagenet --extra jax --extra serve requirements/dev.in -o requirements/dev.lock
-	$(COMPILE_LOCK) -c requirements/dev.lock setup.py --extra pipeline --extra imagenet -o requirements/pipeline.lock
+	$(COMPILE_LOCK) $(UPGRADE) setup.py --extra pipeline --extra imagenet --extra jax --extra serve --extra completion requirements/dev.in -o requirements/dev.lock
+	$(COMPILE_LOCK) -c requirements/dev.lock setup.py --extra pipeline --extra imagenet --extra completion -o requirements/pipeline.lock
 	$(COMPILE_LOCK) -c requirements/dev.lock setup.py -o requirements/train.lock
 	$(COMPILE_LOCK) -c requirements/dev.lock requirements/build.in -o requirements/build.lock
 	$(COMPILE_LOCK) -c requirements/dev.lock requirements/parity.in -o requirements/parity.lock

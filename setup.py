@@ -5,7 +5,11 @@ along but need TFX, whose own requirements cannot be resolved on a glibc below 2
 with `--no-deps` first (CONTRIBUTING.md). Tools for tests and checks are in requirements/dev.in and in no install.
 """
 
+import pathlib
+
 import setuptools
+
+README = pathlib.Path(__file__).parent / "README.md"
 
 TRAINING = [
     "keras>=3.15,<4",
@@ -19,6 +23,7 @@ TRAINING = [
     "tqdm>=4.66",
 ]
 EXTRAS = {
+    "completion": ["argcomplete>=3.5,<4"],  # The shell completes the words of `maskformer`.
     "pipeline": [
         "absl-py>=1.4,<2",
         "apache-beam>=2.77,<2.78",
@@ -45,7 +50,9 @@ setuptools.setup(
     name="maskformer-tfx",
     version="0.1.0",
     description="MaskFormer panoptic segmentation in Keras, trained, gated and served by a TFX pipeline",
-    long_description="See README.md of the repository.",
+    # Beam's workers build from an archive without it.
+    long_description=README.read_text("utf-8") if README.is_file() else "",
+    long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=setuptools.find_packages(
@@ -56,5 +63,6 @@ setuptools.setup(
     package_data={"": ["*.html", "*.j2", "*.js", "*.json", "*.pbtxt", "*.txt"]},
     install_requires=TRAINING,
     extras_require=EXTRAS,
+    entry_points={"console_scripts": ["maskformer = maskformer_model.command_line:main"]},
     zip_safe=False,
 )

@@ -13,6 +13,7 @@ import dataclasses
 import sys
 from typing import Any
 
+from maskformer_model.command_parser import CommandParser
 from maskformer_model.config import ExperimentConfig, ModelConfig, to_dict
 
 # What a checkpoint cannot contradict, because arrays do not show it.
@@ -137,7 +138,11 @@ def _shown(model: ModelConfig) -> dict[str, Any]:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandParser(
+        prog="python -m maskformer_model.convert_checkpoint",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--source", required=True, help="official .pkl, Hugging Face folder, .pth or .npz")
     parser.add_argument("--output", required=True, help="folder for experiment.json and model.weights.h5")
     parser.add_argument("--experiment", default="", help="registered experiment whose architecture the source has")

@@ -16,6 +16,8 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from maskformer_model.command_parser import CommandParser
+
 PANOPTIC, SEMANTIC, INSTANCE = "panoptic", "semantic", "instance"
 OVERLAY, COCO_PANOPTIC, COCO_RESULTS, NPZ = "overlay", "coco_panoptic", "coco_results", "npz"
 TOOLS = ("coco_instances", "cvat", "label_studio")  # Pre-annotations for labelling tools, see `annotation_files`.
@@ -30,7 +32,7 @@ EXIT_REFUSED, EXIT_USAGE = 1, 2
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """Reads the command line; a wrong flag ends the program with status 2."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m maskformer_model.predict", description="Segments photos with an exported model."
     )
     add = parser.add_argument
@@ -125,5 +127,10 @@ def main(argv: Sequence[str] | None = None, *, is_own_process: bool = False) -> 
         return EXIT_USAGE
 
 
+def run(argv: Sequence[str] | None = None) -> int:
+    """Runs the program in a process that does nothing else."""
+    return main(argv, is_own_process=True)
+
+
 if __name__ == "__main__":
-    sys.exit(main(is_own_process=True))
+    sys.exit(run())

@@ -24,6 +24,8 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from maskformer_model.command_parser import CommandParser
+
 if TYPE_CHECKING:
     from maskformer_model.config import ExperimentConfig
 
@@ -53,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     summary, _, details = (__doc__ or "").partition("\n\n")
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m maskformer_model.train",
         description=summary,
         epilog=details,

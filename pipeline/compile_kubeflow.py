@@ -20,6 +20,7 @@ if not __package__:
 
 import yaml
 
+from maskformer_model.command_parser import CommandParser
 from pipeline.compiled import compiled_spec, platform_config
 from pipeline.compiled.platform_config import PlatformConfig
 from pipeline.local_run import console, generated_data
@@ -47,7 +48,7 @@ MANIFEST_PARAMETERS = {"data_dir": (EXAMPLE_GEN, "data_dir"), "data_sha256": (EX
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """Reads the command line; unknown flags end the program with status 2."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="compile_kubeflow.py", description="Compiles the pipeline for Vertex AI or open-source Kubeflow."
     )
     add = parser.add_argument

@@ -17,6 +17,7 @@ from components.panoptic_evaluator.gate.config import GateConfig
 from components.panoptic_evaluator.gate.rules import NOT_WORSE, POINT
 from components.panoptic_evaluator.scoring.analysis_config import AnalysisConfig
 from components.training.tuning import TuningConfig
+from maskformer_model.command_parser import CommandParser
 from pipeline.config import BLOCK, DEFAULT_BEAM_ARGS, WARN, IngestStepConfig, PipelineConfig
 from pipeline.local_run import generated_data
 
@@ -27,7 +28,7 @@ _DRIFT_HELP = "what to do when the class distribution has changed (default: %(de
 
 def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     """Reads the command line; unknown flags end the program with status 2."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="run_local.py",
         description="Turns a data set into a served MaskFormer. Without --data it draws its own scenes.",
     )

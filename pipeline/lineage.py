@@ -21,6 +21,7 @@ if not __package__:
     # As a script, Python looks for modules in this folder and not in the project's.
     sys.path[0] = str(PROJECT_DIR)
 
+from maskformer_model.command_parser import CommandParser  # noqa: E402
 from pipeline.local_run.json_lines import read_json_lines  # noqa: E402
 
 EXIT_USAGE = 2
@@ -33,7 +34,7 @@ class UnknownVersionError(ValueError):
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """Reads the command line; unknown flags end the program with status 2."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="lineage.py",
         description="Prints what a pushed model was made from: data, code, parameters, earlier models.",
     )

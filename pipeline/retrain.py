@@ -26,6 +26,8 @@ if not __package__:
     # As a script, Python looks for modules in this folder and not in the project's.
     sys.path[0] = str(PROJECT_DIR)
 
+from maskformer_model.command_parser import CommandParser  # noqa: E402
+
 EXIT_NOT_WELL, EXIT_USAGE, EXIT_BUSY, EXIT_STOPPED = 1, 2, 3, 143
 LOCK_FILE = "lock"
 
@@ -36,7 +38,7 @@ class AlreadyRunningError(RuntimeError):
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """Reads the command line; unknown flags end the program with status 2."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="retrain.py",
         description="Looks for new spans. For each one it validates the data, then trains, judges and pushes a model.",
         epilog="Everything after -- goes to run_local.py, such as -- --experiment coco_small --pq_floor 0.3",

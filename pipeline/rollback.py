@@ -17,6 +17,7 @@ if not __package__:
     sys.path[0] = str(PROJECT_DIR)
 
 from components.pushing import model_versions  # noqa: E402
+from maskformer_model.command_parser import CommandParser  # noqa: E402
 from pipeline.config import POINTER_PARTS  # noqa: E402
 from pipeline.local_run import runs_page  # noqa: E402
 
@@ -29,7 +30,7 @@ class NothingToRollBackError(ValueError):
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """Reads the command line; unknown flags end the program with status 2."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="rollback.py", description="Takes the newest pushed model out of service, so that the one before serves."
     )
     add = parser.add_argument

@@ -22,6 +22,7 @@ LOCKS = ("build", "cuda", "dev", "parity", "pipeline", "tpu", "train")
 OPTIONAL = {
     "ai_edge_litert",
     "aiohttp",
+    "argcomplete",
     "google",  # protobuf, as grpc of the extra `serve`.
     "grpc",
     "jax",

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from components.coco_example_gen.layouts.find import LAYOUT_NAMES, UnknownLayoutError, notes_on
 from components.coco_example_gen.options import AUTO_LAYOUT, SPLITS, IngestOptions
+from maskformer_model.command_parser import CommandParser
 
 if TYPE_CHECKING:
     from components.coco_example_gen.layouts.split_source import SplitSource
@@ -31,9 +32,7 @@ _EXPERIMENT = "coco_small"
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """Reads the command line; a wrong flag ends the program with status 2."""
-    parser = argparse.ArgumentParser(
-        prog="python -m components.coco_example_gen.inspect", description=__doc__.split("\n")[0]
-    )
+    parser = CommandParser(prog="python -m components.coco_example_gen.inspect", description=__doc__.split("\n")[0])
     add = parser.add_argument
     add("data_dir", metavar="DIR", help="the data folder")
     layouts = (AUTO_LAYOUT, *LAYOUT_NAMES)

@@ -17,6 +17,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from maskformer_model.command_parser import CommandParser
+
 if TYPE_CHECKING:
     from maskformer_model.categories import CategoryTable
     from maskformer_model.metrics.panoptic_quality import PanopticCounts, PanopticQuality
@@ -27,7 +29,7 @@ _PREDICTIONS_JSON = "predictions.json"
 
 def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     """Reads the command line; ends the program with status 2 if it is wrong."""
-    parser = argparse.ArgumentParser(prog="evaluate", description=__doc__.splitlines()[0])
+    parser = CommandParser(prog="evaluate", description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("--gt_json_file", metavar="FILE", help="COCO panoptic json of the truth")
     add("--pred_json_file", metavar="FILE", help="COCO panoptic json of the predictions")

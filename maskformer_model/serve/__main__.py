@@ -7,6 +7,7 @@ import logging
 import sys
 from collections.abc import Sequence
 
+from maskformer_model.command_parser import CommandParser
 from maskformer_model.serve.settings import ServerSettings
 
 EXIT_USAGE = 2
@@ -15,7 +16,7 @@ _PACKAGES = {"aiohttp": "aiohttp", "grpc": "grpcio"}  # By the module that they 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """Reads the command line; a wrong flag ends the program with status 2."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m maskformer_model.serve",
         description="Serves an exported model over HTTP, in TensorFlow Serving's REST form, with a page for people.",
     )
