@@ -19,6 +19,7 @@ from collections.abc import Iterator
 import pytest
 
 from maskformer_model import experiments
+from maskformer_model.command_line import split_command
 from maskformer_model.config import ExperimentConfig, override
 from maskformer_model.config.experiment import SEED_NAMES
 from maskformer_model.config.flat_names import PLACES
@@ -96,6 +97,9 @@ def commands_of(name: str) -> Iterator[Command]:
                 yield Command(("python", *words[1:size]), tuple(words[size:]))
         elif words and words[0] == "make":
             yield Command(("make",), tuple(words[1:]))
+        elif len(words) > 1 and words[0] == "maskformer":
+            name, arguments = split_command(words[1:])
+            yield Command(("maskformer", name or words[1]), tuple(arguments))
 
 
 def our_commands() -> list[tuple[str, Command]]:
@@ -111,7 +115,8 @@ def test_the_documents_show_commands():
 PYTHON_PROGRAMS = sorted(
     {command.program for _, command in our_commands() if command.program[-1].startswith(OURS)} - {("make",)}
 )
-PROGRAMS = [program for program in PYTHON_PROGRAMS if not program[-1].startswith(WITHOUT_ARGUMENTS)]
+SUB_COMMANDS = sorted({command.program for _, command in our_commands() if command.program[0] == "maskformer"})
+PROGRAMS = [program for program in PYTHON_PROGRAMS if not program[-1].startswith(WITHOUT_ARGUMENTS)] + SUB_COMMANDS
 
 
 @pytest.mark.parametrize("program", PYTHON_PROGRAMS, ids=lambda program: program[-1])
@@ -123,8 +128,12 @@ def test_a_program_that_is_shown_exists(program):
 @functools.cache
 def help_of(program: tuple[str, ...]) -> str:
     environment = {**os.environ, "PYTHONPATH": str(PROJECT_DIR), "COLUMNS": "200"}
+    if program[0] == "maskformer":
+        words = ["-m", "maskformer_model", *(word for word in program[1].split() if not word.startswith("-"))]
+    else:
+        words = list(program[1:])
     done = subprocess.run(
-        [sys.executable, *program[1:], "--help"], capture_output=True, text=True, cwd=PROJECT_DIR, env=environment
+        [sys.executable, *words, "--help"], capture_output=True, text=True, cwd=PROJECT_DIR, env=environment
     )
     assert done.returncode == 0, f"{program}: {done.stderr[-500:]}"
     return done.stdout
