@@ -153,6 +153,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if pathlib.Path(args.output).suffix != suffix_of(args.format):
         parser.error(f"`--output` must end in {suffix_of(args.format)}. Received: {args.output}")
 
+    from maskformer_model.backend.quiet_start import import_tensorflow
+
+    import_tensorflow()
     from maskformer_model.export.keras_network import load_network
 
     network, config, _ = load_network(args.model, args.weights)

@@ -81,6 +81,9 @@ def predict(args: argparse.Namespace, *, is_own_process: bool = False) -> int:
     """Segments all photos; returns the exit status. A process that does nothing else may keep packed weights."""
     from tqdm import tqdm
 
+    from maskformer_model.backend.quiet_start import import_tensorflow
+
+    import_tensorflow()
     from maskformer_model.data import photo_files
     from maskformer_model.export import assets
     from maskformer_model.prediction import writer as prediction_writer

@@ -110,7 +110,9 @@ def read_config(options: argparse.Namespace, environment: Mapping[str, str]) -> 
 
 
 def _run(config: ExperimentConfig, options: argparse.Namespace) -> int:
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from maskformer_model.backend.quiet_start import import_tensorflow
+
+    import_tensorflow()
     from maskformer_model.backend import distribution
     from maskformer_model.categories import CategoryTable
     from maskformer_model.data.examples import categories_path

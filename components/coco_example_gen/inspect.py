@@ -68,6 +68,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def inspect_folder(args: argparse.Namespace, config: ExperimentConfig) -> str:
     """Reads the folder, writes the HTML page, and returns the page as text."""
+    from maskformer_model.backend.quiet_start import import_tensorflow
+
+    import_tensorflow()
     from components.coco_example_gen.inspection import page
     from components.coco_example_gen.inspection.survey import survey_split
     from components.coco_example_gen.sources import sources_of

@@ -126,7 +126,9 @@ def table(document: dict[str, Any]) -> str:
 
 def _predict(args: argparse.Namespace) -> tuple[str, str]:
     """Runs the model and returns the json paths of truth and predictions."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from maskformer_model.backend.quiet_start import import_tensorflow
+
+    import_tensorflow()
     from components.panoptic_evaluator.coco_files import submission
 
     truth_json = os.path.join(args.data, "annotations", f"panoptic_{args.split}.json")

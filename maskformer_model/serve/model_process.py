@@ -104,8 +104,10 @@ def run(connection: Connection, model_dir: str) -> None:
     """Loads the model, then answers calls until the pipe is closed."""
     for stop_signal in (signal.SIGTERM, signal.SIGINT):
         signal.signal(stop_signal, signal.SIG_IGN)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from maskformer_model.backend.quiet_start import import_tensorflow
+
     try:
+        import_tensorflow()
         model = _Model(model_dir)
         connection.send(model.ready())
     except Exception as error:  # Whatever is wrong with a model is for the parent to report.
