@@ -77,9 +77,17 @@ class CategoryTable:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> CategoryTable:
-        """Reads a file that `save` wrote, or any json list of COCO categories."""
+        """Reads a file that `save` wrote, any json list of COCO categories, or a COCO json that has one.
+
+        Raises:
+            ValueError: if the file holds no list of categories, or one that `from_coco` refuses.
+        """
         with open(path, encoding="utf-8-sig") as file:
-            return cls.from_coco(json.load(file))
+            content = json.load(file)
+        categories = content.get("categories") if isinstance(content, Mapping) else content
+        if not isinstance(categories, list):
+            raise ValueError(f"A file of categories must be a list of them, or hold `categories`. Received: {path}")
+        return cls.from_coco(categories)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the table as a COCO `categories` list."""

@@ -50,6 +50,7 @@ COMMANDS = {
     "train": Command("maskformer_model.train", "trains or fine-tunes a model"),
     "evaluate": Command("components.panoptic_evaluator.evaluate", "scores predictions or a model", "pipeline"),
     "predict": Command("maskformer_model.predict", "segments photos with an exported model", function="run"),
+    "export": Command("maskformer_model.export_weights", "writes weights as a SavedModel that takes photos"),
     "serve": Command("maskformer_model.serve.__main__", "serves an exported model over HTTP", "serve"),
     "pipeline run": Command("pipeline.run_local", "runs the pipeline on a data folder, here", "pipeline"),
     "pipeline compile": Command("pipeline.compile_kubeflow", "compiles it for Vertex AI or Kubeflow", "pipeline"),

@@ -1,7 +1,8 @@
 """Converts a published checkpoint: `python -m maskformer_model.convert_checkpoint --source FILE_OR_DIR --output DIR`.
 
 Reads the official MaskFormer's `.pkl`, Hugging Face folders, PyTorch files and `.npz` without PyTorch, and writes
-`experiment.json` and `model.weights.h5`, which `task.init_checkpoint` takes. Test sizes, thresholds and training
+`experiment.json`, `model.weights.h5` and, if the classes have names, `categories.json`; `task.init_checkpoint` and
+`maskformer export` take them. Test sizes, thresholds and training
 settings are those of the published recipe with this architecture and number of classes; where there is none, name one.
 The published weights are CC BY-NC 4.0, and so is what this makes of them.
 """
@@ -11,10 +12,15 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from maskformer_model.command_parser import CommandParser
-from maskformer_model.config import ExperimentConfig, ModelConfig, to_dict
+from maskformer_model.config import ExperimentConfig, ModelConfig, differing_settings
+from maskformer_model.config.files import CATEGORIES_FILE
+
+if TYPE_CHECKING:
+    from maskformer_model.categories import CategoryTable
 
 # What a checkpoint cannot contradict, because arrays do not show it.
 _NOT_SHOWN = (
@@ -38,13 +44,19 @@ class Conversion:
     Attributes:
         config: The experiment as written, with the file's architecture.
         settings_of: Name of a registered experiment.
+        categories: The categories that were written; None if nothing names the classes.
+        labels_from: A clause that says where they come from.
     """
 
     config: ExperimentConfig
     settings_of: str
+    categories: CategoryTable | None
+    labels_from: str
 
 
-def convert(source: str, output: str, experiment: str = "", settings_of: str = "") -> Conversion:
+def convert(
+    source: str, output: str, experiment: str = "", settings_of: str = "", stuff: Sequence[str] | None = None
+) -> Conversion:
     """Converts one checkpoint.
 
     The file shows the architecture, but not at which size and with which thresholds the model answers. Those are the
@@ -55,6 +67,7 @@ def convert(source: str, output: str, experiment: str = "", settings_of: str = "
         output: The folder to write.
         experiment: A registered experiment, whose architecture the file must have.
         settings_of: A registered experiment from which everything but the architecture is taken.
+        stuff: Names of the classes that are stuff; None takes what the source says or what is known of its classes.
 
     Raises:
         KeyError: if an experiment is unknown.
@@ -63,12 +76,15 @@ def convert(source: str, output: str, experiment: str = "", settings_of: str = "
             over or missing (`CheckpointMismatchError`).
     """
     from maskformer_model import experiments
+    from maskformer_model.backend.quiet_start import import_tensorflow
     from maskformer_model.pretrained import initialize
     from maskformer_model.pretrained.architecture import infer_model_config
+    from maskformer_model.pretrained.labels import categories_of
     from maskformer_model.pretrained.sources import read_checkpoint
 
     if experiment and settings_of:
         raise ValueError(f"Name `experiment` or `settings_of`, not both. Received: {experiment!r} and {settings_of!r}")
+    import_tensorflow()
     checkpoint = read_checkpoint(source)
     if not checkpoint.is_whole_model:
         raise ValueError(
@@ -83,10 +99,11 @@ def convert(source: str, output: str, experiment: str = "", settings_of: str = "
         model = infer_model_config(checkpoint.arrays, checkpoint.settings, base)
         _check_architecture(model, base, experiment)
     config = dataclasses.replace(config, task=dataclasses.replace(config.task, model=model))
+    categories, labels_from = categories_of(checkpoint.labels, model.num_classes, config.task.kind, experiment, stuff)
     network = initialize.build_network(model)
     initialize.load_official_weights(network, checkpoint.arrays)
-    initialize.save_converted(network, config, output)
-    return Conversion(config, experiment or settings_of)
+    initialize.save_converted(network, config, output, categories)
+    return Conversion(config, experiment or settings_of, categories, labels_from)
 
 
 def published_recipe_of(model: ModelConfig) -> str:
@@ -99,7 +116,9 @@ def published_recipe_of(model: ModelConfig) -> str:
 
     published = {name: experiments.get(name).task.model for name in experiments.names()}
     published = {name: stated for name, stated in published.items() if stated.num_classes}
-    matching = [name for name, stated in published.items() if _shown(stated) == _shown(model)]
+    matching = [
+        name for name, stated in published.items() if not any(map(_is_shown, differing_settings(stated, model)))
+    ]
     if len(matching) == 1:
         return matching[0]
     if matching:
@@ -119,21 +138,16 @@ def published_recipe_of(model: ModelConfig) -> str:
 
 
 def _check_architecture(model: ModelConfig, stated: ModelConfig, experiment: str) -> None:
-    found, wanted = _shown(model), _shown(stated)
-    if not stated.num_classes:
-        found.pop("num_classes"), wanted.pop("num_classes")
-    differing = {name: (value, wanted.get(name)) for name, value in found.items() if value != wanted.get(name)}
-    if differing:
-        listing = ", ".join(f"{name} {value} for {expected}" for name, (value, expected) in differing.items())
+    known = "" if stated.num_classes else "num_classes"
+    differing = {name: values for name, values in differing_settings(model, stated).items() if name != known}
+    listing = ", ".join(f"{name} {here} for {there}" for name, (here, there) in differing.items() if _is_shown(name))
+    if listing:
         raise ValueError(f"The checkpoint must have the architecture of {experiment!r}. Received: {listing}")
 
 
-def _shown(model: ModelConfig) -> dict[str, Any]:
-    """By dotted name, the settings that arrays show."""
-    shown: dict[str, Any] = {}
-    for name, value in to_dict(model).items():
-        shown |= {f"{name}.{key}": part for key, part in value.items()} if isinstance(value, dict) else {name: value}
-    return {name: value for name, value in shown.items() if name not in _NOT_SHOWN}
+def _is_shown(setting: str) -> bool:
+    """Returns whether arrays show a setting of the model."""
+    return setting not in _NOT_SHOWN
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -149,16 +163,38 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--settings_of", default="", help="registered experiment to take everything but the architecture from"
     )
+    stuff_help = "classes that are stuff, by the source's names; the others are things (default: what is known of them)"
+    parser.add_argument("--stuff", metavar="A,B", help=stuff_help)
     options = parser.parse_args(arguments)
     try:
-        conversion = convert(options.source, options.output, options.experiment, options.settings_of)
+        stuff = None if options.stuff is None else [name.strip() for name in options.stuff.split(",") if name.strip()]
+        conversion = convert(options.source, options.output, options.experiment, options.settings_of, stuff)
     except (ValueError, KeyError, OSError, ModuleNotFoundError) as error:
         print(f"error: {error.args[0] if isinstance(error, KeyError) else error}", file=sys.stderr)
         return 1
-    task = conversion.config.task
-    print(f"Converted {options.source} to {options.output} with the settings of {conversion.settings_of}:")
-    print(f"{task.kind}, {task.model.num_classes} classes, {task.inference}, {task.model}")
+    print("\n".join(_report(conversion, options.source, options.output)))
     return 0
+
+
+def _report(conversion: Conversion, source: str, output: str) -> list[str]:
+    task = conversion.config.task
+    model, inference = task.model, task.inference
+    lines = [
+        f"Converted {source} to {output} with the settings of {conversion.settings_of}:",
+        f"{task.kind}, {model.num_classes} classes, {model.num_queries} queries, {model.backbone.type}, "
+        f"{model.pixel_decoder.type}, {model.decoder.type}",
+        f"photos resized to {inference.shortest_edge_px} px (longest edge {inference.max_size_px}), thresholds "
+        f"{inference.object_mask_threshold}, {inference.overlap_threshold}, {inference.pixel_threshold}",
+    ]
+    if conversion.categories is None:
+        lines.append(
+            f"No {CATEGORIES_FILE}: {conversion.labels_from}. Name them with `maskformer export --categories FILE`."
+        )
+    else:
+        num_things = int(conversion.categories.isthing.sum())
+        num_stuff = conversion.categories.num_classes - num_things
+        lines.append(f"{CATEGORIES_FILE}: {num_things} things, {num_stuff} stuff; {conversion.labels_from}.")
+    return lines
 
 
 if __name__ == "__main__":

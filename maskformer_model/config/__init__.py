@@ -14,7 +14,15 @@ from maskformer_model.config.backbones import (
 )
 from maskformer_model.config.data import DataConfig, ParserConfig
 from maskformer_model.config.decoders import DecoderConfig, MaskedAttentionConfig, TransformerDecoderConfig
-from maskformer_model.config.experiment import SEED_NAMES, ExperimentConfig, from_dict, merge, override, to_dict
+from maskformer_model.config.experiment import (
+    SEED_NAMES,
+    ExperimentConfig,
+    differing_settings,
+    from_dict,
+    merge,
+    override,
+    to_dict,
+)
 from maskformer_model.config.model import ModelConfig
 from maskformer_model.config.pixel_decoders import DeformableConfig, FpnConfig, PixelDecoderConfig, TransformerFpnConfig
 from maskformer_model.config.scores import SCORE_OF_TASK
@@ -56,6 +64,7 @@ __all__ = [
     "TrainerConfig",
     "TransformerDecoderConfig",
     "TransformerFpnConfig",
+    "differing_settings",
     "from_dict",
     "merge",
     "override",

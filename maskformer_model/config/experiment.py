@@ -53,6 +53,23 @@ def to_dict(config: Any) -> dict[str, Any]:
     return {field.name: _plain(getattr(config, field.name)) for field in dataclasses.fields(config)}
 
 
+def differing_settings(config: Any, other: Any) -> dict[str, tuple[Any, Any]]:
+    """Returns the settings in which two configs of one class differ: dotted name -> value here, value there.
+
+    A setting that only one of them has, because a part is of another type, is None in the other.
+    """
+    ours, theirs = _flat(to_dict(config)), _flat(to_dict(other))
+    names = [*ours, *(name for name in theirs if name not in ours)]
+    return {name: (ours.get(name), theirs.get(name)) for name in names if ours.get(name) != theirs.get(name)}
+
+
+def _flat(values: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        found |= _flat(value, f"{path}{name}.") if isinstance(value, Mapping) else {f"{path}{name}": value}
+    return found
+
+
 def from_dict(values: Mapping[str, Any]) -> ExperimentConfig:
     """Returns the config that `to_dict` wrote, also in an earlier version; absent keys take the defaults.
 

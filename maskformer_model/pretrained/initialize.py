@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from maskformer_model.categories import CategoryTable, TableMatch, compare_categories
-from maskformer_model.config import ExperimentConfig, ModelConfig, from_dict, to_dict
+from maskformer_model.config import ExperimentConfig, ModelConfig, differing_settings, from_dict, to_dict
 from maskformer_model.config.files import CATEGORIES_FILE, EXPERIMENT_FILE, WEIGHTS_FILE
 from maskformer_model.pretrained import efficientnet_weights, model_garden
 from maskformer_model.pretrained.maskformer_names import backbone_weights, official_weights
@@ -118,18 +118,26 @@ def build_network(config: ModelConfig) -> Any:
     return network
 
 
-def save_converted(network: Any, config: ExperimentConfig, directory: str) -> None:
-    """Writes `experiment.json` and `model.weights.h5`.
+def save_converted(
+    network: Any, config: ExperimentConfig, directory: str, categories: CategoryTable | None = None
+) -> None:
+    """Writes `experiment.json`, `model.weights.h5` and, if the classes have names, `categories.json`.
 
     Args:
         network: A built `MaskFormer`.
         config: Its experiment.
         directory: Made if it does not exist.
+        categories: What the network's class indices mean; None if nobody knows.
     """
     os.makedirs(directory, exist_ok=True)
     network.save_weights(os.path.join(directory, WEIGHTS_FILE))
     with open(os.path.join(directory, EXPERIMENT_FILE), "w", encoding="utf-8") as file:
         json.dump(to_dict(config), file, indent=1)
+    categories_path = os.path.join(directory, CATEGORIES_FILE)
+    if categories is not None:
+        categories.save(categories_path)
+    elif os.path.exists(categories_path):
+        os.remove(categories_path)  # Of an earlier conversion into this folder.
 
 
 def load_converted(directory: str) -> Any:
@@ -217,9 +225,11 @@ def _copy_weights(network: Any, other: Any, modules: str, remakes_class_head: bo
 
 def _copy_all(targets: list[Any], origins: list[Any], network: Any, other: Any) -> None:
     if [tuple(weight.shape) for weight in targets] != [tuple(weight.shape) for weight in origins]:
+        differing = differing_settings(network.config, other.config)
+        listing = ", ".join(f"{name} {here} for {there}" for name, (here, there) in differing.items())
         raise ValueError(
-            "A converted checkpoint must have the architecture of the network. "
-            f"Received: {other.config} for {network.config}"
+            "The network must have the architecture of the checkpoint (`--init` takes it from there). "
+            f"Received: {listing or 'weights of other shapes'}"
         )
     for target, origin in zip(targets, origins, strict=True):
         target.assign(origin.value)

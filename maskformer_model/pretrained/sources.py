@@ -17,6 +17,7 @@ import numpy as np
 
 from maskformer_model.pretrained import mask2former_architecture
 from maskformer_model.pretrained.foreign_names import official_names
+from maskformer_model.pretrained.labels import Labels, read_labels
 from maskformer_model.pretrained.restricted_pickle import read_pickle
 from maskformer_model.pretrained.torch_files import read_torch_file
 
@@ -33,10 +34,12 @@ class Checkpoint:
     Attributes:
         arrays: Official name -> array.
         settings: Nested values of `ModelConfig` that arrays cannot show, as far as the source states them.
+        labels: What the source says of its classes.
     """
 
     arrays: dict[str, np.ndarray]
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+    labels: Labels = Labels()
 
     @property
     def is_whole_model(self) -> bool:
@@ -61,7 +64,8 @@ def read_checkpoint(source: str) -> Checkpoint:
         return Checkpoint(official_names(_read_npz(path / "weights.npz")), golden_settings(golden))
     if (path / "config.json").is_file():
         config = json.loads((path / "config.json").read_text(encoding="utf-8"))
-        return Checkpoint(official_names(_read_hugging_face_weights(path)), hugging_face_settings(config))
+        arrays = official_names(_read_hugging_face_weights(path))
+        return Checkpoint(arrays, hugging_face_settings(config), read_labels(path))
     if path.is_dir():
         raise FileNotFoundError(f"A checkpoint folder must hold config.json or golden.json. Received: {source}")
     return Checkpoint(official_names(_read_file(path)))

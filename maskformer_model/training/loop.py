@@ -17,7 +17,7 @@ import keras
 
 from maskformer_model.backend import distribution
 from maskformer_model.categories import CategoryTable, compare_categories
-from maskformer_model.config import ExperimentConfig, from_dict, to_dict
+from maskformer_model.config import ExperimentConfig, differing_settings, from_dict, to_dict
 from maskformer_model.config.files import CATEGORIES_FILE, EXPERIMENT_FILE, WEIGHTS_FILE
 from maskformer_model.modeling.maskformer import MaskFormer
 from maskformer_model.pretrained.initialize import initialize
@@ -192,10 +192,10 @@ def _note_run(config: ExperimentConfig, categories: CategoryTable, model_dir: st
     if tf.io.gfile.exists(path):
         with tf.io.gfile.GFile(path) as file:
             earlier = from_dict(json.load(file))
-        if earlier.task.model != config.task.model:
+        if differing := differing_settings(config.task.model, earlier.task.model):
+            listing = ", ".join(f"{name} {here}, there {value}" for name, (here, value) in differing.items())
             raise ValueError(
-                f"`model_dir` {model_dir} holds a run of another network; choose another folder. "
-                f"Received: {config.task.model}, there: {earlier.task.model}"
+                f"`model_dir` {model_dir} holds a run of another network; choose another folder. Received: {listing}"
             )
     categories_path = os.path.join(model_dir, CATEGORIES_FILE)
     if tf.io.gfile.exists(path) and tf.io.gfile.exists(categories_path):
