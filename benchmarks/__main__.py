@@ -1,7 +1,7 @@
 """Runs every measurement in a process of its own, two threads each, and prints one table: `python -m benchmarks`.
 
-A module of this package with a function `measure() -> Iterable[Row]` is a measurement. It gets a process of its own so
-that frameworks neither share threads nor memory, and peak memory is its own.
+A module of a folder in `ROOMS` with a function `measure() -> Iterable[Row]` is a measurement. It gets a process of its
+own so that frameworks neither share threads nor memory, and peak memory is its own.
 """
 
 from __future__ import annotations
@@ -18,20 +18,23 @@ from benchmarks.row import Row
 
 THREADS = {"OMP_NUM_THREADS": "2", "TF_NUM_INTRAOP_THREADS": "2", "TF_NUM_INTEROP_THREADS": "2"}
 QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "GRPC_VERBOSITY": "ERROR"}
+ROOMS = ("", "training/")
 NOT_MEASUREMENTS = ("__init__", "__main__", "row", "exports", "learning_curve")  # The last two need a trained model.
 
 
-def module_names() -> list[str]:
-    """The measurements of this package, by file name."""
+def measurements() -> dict[str, str]:
+    """Returns the module of every measurement, by file name."""
     here = pathlib.Path(__file__).parent
-    return sorted(path.stem for path in here.glob("*.py") if path.stem not in NOT_MEASUREMENTS)
+    paths = sorted((path for room in ROOMS for path in here.glob(f"{room}*.py")), key=lambda path: path.stem)
+    modules = {path.stem: ".".join(("benchmarks", *path.relative_to(here).with_suffix("").parts)) for path in paths}
+    return {name: module for name, module in modules.items() if name not in NOT_MEASUREMENTS}
 
 
 def run(name: str) -> list[Row] | int:
-    """The rows of one measurement, or its exit code where it failed."""
+    """Returns the rows of one measurement, or its exit code where it failed."""
     with tempfile.TemporaryDirectory() as folder:
         output = pathlib.Path(folder) / "rows.json"
-        command = [sys.executable, "-m", f"benchmarks.{name}", "--output", str(output)]
+        command = [sys.executable, "-m", measurements()[name], "--output", str(output)]
         code = subprocess.run(command, env={**os.environ, **THREADS, **QUIET}, stdout=subprocess.DEVNULL).returncode
         return [Row(**row) for row in json.loads(output.read_text(encoding="utf-8"))] if code == 0 else code
 
@@ -39,8 +42,8 @@ def run(name: str) -> list[Row] | int:
 def main() -> int:
     """Returns 1 if a bar was missed or a measurement failed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", choices=[*module_names(), []], help="measurements; all where none is named")
-    names = parser.parse_args().names or module_names()
+    parser.add_argument("names", nargs="*", choices=[*measurements(), []], help="measurements; all where none is named")
+    names = parser.parse_args().names or list(measurements())
 
     from rich.console import Console
     from rich.table import Table

@@ -10,6 +10,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator
 
+from benchmarks.contestants import huggingface_photo_path, our_photo_path
 from benchmarks.contestants.busy_photo import SIZE_PX
 from benchmarks.contestants.our_photo_path import KEPT_MASKS, POST_PROCESSING
 from benchmarks.contestants.turns import Contestant
@@ -25,7 +26,7 @@ def measure() -> Iterator[Row]:
 
     The shortest of the turns counts on every side: what another program on the machine takes only ever adds time.
     """
-    ours, peer = (Contestant(module, "") for module in ("_our_photo_path", "_huggingface_photo_path"))
+    ours, peer = (Contestant(module, "") for module in (our_photo_path, huggingface_photo_path))
     for _ in range(TURNS):
         ours.run()
         ours.run(POST_PROCESSING)

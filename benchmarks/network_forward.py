@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from benchmarks.contestants import our_network, pytorch_network
 from benchmarks.contestants.turns import in_turns
 from benchmarks.row import Row, main
 
@@ -12,7 +13,7 @@ TURNS = 7
 
 def measure() -> Iterator[Row]:
     """The shortest of the turns on both sides: what another program on the machine takes only ever adds time."""
-    ours, peer = in_turns(("_our_network", "_pytorch_network"), "forward", TURNS)
+    ours, peer = in_turns((our_network, pytorch_network), "forward", TURNS)
     yield Row(
         name="forward, R50 + transformer_fpn, 640x640, batch 1",
         ours=min(ours.seconds),

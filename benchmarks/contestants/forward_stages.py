@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 
+from benchmarks.contestants import our_network, pytorch_network
 from benchmarks.contestants.stages import STAGES
 from benchmarks.contestants.turns import Contestant
 
@@ -18,7 +19,7 @@ TURNS = 7
 
 def main() -> None:
     """Prints a line for each stage: the shortest of the turns."""
-    contestants = [Contestant(module, "stages") for module in ("_our_network", "_pytorch_network")]
+    contestants = [Contestant(module, "stages") for module in (our_network, pytorch_network)]
     ours, peer = contestants
     for _ in range(TURNS):
         for part in ("", *STAGES):

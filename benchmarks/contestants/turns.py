@@ -1,8 +1,8 @@
 """Two programs measured in turns, each in a process of its own that stays up: neither has the quiet minute alone.
 
-A contestant is a module of this package whose `main` hands `serve` a function to time. It says "ready" when it is warm,
-then runs once for every line that it reads, and answers with the seconds that took and its peak memory so far. A line
-may name a part of the work, to be timed alone.
+A contestant is a module whose `main` hands `serve` a function to time. It prints its name when it is warm, then runs
+once for every line that it reads, and answers with the seconds that took and its peak memory so far. A line may name a
+part of the work, to be timed alone.
 """
 
 from __future__ import annotations
@@ -13,15 +13,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from types import ModuleType
 from typing import Any
 
 
 class Contestant:
-    """A warm process of `python -m benchmarks.MODULE TASK`."""
+    """A warm process of `python -m MODULE TASK`."""
 
-    def __init__(self, module: str, task: str):
+    def __init__(self, module: ModuleType, task: str):
         self._process = subprocess.Popen(
-            [sys.executable, "-m", f"benchmarks.{module}", task],
+            [sys.executable, "-m", module.__name__, task],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -59,7 +60,7 @@ def _opened(pipe: Any) -> Any:
     return pipe
 
 
-def in_turns(modules: Sequence[str], task: str, turns: int) -> list[Contestant]:
+def in_turns(modules: Sequence[ModuleType], task: str, turns: int) -> list[Contestant]:
     """Runs a task in every module, `turns` times in turns; all processes are closed again."""
     contestants = [Contestant(module, task) for module in modules]
     for _ in range(turns):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from benchmarks.contestants import our_network, pytorch_network
 from benchmarks.contestants.turns import in_turns
 from benchmarks.row import Row, main
 
@@ -14,7 +15,7 @@ MODEL = "training step, R50 + transformer_fpn, 640x640, batch 1, 12 targets"
 
 def measure() -> Iterator[Row]:
     """Time and peak memory of the processes, both whole: framework, weights and optimizer included."""
-    ours, peer = in_turns(("_our_network", "_pytorch_network"), "step", TURNS)
+    ours, peer = in_turns((our_network, pytorch_network), "step", TURNS)
     yield Row(
         name=MODEL,
         ours=min(ours.seconds),

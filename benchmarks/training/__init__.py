@@ -1,0 +1,1 @@
+"""Measurements of training: its input, its steps, and what retraining saves."""
