@@ -76,7 +76,7 @@ def _solve(cost, valid_columns):
 
 def _place_of_seeker(owner, num_seekers):
     """Turns `[batch, places]` seekers of places into `[batch, num_seekers]` places of seekers; -1 for none."""
-    owns = ops.expand_dims(owner, 2) == ops.arange(num_seekers, dtype="int32")
+    owns = ops.equal(ops.expand_dims(owner, 2), ops.arange(num_seekers, dtype="int32"))
     place = ops.reshape(ops.arange(owner.shape[1], dtype="int32"), (1, -1, 1))
     return ops.max(ops.where(owns, place, -1), axis=1)
 
@@ -157,7 +157,7 @@ class _Search:
         starts = ops.expand_dims(place < 0, 1)
         open = ops.where(starts, self.all_open, open)
         reached = self._relax(seeker, offset, dual, ops.where(starts, self.infinity, distance), open)
-        previous = ops.where(starts | (reached != distance), ops.expand_dims(place, 1), previous)
+        previous = ops.where(starts | ops.not_equal(reached, distance), ops.expand_dims(place, 1), previous)
         distance = reached
         least, place, is_free = self._nearest(distance, owner, open)
         found = is_free & (num_served < self.num_to_serve)
@@ -198,15 +198,15 @@ class _Search:
         least = ops.min(distance, axis=1)
         rank = ops.where(owner < 0, self.num_places - 1 - open, self.num_places + open)
         rank = rank * self.num_places + self.place
-        best = ops.min(ops.where(distance == ops.expand_dims(least, 1), rank, 2 * self.num_places**2), axis=1)
+        best = ops.min(ops.where(ops.equal(distance, ops.expand_dims(least, 1)), rank, 2 * self.num_places**2), axis=1)
         return least, best % self.num_places, best < self.num_places**2
 
     def _close(self, open, num_open, place):
         """Takes `place` off the list of open ones; the last of the list moves to its position."""
         position = ops.expand_dims(self._pick(open, place), 1)
         last = ops.expand_dims(num_open - 1, 1)
-        open = ops.where(open == last, position, open)
-        return ops.where(self.place == ops.expand_dims(place, 1), -1, open)
+        open = ops.where(ops.equal(open, last), position, open)
+        return ops.where(self._is(place), -1, open)
 
     def _augment(self, place, new_seeker, previous, owner):
         """Moves every seeker on the path that ends in `place` (-1: no path) one place on, to let `new_seeker` in."""
@@ -217,7 +217,7 @@ class _Search:
         def move(place, owner):
             before = self._pick(previous, ops.maximum(place, 0))
             seeker = ops.where(before < 0, new_seeker, self._pick(owner, ops.maximum(before, 0)))
-            owner = ops.where(self.place == ops.expand_dims(place, 1), ops.expand_dims(seeker, 1), owner)
+            owner = ops.where(self._is(place), ops.expand_dims(seeker, 1), owner)
             return ops.where(place < 0, -1, before), owner
 
         return ops.while_loop(on_path, move, (place, owner))[1]
@@ -225,6 +225,11 @@ class _Search:
     def _next_seeker(self, num_served):
         index = ops.minimum(num_served, self.num_seekers - 1)
         return ops.take(self.order, self.batch * self.num_seekers + index, axis=0)
+
+    def _is(self, place):
+        """Marks one place of every batch element, `[batch, places]`."""
+        # Not `==`: TensorFlow's gives up the rank where the size of the batch is not known.
+        return ops.equal(self.place, ops.expand_dims(place, 1))
 
     def _pick(self, values, place):
         """`values[b, place[b]]` for every batch element."""

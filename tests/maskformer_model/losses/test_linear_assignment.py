@@ -135,6 +135,15 @@ def test_eager_equals_graph_equals_xla_and_unknown_batch():
         np.testing.assert_array_equal(found, expected)
 
 
+def test_a_batch_whose_size_only_the_costs_know_is_solved():
+    # So it is on each of several replicas, where the sizes of photos are free.
+    cost = np.random.default_rng(3).random((2, 4, 4)).astype(np.float32)
+    signature = [tf.TensorSpec([2, 4, 4]), tf.TensorSpec([None, 4], tf.bool)]
+    solve_in_graph = tf.function(linear_assignment._solve, input_signature=signature, autograph=False)
+    expected = [scipy_rows(problem, [True] * 4) for problem in cost]
+    np.testing.assert_array_equal(solve_in_graph(cost, np.ones((2, 4), bool)), expected)
+
+
 def test_no_gradient_flows():
     cost = tf.Variable(np.random.default_rng(0).random((2, 5, 3)).astype(np.float32))
     with tf.GradientTape() as tape:
