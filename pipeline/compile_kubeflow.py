@@ -132,7 +132,7 @@ def _data_sha256(config: PlatformConfig) -> str:
     """Returns the digest that the run expects: the config's, or else that of the data's manifest."""
     import tensorflow as tf
 
-    from components.coco_example_gen import manifest
+    from components.coco_example_gen import data_manifest
     from components.coco_example_gen.sources import sources_of
 
     data = config.pipeline.data
@@ -141,11 +141,11 @@ def _data_sha256(config: PlatformConfig) -> str:
     try:
         sources = sources_of(data.data_dir, data.options).values()
         if config.scenes is None:
-            return manifest.stated_digest(data.data_dir, sources)
+            return data_manifest.stated_digest(data.data_dir, sources)
     except (FileNotFoundError, ValueError, tf.errors.OpError) as error:
         raise ValueError(f"`data_sha256` must be given, or found in the data's manifest. Received: {error}") from error
-    path = os.path.join(data.data_dir, manifest.MANIFEST_FILE)
-    return manifest.write_manifest(path, manifest.build_manifest(data.data_dir, sources))
+    path = os.path.join(data.data_dir, data_manifest.MANIFEST_FILE)
+    return data_manifest.write_manifest(path, data_manifest.build_manifest(data.data_dir, sources))
 
 
 def _move_project(spec: dict[str, Any], project_dir: str) -> dict[str, Any]:

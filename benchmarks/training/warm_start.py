@@ -53,7 +53,7 @@ def measure() -> Iterable[Row]:
 
 
 def _draw_span(root: pathlib.Path, number: int):
-    from components.coco_example_gen.manifest import build_manifest
+    from components.coco_example_gen.data_manifest import build_manifest
     from components.coco_example_gen.options import IngestOptions
     from components.coco_example_gen.sources import sources_of
     from maskformer_model.scenes.data_set import write_data_set

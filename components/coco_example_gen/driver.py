@@ -12,7 +12,7 @@ from tfx.orchestration import data_types
 from tfx.types import standard_component_specs
 
 from components.coco_example_gen.custom_config import data_dir_of, unpack_options
-from components.coco_example_gen.manifest import input_digest, stated_digest
+from components.coco_example_gen.data_manifest import input_digest, stated_digest
 from components.coco_example_gen.sources import sources_of
 
 

@@ -23,8 +23,8 @@ from components.artifact_lists import ArtifactLists
 from components.coco_example_gen import executor
 from components.coco_example_gen.component import source_sha256
 from components.coco_example_gen.custom_config import ANY_ENTRY, pack_options, unpack_options
+from components.coco_example_gen.data_manifest import stated_digest
 from components.coco_example_gen.layouts.split_source import SplitSource
-from components.coco_example_gen.manifest import stated_digest
 from components.coco_example_gen.options import SPLITS, IngestOptions
 from components.coco_example_gen.sources import sources_of
 

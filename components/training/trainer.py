@@ -1,6 +1,6 @@
 """Defines the Trainer's `run_fn`, which calls `maskformer_model.training.loop` and `.export` with TFX's arguments.
 
-TFX gives every execution a folder of its own, so a training that was cut off would begin anew. Where `custom_config`
+TFX gives every execution a folder of its own, so an interrupted training would begin anew. Where `custom_config`
 names a folder for checkpoints, they are kept there, by the hash of experiment, code and Examples, until the model is
 exported: a training with the same settings continues from them.
 """
@@ -69,7 +69,7 @@ def run_fn(fn_args: FnArgs) -> None:
     )
     if training_dir != fn_args.model_run_dir:
         copy_tree(training_dir, fn_args.model_run_dir)
-        # Last: until here a run that is cut off finds a finished training and only exports again.
+        # Last: until here an interrupted run finds a finished training and only exports again.
         tf.io.gfile.rmtree(training_dir)
 
 
@@ -77,7 +77,7 @@ def stable_training_dir(custom_config: Mapping[str, Any], train_files: Sequence[
     """The folder of this very training below `checkpoints_dir`; empty where none is configured.
 
     Args:
-        custom_config: Of the Trainer, with the experiment as it is trained; every entry counts but where the
+        custom_config: The Trainer's settings, with the experiment as it is trained; every entry counts but where the
             checkpoints are.
         train_files: Patterns of record files; their names and content count, not where they are. Files that
             CocoExampleGen has written are not read: it noted their hashes beside them.
@@ -86,7 +86,7 @@ def stable_training_dir(custom_config: Mapping[str, Any], train_files: Sequence[
         return ""
     import tensorflow as tf
 
-    from components.coco_example_gen.manifest import file_sha256
+    from components.coco_example_gen.data_manifest import file_sha256
 
     told = {key: value for key, value in custom_config.items() if key != CHECKPOINTS_KEY}
     digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())

@@ -22,13 +22,13 @@ def content_fingerprint(exec_properties: dict[str, Any]) -> str:
     """
     from tfx.types import standard_component_specs as specs
 
-    from components.coco_example_gen import manifest
+    from components.coco_example_gen import data_manifest
     from components.coco_example_gen.custom_config import data_dir_of, unpack_options
     from components.coco_example_gen.sources import sources_of
 
     data_dir = data_dir_of(exec_properties)
     options = unpack_options(exec_properties[specs.CUSTOM_CONFIG_KEY])
-    find_digest = manifest.stated_digest if options.trust_manifest else manifest.input_digest
+    find_digest = data_manifest.stated_digest if options.trust_manifest else data_manifest.input_digest
     digest = find_digest(data_dir, sources_of(data_dir, options).values())
     return f"content_sha256:{digest}"
 

@@ -19,7 +19,7 @@ import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from components.coco_example_gen.manifest import manifest_digest
+from components.coco_example_gen.data_manifest import manifest_digest
 from pipeline.local_run import runs_page
 from pipeline.local_run.summary import SUMMARY_FILE
 from pipeline.retraining import alerts, metadata_backup, mix, outcomes, plan

@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from components.coco_example_gen.manifest import MANIFEST_FILE, write_manifest
+from components.coco_example_gen.data_manifest import MANIFEST_FILE, write_manifest
 from components.coco_example_gen.records.references import id_of
 from maskformer_model import coco_schema
 from maskformer_model.categories import CategoryTable, TableMatch, compare_categories

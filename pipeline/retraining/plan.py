@@ -9,7 +9,7 @@ import logging
 import os
 from typing import Any
 
-from components.coco_example_gen.manifest import manifest_digest
+from components.coco_example_gen.data_manifest import manifest_digest
 from components.pushing import model_versions
 from pipeline import lineage
 from pipeline.retraining import warm_start

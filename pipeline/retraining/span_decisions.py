@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from components.coco_example_gen.manifest import manifest_digest
+from components.coco_example_gen.data_manifest import manifest_digest
 from pipeline.retraining.span_states import FAILED, FINAL, RUNNING, SpanState, SpanStates
 from pipeline.retraining.spans import NotWholeError, Span, check_whole, stated_manifest
 

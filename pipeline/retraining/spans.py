@@ -1,6 +1,6 @@
 """Finds spans, which are folders of new data, and checks whether a span is whole.
 
-A span is read when it has a `manifest.json` (`components.coco_example_gen.manifest`) and every file matches it. The
+A span is read when it has a `manifest.json` and every file matches it (`coco_example_gen/data_manifest.py`). The
 manifest is written last, so a span that is still being copied is not whole. Its digest identifies the data: two spans
 with one digest hold the same data. Folders are read through TFX's file system layer, so `gs://` and every other file
 system that it has a plugin for work like local paths.
@@ -12,7 +12,7 @@ import dataclasses
 import re
 from collections.abc import Sequence
 
-from components.coco_example_gen import manifest
+from components.coco_example_gen import data_manifest
 from components.coco_example_gen.options import IngestOptions
 from components.coco_example_gen.sources import sources_of
 
@@ -128,13 +128,13 @@ def stated_manifest(span: Span) -> dict[str, str]:
     """
     from tfx.dsl.io import fileio
 
-    path = f"{span.path}/{manifest.MANIFEST_FILE}"
+    path = f"{span.path}/{data_manifest.MANIFEST_FILE}"
     if not fileio.exists(path):
-        raise NotWholeError(f"{manifest.MANIFEST_FILE} is not there yet")
+        raise NotWholeError(f"{data_manifest.MANIFEST_FILE} is not there yet")
     try:
-        return manifest.read_manifest(path)
+        return data_manifest.read_manifest(path)
     except ValueError as error:
-        raise NotWholeError(f"{manifest.MANIFEST_FILE} is not whole: {error}") from error
+        raise NotWholeError(f"{data_manifest.MANIFEST_FILE} is not whole: {error}") from error
 
 
 def check_whole(span: Span, stated: dict[str, str]) -> None:
@@ -144,10 +144,10 @@ def check_whole(span: Span, stated: dict[str, str]) -> None:
         NotWholeError: if a file differs; it names the files.
     """
     try:
-        found = manifest.build_manifest(span.path, sources_of(span.path, IngestOptions()).values())
+        found = data_manifest.build_manifest(span.path, sources_of(span.path, IngestOptions()).values())
     except FileNotFoundError as error:
         raise NotWholeError(f"its folders are not all there: {str(error).splitlines()[-1].strip()}") from error
-    changes: Sequence[str] = manifest.differences(stated, found)
+    changes: Sequence[str] = data_manifest.differences(stated, found)
     if changes:
         more = f" and {len(changes) - 3} more" if len(changes) > 3 else ""
         raise NotWholeError(f"its files do not match the manifest: {', '.join(changes[:3])}{more}")

@@ -6,7 +6,7 @@ import json
 import pathlib
 import shutil
 
-from components.coco_example_gen import manifest
+from components.coco_example_gen import data_manifest
 from components.coco_example_gen.options import IngestOptions
 from components.coco_example_gen.sources import sources_of
 from maskformer_model.scenes.data_set import write_data_set
@@ -30,8 +30,8 @@ def copy_span(folder, origin: int, number: int) -> pathlib.Path:
 def seal(path) -> None:
     """Writes the manifest of a span as it is now."""
     sources = sources_of(str(path), IngestOptions()).values()
-    manifest.write_manifest(
-        str(pathlib.Path(path, manifest.MANIFEST_FILE)), manifest.build_manifest(str(path), sources)
+    data_manifest.write_manifest(
+        str(pathlib.Path(path, data_manifest.MANIFEST_FILE)), data_manifest.build_manifest(str(path), sources)
     )
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 from tfx.dsl.components.base import base_beam_executor
 from tfx.types import standard_artifacts
 
-from components.coco_example_gen import manifest
+from components.coco_example_gen import data_manifest
 from components.coco_example_gen.manifest_component import ManifestExampleGen, ManifestExecutor
 from components.coco_example_gen.options import IngestOptions
 from components.coco_example_gen.sources import sources_of
@@ -25,7 +27,7 @@ def data_dir(tmp_path):
 
 def write_manifest(data_dir):
     sources = sources_of(data_dir, IngestOptions()).values()
-    return manifest.write_manifest(f"{data_dir}/manifest.json", manifest.build_manifest(data_dir, sources))
+    return data_manifest.write_manifest(f"{data_dir}/manifest.json", data_manifest.build_manifest(data_dir, sources))
 
 
 def ingest(tmp_path, data_dir, data_sha256):
@@ -63,3 +65,13 @@ def test_data_without_a_manifest_is_refused(tmp_path, data_dir):
 def test_the_newest_span_cannot_be_asked_for():
     with pytest.raises(ValueError, match="span_pattern"):
         ManifestExampleGen("gs://bucket/data", "0" * 64, IngestOptions(span_pattern="span-{SPAN}"))
+
+
+def test_the_commands_help_loads_nothing_heavy():
+    code = (
+        "import sys; from components.coco_example_gen import manifest\n"
+        "try: manifest.main(['--help'])\n"
+        "except SystemExit: print(sorted({'tensorflow', 'apache_beam', 'numpy'} & set(sys.modules)))"
+    )
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert output.splitlines()[-1] == "[]"

@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 
+from components.coco_example_gen.data_manifest import read_manifest
 from components.coco_example_gen.layouts.split_source import PANOPTIC
-from components.coco_example_gen.manifest import read_manifest
 from components.coco_example_gen.options import IngestOptions
 from components.coco_example_gen.sources import sources_of
 from pipeline.retraining.mixed_data import FIXED, OtherDataError, Source, build_mix, check_categories, pin_eval_photos

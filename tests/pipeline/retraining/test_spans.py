@@ -77,7 +77,7 @@ def test_a_span_is_whole_when_every_file_is_as_its_manifest_says(drawn_spans, tm
 def test_a_span_without_a_whole_manifest_is_not_whole(drawn_spans, tmp_path):
     path = shutil.copytree(drawn_spans / "span-1", tmp_path / "span-1")
     [span] = find_spans(str(tmp_path))
-    manifest = path / spans.manifest.MANIFEST_FILE
+    manifest = path / spans.data_manifest.MANIFEST_FILE
     manifest.write_text(manifest.read_text()[:-10])
     with pytest.raises(NotWholeError, match="not whole"):
         stated_manifest(span)

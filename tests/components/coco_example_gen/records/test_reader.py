@@ -15,11 +15,11 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from components.coco_example_gen import manifest
+from components.coco_example_gen import data_manifest, manifest
 from components.coco_example_gen.conversion.conversion_step import ConvertShards, convert_shard, read_report
+from components.coco_example_gen.data_manifest import build_manifest, input_digest
 from components.coco_example_gen.kept_aside import BadRecordError, KeptAside, TooManyKeptAsideError, check_share
 from components.coco_example_gen.layouts.published import find_sources
-from components.coco_example_gen.manifest import build_manifest, input_digest
 from components.coco_example_gen.options import IngestOptions
 from components.coco_example_gen.records.photo_check import check_photo
 from components.coco_example_gen.records.reader import read_checked_record, read_record
@@ -381,8 +381,8 @@ def test_the_digest_is_a_function_of_the_content_alone(data_dir, tmp_path):
 def test_a_manifest_is_written_whole_and_says_what_has_changed(data_dir, capsys):
     assert manifest.main(["write", str(data_dir)]) == 0
     digest = capsys.readouterr().out.strip()
-    files = manifest.read_manifest(str(data_dir / manifest.MANIFEST_FILE))
-    assert manifest.manifest_digest(files) == digest
+    files = data_manifest.read_manifest(str(data_dir / data_manifest.MANIFEST_FILE))
+    assert data_manifest.manifest_digest(files) == digest
     assert manifest.main(["check", str(data_dir)]) == 0
     split = _Split(data_dir)
     split.photo.write_bytes(b"changed")
@@ -391,27 +391,27 @@ def test_a_manifest_is_written_whole_and_says_what_has_changed(data_dir, capsys)
     assert manifest.main(["check", str(data_dir)]) == 1
     png, photo = (os.path.relpath(path, data_dir) for path in (split.png, split.photo))
     assert capsys.readouterr().out.splitlines() == [f"gone: {png}", f"changed: {photo}"]
-    path = data_dir / manifest.MANIFEST_FILE
+    path = data_dir / data_manifest.MANIFEST_FILE
     path.write_text(path.read_text().replace(digest, "0" * 64))
     with pytest.raises(ValueError, match="digest must be that of its files"):
-        manifest.read_manifest(str(path))
+        data_manifest.read_manifest(str(path))
 
 
 def test_a_manifest_that_is_trusted_has_the_same_digest_and_no_photo_is_opened(data_dir):
     sources = [_Split(data_dir).source]
-    path = data_dir / manifest.MANIFEST_FILE
-    digest = manifest.write_manifest(str(path), build_manifest(str(data_dir), sources))
+    path = data_dir / data_manifest.MANIFEST_FILE
+    digest = data_manifest.write_manifest(str(path), build_manifest(str(data_dir), sources))
     assert digest == input_digest(str(data_dir), sources)
     _Split(data_dir).photo.write_bytes(b"changed")
-    assert manifest.stated_digest(str(data_dir), sources) == digest
+    assert data_manifest.stated_digest(str(data_dir), sources) == digest
 
 
 def test_a_manifest_that_cannot_be_trusted_is_refused(data_dir):
     sources = [_Split(data_dir).source]
     with pytest.raises(FileNotFoundError, match="`trust_manifest` needs what `manifest write"):
-        manifest.stated_digest(str(data_dir), sources)
-    path = data_dir / manifest.MANIFEST_FILE
-    manifest.write_manifest(str(path), build_manifest(str(data_dir), sources))
+        data_manifest.stated_digest(str(data_dir), sources)
+    path = data_dir / data_manifest.MANIFEST_FILE
+    data_manifest.write_manifest(str(path), build_manifest(str(data_dir), sources))
     whole = path.read_text()
     photo = os.path.relpath(_Split(data_dir).photo, data_dir)
     for content, rule in (
@@ -421,12 +421,12 @@ def test_a_manifest_that_cannot_be_trusted_is_refused(data_dir):
     ):
         path.write_text(content)
         with pytest.raises(ValueError, match=rule):
-            manifest.stated_digest(str(data_dir), sources)
+            data_manifest.stated_digest(str(data_dir), sources)
     path.write_text(whole)
     with open(sources[0].panoptic_file, "a") as file:
         file.write(" ")
     with pytest.raises(ValueError, match=r"older than the data: write it again.*panoptic_val2017\.json"):
-        manifest.stated_digest(str(data_dir), sources)
+        data_manifest.stated_digest(str(data_dir), sources)
 
 
 def test_options_say_which_folder_and_how_many_photos_a_split_takes():

@@ -1,0 +1,154 @@
+"""The manifest of a data set: a hash of every file that an ingestion may read.
+
+TFX fingerprints an ExampleGen's input by the sizes and whole-second times of the files that match a pattern: a photo
+that changed behind an unchanged json goes unnoticed, and a copied data set looks new. A manifest is a function of the
+content alone.
+
+The driver makes one whenever it runs, or believes the one beside the data where `trust_manifest` says so: a hundred
+million photos cannot be hashed before every run. Where no driver of ours runs, as on Vertex, TFX's own fingerprint sees
+that file change, and its digest can be a parameter. Users write and check a manifest with the command in `manifest.py`.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+
+import ijson
+import tensorflow as tf
+
+from components.coco_example_gen.layouts.data_files import walk_files
+from components.coco_example_gen.layouts.split_source import PACKAGE_PREFIX, SplitSource
+from components.whole_files import write_text
+
+MANIFEST_FILE = "manifest.json"
+
+_HASHING_THREADS = 8
+_CHUNK_BYTES = 1 << 22
+
+
+def build_manifest(data_dir: str, sources: Iterable[SplitSource]) -> dict[str, str]:
+    """Hashes annotations, captions, photos and PNGs.
+
+    Args:
+        data_dir: what the manifest's paths are relative to.
+        sources: the splits that are read; their files must exist.
+
+    Returns:
+        By path relative to the data folder: SHA-256, hexadecimal. Files of other folders are left out.
+    """
+    paths = {os.path.relpath(path, data_dir): path for source in sources for path in _input_files(source)}
+    names = sorted(paths)
+    with concurrent.futures.ThreadPoolExecutor(_HASHING_THREADS) as pool:
+        return dict(zip(names, pool.map(file_sha256, (paths[name] for name in names)), strict=True))
+
+
+def manifest_digest(manifest: Mapping[str, str]) -> str:
+    """SHA-256, hexadecimal, of a manifest: equal for equal content, whatever its place and time."""
+    return _digest(sorted(manifest.items()))
+
+
+def input_digest(data_dir: str, sources: Iterable[SplitSource]) -> str:
+    """`manifest_digest(build_manifest(...))`."""
+    return manifest_digest(build_manifest(data_dir, sources))
+
+
+def stated_digest(data_dir: str, sources: Iterable[SplitSource]) -> str:
+    """The digest of the manifest beside the data, for which no photo and no PNG is opened.
+
+    Annotation files are few and are hashed, so that a manifest which is older than they are is noticed. The manifest is
+    read as a stream: memory does not grow with it.
+
+    Raises:
+        FileNotFoundError: if there is no manifest.
+        ValueError: if it is damaged, or an annotation file is not as it says.
+    """
+    path = os.path.join(data_dir, MANIFEST_FILE)
+    if not tf.io.gfile.exists(path):
+        raise FileNotFoundError(f"`trust_manifest` needs what `manifest write {data_dir}` makes. Not found: {path}")
+    annotations = {os.path.relpath(file, data_dir): file for source in sources for file in _annotation_files(source)}
+    found: dict[str, str] = {}
+
+    def entries() -> Iterator[tuple[str, str]]:
+        with tf.io.gfile.GFile(path, "rb") as file:
+            for name, value in ijson.kvitems(file, "files"):
+                if name in annotations:
+                    found[name] = value
+                yield name, value
+
+    try:
+        with tf.io.gfile.GFile(path, "rb") as file:
+            stated = next(ijson.items(file, "digest"), None)
+        is_whole = _digest(entries()) == stated
+    except ijson.JSONError as error:
+        raise ValueError(f"A manifest must be json with `digest` and `files`. Received: {path}") from error
+    if not is_whole:
+        raise ValueError(f"A manifest's digest must be that of its files. Received: {path}")
+    changed = [name for name, file in sorted(annotations.items()) if found.get(name) != file_sha256(file)]
+    if changed:
+        raise ValueError(f"{path} is older than the data: write it again. Annotation files that differ: {changed}")
+    return str(stated)
+
+
+def write_manifest(path: str, manifest: Mapping[str, str]) -> str:
+    """Writes a manifest as json; it appears whole or not at all. Returns its digest."""
+    digest = manifest_digest(manifest)
+    write_text(path, json.dumps({"digest": digest, "files": dict(manifest)}, indent=1, sort_keys=True))
+    return digest
+
+
+def read_manifest(path: str) -> dict[str, str]:
+    """Reads what `write_manifest` wrote.
+
+    Raises:
+        ValueError: if the file is no manifest, or its digest is not that of its files: it was edited or damaged.
+    """
+    with tf.io.gfile.GFile(path, "r") as file:
+        try:
+            document = json.loads(file.read())
+            digest, files = document["digest"], dict(document["files"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"A manifest must be json with `digest` and `files`. Received: {path}") from error
+    if digest != manifest_digest(files):
+        raise ValueError(f"A manifest's digest must be that of its files. Received: {path}")
+    return files
+
+
+def differences(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
+    """What changed between two manifests, a sentence per file."""
+    found = [f"gone: {name}" for name in sorted(old.keys() - new.keys())]
+    found += [f"new: {name}" for name in sorted(new.keys() - old.keys())]
+    return found + [f"changed: {name}" for name in sorted(old.keys() & new.keys()) if old[name] != new[name]]
+
+
+def _input_files(source: SplitSource) -> Iterator[str]:
+    yield from _annotation_files(source)
+    yield from walk_files(source.input_paths()[1])
+
+
+def _annotation_files(source: SplitSource) -> Iterator[str]:
+    # Files of this package are covered by the hash of its code.
+    files, _ = source.input_paths()
+    yield from (path for path in files if not path.startswith(PACKAGE_PREFIX) and tf.io.gfile.exists(path))
+
+
+def _digest(entries: Iterable[tuple[str, str]]) -> str:
+    """SHA-256 of the entries as one json object, one entry after the other."""
+    digest, separator = hashlib.sha256(b"{"), ""
+    for name, value in entries:
+        digest.update(f"{separator}{json.dumps(name)}: {json.dumps(value)}".encode())
+        separator = ", "
+    digest.update(b"}")
+    return digest.hexdigest()
+
+
+def file_sha256(path: str) -> str:
+    """SHA-256 of a file, hexadecimal, read piece by piece from any file system that TensorFlow knows."""
+    digest = hashlib.sha256()
+    with tf.io.gfile.GFile(path, "rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
