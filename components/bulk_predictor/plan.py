@@ -1,7 +1,7 @@
 """What a bulk prediction has to do and what of it is done: a list of photos, cut into shards, in a folder.
 
 `photos.txt` lists the photos, `plan.json` says how they are cut and which model predicts. A shard is done when its file
-is there, because files appear whole; so a run that was cut off is continued by the same command. Knows no TensorFlow.
+is there, because files appear whole; so the same command continues an interrupted run. Knows no TensorFlow.
 """
 
 from __future__ import annotations

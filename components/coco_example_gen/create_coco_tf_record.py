@@ -104,7 +104,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (FileNotFoundError, TooManyKeptAsideError, ValueError) as error:
         print(f"create_coco_tf_record: {error}", file=sys.stderr)
         return EXIT_FAILED
-    print(f"Wrote {written.num_written} Examples to {written.pattern}; kept aside: {written.describe_kept_aside()}")
+    print(f"Wrote {written.num_written} Examples to {written.pattern}; skipped: {written.describe_kept_aside()}")
     if written.noticed:
         print(f"Noticed: {written.describe_notices()}")
     return 0

@@ -1,4 +1,4 @@
-"""The work of CocoExampleGen: plan, convert in Beam, judge what was kept aside, finish the artifact.
+"""The work of CocoExampleGen: plan, convert in Beam, judge what was skipped, finish the artifact.
 
 TFX's own ExampleGen executor sends every photo through a shuffle and lets Beam choose the number of files; here
 references alone move. Of that executor the contract is kept: splits, file names and payload format.
@@ -84,7 +84,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         digests = {shard.path: read_digest(shard, work_dir) for shard in shards}
         write_text(os.path.join(artifact.uri, RECORD_DIGESTS_FILE), json.dumps(digests, indent=1))
         tf.io.gfile.rmtree(work_dir)
-        logging.info("Of the records %s, %d were kept aside.", num_records, len(kept_aside))
+        logging.info("Of the records %s, %d were skipped.", num_records, len(kept_aside))
         if notices:
             logging.warning("Noticed, see %s: %s", os.path.join(artifact.uri, NOTICES_FILE), count_reasons(notices))
 

@@ -16,29 +16,29 @@ AUTO_LAYOUT = "auto"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class IngestOptions:
-    """Which photos become Examples, in how many files, and how many bad records are borne.
+    """The options: which photos become Examples, in how many files, and how many bad records are allowed.
 
     Attributes:
-        max_train_images: the first so many train photos by file name; 0 takes all.
-        max_eval_images: the first so many validation photos by file name; 0 takes all. Without effect where
-            `evaluate_on_train` says which photos are evaluated.
-        evaluate_on_train: the eval split holds the photos of the train split: shows that a model can overfit them.
-        max_kept_aside_share: the ingestion fails where a larger share of a split's records, 0..1, is kept aside.
-        num_shards: record files per split, at most one per photo; 0 chooses one per 256 photos.
-        layout: how the data set's files are laid out, see `layouts`; "auto" looks.
-        things: label PNGs (layout "label_png"): classes of which every connected region is an object.
-        unlabeled: of a `coco_instances` json: pixels that no object covers are "background", where a predicted segment
-            is false, or "void", where it is excused because only some objects are labelled.
-        eval_share: 0 takes the data set's own validation photos, or 0.2 of the train photos where it has none; a share
-            in 0..1 takes that share of its train photos instead, by a hash of the image id, so that a photo stays on
-            its side when others come or go.
-        span_pattern: where below the data folder the newest data is, such as "span-{SPAN}", "span-{SPAN}/v{VERSION}"
-            or "{YYYY}-{MM}-{DD}"; empty: the data folder holds the data itself.
-        trust_manifest: the data folder's `manifest.json` says what the photos hold; they are not hashed to find out
-            whether they have changed.
+        max_train_images: How many train photos are taken, the first by file name; 0 takes all.
+        max_eval_images: How many validation photos are taken, the first by file name; 0 takes all. It has no effect
+            with `evaluate_on_train`.
+        evaluate_on_train: Fill the eval split with the photos of the train split, to show that a model can overfit.
+        max_kept_aside_share: The largest share of a split's records that may be skipped, 0..1, before it fails.
+        num_shards: The number of record files per split, at most one per photo; 0 chooses one per 256 photos.
+        layout: The layout of the data set's files, see `layouts`; "auto" finds it.
+        things: The classes of label PNGs (layout "label_png") of which every connected region is an object.
+        unlabeled: What pixels without an object are in a `coco_instances` json: "background", where a predicted
+            segment is false, or "void", where it is excused because only some objects are labelled.
+        eval_share: The share of the train photos that are evaluated, 0..1, by a hash of the image id, so that a photo
+            stays on its side when others come or go. 0 takes the data set's own validation photos, or 0.2 of the train
+            photos if it has none.
+        span_pattern: Where the newest data is below the data folder, such as "span-{SPAN}", "span-{SPAN}/v{VERSION}" or
+            "{YYYY}-{MM}-{DD}"; empty: the data folder holds the data itself.
+        trust_manifest: Trust the data folder's `manifest.json`; the photos are not hashed to find out whether they have
+            changed.
 
     Raises:
-        ValueError: if a number is negative, a share is not in 0..1, or the options contradict each other.
+        ValueError: If a number is negative, a share is not in 0..1, or the options contradict each other.
     """
 
     max_train_images: int = 0
@@ -72,7 +72,7 @@ class IngestOptions:
             )
 
     def folder(self, split: str) -> str:
-        """Which split of the data set, "train" or "val", a split of the Examples is made of.
+        """Returns the split of the data set, "train" or "val", that a split of the Examples is made from.
 
         Raises:
             ValueError: if there is no such split.
@@ -80,7 +80,7 @@ class IngestOptions:
         return TRAIN if self._is_made_of_train(split) else VAL
 
     def max_images(self, split: str) -> int:
-        """The first so many photos of its folder that a split is made of; 0 takes all.
+        """Returns how many photos of its folder a split takes; 0 takes all.
 
         Raises:
             ValueError: if there is no such split.
@@ -90,7 +90,7 @@ class IngestOptions:
         return self.max_eval_images if is_eval_photos else self.max_train_images
 
     def takes(self, split: str, image_id: str) -> bool:
-        """Whether a photo of the split's folder belongs to the split."""
+        """Returns whether a photo of the split's folder belongs to the split."""
         if not self.eval_share:
             return True
         return (hash_share(image_id) < self.eval_share) == (split == EVAL_SPLIT)

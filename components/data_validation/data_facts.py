@@ -72,7 +72,7 @@ def read_facts(transform_graph_uri: str, categories: CategoryTable) -> dict[str,
     """Reads the facts that Transform has found.
 
     Args:
-        transform_graph_uri: of Transform's output.
+        transform_graph_uri: The path of Transform's output.
         categories: The categories of the data set.
 
     Returns:

@@ -76,7 +76,7 @@ def judge_drift(
 
     Args:
         examples_dir: the train split's folder, whose artifact holds the categories.
-        transform_graph_dir: of Transform.
+        transform_graph_dir: The folder of Transform's output.
         model_dir: the model's artifact; None where there is none.
         action: "block" or "warn".
         max_class_drift: see `describe_drift`.

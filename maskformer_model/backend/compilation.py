@@ -20,7 +20,7 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     inside another compiled function, on each replica of a distributed step and in an export.
 
     Args:
-        function: of tensors only, written in `keras.ops`; a module's own function, since it is remembered.
+        function: A module's own function (it is remembered), of tensors only and written in `keras.ops`.
     """
     return _compiled(function, keras.backend.backend())
 

@@ -16,7 +16,7 @@ class RuntimeConfig:
             (machines named in `TF_CONFIG`), "tpu", or "auto": what the environment offers.
         mixed_precision_dtype: What layers compute in; weights, losses and the matcher stay float32. "float16" scales
             the loss dynamically.
-        seed: Of weights, dropout, augmentation and the order of examples.
+        seed: The seed of weights, dropout, augmentation and the order of examples.
         deterministic: Two runs of one config on one machine give the same bits (a few percent slower).
     """
 
@@ -45,7 +45,7 @@ class OptimizerConfig:
     """AdamW as the reference trains (`train_net.py`): PyTorch's formula, full-model clip, slower backbone.
 
     Attributes:
-        learning_rate: Of everything but the backbone.
+        learning_rate: The learning rate of everything but the backbone.
         backbone_multiplier: Times `learning_rate` for the backbone.
         weight_decay: Decoupled; never on norms, embeddings and relative-position tables.
         clip_norm: Largest global norm of all gradients together; 0 switches clipping off.

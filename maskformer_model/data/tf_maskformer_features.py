@@ -137,7 +137,7 @@ def panoptic_features(
     Args:
         segment_ids: `[height, width]` integers.
         segments: those to draw; what is not among them is void.
-        instance_ids: of each segment: see `instance_ids_of`.
+        instance_ids: The instance id of each segment, see `instance_ids_of`.
     """
     contiguous = [s.class_index + 1 for s in segments]
 

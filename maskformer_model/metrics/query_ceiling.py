@@ -88,9 +88,9 @@ def ceiling_sentence(split: str, ranks: SegmentRanks, num_queries: int, max_targ
 
     Args:
         split: its name, for people.
-        ranks: of its photos.
-        num_queries: of the model.
-        max_targets: of its training.
+        ranks: The ranks of its photos' segments.
+        num_queries: The number of the model's queries.
+        max_targets: The most targets that its training takes.
     """
     pq = ranks.ceiling(min(num_queries, max_targets)).all.pq
     warning = "WARNING: " if pq < WARN_BELOW else ""

@@ -69,7 +69,7 @@ class Tensor:
 
     Attributes:
         datatype: TensorFlow's name of the type: "string", "float32".
-        row_shape: Of one photo's part; -1 where it varies.
+        row_shape: The shape of one photo's part; -1 where it varies.
     """
 
     datatype: str

@@ -36,7 +36,7 @@ class Metrics:
     """All of one server.
 
     Attributes:
-        request_seconds: Of predictions, from the last byte of the request to the answer.
+        request_seconds: The times of predictions, from the last byte of the request to the answer.
         batch_photos: Photos per call of the model.
         batch_seconds: Seconds per call of the model.
         in_flight: Prediction requests that are not answered.

@@ -1,4 +1,4 @@
-"""The one category table of a folder of records, whatever jsons they are made of."""
+"""Finds the one category table of a folder of records, whatever jsons they are made from."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from maskformer_model.config.files import CATEGORIES_FILE
 
 
 def categories_for(categories: CategoryTable, output_prefix: str) -> CategoryTable:
-    """The table by which records of a json are written into a folder.
+    """Returns the table by which records of a json are written into a folder.
 
     A folder has one `categories.json`, which says what the class indices of all its records mean. Where there is one
     already, a json that lists the same categories in another order is written by the folder's order.
 
     Args:
-        categories: of the json.
-        output_prefix: path that the new record files' names begin with.
+        categories: The categories of the json.
+        output_prefix: The path that the new record files' names begin with.
 
     Raises:
-        ValueError: if the folder's records are of other categories.
+        ValueError: If the folder's records have other categories.
     """
     folder = os.path.dirname(output_prefix)
     path = os.path.join(folder, CATEGORIES_FILE)
@@ -40,6 +40,6 @@ def categories_for(categories: CategoryTable, output_prefix: str) -> CategoryTab
 
 
 def _other_records(folder: str, prefix: str) -> list[str]:
-    """Record files of the folder that this job will not replace."""
+    """Lists the record files of the folder that this job will not replace."""
     names = tf.io.gfile.listdir(folder)
     return [name for name in names if ".tfrecord" in name and not name.startswith(f"{prefix}-")]

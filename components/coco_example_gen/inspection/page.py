@@ -32,8 +32,8 @@ class Section:
 
     Attributes:
         title: its heading.
-        header: of the table's columns; empty without a table.
-        rows: of the table, as text.
+        header: The names of the table's columns; empty without a table.
+        rows: The rows of the table, as text.
         lines: sentences under the table.
     """
 
@@ -61,7 +61,7 @@ def sections_of(
     """Returns what was found, in the order of the page.
 
     Args:
-        surveys: of the splits.
+        surveys: The surveys of the splits.
         config: the model that is planned.
         facts: sentences about the layout.
         others: further forms in which the folder can be read, by layout: the ranks of their splits.

@@ -35,16 +35,16 @@ class SplitSurvey:
     Attributes:
         split: its name.
         source: where its files are.
-        categories: of the data set.
+        categories: The data set's categories.
         kept_aside: the records that were skipped.
         ranks: segments by class and rank, for the query ceiling.
         segments: `[classes]` segments, without crowds.
         crowds: `[classes]` crowds.
         pixels: `[classes]` pixels, crowds among them.
         photos: `[classes]` photos that have the class.
-        all_pixels: of all photos.
+        all_pixels: The pixels of all photos.
         sizes_px: height and width of each photo.
-        segments_per_photo: of each photo, without crowds.
+        segments_per_photo: The number of segments of each photo, without crowds.
         thing_sizes: things that are small (below 32 x 32 px), medium, and large (96 x 96 px or more).
         formats: photos by file format.
         num_gray: photos without colour.

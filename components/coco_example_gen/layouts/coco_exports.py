@@ -48,7 +48,7 @@ class CocoJson:
     """A json with COCO's lists.
 
     Attributes:
-        path: of the file.
+        path: The path of the file.
         truth: "panoptic", "instances", "boxes" (without masks), or "" without annotations.
         photo_names: the first photos' `file_name`.
         png_name: the first panoptic PNG's `file_name`.

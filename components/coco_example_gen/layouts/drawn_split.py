@@ -25,9 +25,9 @@ def draw_split(source: SplitSource, files: Files, share: float = DEFAULT_EVAL_SH
     """Returns the sources of "train" and "val", drawn from the same photos.
 
     Args:
-        source: of all photos.
+        source: The files of all photos.
         files: how the folder is read.
-        share: of the photos that are kept for "val", 0..1.
+        share: The share of the photos that go to "val", 0..1.
     """
     hashes = sorted({hash_share(image_id) for image_id in _photo_ids(source, files)})
     border = share

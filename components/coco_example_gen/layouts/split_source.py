@@ -50,7 +50,7 @@ class SplitSource:
         label_dir: folder of the label PNGs.
         label_code: how a label PNG is read, see `label_png`.
         category_file: what the labels mean.
-        photo_suffix: of the photos' file names where the folder is listed, and what a label PNG's name replaces.
+        photo_suffix: The ending of photos' file names where the folder is listed, and what a label PNG's name replaces.
         label_suffix: The ending of the label PNGs' file names.
         photo_name_rule: "" takes the json's `file_name`; "cityscapes" finds the photo that Cityscapes' json means;
             "basename" drops the folders that a tool has put before the name.

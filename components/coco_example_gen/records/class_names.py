@@ -35,7 +35,7 @@ class ClassName:
     """One line of a list.
 
     Attributes:
-        number: of the class in a label PNG.
+        number: The number of the class in a label PNG.
         name: what people call it.
         color: in an RGB label PNG; None where the list has no colours.
     """
@@ -80,7 +80,7 @@ def category_entries(
     """Returns the classes as COCO lists categories; void is none.
 
     Args:
-        classes: of the list.
+        classes: The classes of the list.
         things: names of the countable ones.
         has_objects: objects are told apart by a PNG of their own, so all but the background are countable unless
             `things` says which.

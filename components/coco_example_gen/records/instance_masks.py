@@ -57,7 +57,7 @@ def paint_objects(objects: Sequence[ObjectEntry], size_px: tuple[int, int]) -> P
     """Draws the objects of a photo.
 
     Args:
-        objects: of the instances json.
+        objects: The objects of the instances json.
         size_px: height and width of the photo.
 
     Raises:

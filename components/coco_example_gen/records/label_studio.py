@@ -35,7 +35,7 @@ def coco_list(tasks: list[dict[str, Any]], name: str, photo_paths: Mapping[str, 
     """Yields the entries of a COCO list.
 
     Args:
-        tasks: of the export.
+        tasks: The tasks of the export.
         name: "images", "annotations" or "categories".
         photo_paths: the files of the data folder by their name.
     """

@@ -122,7 +122,7 @@ def check_segments(
 
     Args:
         truth: both.
-        categories: of the data set.
+        categories: The data set's categories.
         areas: "json" where a stated area may be larger than the pixels, see `stated_extents`.
 
     Returns:
