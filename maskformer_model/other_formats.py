@@ -20,6 +20,8 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from maskformer_model.command_errors import run_command
+
 ONNX, OPENVINO = "onnx", "openvino"
 LITERT, LITERT_DYNAMIC, LITERT_FLOAT16 = "litert", "litert_dynamic", "litert_float16"
 FORMATS = (ONNX, LITERT, LITERT_DYNAMIC, LITERT_FLOAT16, OPENVINO)
@@ -152,7 +154,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if pathlib.Path(args.output).suffix != suffix_of(args.format):
         parser.error(f"`--output` must end in {suffix_of(args.format)}. Received: {args.output}")
+    return run_command("maskformer_model.other_formats", lambda: _write(args))
 
+
+def _write(args: argparse.Namespace) -> int:
     from maskformer_model.backend.quiet_start import import_tensorflow
 
     import_tensorflow()

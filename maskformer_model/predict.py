@@ -16,6 +16,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from maskformer_model.command_errors import run_command
 from maskformer_model.command_parser import CommandParser
 
 PANOPTIC, SEMANTIC, INSTANCE = "panoptic", "semantic", "instance"
@@ -27,7 +28,7 @@ FORMATS = {
     SEMANTIC: (OVERLAY, NPZ, *TOOLS),
     INSTANCE: (OVERLAY, COCO_RESULTS, NPZ, *TOOLS),
 }
-EXIT_REFUSED, EXIT_USAGE = 1, 2
+EXIT_REFUSED = 1
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -123,11 +124,7 @@ def main(argv: Sequence[str] | None = None, *, is_own_process: bool = False) -> 
     """Runs the program and returns its exit status."""
     args = parse_args(argv)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # The bar is the output, not TensorFlow's greetings.
-    try:
-        return predict(args, is_own_process=is_own_process)
-    except FileNotFoundError as error:
-        print(f"maskformer_model.predict: {error}", file=sys.stderr)
-        return EXIT_USAGE
+    return run_command("maskformer_model.predict", lambda: predict(args, is_own_process=is_own_process))
 
 
 def run(argv: Sequence[str] | None = None) -> int:

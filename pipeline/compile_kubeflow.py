@@ -20,15 +20,14 @@ if not __package__:
 
 import yaml
 
+from maskformer_model.command_errors import run_command
 from maskformer_model.command_parser import CommandParser
 from pipeline.compiled import compiled_spec, platform_config
 from pipeline.compiled.platform_config import PlatformConfig
 from pipeline.local_run import console, generated_data
-from pipeline.local_run.data_folder import DataFolderError
 from pipeline.whole_files import write_durably
 
 VERTEX, KUBEFLOW = "vertex", "kubeflow"
-EXIT_USAGE = 2
 ENTRYPOINT = ("python", "-m", "pipeline.compiled.container_entrypoint")
 DRIVER = ("python", "-m", "pipeline.compiled.example_gen_driver")
 EXAMPLE_GEN, BASELINE, PUSHER, EXIT_HANDLER = "CocoExampleGen", "latest-blessed-model", "Pusher", "RunStatus"
@@ -161,22 +160,22 @@ def write_spec(path: str, documents: list[dict[str, Any]]) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the program and returns its exit status."""
     args = parse_args(argv)
-    try:
-        config = platform_config.read_config(args.config) if args.config else platform_config.demo_config()
-        if config.scenes is not None:
-            if "://" in config.pipeline.root:
-                raise ValueError("`pipeline.data` must name the data: scenes are only drawn into local folders.")
-            generated_data.ensure_generated_data(config.pipeline.data.data_dir, config.scenes)
-        console.quiet_environment()
-        documents = compile_pipeline(config, args.target)
-        os.makedirs(os.path.dirname(os.path.abspath(args.output)), exist_ok=True)
-        write_spec(args.output, documents)
-        from pipeline.compiled.spec_validation import validate_spec
+    return run_command("compile_kubeflow.py", lambda: _compile(args))
 
-        validate_spec(args.output)
-    except (DataFolderError, KeyError, OSError, ValueError) as error:
-        print(f"compile_kubeflow.py: {error.args[0] if isinstance(error, KeyError) else error}", file=sys.stderr)
-        return EXIT_USAGE
+
+def _compile(args: argparse.Namespace) -> int:
+    config = platform_config.read_config(args.config) if args.config else platform_config.demo_config()
+    if config.scenes is not None:
+        if "://" in config.pipeline.root:
+            raise ValueError("`pipeline.data` must name the data: scenes are only drawn into local folders.")
+        generated_data.ensure_generated_data(config.pipeline.data.data_dir, config.scenes)
+    console.quiet_environment()
+    documents = compile_pipeline(config, args.target)
+    os.makedirs(os.path.dirname(os.path.abspath(args.output)), exist_ok=True)
+    write_spec(args.output, documents)
+    from pipeline.compiled.spec_validation import validate_spec
+
+    validate_spec(args.output)
     print(f"Compiled for {args.target}: {args.output}")
     return 0
 

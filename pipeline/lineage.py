@@ -21,10 +21,10 @@ if not __package__:
     # As a script, Python looks for modules in this folder and not in the project's.
     sys.path[0] = str(PROJECT_DIR)
 
+from maskformer_model.command_errors import run_command  # noqa: E402
 from maskformer_model.command_parser import CommandParser  # noqa: E402
 from pipeline.local_run.json_lines import read_json_lines  # noqa: E402
 
-EXIT_USAGE = 2
 _RUNS_FILE, _STATES_DIR = "runs.jsonl", os.path.join("retrain", "spans")
 
 
@@ -221,11 +221,11 @@ def in_words(chain: Sequence[dict[str, Any]]) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the program and returns its exit status."""
     args = parse_args(argv)
-    try:
-        chain = trace(os.path.abspath(args.root), args.version)
-    except UnknownVersionError as error:
-        print(f"lineage.py: {error}", file=sys.stderr)
-        return EXIT_USAGE
+    return run_command("lineage.py", lambda: _print_chain(args))
+
+
+def _print_chain(args: argparse.Namespace) -> int:
+    chain = trace(os.path.abspath(args.root), args.version)
     print(json.dumps(chain, indent=1) if args.json else in_words(chain))
     return 0
 

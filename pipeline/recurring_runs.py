@@ -19,10 +19,10 @@ if not __package__:
     # As a script, Python looks for modules in this folder and not in the project's.
     sys.path[0] = str(PROJECT_DIR)
 
+from maskformer_model.command_errors import run_command  # noqa: E402
 from pipeline.compiled.spec_file import CompiledSpec, read_spec  # noqa: E402
 
 VERTEX, KUBEFLOW = "vertex", "kubeflow"
-EXIT_USAGE = 2
 # The fields of a schedule that an update replaces; the platform owns the others.
 UPDATED_FIELDS = ("cron", "max_concurrent_run_count", "allow_queueing", "create_pipeline_job_request")
 
@@ -237,11 +237,11 @@ def _on_kubeflow(args: argparse.Namespace) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the program and returns its exit status."""
     args = parse_args(argv)
-    try:
-        print(_on_vertex(args) if args.target == VERTEX else _on_kubeflow(args))
-    except (OSError, ValueError) as error:
-        print(f"recurring_runs.py: {error}", file=sys.stderr)
-        return EXIT_USAGE
+    return run_command("recurring_runs.py", lambda: _set_up(args))
+
+
+def _set_up(args: argparse.Namespace) -> int:
+    print(_on_vertex(args) if args.target == VERTEX else _on_kubeflow(args))
     return 0
 
 

@@ -26,9 +26,10 @@ if not __package__:
     # As a script, Python looks for modules in this folder and not in the project's.
     sys.path[0] = str(PROJECT_DIR)
 
+from maskformer_model.command_errors import run_command  # noqa: E402
 from maskformer_model.command_parser import CommandParser  # noqa: E402
 
-EXIT_NOT_WELL, EXIT_USAGE, EXIT_BUSY, EXIT_STOPPED = 1, 2, 3, 143
+EXIT_NOT_WELL, EXIT_BUSY, EXIT_STOPPED = 1, 3, 143
 LOCK_FILE = "lock"
 
 
@@ -225,9 +226,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     from pipeline.local_run import console
 
     console.quiet_environment()
-    try:
-        from pipeline.retraining.spans import parse_names
+    return run_command("retrain.py", lambda: _retrain(args, stop))
 
+
+def _retrain(args: argparse.Namespace, stop: threading.Event) -> int:
+    from pipeline.retraining.spans import parse_names
+
+    try:
         config, due = config_from_args(args), passes(args, stop)
         backfill = parse_names(args.backfill) if args.backfill else []
         from pipeline.retraining.loop import Retraining
@@ -245,9 +250,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except AlreadyRunningError as error:
         print(f"retrain.py: {error}", file=sys.stderr)
         return EXIT_BUSY
-    except (KeyError, ValueError, FileNotFoundError) as error:
-        print(f"retrain.py: {error.args[-1] if isinstance(error, OSError) else error.args[0]}", file=sys.stderr)
-        return EXIT_USAGE
 
 
 if __name__ == "__main__":

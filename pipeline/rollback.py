@@ -17,11 +17,10 @@ if not __package__:
     sys.path[0] = str(PROJECT_DIR)
 
 from components.pushing import model_versions  # noqa: E402
+from maskformer_model.command_errors import run_command  # noqa: E402
 from maskformer_model.command_parser import CommandParser  # noqa: E402
 from pipeline.config import POINTER_PARTS  # noqa: E402
 from pipeline.local_run import runs_page  # noqa: E402
-
-EXIT_USAGE = 2
 
 
 class NothingToRollBackError(ValueError):
@@ -89,15 +88,15 @@ def _move_pointer(root: str, serving_dir: str, versions: list[int]) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the program and returns its exit status."""
     args = parse_args(argv)
+    return run_command("rollback.py", lambda: _roll_back(args))
+
+
+def _roll_back(args: argparse.Namespace) -> int:
     serving_dir = str(pathlib.Path(args.root, "serving"))
-    try:
-        if args.restore is not None:
-            print(f"Serving again: {model_versions.restore(serving_dir, args.restore)}")
-        elif not args.list:
-            print(f"Withdrawn: {', '.join(map(str, roll_back(serving_dir, args.to)))}")
-    except (NothingToRollBackError, FileNotFoundError) as error:
-        print(f"rollback.py: {error}", file=sys.stderr)
-        return EXIT_USAGE
+    if args.restore is not None:
+        print(f"Serving again: {model_versions.restore(serving_dir, args.restore)}")
+    elif not args.list:
+        print(f"Withdrawn: {', '.join(map(str, roll_back(serving_dir, args.to)))}")
     versions = model_versions.list_versions(serving_dir)
     if not args.list:
         # The pointer before the page: what serves elsewhere must not wait for a picture of it.

@@ -25,13 +25,14 @@ if not __package__:
     sys.path[0] = str(PROJECT_DIR)
 
 from components.panoptic_evaluator.files import METRICS_FILE, REPORT_FILE  # noqa: E402
+from maskformer_model import command_errors  # noqa: E402
 from pipeline.compiled import local_platform  # noqa: E402
 from pipeline.compiled.artifact_store import ArtifactStore  # noqa: E402
 from pipeline.compiled.local_platform import FAILED, SUCCEEDED, CommandRunner, LocalPlatform, TaskResult  # noqa: E402
 from pipeline.compiled.spec_file import CompiledSpec, read_spec  # noqa: E402
 from pipeline.local_run import root_lock  # noqa: E402
 
-EXIT_FAILED, EXIT_USAGE = 1, 2
+EXIT_FAILED = 1
 KUBEFLOW_ROOT = "minio://mlpipeline/v2/artifacts"
 _SUMMARY_FILE, _START_FILE = "summary.json", "start.json"
 _METRICS = ("pq", "sq", "rq")
@@ -178,12 +179,12 @@ def _output(results: Mapping[str, TaskResult], task: str, key: str) -> dict[str,
 def main(argv: Sequence[str] | None = None, run_command: CommandRunner = local_platform.run_command) -> int:
     """Runs the program and returns its exit status."""
     args = parse_args(argv)
-    try:
-        with root_lock.only_run_in(str(pathlib.Path(args.root).resolve())):
-            summary = run(args.spec, args.root, args.param, resume=args.resume, run_command=run_command)
-    except (OSError, ValueError, root_lock.RootInUseError) as error:
-        print(f"run_compiled.py: {error}", file=sys.stderr)
-        return EXIT_USAGE
+    return command_errors.run_command("run_compiled.py", lambda: _run(args, run_command))
+
+
+def _run(args: argparse.Namespace, run_command: CommandRunner) -> int:
+    with root_lock.only_run_in(str(pathlib.Path(args.root).resolve())):
+        summary = run(args.spec, args.root, args.param, resume=args.resume, run_command=run_command)
     print(f"{summary['state']}: PQ {summary['pq']}, pushed: {summary['pushed_model']}\nReport: {summary['report']}")
     return 0 if summary["state"] == SUCCEEDED else EXIT_FAILED
 

@@ -22,10 +22,11 @@ if not __package__:
 
 import yaml
 
+from maskformer_model.command_errors import run_command
 from maskformer_model.config.rules import require
+from maskformer_model.config.settings_file import read_settings
 
 VERTEX, TFJOB, JOBSET = "vertex", "tfjob", "jobset"
-EXIT_USAGE = 2
 CHIEF, WORKER = "chief", "worker"
 _PORT = 2222
 # For the TF_CONFIG that MultiWorkerMirroredStrategy reads; Vertex AI and the training operator write it themselves.
@@ -238,8 +239,7 @@ def read_config(path: str) -> TrainingJobConfig:
         OSError: if it cannot be read.
         ValueError: if a key is unknown or missing, or a value breaks its rule.
     """
-    document = yaml.safe_load(pathlib.Path(path).read_text(encoding="utf-8"))
-    require(isinstance(document, dict), "`--config` must hold keys and values.", document)
+    document = read_settings(path, "--config")
     fields = dataclasses.fields(TrainingJobConfig)
     unknown = sorted(document.keys() - {field.name for field in fields})
     require(not unknown, f"`--config` has {[field.name for field in fields]}.", unknown)
@@ -258,12 +258,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--config", required=True, metavar="FILE", help="YAML file, see docs/kubeflow.md")
     parser.add_argument("--output", required=True, metavar="FILE.yaml")
     args = parser.parse_args(argv)
-    try:
-        job = BUILDERS[args.platform](read_config(args.config))
-        pathlib.Path(args.output).write_text(yaml.safe_dump(job, sort_keys=False), encoding="utf-8")
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        print(f"training_job.py: {error}", file=sys.stderr)
-        return EXIT_USAGE
+    return run_command("training_job.py", lambda: _write(args))
+
+
+def _write(args: argparse.Namespace) -> int:
+    job = BUILDERS[args.platform](read_config(args.config))
+    pathlib.Path(args.output).write_text(yaml.safe_dump(job, sort_keys=False), encoding="utf-8")
     print(f"Wrote {args.output}")
     return 0
 

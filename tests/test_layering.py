@@ -32,8 +32,8 @@ FLOORS = (
     {"prediction", "serve", "training"},
 )
 # Loose, because users import categories by this name, and it reads its json; every folder may use them, as all commands
-# use the parser and the list of extras.
-GROUND_MODULES = {"categories", "coco_schema", "command_parser", "extras"}
+# use the parser, the boundary that turns errors into sentences, and the list of extras.
+GROUND_MODULES = {"categories", "coco_schema", "command_errors", "command_parser", "extras"}
 
 # At TensorFlow's boundary: files, tf.data, graphs that are exported, training. All other folders are numpy and
 # keras.ops alone, because the model also runs on Keras's JAX and PyTorch backends.

@@ -12,7 +12,8 @@ import os
 import sys
 from collections.abc import Sequence
 
-EXIT_USAGE = 2
+from maskformer_model.command_errors import run_command
+
 # Beam's default runner downloads a program.
 BEAM_FLAGS = ["--runner=FnApiRunner"]
 
@@ -70,11 +71,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the program and returns its exit status."""
     args, beam_flags = parse_args(argv)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    try:
-        counts = predict(args, beam_flags)
-    except (FileNotFoundError, ValueError) as error:
-        print(f"components.bulk_predictor: {error}", file=sys.stderr)
-        return EXIT_USAGE
+    return run_command("components.bulk_predictor", lambda: _predict(args, beam_flags))
+
+
+def _predict(args: argparse.Namespace, beam_flags: list[str]) -> int:
+    counts = predict(args, beam_flags)
     print(f"{counts['photos']} photos predicted into {args.output}, {counts['refused']} of them refused")
     return 0
 

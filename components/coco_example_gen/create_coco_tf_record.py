@@ -20,9 +20,10 @@ from collections.abc import Sequence
 
 from components.coco_example_gen.layouts.split_source import INSTANCES, NO_TRUTH, PANOPTIC, SplitSource
 from components.coco_example_gen.options import IngestOptions
+from maskformer_model.command_errors import run_command
 from maskformer_model.data import stated_extents
 
-EXIT_FAILED, EXIT_USAGE = 1, 2
+EXIT_FAILED = 1
 
 
 def parse_args(argv: Sequence[str]) -> argparse.Namespace:
@@ -82,9 +83,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The program; returns its exit status."""
     args = parse_args(sys.argv[1:] if argv is None else argv)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    return run_command("create_coco_tf_record", lambda: _convert(args), status=EXIT_FAILED)
+
+
+def _convert(args: argparse.Namespace) -> int:
     from components.coco_example_gen.conversion.conversion_job import ConversionJob, convert
     from components.coco_example_gen.conversion.tf_record_encoder import MaskOptions
-    from components.coco_example_gen.kept_aside import TooManyKeptAsideError
 
     job = ConversionJob(
         source=source_from_args(args),
@@ -99,11 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         max_kept_aside_share=args.max_kept_aside_share,
         beam_args=tuple(args.beam_args) or beam_args_for(args.num_processes),
     )
-    try:
-        written = convert(job)
-    except (FileNotFoundError, TooManyKeptAsideError, ValueError) as error:
-        print(f"create_coco_tf_record: {error}", file=sys.stderr)
-        return EXIT_FAILED
+    written = convert(job)
     print(f"Wrote {written.num_written} Examples to {written.pattern}; skipped: {written.describe_kept_aside()}")
     if written.noticed:
         print(f"Noticed: {written.describe_notices()}")

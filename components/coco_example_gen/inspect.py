@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from components.coco_example_gen.layouts.find import LAYOUT_NAMES, UnknownLayoutError, notes_on
 from components.coco_example_gen.options import AUTO_LAYOUT, SPLITS, IngestOptions
+from maskformer_model.command_errors import run_command
 from maskformer_model.command_parser import CommandParser
 
 if TYPE_CHECKING:
@@ -54,15 +55,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The program; returns its exit status."""
     args = parse_args(argv)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    return run_command("inspect", lambda: _inspect(args), status=EXIT_WRONG_INPUT)
+
+
+def _inspect(args: argparse.Namespace) -> int:
     from maskformer_model import config as experiment_config
     from maskformer_model import experiments
 
-    try:
-        config = experiment_config.override(experiments.get(args.experiment), args.params_override)
-        print(inspect_folder(args, config))
-    except (OSError, KeyError, ValueError) as error:
-        print(f"inspect: {error.args[0] if isinstance(error, KeyError) else error}", file=sys.stderr)
-        return EXIT_WRONG_INPUT
+    config = experiment_config.override(experiments.get(args.experiment), args.params_override)
+    print(inspect_folder(args, config))
     return 0
 
 

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 
 from components.coco_example_gen.options import AUTO_LAYOUT, IngestOptions
+from maskformer_model.command_errors import run_command
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -23,22 +24,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("data_dir", metavar="DIR")
     parser.add_argument("--layout", default=AUTO_LAYOUT, help="default: %(default)s")
     args = parser.parse_args(argv)
-    import tensorflow as tf  # Late, so that `--help` answers at once.
+    return run_command("manifest", lambda: _write_or_check(args))
 
-    from components.coco_example_gen import data_manifest
+
+def _write_or_check(args: argparse.Namespace) -> int:
+    from components.coco_example_gen import data_manifest  # Late, so that `--help` answers at once.
     from components.coco_example_gen.sources import sources_of
 
     path = os.path.join(args.data_dir, data_manifest.MANIFEST_FILE)
-    try:
-        sources = sources_of(args.data_dir, IngestOptions(layout=args.layout))
-        manifest = data_manifest.build_manifest(args.data_dir, sources.values())
-        if args.action == "write":
-            print(data_manifest.write_manifest(path, manifest))
-            return 0
-        changes = data_manifest.differences(data_manifest.read_manifest(path), manifest)
-    except (ValueError, FileNotFoundError, tf.errors.NotFoundError) as error:
-        print(f"manifest: {error}", file=sys.stderr)
-        return 2
+    sources = sources_of(args.data_dir, IngestOptions(layout=args.layout))
+    manifest = data_manifest.build_manifest(args.data_dir, sources.values())
+    if args.action == "write":
+        print(data_manifest.write_manifest(path, manifest))
+        return 0
+    changes = data_manifest.differences(data_manifest.read_manifest(path), manifest)
     print("\n".join(changes) or f"{len(manifest)} files are as the manifest says.")
     return int(bool(changes))
 

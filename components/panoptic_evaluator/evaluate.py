@@ -17,6 +17,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from maskformer_model.command_errors import run_command
 from maskformer_model.command_parser import CommandParser
 
 if TYPE_CHECKING:
@@ -148,19 +149,19 @@ def _folder_beside(truth_json: str, args: argparse.Namespace) -> str | None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the program and returns its exit status."""
     args = parse_args(sys.argv[1:] if argv is None else argv)
+    return run_command("evaluate", lambda: _evaluate(args), status=EXIT_WRONG_INPUT)
+
+
+def _evaluate(args: argparse.Namespace) -> int:
     from maskformer_model.data.stated_extents import JSON, areas_of
     from maskformer_model.metrics.panoptic_quality import panoptic_quality
 
-    try:
-        truth_json, predictions_json = _predict(args) if args.model else (args.gt_json_file, args.pred_json_file)
-        areas = args.areas or areas_of(truth_json)
-        truth_folder = args.gt_folder or _folder_beside(truth_json, args)
-        counts, categories = evaluate_files(
-            truth_json, predictions_json, truth_folder, args.pred_folder, args.num_workers, areas
-        )
-    except (OSError, ValueError) as error:
-        print(f"evaluate: {error}", file=sys.stderr)
-        return EXIT_WRONG_INPUT
+    truth_json, predictions_json = _predict(args) if args.model else (args.gt_json_file, args.pred_json_file)
+    areas = args.areas or areas_of(truth_json)
+    truth_folder = args.gt_folder or _folder_beside(truth_json, args)
+    counts, categories = evaluate_files(
+        truth_json, predictions_json, truth_folder, args.pred_folder, args.num_workers, areas
+    )
     document = results_document(panoptic_quality(counts, categories.isthing), counts, categories)
     document["areas"] = areas
     print(table(document))

@@ -7,10 +7,10 @@ import logging
 import sys
 from collections.abc import Sequence
 
+from maskformer_model.command_errors import run_command
 from maskformer_model.command_parser import CommandParser
 from maskformer_model.serve.settings import ServerSettings
 
-EXIT_USAGE = 2
 _PACKAGES = {"aiohttp": "aiohttp", "grpc": "grpcio"}  # By the module that they bring.
 
 
@@ -72,27 +72,25 @@ def _words(text: str) -> tuple[str, ...]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Serves until it is asked to stop; returns the exit status."""
     args = parse_args(argv)
+    return run_command("maskformer_model.serve", lambda: _serve(args))
+
+
+def _serve(args: argparse.Namespace) -> int:
     values = {**vars(args), "model_dir": args.model}
     names = [name for name in ServerSettings.__dataclass_fields__ if name in values]
+    settings = ServerSettings(**{name: values[name] for name in names})
+    settings.require_model_dir()
     try:
-        settings = ServerSettings(**{name: values[name] for name in names})
-        settings.require_model_dir()
         from maskformer_model.serve import launch
-
-        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-        launch.serve(settings)
-    except ValueError as error:
-        return _refused(str(error))
     except ModuleNotFoundError as error:
         if error.name not in _PACKAGES:
             raise
-        return _refused(f"The server needs {_PACKAGES[error.name]}: pip install 'maskformer-tfx[serve]'")
+        raise ValueError(
+            f"The server needs {_PACKAGES[error.name]}: run `pip install '.[serve]'` in the project's folder"
+        ) from error
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    launch.serve(settings)
     return 0
-
-
-def _refused(message: str) -> int:
-    print(f"maskformer_model.serve: {message}", file=sys.stderr)
-    return EXIT_USAGE
 
 
 if __name__ == "__main__":

@@ -20,9 +20,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import yaml
-
 from maskformer_model.config.rules import require
+from maskformer_model.config.settings_file import read_settings
 from pipeline import flags
 from pipeline.config import PipelineConfig
 from pipeline.local_run.generated_data import GeneratedDataConfig
@@ -137,13 +136,7 @@ def read_config(path: str | os.PathLike[str]) -> PlatformConfig:
         KeyError: if the experiment or a setting of it is unknown.
         ValueError: if a key is unknown, or a value breaks its rule.
     """
-    try:
-        document = yaml.safe_load(pathlib.Path(path).read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ValueError(f"`--config` must be YAML. Received in {path}: {error}") from error
-    if not isinstance(document, dict):
-        raise ValueError(f"`--config` must hold keys and values. Received in {path}: {document!r}")
-    return config_from_dict(document)
+    return config_from_dict(read_settings(path, "--config"))
 
 
 def config_from_dict(document: Mapping[str, Any]) -> PlatformConfig:

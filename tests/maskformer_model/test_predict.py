@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 import maskformer_model
-from maskformer_model import predict
+from maskformer_model import command_errors, predict
 from maskformer_model.data.panoptic_png import decode_panoptic_png, segment_extents
 from maskformer_model.data.photo_files import PhotoError
 from maskformer_model.predict import image_ids_of
@@ -149,12 +149,12 @@ def test_the_command_writes_every_format_and_goes_on_after_a_bad_photo(serving_d
 
 def test_wrong_commands_are_answered_with_status_2(serving_dir, tmp_path, capsys):
     arguments = ["--model", str(serving_dir), "--output", str(tmp_path)]
-    assert predict.main([*arguments, "--images", str(tmp_path / "absent*.jpg")]) == predict.EXIT_USAGE
+    assert predict.main([*arguments, "--images", str(tmp_path / "absent*.jpg")]) == command_errors.EXIT_USAGE
     assert "Nothing found at" in capsys.readouterr().err
     for wrong in (["--format", "pdf"], ["--task", "semantic", "--format", "coco_panoptic"]):
         with pytest.raises(SystemExit) as stopped:
             predict.main([*arguments, "--images", "x.jpg", *wrong])
-        assert stopped.value.code == predict.EXIT_USAGE
+        assert stopped.value.code == command_errors.EXIT_USAGE
 
 
 def test_help_and_the_package_import_nothing_heavy(project_dir):

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from components.pushing.model_versions import list_versions, list_withdrawn
+from maskformer_model import command_errors
 from pipeline import rollback
 
 
@@ -42,14 +43,14 @@ def test_a_named_version_serves_again_and_the_newer_ones_come_back_on_demand(roo
 
 @pytest.mark.parametrize("flags", [("--to", "300"), ("--to", "50"), ("--restore", "100")])
 def test_a_version_that_cannot_be_gone_to_is_refused(root, flags, capsys):
-    assert run(root, *flags) == rollback.EXIT_USAGE
+    assert run(root, *flags) == command_errors.EXIT_USAGE
     assert "Received: " in capsys.readouterr().err
     assert list_versions(root / "serving") == [100, 200, 300]
 
 
 def test_a_single_version_is_not_taken_away(root, capsys):
     run(root, "--to", "100")
-    assert run(root) == rollback.EXIT_USAGE
+    assert run(root) == command_errors.EXIT_USAGE
     assert "no version before the newest" in capsys.readouterr().err
     assert list_versions(root / "serving") == [100]
 

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from components.bulk_predictor import __main__ as program
 from components.bulk_predictor import plan
+from maskformer_model import command_errors
 from maskformer_model.data.panoptic_png import decode_panoptic_png
 from tests.components import brightness_model
 
@@ -79,10 +80,10 @@ def test_another_model_or_list_is_not_mixed_in(model_dir, photos, tmp_path, caps
     output = tmp_path / "out"
     program.main(command(model_dir, photos, output))
     other = brightness_model.save_model(tmp_path / "other", threshold=200)
-    assert program.main(command(other, photos, output)) == program.EXIT_USAGE
+    assert program.main(command(other, photos, output)) == command_errors.EXIT_USAGE
     assert "differs in ['model_sha256']" in capsys.readouterr().err
     (photos / "0.png").unlink()
-    assert program.main(command(model_dir, photos, output)) == program.EXIT_USAGE
+    assert program.main(command(model_dir, photos, output)) == command_errors.EXIT_USAGE
     assert "differs in ['num_photos', 'photos_sha256']" in capsys.readouterr().err
 
 

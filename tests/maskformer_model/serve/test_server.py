@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from maskformer_model import command_errors
 from maskformer_model.data.panoptic_png import decode_panoptic_png
 from tests.components import brightness_model
 from tests.maskformer_model.helpers.small_export import encoded, photo
@@ -254,5 +255,5 @@ def test_help_imports_nothing_heavy_and_wrong_settings_are_named(project_dir, ca
     command = [sys.executable, "-X", "importtime", "-m", "maskformer_model.serve", "--help"]
     done = subprocess.run(command, check=True, cwd=project_dir, capture_output=True, text=True)
     assert "tensorflow" not in done.stderr and "aiohttp" not in done.stderr
-    assert program.main(["--model", "x", "--max_batch", "0"]) == program.EXIT_USAGE
+    assert program.main(["--model", "x", "--max_batch", "0"]) == command_errors.EXIT_USAGE
     assert "`max_batch` must be positive. Received: 0" in capsys.readouterr().err

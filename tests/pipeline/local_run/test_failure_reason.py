@@ -44,5 +44,11 @@ def test_a_key_error_is_told_without_its_quotes():
     assert failure_reason(KeyError("Unknown experiment 'x'.")) == "Unknown experiment 'x'."
 
 
-def test_an_error_without_words_is_told_by_its_name():
-    assert failure_reason(MemoryError()) == "MemoryError"
+def test_an_error_without_words_is_told_in_ours():
+    assert failure_reason(MemoryError()).startswith("Not enough memory.")
+
+
+def test_a_full_disk_is_told_with_its_path_and_the_next_step():
+    error = OSError(28, "No space left on device", "/runs/model.h5")
+    expected = "/runs/model.h5: No space left on device. Free space there, or choose another disk, and start again."
+    assert failure_reason(error) == expected
