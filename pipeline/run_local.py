@@ -6,6 +6,7 @@ was wrong. `<root>/summary.json` has the result, except after a wrong flag.
 
 from __future__ import annotations
 
+import argparse
 import datetime
 import importlib.metadata
 import logging
@@ -20,15 +21,18 @@ if not __package__:
     # As a script, Python looks for modules in this folder and not in the project's.
     sys.path[0] = str(PROJECT_DIR)
 
+from maskformer_model.command_errors import run_command  # noqa: E402
 from pipeline.config import PipelineConfig  # noqa: E402
 from pipeline.flags import config_from_args, generated_data_from_args, parse_args  # noqa: E402
 from pipeline.local_run import console, generated_data, runs_page, summary  # noqa: E402
 from pipeline.local_run.code_version import code_version  # noqa: E402
 from pipeline.local_run.data_folder import DataFolderError, check_data_dir  # noqa: E402
 from pipeline.local_run.failure_reason import failure_reason  # noqa: E402
+from pipeline.local_run.moved_root import follow_moved_root  # noqa: E402
 from pipeline.local_run.query_ceiling import ceiling_sentences  # noqa: E402
-from pipeline.local_run.root_lock import RootInUseError, only_run_in  # noqa: E402
+from pipeline.local_run.root_lock import only_run_in  # noqa: E402
 from pipeline.local_run.run_record import NodeFailedError  # noqa: E402
+from pipeline.retraining import metadata_backup  # noqa: E402
 
 _VERSIONED_PACKAGES = ("tfx", "tensorflow", "keras", "apache-beam")
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
@@ -117,18 +121,17 @@ def _run_nodes(config: PipelineConfig, run_id: str, progress: console.ConsolePro
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the program and returns its exit status."""
     args = parse_args(sys.argv[1:] if argv is None else argv)
-    try:
-        config, scenes = config_from_args(args), generated_data_from_args(args)
-    except (KeyError, ValueError) as error:
-        print(f"run_local.py: {error.args[0]}", file=sys.stderr)
-        return EXIT_USAGE
-    try:
-        console.quiet_environment()
-        with only_run_in(config.root):
-            return run(config, scenes)
-    except RootInUseError as error:
-        print(f"run_local.py: {error}", file=sys.stderr)
-        return EXIT_USAGE
+    return run_command("run_local.py", lambda: _run_alone(args))
+
+
+def _run_alone(args: argparse.Namespace) -> int:
+    config, scenes = config_from_args(args), generated_data_from_args(args)
+    console.quiet_environment()
+    with only_run_in(config.root):
+        metadata_backup.require_usable(config.metadata_path)
+        if words := follow_moved_root(config.metadata_path, config.root):
+            print(words, flush=True)
+        return run(config, scenes)
 
 
 if __name__ == "__main__":

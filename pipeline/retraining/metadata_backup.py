@@ -14,7 +14,12 @@ import sqlite3
 
 BACKUP_SUFFIX = ".backup"
 DAMAGED_SUFFIX = ".damaged"
+SCHEMA_VERSION = 10  # Of the installed ml-metadata.
 _BUSY_TIMEOUT_S = 10.0
+
+
+class UnusableMetadataError(RuntimeError):
+    """The database cannot be used as it is."""
 
 
 class MetadataLockedError(RuntimeError):
@@ -36,10 +41,54 @@ def is_whole(path: str) -> bool:
             connection.close()
     except sqlite3.OperationalError as error:
         if "locked" in str(error):
-            raise MetadataLockedError(f"{path} is locked by another program.") from error
+            raise MetadataLockedError(f"{path} is locked by another program. End that, and start again.") from error
         return False
     except sqlite3.DatabaseError:
         return False
+
+
+def schema_version(path: str) -> int | None:
+    """Returns the version of ML Metadata's tables; None if the database has none yet, as after a kill at its start."""
+    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=_BUSY_TIMEOUT_S)
+    try:
+        if not connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]:
+            return None
+        return int(connection.execute("SELECT schema_version FROM MLMDEnv").fetchone()[0])
+    finally:
+        connection.close()
+
+
+def require_usable(path: str) -> None:
+    """Refuses a database that a run could not use, before the run begins.
+
+    Args:
+        path: The path of the database, which may be missing.
+
+    Raises:
+        MetadataLockedError: if another process has locked it.
+        UnusableMetadataError: if it is damaged, or of a later version of ML Metadata.
+    """
+    if not os.path.exists(path) or not os.path.getsize(path):
+        return
+    try:
+        version = schema_version(path)
+        whole = version is None or is_whole(path)
+    except sqlite3.OperationalError as error:
+        if "locked" in str(error):
+            raise MetadataLockedError(f"{path} is locked by another program. End that, and start again.") from error
+        whole = False
+    except (sqlite3.DatabaseError, TypeError, ValueError):
+        whole = False
+    if not whole:
+        raise UnusableMetadataError(
+            f"{path} is damaged. Put a copy of it there, or move it away: then every node runs again, and the next "
+            "model is compared with none."
+        )
+    if version is not None and version > SCHEMA_VERSION:
+        raise UnusableMetadataError(
+            f"{path} is of version {version} of ML Metadata's tables, and this environment knows up to "
+            f"{SCHEMA_VERSION}. Run with the environment that wrote it, or name another --root."
+        )
 
 
 def back_up(path: str) -> None:

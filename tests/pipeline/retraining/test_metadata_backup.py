@@ -1,12 +1,22 @@
 """Tests of `pipeline.retraining.metadata_backup`, on a database as ML Metadata makes it."""
 
 import os
+import pathlib
 import sqlite3
 
 import pytest
 
 from pipeline.retraining import metadata_backup
-from pipeline.retraining.metadata_backup import MetadataLockedError, back_up, ensure_whole, is_whole
+from pipeline.retraining.metadata_backup import (
+    SCHEMA_VERSION,
+    MetadataLockedError,
+    UnusableMetadataError,
+    back_up,
+    ensure_whole,
+    is_whole,
+    require_usable,
+    schema_version,
+)
 
 
 @pytest.fixture
@@ -95,3 +105,46 @@ def test_a_locked_database_is_not_taken_for_a_damaged_one(database, tmp_path, mo
     other.close()
     assert ensure_whole(database, str(tmp_path)) == ""
     assert not (tmp_path / "metadata.sqlite.damaged").exists()
+
+
+def test_a_run_begins_with_no_database_an_empty_one_or_one_of_this_version(database, tmp_path):
+    require_usable(str(tmp_path / "none.sqlite"))
+    (tmp_path / "empty.sqlite").write_bytes(b"")
+    require_usable(str(tmp_path / "empty.sqlite"))
+    execute(database, "CREATE TABLE MLMDEnv (schema_version INTEGER)", f"INSERT INTO MLMDEnv VALUES ({SCHEMA_VERSION})")
+    require_usable(database)
+    assert executions(database) == [1, 2, 3, 4, 5, 6, 7, 8]
+
+
+def test_a_run_does_not_begin_with_a_database_of_a_later_version(database):
+    execute(database, "CREATE TABLE MLMDEnv (schema_version INTEGER)", "INSERT INTO MLMDEnv VALUES (99)")
+    with pytest.raises(UnusableMetadataError, match=r"metadata\.sqlite is of version 99 .* knows up to 10"):
+        require_usable(database)
+
+
+@pytest.mark.parametrize("content", [b"SQLite format 3\0", b"no database", None])
+def test_a_run_does_not_begin_with_a_damaged_database(database, content):
+    whole = pathlib.Path(database).read_bytes()
+    pathlib.Path(database).write_bytes(whole[: len(whole) // 2] if content is None else content)
+    with pytest.raises(UnusableMetadataError, match=r"metadata\.sqlite is damaged. Put a copy of it there"):
+        require_usable(database)
+
+
+def test_a_run_does_not_begin_with_a_locked_database(database, monkeypatch):
+    monkeypatch.setattr(metadata_backup, "_BUSY_TIMEOUT_S", 0.0)
+    connection = sqlite3.connect(database, isolation_level=None)
+    connection.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(MetadataLockedError, match="is locked by another program. End that"):
+        require_usable(database)
+    connection.close()
+
+
+def test_the_version_is_that_of_the_installed_library(path):
+    from ml_metadata import metadata_store
+    from ml_metadata.proto import metadata_store_pb2
+
+    config = metadata_store_pb2.ConnectionConfig()
+    config.sqlite.filename_uri = path
+    config.sqlite.connection_mode = metadata_store_pb2.SqliteMetadataSourceConfig.READWRITE_OPENCREATE
+    metadata_store.MetadataStore(config)
+    assert schema_version(path) == SCHEMA_VERSION
