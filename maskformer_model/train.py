@@ -3,8 +3,9 @@
     python -m maskformer_model.train --experiment maskformer_coco_panoptic --mode train_and_eval --model_dir DIR \\
         --params_override "task.train_data.input_path=DIR/train-*,task.validation_data.input_path=DIR/val-*"
 
-`--mode train` continues where an earlier run in `--model_dir` stopped. `eval` scores the weights of `--model_dir`, or
-those that `task.init_checkpoint` names, and prints PQ, mIoU and AP, what the task is judged by first. `train_and_eval`
+`--mode train` continues where an earlier run in `--model_dir` stopped. `eval` scores the weights that were trained
+in `--model_dir`, or where there are none those that `task.init_checkpoint` names; it prints PQ, mIoU and AP, what the
+task is judged by first, and which weights they are of. `train_and_eval`
 scores every `trainer.validation_interval` steps and at the end. `continuous_eval` waits for checkpoints of a job that
 trains elsewhere and scores each.
 
@@ -24,7 +25,9 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from maskformer_model.command_errors import run_command
 from maskformer_model.command_parser import CommandParser
+from maskformer_model.config.files import WEIGHTS_FILE
 
 if TYPE_CHECKING:
     from maskformer_model.config import ExperimentConfig
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 TRAIN, EVAL, TRAIN_AND_EVAL, CONTINUOUS_EVAL = "train", "eval", "train_and_eval", "continuous_eval"
 RECORDS_VARIABLE = "TFRECORDS_DIR"
 EVALUATION_FILE = "evaluation.json"
+EXIT_FAILED = 1
 STOPPED_EXIT_CODE = 143  # What a shell reports of a process that SIGTERM ended.
 
 
@@ -40,17 +44,22 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("absl").setLevel(logging.WARNING)
+    return run_command(
+        "maskformer_model.train",
+        lambda: _run_or_stop(options),
+        status=EXIT_FAILED,
+        shows_traceback=options.traceback,
+    )
+
+
+def _run_or_stop(options: argparse.Namespace) -> int:
     try:
-        config = read_config(options, os.environ)
-        return _run(config, options)
-    except (KeyError, ValueError, FileNotFoundError, FloatingPointError, RuntimeError) as error:
-        if type(error).__name__ == "TrainingInterruptedError":
-            print(error, file=sys.stderr)
-            return STOPPED_EXIT_CODE
-        if options.traceback:
+        return _run(read_config(options, os.environ), options)
+    except RuntimeError as error:
+        if type(error).__name__ != "TrainingInterruptedError":
             raise
-        print(f"{type(error).__name__}: {error.args[0] if error.args else error}", file=sys.stderr)
-        return 1
+        print(error, file=sys.stderr)
+        return STOPPED_EXIT_CODE
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -88,12 +97,11 @@ def read_config(options: argparse.Namespace, environment: Mapping[str, str]) -> 
     """
     from maskformer_model import config as config_lib
     from maskformer_model import experiments
+    from maskformer_model.config.settings_file import read_settings
 
     config = experiments.get(options.experiment)
     if options.config_file:
-        import yaml
-
-        config = config_lib.merge(config, yaml.safe_load(options.config_file.read_text(encoding="utf-8")) or {})
+        config = config_lib.merge(config, read_settings(options.config_file, "--config_file"))
     config = config_lib.override(config, options.params_override)
     needed = {"train_data": options.mode in (TRAIN, TRAIN_AND_EVAL), "validation_data": options.mode != TRAIN}
     for name, pattern in (("train_data", "train*.tfrecord*"), ("validation_data", "val*.tfrecord*")):
@@ -116,6 +124,7 @@ def _run(config: ExperimentConfig, options: argparse.Namespace) -> int:
     from maskformer_model.backend import distribution
     from maskformer_model.categories import CategoryTable
     from maskformer_model.data.examples import categories_path
+    from maskformer_model.pretrained.training_run import PREFIX
     from maskformer_model.training import loop
 
     records = config.task.train_data.input_path or config.task.validation_data.input_path
@@ -138,7 +147,9 @@ def _run(config: ExperimentConfig, options: argparse.Namespace) -> int:
     )
     scored = [row for row in result.history if "pq" in row]
     if options.mode == TRAIN_AND_EVAL and scored:
-        _report(options.model_dir, int(scored[-1]["step"]), scored[-1], config.task.kind)
+        step = int(scored[-1]["step"])
+        weights = os.path.join(options.model_dir, f"{PREFIX}-{step}")
+        _report(options.model_dir, step, scored[-1], config.task.kind, weights)
     return 0
 
 
@@ -148,18 +159,26 @@ def _with_validation(config: ExperimentConfig, mode: str) -> ExperimentConfig:
 
 
 def _evaluate(config: ExperimentConfig, categories: Any, model_dir: str) -> int:
-    """Scores `task.init_checkpoint`, or the finished weights of the folder, or its newest checkpoint."""
+    """Scores what was trained in the folder, or else `task.init_checkpoint`."""
     from maskformer_model.pretrained.initialize import build_network, initialize
+    from maskformer_model.pretrained.training_run import trained_weights
 
-    source = config.task.init_checkpoint or model_dir
-    if config.task.init_checkpoint and config.task.init_checkpoint_modules != "all":
+    trained = trained_weights(model_dir)
+    if not trained and not config.task.init_checkpoint:
+        raise FileNotFoundError(
+            f"`--model_dir` must hold a training run, or `task.init_checkpoint` name a whole model. "
+            f"Received: {model_dir}, which has neither {WEIGHTS_FILE} nor a checkpoint"
+        )
+    if not trained and config.task.init_checkpoint_modules != "all":
         raise ValueError(
-            "`--mode eval` of a checkpoint needs `task.init_checkpoint_modules=all`. "
-            f"Received: {config.task.init_checkpoint_modules}"
+            f"Nothing was trained in `--model_dir` {model_dir}, and `task.init_checkpoint` "
+            f"({config.task.init_checkpoint}) gives a backbone to start a training from, which cannot be scored. Name "
+            "the folder of a training run, or a whole model with `task.init_checkpoint_modules=all`"
         )
     network = build_network(config.task.model)
-    initialize(network, source, "all")
-    _report(model_dir, None, _score(network, config, categories), config.task.kind)
+    initialize(network, model_dir if trained else config.task.init_checkpoint, "all", categories=categories)
+    scores = _score(network, config, categories)
+    _report(model_dir, None, scores, config.task.kind, trained or config.task.init_checkpoint)
     return 0
 
 
@@ -174,7 +193,7 @@ def _evaluate_continuously(config: ExperimentConfig, categories: Any, model_dir:
         for variable, value in zip(network.variables, read_network_values(path), strict=True):
             variable.assign(value)
         step = int(path.rpartition("-")[2])
-        _report(model_dir, step, _score(network, config, categories), config.task.kind)
+        _report(model_dir, step, _score(network, config, categories), config.task.kind, path)
         if step >= config.trainer.train_steps:
             break
     return 0
@@ -186,8 +205,8 @@ def _score(network: Any, config: ExperimentConfig, categories: Any) -> dict[str,
     return Evaluator(network, categories, config, [config.task.validation_data.input_path]).evaluate()
 
 
-def _report(model_dir: str, step: int | None, fields: Mapping[str, float], task: str) -> None:
-    """Prints the scores, the task's own first, and writes them beside the model."""
+def _report(model_dir: str, step: int | None, fields: Mapping[str, float], task: str, weights: str) -> None:
+    """Prints the scores, the task's own first, and which weights they are of; writes both beside the model."""
     import tensorflow as tf
 
     from maskformer_model.config.scores import SCORE_LABELS, SCORE_OF_TASK
@@ -195,11 +214,12 @@ def _report(model_dir: str, step: int | None, fields: Mapping[str, float], task:
     first = SCORE_OF_TASK[task]
     scores = {name: fields[name] for name in sorted(SCORE_LABELS, key=lambda name: name != first) if name in fields}
     where = "" if step is None else f"step {step}: "
-    print(where + ", ".join(f"{SCORE_LABELS[name]} {value:.4f}" for name, value in scores.items()), flush=True)
+    print(where + ", ".join(f"{SCORE_LABELS[name]} {value:.4f}" for name, value in scores.items()))
+    print(f"These are the scores of {weights}", flush=True)
     tf.io.gfile.makedirs(model_dir)
     name = EVALUATION_FILE if step is None else f"evaluation-{step}.json"
     with tf.io.gfile.GFile(os.path.join(model_dir, name), "w") as file:
-        json.dump({"step": step, **scores}, file, indent=1)
+        json.dump({"step": step, "weights": weights, **scores}, file, indent=1)
 
 
 if __name__ == "__main__":

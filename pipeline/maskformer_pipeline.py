@@ -11,9 +11,7 @@ what runs where; `docs/architecture.md` says what is reused when.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
-import os
 import pathlib
 from typing import Any
 
@@ -39,6 +37,7 @@ from components.panoptic_predictor.component import PanopticPredictor
 from components.pushing.pusher import KEEP_VERSIONS_KEY, POINTER_KEY, Pusher
 from components.source_fingerprint import fingerprint_behind
 from components.training import trainer as trainer_adapter
+from components.training.initial_weights import initial_weights_digest
 from maskformer_model import config as experiment_config
 from maskformer_model.data import examples
 from pipeline.config import PipelineConfig
@@ -237,14 +236,8 @@ def _trainer(
 
 def _training_settings(config: PipelineConfig, adapter: str) -> dict[str, str]:
     """Returns what a training depends on besides the Examples, so that the cache sees it."""
-    checkpoint = config.experiment.task.init_checkpoint
     return {
         trainer_adapter.EXPERIMENT_KEY: json.dumps(experiment_config.to_dict(config.experiment), sort_keys=True),
-        "init_checkpoint_sha256": _file_sha256(checkpoint) if os.path.isfile(checkpoint) else "",
+        "init_checkpoint_sha256": initial_weights_digest(config.experiment.task.init_checkpoint),
         "source_sha256": fingerprint_behind(adapter),
     }
-
-
-def _file_sha256(path: str) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -16,15 +15,17 @@ from typing import Any
 import keras
 
 from maskformer_model.backend import distribution
-from maskformer_model.categories import CategoryTable, compare_categories
-from maskformer_model.config import ExperimentConfig, differing_settings, from_dict, to_dict
-from maskformer_model.config.files import CATEGORIES_FILE, EXPERIMENT_FILE, WEIGHTS_FILE
+from maskformer_model.categories import CategoryTable
+from maskformer_model.config import ExperimentConfig
+from maskformer_model.config.files import WEIGHTS_FILE
 from maskformer_model.modeling.maskformer import MaskFormer
 from maskformer_model.pretrained.initialize import initialize
+from maskformer_model.pretrained.readers.keras_weights import save_weights
 from maskformer_model.training.batches import training_data
 from maskformer_model.training.callbacks import Intervals, ProgressBar
 from maskformer_model.training.learning_rate import make_schedule
 from maskformer_model.training.optimizer import make_optimizer
+from maskformer_model.training.run_folder import note_run
 from maskformer_model.training.step import MaskFormerTraining
 
 
@@ -69,7 +70,7 @@ def train(
         FloatingPointError: if the gradient was not finite `trainer.max_skipped_steps` times in a row; it names the
             images of the last step.
         ValueError: if the config's number of classes is not the data set's, a file set is empty, or `model_dir` holds
-            a run of another network or of other classes.
+            a run of another network, task, optimizer or of other classes.
     """
     keras.utils.set_random_seed(config.runtime.seed)
     if config.runtime.deterministic:
@@ -78,7 +79,7 @@ def train(
         tf.config.experimental.enable_op_determinism()
     config = with_num_classes(config, categories.num_classes)
     _check_intervals(config, eval_files)
-    _note_run(config, categories, model_dir, writes=strategy is None or distribution.is_chief(strategy))
+    note_run(config, categories, model_dir, writes=strategy is None or distribution.is_chief(strategy))
     with dtype_policy(config.runtime.mixed_precision_dtype), _scope(strategy):
         model = build_for_training(config, categories)
         intervals = Intervals(model, config, categories, model_dir, train_files, eval_files, strategy)
@@ -90,7 +91,7 @@ def train(
             model.optimizer.finalize_variable_values(model.trainable_variables)
     network = in_float32(model.network)
     if intervals.is_chief:
-        network.save_weights(os.path.join(model_dir, WEIGHTS_FILE))
+        save_weights(network, os.path.join(model_dir, WEIGHTS_FILE))
     return TrainingResult(network=network, config=config, history=intervals.history)
 
 
@@ -181,34 +182,6 @@ def _check_intervals(config: ExperimentConfig, eval_files: list[str] | None) -> 
             "`trainer.validation_interval` needs an evaluation split (`task.validation_data.input_path`). "
             f"Received: {config.trainer.validation_interval} and {eval_files}"
         )
-
-
-def _note_run(config: ExperimentConfig, categories: CategoryTable, model_dir: str, *, writes: bool) -> None:
-    """Writes the experiment beside its checkpoints; refuses a folder whose run trains another network or classes."""
-    import tensorflow as tf
-
-    path = os.path.join(model_dir, EXPERIMENT_FILE)
-    tf.io.gfile.makedirs(model_dir)
-    if tf.io.gfile.exists(path):
-        with tf.io.gfile.GFile(path) as file:
-            earlier = from_dict(json.load(file))
-        if differing := differing_settings(config.task.model, earlier.task.model):
-            listing = ", ".join(f"{name} {here}, there {value}" for name, (here, value) in differing.items())
-            raise ValueError(
-                f"`model_dir` {model_dir} holds a run of another network; choose another folder. Received: {listing}"
-            )
-    categories_path = os.path.join(model_dir, CATEGORIES_FILE)
-    if tf.io.gfile.exists(path) and tf.io.gfile.exists(categories_path):
-        with tf.io.gfile.GFile(categories_path) as file:
-            of_folder = CategoryTable.from_coco(json.load(file))
-        if words := compare_categories(of_folder, categories, "in the folder", "in the data").words:
-            raise ValueError(f"`model_dir` {model_dir} holds a run of other classes; choose another folder: {words}.")
-    if not writes:
-        return
-    with tf.io.gfile.GFile(path, "w") as file:
-        json.dump(to_dict(config), file, indent=1)
-    with tf.io.gfile.GFile(categories_path, "w") as file:
-        json.dump(categories.to_coco(), file, indent=1)
 
 
 def _fit(

