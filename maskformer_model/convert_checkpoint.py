@@ -15,6 +15,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from maskformer_model.command_errors import run_command
 from maskformer_model.command_parser import CommandParser
 from maskformer_model.config import ExperimentConfig, ModelConfig, differing_settings
 from maskformer_model.config.files import CATEGORIES_FILE
@@ -22,6 +23,7 @@ from maskformer_model.config.files import CATEGORIES_FILE
 if TYPE_CHECKING:
     from maskformer_model.categories import CategoryTable
 
+EXIT_FAILED = 1
 # What a checkpoint cannot contradict, because arrays do not show it.
 _NOT_SHOWN = (
     "backbone.norm",
@@ -86,6 +88,11 @@ def convert(
         raise ValueError(f"Name `experiment` or `settings_of`, not both. Received: {experiment!r} and {settings_of!r}")
     import_tensorflow()
     checkpoint = read_checkpoint(source)
+    if checkpoint.lacks_heads:
+        raise ValueError(
+            f"{source} is a model without the heads of classes and masks, which answers nothing. Pass it as "
+            "`task.init_checkpoint` with `task.init_checkpoint_modules=all`; the heads are then trained anew"
+        )
     if not checkpoint.is_whole_model:
         raise ValueError(
             f"Only a whole MaskFormer is converted; pass a backbone as `task.init_checkpoint`. Received: {source}"
@@ -166,12 +173,12 @@ def main(arguments: list[str] | None = None) -> int:
     stuff_help = "classes that are stuff, by the source's names; the others are things (default: what is known of them)"
     parser.add_argument("--stuff", metavar="A,B", help=stuff_help)
     options = parser.parse_args(arguments)
-    try:
-        stuff = None if options.stuff is None else [name.strip() for name in options.stuff.split(",") if name.strip()]
-        conversion = convert(options.source, options.output, options.experiment, options.settings_of, stuff)
-    except (ValueError, KeyError, OSError, ModuleNotFoundError) as error:
-        print(f"error: {error.args[0] if isinstance(error, KeyError) else error}", file=sys.stderr)
-        return 1
+    return run_command("maskformer_model.convert_checkpoint", lambda: _convert(options), status=EXIT_FAILED)
+
+
+def _convert(options: argparse.Namespace) -> int:
+    stuff = None if options.stuff is None else [name.strip() for name in options.stuff.split(",") if name.strip()]
+    conversion = convert(options.source, options.output, options.experiment, options.settings_of, stuff)
     print("\n".join(_report(conversion, options.source, options.output)))
     return 0
 

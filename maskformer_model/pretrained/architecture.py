@@ -16,6 +16,7 @@ import numpy as np
 
 from maskformer_model.config import RESNET_BLOCKS, ModelConfig, merge
 from maskformer_model.pretrained import mask2former_architecture
+from maskformer_model.pretrained.shown_sizes import count_of, require_matrices, shape_of
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -43,12 +44,34 @@ def infer_model_config(
         backbone["res5_multi_grid"] = [1, 2, 4]
     is_mask2former = mask2former_architecture.is_mask2former(arrays)
     head = mask2former_architecture.head_values(arrays) if is_mask2former else _head_values(arrays)
+    require_matrices(arrays, [*_head_matrices(head), *_backbone_matrices(backbone)])
     differing = _differing(settings, head)
     if differing:
         raise ValueError(f"The settings must be those that the arrays show. Received: {', '.join(differing)}")
     # In one piece, because rules hold between the settings and what the arrays show.
     values = _united(settings, {**head, "backbone": {**backbone, **settings.get("backbone", {})}})
     return merge(base or ModelConfig(), values)
+
+
+def _head_matrices(head: Mapping[str, Any]) -> list[tuple[str, int, int]]:
+    """The largest matrices of the pixel decoder and the decoder, which grow with the product of two sizes."""
+    parts = [head, *(part for part in head.values() if isinstance(part, Mapping))]
+    hidden = max(part["hidden_dim"] for part in parts if "hidden_dim" in part)
+    found = [("an attention", hidden, hidden), ("masks", hidden, head["mask_dim"])]
+    found += [("classes", hidden, head["num_classes"]), ("queries", hidden, head["num_queries"])]
+    for part in parts:
+        found += [
+            (f"`{name}`", part[name], hidden) for name in ("feedforward_dim", "pixel_decoder_dim") if name in part
+        ]
+    return found
+
+
+def _backbone_matrices(backbone: Mapping[str, Any]) -> list[tuple[str, int, int]]:
+    if backbone["type"] == "swin":
+        last = backbone["embed_dim"] * 8
+        return [("a backbone", last, last), ("a window", backbone["window_size"] ** 2, max(backbone["num_heads"]))]
+    channels = backbone["stage_channels"] or [backbone["res2_channels"] * 8]
+    return [("a backbone", max(channels), backbone["bottleneck_channels"])]
 
 
 def _differing(settings: Mapping[str, Any], shown: Mapping[str, Any], path: str = "") -> list[str]:
@@ -69,18 +92,18 @@ def _united(settings: Mapping[str, Any], shown: Mapping[str, Any]) -> dict[str, 
 
 
 def _head_values(arrays: Arrays) -> dict[str, Any]:
-    num_queries, hidden_dim = _shape(arrays, f"{_PREDICTOR}.query_embed.weight")
-    encoder_layers = _count(arrays, rf"{re.escape(_ENCODER)}\.layers\.(\d+)\.")
-    detr_layers = _count(arrays, rf"{re.escape(_PREDICTOR)}\.transformer\.encoder\.layers\.(\d+)\.")
+    num_queries, hidden_dim = shape_of(arrays, f"{_PREDICTOR}.query_embed.weight")
+    encoder_layers = count_of(arrays, rf"{re.escape(_ENCODER)}\.layers\.(\d+)\.")
+    detr_layers = count_of(arrays, rf"{re.escape(_PREDICTOR)}\.transformer\.encoder\.layers\.(\d+)\.")
     feedforward = f"{_PREDICTOR}.transformer.decoder.layers.0.linear1.weight"
     values = {
-        "num_classes": _shape(arrays, f"{_PREDICTOR}.class_embed.weight")[0] - 1,
+        "num_classes": shape_of(arrays, f"{_PREDICTOR}.class_embed.weight")[0] - 1,
         "num_queries": num_queries,
         "hidden_dim": hidden_dim,
-        "pixel_decoder_dim": _shape(arrays, "sem_seg_head.pixel_decoder.layer_1.weight")[0],
-        "mask_dim": _shape(arrays, "sem_seg_head.pixel_decoder.mask_features.weight")[0],
-        "feedforward_dim": _shape(arrays, feedforward)[0],
-        "num_decoder_layers": _count(arrays, rf"{re.escape(_PREDICTOR)}\.transformer\.decoder\.layers\.(\d+)\."),
+        "pixel_decoder_dim": shape_of(arrays, "sem_seg_head.pixel_decoder.layer_1.weight")[0],
+        "mask_dim": shape_of(arrays, "sem_seg_head.pixel_decoder.mask_features.weight")[0],
+        "feedforward_dim": shape_of(arrays, feedforward)[0],
+        "num_decoder_layers": count_of(arrays, rf"{re.escape(_PREDICTOR)}\.transformer\.decoder\.layers\.(\d+)\."),
         "detr_encoder_layers": detr_layers,
         "which_pixel_decoder": "transformer_fpn" if encoder_layers else "fpn",
         "enforce_input_projection": f"{_PREDICTOR}.input_proj.weight" in arrays,
@@ -100,48 +123,36 @@ def _backbone_values(arrays: Arrays) -> dict[str, Any]:
 
 
 def _resnet_values(arrays: Arrays) -> dict[str, Any]:
-    blocks = tuple(_count(arrays, rf"backbone\.res{stage}\.(\d+)\.") for stage in (2, 3, 4, 5))
+    blocks = tuple(count_of(arrays, rf"backbone\.res{stage}\.(\d+)\.") for stage in (2, 3, 4, 5))
     is_basic = "backbone.res2.0.conv3.weight" not in arrays
     known: dict[tuple[int, ...], int] = {
         stages: depth for depth, stages in RESNET_BLOCKS.items() if (depth in _BASIC_DEPTHS) == is_basic
     }
     is_deeplab = "backbone.stem.conv2.weight" in arrays
     last_conv = "conv2" if is_basic else "conv3"
-    channels = [_shape(arrays, f"backbone.res{stage}.0.{last_conv}.weight")[0] for stage in (2, 3, 4, 5)]
+    channels = [shape_of(arrays, f"backbone.res{stage}.0.{last_conv}.weight")[0] for stage in (2, 3, 4, 5)]
     return {
         "type": "resnet",
         "depth": known.get(blocks, 18 if is_basic else 50),
         "stage_blocks": [] if blocks in known else blocks,
         "stage_channels": [] if channels == [channels[0] * 2**stage for stage in range(4)] else channels,
         "stem_type": "deeplab" if is_deeplab else "basic",
-        "stem_channels": _shape(arrays, f"backbone.stem.conv{3 if is_deeplab else 1}.weight")[0],
+        "stem_channels": shape_of(arrays, f"backbone.stem.conv{3 if is_deeplab else 1}.weight")[0],
         "res2_channels": channels[0],
-        "bottleneck_channels": _shape(arrays, "backbone.res2.0.conv1.weight")[0],
+        "bottleneck_channels": shape_of(arrays, "backbone.res2.0.conv1.weight")[0],
     }
 
 
 def _swin_values(arrays: Arrays) -> dict[str, Any]:
     tables = [
-        _shape(arrays, f"backbone.layers.{stage}.blocks.0.attn.relative_position_bias_table") for stage in range(4)
+        shape_of(arrays, f"backbone.layers.{stage}.blocks.0.attn.relative_position_bias_table") for stage in range(4)
     ]
-    hidden_dim, embed_dim = _shape(arrays, "backbone.layers.0.blocks.0.mlp.fc1.weight")
+    hidden_dim, embed_dim = shape_of(arrays, "backbone.layers.0.blocks.0.mlp.fc1.weight")
     return {
         "type": "swin",
         "embed_dim": embed_dim,
-        "depths": [_count(arrays, rf"backbone\.layers\.{stage}\.blocks\.(\d+)\.") for stage in range(4)],
+        "depths": [count_of(arrays, rf"backbone\.layers\.{stage}\.blocks\.(\d+)\.") for stage in range(4)],
         "num_heads": [heads for _, heads in tables],
         "window_size": (math.isqrt(tables[0][0]) + 1) // 2,
         "mlp_ratio": hidden_dim / embed_dim,
     }
-
-
-def _shape(arrays: Arrays, name: str) -> tuple[int, ...]:
-    if name not in arrays:
-        raise ValueError(f"A MaskFormer checkpoint must hold `{name}`.")
-    return arrays[name].shape
-
-
-def _count(arrays: Arrays, pattern: str) -> int:
-    """One more than the largest number that the pattern's group takes among the names; 0 without any."""
-    matches = (re.match(pattern, name) for name in arrays)
-    return max((int(match[1]) + 1 for match in matches if match), default=0)

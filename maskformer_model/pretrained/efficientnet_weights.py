@@ -6,7 +6,7 @@ import importlib.util
 import pathlib
 from typing import Any
 
-from maskformer_model.pretrained.torch_files import read_torch_file
+from maskformer_model.pretrained.readers.torch_files import read_torch_file
 from maskformer_model.pretrained.weight_table import (
     CONVOLUTION,
     DEPTHWISE,

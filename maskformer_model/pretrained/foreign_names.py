@@ -118,6 +118,11 @@ _OLD_OFFICIAL: list[tuple[str, Any]] = [
     (r"sem_seg_head\.(?!predictor\.|pixel_decoder\.)", "sem_seg_head.pixel_decoder."),
 ]
 
+# What wrappers put before names, and by what names without a wrapper are known.
+_WRAPPERS = ("module.", "model.", "net.", "network.")
+_FIRST_NAMES = ("sem_seg_head.", "backbone.", "model.pixel_level_module.", "pixel_level_module.")
+_OF_BACKBONES = ("layer1.0.conv1.weight", "res2.0.conv1.weight", "patch_embed.proj.weight")
+
 
 def _hf_attention(kind: str) -> str:
     return "self_attn" if kind == "self" else "multihead_attn"
@@ -126,8 +131,9 @@ def _hf_attention(kind: str) -> str:
 def official_names(arrays: Arrays) -> dict[str, np.ndarray]:
     """A MaskFormer's or an ImageNet backbone's arrays under the official names, whatever wrote them.
 
-    Known: the official MaskFormer (both versions of its names), Hugging Face's MaskFormer with ResNet or Swin,
-    torchvision's and detectron2's ResNet and the Swin authors' ImageNet checkpoints. The classifier of an ImageNet
+    Known: the official MaskFormer (both versions of its names), Hugging Face's MaskFormer with ResNet or Swin, with or
+    without its heads, torchvision's and detectron2's ResNet and the Swin authors' ImageNet checkpoints. Prefixes of
+    wrappers (`module.`, `_orig_mod.`, Lightning's `model.`) are taken off. The classifier of an ImageNet
     checkpoint is dropped, and so is the final norm of a Swin that feeds it.
 
     Args:
@@ -139,7 +145,7 @@ def official_names(arrays: Arrays) -> dict[str, np.ndarray]:
     Raises:
         ValueError: if the names look like none of these.
     """
-    arrays = {name: array for name, array in arrays.items() if not _NOT_WEIGHTS.search(name)}
+    arrays = _unwrapped({name: array for name, array in arrays.items() if not _NOT_WEIGHTS.search(name)})
     if any(name.startswith("sem_seg_head.") for name in arrays):
         return _rename(arrays, _OLD_OFFICIAL)
     if any(name.startswith("model.pixel_level_module.") for name in arrays):
@@ -156,6 +162,19 @@ def official_names(arrays: Arrays) -> dict[str, np.ndarray]:
         "The names in a checkpoint must be those of MaskFormer (official or Hugging Face) or of an ImageNet ResNet or "
         f"Swin (torchvision, detectron2, official). Received: {', '.join(sorted(arrays)[:5])}, ..."
     )
+
+
+def _unwrapped(arrays: Arrays) -> dict[str, np.ndarray]:
+    """Takes off what wrappers (parallel training, compilation, Lightning modules) put before every name."""
+    arrays = {name.replace("_orig_mod.", ""): array for name, array in arrays.items()}
+    while not any(name.startswith(_FIRST_NAMES) or name in _OF_BACKBONES for name in arrays):
+        prefix = next((prefix for prefix in _WRAPPERS if any(name.startswith(prefix) for name in arrays)), None)
+        if prefix is None:
+            break
+        arrays = {name.removeprefix(prefix): array for name, array in arrays.items()}
+    if any(name.startswith("pixel_level_module.") for name in arrays):  # Hugging Face's model without its heads.
+        arrays = {f"model.{name}": array for name, array in arrays.items()}
+    return dict(arrays)
 
 
 def _without(arrays: Arrays, prefix: str) -> dict[str, np.ndarray]:

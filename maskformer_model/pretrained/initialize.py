@@ -14,12 +14,15 @@ import numpy as np
 from maskformer_model.categories import CategoryTable, TableMatch, compare_categories
 from maskformer_model.config import ExperimentConfig, ModelConfig, differing_settings, from_dict, to_dict
 from maskformer_model.config.files import CATEGORIES_FILE, EXPERIMENT_FILE, WEIGHTS_FILE
-from maskformer_model.pretrained import efficientnet_weights, model_garden
+from maskformer_model.pretrained import efficientnet_weights
 from maskformer_model.pretrained.maskformer_names import backbone_weights, official_weights
+from maskformer_model.pretrained.readers import model_garden
+from maskformer_model.pretrained.readers.keras_weights import load_weights, save_weights
 from maskformer_model.pretrained.sources import read_checkpoint
 from maskformer_model.pretrained.weight_table import write_weights
 
 _CLASS_HEAD = "sem_seg_head.predictor.class_embed"
+_HEADS = (f"{_CLASS_HEAD}.", "sem_seg_head.predictor.mask_embed.")
 _SWIN_OUTPUT_NORM = re.compile(r"backbone\.norm[0-3]\.")
 
 
@@ -83,7 +86,10 @@ def load_official_weights(network: Any, arrays: Mapping[str, np.ndarray], *, rem
         CheckpointMismatchError: listing every array left over, missing or of the wrong shape; nothing is written then.
     """
     table = official_weights(network)
-    if remakes_class_head and _has_other_classes(table, arrays):
+    if remakes_class_head and not any(name.startswith(_HEADS) for name in arrays):
+        logging.warning("The checkpoint has no heads: those of classes and masks start anew, the rest is taken over.")
+        table = [weight for weight in table if not weight.name.startswith(_HEADS)]
+    elif remakes_class_head and _has_other_classes(table, arrays):
         _log_new_class_head(network, arrays[f"{_CLASS_HEAD}.bias"].shape[0] - 1)
         table = [weight for weight in table if not weight.name.startswith(f"{_CLASS_HEAD}.")]
         arrays = {name: array for name, array in arrays.items() if not name.startswith(f"{_CLASS_HEAD}.")}
@@ -130,7 +136,7 @@ def save_converted(
         categories: What the network's class indices mean; None if nobody knows.
     """
     os.makedirs(directory, exist_ok=True)
-    network.save_weights(os.path.join(directory, WEIGHTS_FILE))
+    save_weights(network, os.path.join(directory, WEIGHTS_FILE))
     with open(os.path.join(directory, EXPERIMENT_FILE), "w", encoding="utf-8") as file:
         json.dump(to_dict(config), file, indent=1)
     categories_path = os.path.join(directory, CATEGORIES_FILE)
@@ -147,7 +153,7 @@ def load_converted(directory: str) -> Any:
         FileNotFoundError: if a file is missing.
     """
     network = build_network(_read_model_config(directory))
-    network.load_weights(os.path.join(directory, WEIGHTS_FILE))
+    load_weights(network, os.path.join(directory, WEIGHTS_FILE))
     return network
 
 
@@ -166,8 +172,12 @@ def load_unfinished(model_dir: str) -> Any:
 
 
 def _read_model_config(directory: str) -> ModelConfig:
-    with open(os.path.join(directory, EXPERIMENT_FILE), encoding="utf-8") as file:
-        return from_dict(json.load(file)).task.model
+    path = os.path.join(directory, EXPERIMENT_FILE)
+    with open(path, encoding="utf-8") as file:
+        try:
+            return from_dict(json.load(file)).task.model
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+            raise ValueError(f"{path} is damaged or no experiment: {error}") from error
 
 
 def _copy_run(

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from maskformer_model.pretrained.shown_sizes import count_of, shape_of
+
 Arrays = Mapping[str, np.ndarray]
 
 _PIXEL_DECODER = "sem_seg_head.pixel_decoder"
@@ -27,30 +29,30 @@ def head_values(arrays: Arrays) -> dict[str, Any]:
     Raises:
         ValueError: if an array is missing.
     """
-    num_queries, hidden_dim = _shape(arrays, f"{_PREDICTOR}.query_feat.weight")
-    num_levels, dim = _shape(arrays, f"{_PIXEL_DECODER}.transformer.level_embed")
+    num_queries, hidden_dim = shape_of(arrays, f"{_PREDICTOR}.query_feat.weight")
+    num_levels, dim = shape_of(arrays, f"{_PIXEL_DECODER}.transformer.level_embed")
     encoder = f"{_PIXEL_DECODER}.transformer.encoder.layers"
-    (weights,) = _shape(arrays, f"{encoder}.0.self_attn.attention_weights.bias")
+    (weights,) = shape_of(arrays, f"{encoder}.0.self_attn.attention_weights.bias")
     num_heads = weights // (num_levels * _POINTS)
     return {
-        "num_classes": _shape(arrays, f"{_PREDICTOR}.class_embed.weight")[0] - 1,
+        "num_classes": shape_of(arrays, f"{_PREDICTOR}.class_embed.weight")[0] - 1,
         "num_queries": num_queries,
-        "mask_dim": _shape(arrays, f"{_PIXEL_DECODER}.mask_features.weight")[0],
+        "mask_dim": shape_of(arrays, f"{_PIXEL_DECODER}.mask_features.weight")[0],
         "pixel_decoder": {
             "type": "deformable",
             "hidden_dim": dim,
             "encoder_stages": list(_STAGES[-num_levels:]),
-            "encoder_layers": _count(arrays, rf"{re.escape(encoder)}\.(\d+)\."),
+            "encoder_layers": count_of(arrays, rf"{re.escape(encoder)}\.(\d+)\."),
             "num_heads": num_heads,
             "num_points": _POINTS,
-            "feedforward_dim": _shape(arrays, f"{encoder}.0.linear1.weight")[0],
+            "feedforward_dim": shape_of(arrays, f"{encoder}.0.linear1.weight")[0],
         },
         "decoder": {
             "type": "masked_attention",
             "hidden_dim": hidden_dim,
-            "num_layers": _count(arrays, rf"{re.escape(_PREDICTOR)}\.transformer_ffn_layers\.(\d+)\."),
+            "num_layers": count_of(arrays, rf"{re.escape(_PREDICTOR)}\.transformer_ffn_layers\.(\d+)\."),
             "num_heads": num_heads,  # The reference has one setting for both.
-            "feedforward_dim": _shape(arrays, f"{_PREDICTOR}.transformer_ffn_layers.0.linear1.weight")[0],
+            "feedforward_dim": shape_of(arrays, f"{_PREDICTOR}.transformer_ffn_layers.0.linear1.weight")[0],
             "enforce_input_projection": f"{_PREDICTOR}.input_proj.0.weight" in arrays,
         },
     }
@@ -94,30 +96,3 @@ def golden_settings(golden: Mapping[str, Any]) -> dict[str, Any]:
             "deep_supervision": options["DEEP_SUPERVISION"],
         },
     }
-
-
-def hugging_face_settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested values of `ModelConfig`, without the backbone, from a Hugging Face `config.json` of a `mask2former`.
-
-    Raises:
-        ValueError: if it asks for something that this model does not have.
-    """
-    for key, only in (("activation_function", "relu"), ("common_stride", 4), ("feature_strides", [4, 8, 16, 32])):
-        if config.get(key, only) != only:
-            raise ValueError(f"config.json: `{key}` must be {only!r}. Received: {config[key]!r}")
-    pixel_decoder = {"type": "deformable", "dropout": config.get("dropout", 0.0)}
-    decoder = {"type": "masked_attention", "pre_norm": config.get("pre_norm", False)}
-    if "num_attention_heads" in config:
-        pixel_decoder["num_heads"] = decoder["num_heads"] = config["num_attention_heads"]
-    return {"pixel_decoder": pixel_decoder, "decoder": decoder}
-
-
-def _shape(arrays: Arrays, name: str) -> tuple[int, ...]:
-    if name not in arrays:
-        raise ValueError(f"A Mask2Former checkpoint must hold `{name}`.")
-    return arrays[name].shape
-
-
-def _count(arrays: Arrays, pattern: str) -> int:
-    matches = (re.match(pattern, name) for name in arrays)
-    return max((int(match[1]) + 1 for match in matches if match), default=0)

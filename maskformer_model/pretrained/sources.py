@@ -1,8 +1,8 @@
 """Published checkpoints as they lie on disk -> arrays under official names, and what their settings say of the model.
 
-Formats are told apart by the file: `.pkl` (official MaskFormer, detectron2), `.pth`, `.pt` and `.bin` (PyTorch),
-`.safetensors`, `.npz`; a folder holds a Hugging Face model (`config.json`) or a golden one (`golden.json`). Nothing in
-a file is executed.
+Formats are told apart by the file: `.pkl` (official MaskFormer, detectron2), `.pth`, `.pt`, `.bin`, `.ckpt` (PyTorch,
+Lightning), `.safetensors`, `.npz`; a folder holds a Hugging Face model (`config.json`) or a golden one (`golden.json`).
+Nothing in a file is executed.
 """
 
 from __future__ import annotations
@@ -10,18 +10,22 @@ from __future__ import annotations
 import dataclasses
 import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from maskformer_model.pretrained import mask2former_architecture
 from maskformer_model.pretrained.foreign_names import official_names
+from maskformer_model.pretrained.hugging_face_config import hugging_face_settings
 from maskformer_model.pretrained.labels import Labels, read_labels
-from maskformer_model.pretrained.restricted_pickle import read_pickle
-from maskformer_model.pretrained.torch_files import read_torch_file
+from maskformer_model.pretrained.readers.array_files import read_npz, read_safetensors
+from maskformer_model.pretrained.readers.pickle_instructions import UnsafePickleError
+from maskformer_model.pretrained.readers.restricted_pickle import read_pickle
+from maskformer_model.pretrained.readers.torch_files import read_torch_file
+from maskformer_model.pretrained.readers.whole_file import require_whole_file
 
-_TORCH_SUFFIXES = (".pth", ".pt", ".bin")
+_TORCH_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt")
 _MASK2FORMER_PIXEL_DECODER = "MSDeformAttnPixelDecoder"
 _GOLDEN_PIXEL_DECODERS = {"BasePixelDecoder": "fpn", "TransformerEncoderPixelDecoder": "transformer_fpn"}
 _STATE_KEYS = ("model", "state_dict")  # Under which training scripts keep the weights.
@@ -46,6 +50,11 @@ class Checkpoint:
         """Returns whether there is more than a backbone."""
         return any(name.startswith("sem_seg_head.") for name in self.arrays)
 
+    @property
+    def lacks_heads(self) -> bool:
+        """Returns whether it is a whole model but for its heads, as Hugging Face's base models are."""
+        return self.is_whole_model and "sem_seg_head.predictor.class_embed.weight" not in self.arrays
+
 
 def read_checkpoint(source: str) -> Checkpoint:
     """Reads a published checkpoint.
@@ -54,97 +63,85 @@ def read_checkpoint(source: str) -> Checkpoint:
         source: A file or a folder; see the module.
 
     Raises:
-        FileNotFoundError: if there is no such file, or the folder lacks its weights.
+        FileNotFoundError: if there is no such file, or the folder lacks its weights or one of their parts.
         UnsafePickleError: if the file asks for anything else than arrays.
-        ValueError: if the format or the names are not known.
+        ValueError: if the format, the names or a setting are not known, or the file is damaged.
     """
     path = pathlib.Path(source)
+    if not path.exists():
+        raise FileNotFoundError(f"There is no checkpoint at {source}. Check the path.")
     if (path / "golden.json").is_file():
-        golden = json.loads((path / "golden.json").read_text(encoding="utf-8"))
-        return Checkpoint(official_names(_read_npz(path / "weights.npz")), golden_settings(golden))
+        golden = _read_json(path / "golden.json")
+        return Checkpoint(official_names(_read_file(path / "weights.npz")), golden_settings(golden))
     if (path / "config.json").is_file():
-        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
-        arrays = official_names(_read_hugging_face_weights(path))
-        return Checkpoint(arrays, hugging_face_settings(config), read_labels(path))
+        settings = hugging_face_settings(_read_json(path / "config.json"))
+        return Checkpoint(official_names(_read_hugging_face_weights(path)), settings, read_labels(path))
     if path.is_dir():
         raise FileNotFoundError(f"A checkpoint folder must hold config.json or golden.json. Received: {source}")
     return Checkpoint(official_names(_read_file(path)))
 
 
 def _read_file(path: pathlib.Path) -> dict[str, np.ndarray]:
-    if path.suffix == ".npz":
-        return _read_npz(path)
-    if path.suffix == ".safetensors":
-        return _read_safetensors(path)
-    if path.suffix == ".pkl":
-        return _state_of(read_pickle(str(path)), path)
-    if path.suffix in _TORCH_SUFFIXES:
-        return _state_of(read_torch_file(str(path)), path)
-    raise ValueError(f"A checkpoint must end in .pkl, .npz, .safetensors, .pth, .pt or .bin. Received: {path}")
-
-
-def _read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
-    with np.load(path, allow_pickle=False) as arrays:
-        return dict(arrays)
-
-
-def _read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
+    readers: dict[str, Callable[[str], Any]] = {".npz": read_npz, ".safetensors": read_safetensors, ".pkl": read_pickle}
+    readers |= dict.fromkeys(_TORCH_SUFFIXES, read_torch_file)
+    if path.suffix not in readers:
+        raise ValueError(f"A checkpoint must end in one of {', '.join(readers)}. Received: {path}")
+    require_whole_file(path)
     try:
-        from safetensors.numpy import load_file
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f"Reading {path.name} needs: pip install safetensors", name="safetensors") from error
-    return load_file(path)
+        return _state_of(readers[path.suffix](str(path)))
+    except UnsafePickleError as error:
+        raise UnsafePickleError(f"{path}: {error}") from error
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _read_json(path: pathlib.Path) -> dict[str, Any]:
+    require_whole_file(path)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is not valid JSON: {error}. Download or copy it again") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} must hold settings. Received a {type(content).__name__}")
+    return content
 
 
 def _read_hugging_face_weights(folder: pathlib.Path) -> dict[str, np.ndarray]:
-    shards = sorted(folder.glob("model*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
-    if not shards:
-        raise FileNotFoundError(f"A Hugging Face folder must hold model.safetensors. Received: {folder}")
     arrays: dict[str, np.ndarray] = {}
-    for shard in shards:
+    for shard in _shards(folder):
         arrays.update(_read_file(shard))
     return arrays
 
 
-def _state_of(content: Any, path: pathlib.Path) -> dict[str, np.ndarray]:
+def _shards(folder: pathlib.Path) -> list[pathlib.Path]:
+    """The files of a Hugging Face model: those that its index names, or the only one."""
+    for name in ("model.safetensors", "pytorch_model.bin"):
+        index = folder / f"{name}.index.json"
+        if index.is_file():
+            parts = _read_json(index).get("weight_map")
+            if not isinstance(parts, dict) or not all(isinstance(part, str) for part in parts.values()):
+                raise ValueError(f"{index} must say under `weight_map` which file holds which array.")
+            names = sorted(set(parts.values()))
+            if strange := [part for part in names if pathlib.PurePath(part).name != part]:
+                raise ValueError(f"{index} must name files of its own folder. Received: {strange[0]!r}")
+            if missing := [part for part in names if not (folder / part).is_file()]:
+                raise FileNotFoundError(
+                    f"{folder} lacks {', '.join(missing)} of the {len(names)} files that {index.name} names. "
+                    "Download the missing ones"
+                )
+            return [folder / part for part in names]
+        if (folder / name).is_file():
+            return [folder / name]
+    raise FileNotFoundError(f"A Hugging Face folder must hold model.safetensors. Received: {folder}")
+
+
+def _state_of(content: Any) -> dict[str, np.ndarray]:
     for key in _STATE_KEYS:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
     if not isinstance(content, Mapping) or not all(isinstance(array, np.ndarray) for array in content.values()):
-        raise ValueError(f"A checkpoint must map names to arrays, on its own or under `model`. Received: {path}")
+        raise ValueError("A checkpoint must map names to arrays, on its own, under `model` or under `state_dict`.")
     return {str(name): array for name, array in content.items()}
-
-
-def hugging_face_settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What a Hugging Face `config.json` says of the model beyond the arrays.
-
-    Raises:
-        ValueError: if it asks for something that the official MaskFormer does not have.
-    """
-    backbone, decoder = config.get("backbone_config", {}), config.get("decoder_config", {})
-    for holder, key, only in (
-        (decoder, "activation_function", "relu"),
-        (backbone, "use_absolute_embeddings", False),
-        (backbone, "qkv_bias", True),
-        (backbone, "patch_size", 4),
-        (backbone, "downsample_in_first_stage", False),
-        (backbone, "downsample_in_bottleneck", False),
-    ):
-        if holder.get(key, only) != only:
-            raise ValueError(f"config.json: `{key}` must be {only!r}. Received: {holder[key]!r}")
-    settings: dict[str, Any] = {"backbone": {}}
-    if config.get("model_type") == "mask2former":
-        settings |= mask2former_architecture.hugging_face_settings(config)
-    elif config.get("model_type", "maskformer") != "maskformer":
-        raise ValueError(
-            f"config.json: `model_type` must be 'maskformer' or 'mask2former'. Received: {config['model_type']!r}"
-        )
-    for name, holder, key in (("num_heads", decoder, "decoder_attention_heads"), ("dropout", decoder, "dropout")):
-        if key in holder:
-            settings[name] = holder[key]
-    if "drop_path_rate" in backbone:
-        settings["backbone"]["drop_path_rate"] = backbone["drop_path_rate"]
-    return settings
 
 
 def golden_settings(golden: Mapping[str, Any]) -> dict[str, Any]:

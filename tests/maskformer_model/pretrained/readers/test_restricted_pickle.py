@@ -7,7 +7,8 @@ import pickle
 import numpy as np
 import pytest
 
-from maskformer_model.pretrained.restricted_pickle import UnsafePickleError, read_pickle
+from maskformer_model.pretrained.readers.pickle_instructions import UnsafePickleError
+from maskformer_model.pretrained.readers.restricted_pickle import read_pickle
 
 ARRAYS = {
     "float": np.arange(6, dtype=np.float32).reshape(2, 3),

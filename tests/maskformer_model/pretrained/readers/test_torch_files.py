@@ -8,8 +8,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from maskformer_model.pretrained.restricted_pickle import UnsafePickleError
-from maskformer_model.pretrained.torch_files import read_torch_file
+from maskformer_model.pretrained.readers.pickle_instructions import UnsafePickleError
+from maskformer_model.pretrained.readers.torch_files import read_torch_file
 
 
 class RunsACommand:

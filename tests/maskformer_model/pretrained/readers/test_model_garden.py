@@ -10,8 +10,9 @@ import tensorflow as tf
 
 from maskformer_model.config import ResNetConfig
 from maskformer_model.modeling.registry import build_backbone
-from maskformer_model.pretrained import initialize, model_garden
+from maskformer_model.pretrained import initialize
 from maskformer_model.pretrained.maskformer_names import backbone_weights
+from maskformer_model.pretrained.readers import model_garden
 from tests.maskformer_model.helpers.flat_model import model_config
 
 SMALL = ResNetConfig(depth=50, stem_channels=8, res2_channels=16, bottleneck_channels=4)

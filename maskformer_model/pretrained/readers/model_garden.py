@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from maskformer_model.pretrained.training_run import require_values_in_files
+
 _KEY = re.compile(
     r"(?:^|.*/)layer_with_weights-(\d+)/(?:_(\w+)/)?(kernel|gamma|beta|moving_mean|moving_variance)/"
     r"\.ATTRIBUTES/VARIABLE_VALUE$"
@@ -43,6 +45,7 @@ def read_model_garden_resnet(source: str) -> dict[str, np.ndarray]:
     import tensorflow as tf
 
     reader = tf.train.load_checkpoint(source)
+    require_values_in_files(source, reader.get_variable_to_shape_map())
     names = [name for name in reader.get_variable_to_shape_map() if "OPTIMIZER_SLOT" not in name]
     for prefix in _BACKBONE_PREFIXES:
         of_prefix = [name for name in names if name.startswith(prefix)]
