@@ -11,8 +11,10 @@ DATA ?= ../shared/data/coco_panoptic
 PYTEST_ARGS ?=
 # A process per core, and each file in one of them: its tests share what is costly to make. -n 0 in PYTEST_ARGS: none.
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
-# In no lock: a CPU build, where pip is set up to find one, weighs a tenth of the build with CUDA.
+# In no lock: the build for CPUs weighs a tenth of the build with CUDA and has other hashes. Where pip is not set up to
+# find it: TORCH_INDEX=https://download.pytorch.org/whl/cpu. What it imports is in parity.lock, so pip resolves nothing.
 TORCH ?= torch==2.13.0
+TORCH_INDEX ?=
 
 # The locks hold every package, so pip resolves nothing; the build tools come from a lock of their own.
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -qq --no-deps --no-build-isolation
@@ -23,7 +25,7 @@ COMPILE_LOCK := $(COMPILE_PLAIN) --override requirements/overrides.txt
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo overfit test test-slow bench check lint env env-pipeline env-parity env-exports env-labelling lock clean clean-env
+.PHONY: help demo overfit test test-slow bench check lint env env-pipeline env-parity env-exports env-labelling audit lock clean clean-env
 
 help:  ## List the targets.
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r target text; do \
@@ -61,7 +63,7 @@ env-pipeline: $(VENV)/pipeline.installed $(VENV)/project.installed  ## Set up .v
 
 env-parity: env  ## Add what comparisons with PyTorch need (torch, transformers).
 	$(FROM_LOCK) requirements/parity.lock
-	$(BIN)/python -m pip install --disable-pip-version-check -qq --no-warn-conflicts $(TORCH)
+	$(PIP_INSTALL) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $(TORCH)
 
 env-exports: env  ## Add the converters and runtimes of other formats (ONNX, LiteRT, OpenVINO).
 	$(FROM_LOCK) requirements/exports.lock
@@ -91,6 +93,12 @@ $(VENV)/project.installed: setup.py $(VENV)/build.installed
 	$(PIP_INSTALL) --editable .
 	@touch $@
 
+# The bills need no network. The advisories do: if their database cannot be reached, that is said and is no failure.
+audit:  ## Write bills of materials (CycloneDX) into build/sbom and look the locks up among known advisories.
+	$(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/python -m pip install --disable-pip-version-check -qq --no-deps --require-hashes -r requirements/audit.lock
+	.venv-audit/bin/python scripts/audit_locks.py requirements build/sbom
+
 lock: env  ## Write the locks anew, keeping versions where they still fit (UPGRADE="--upgrade" takes the newest).
 	$(COMPILE_LOCK) $(UPGRADE) setup.py --extra pipeline --extra imagenet --extra jax --extra serve --extra completion requirements/dev.in -o requirements/dev.lock
 	$(COMPILE_LOCK) -c requirements/dev.lock setup.py --extra pipeline --extra imagenet --extra completion -o requirements/pipeline.lock
@@ -98,6 +106,7 @@ lock: env  ## Write the locks anew, keeping versions where they still fit (UPGRA
 	$(COMPILE_LOCK) -c requirements/dev.lock requirements/build.in -o requirements/build.lock
 	$(COMPILE_LOCK) -c requirements/dev.lock requirements/parity.in -o requirements/parity.lock
 	$(COMPILE_LOCK) -c requirements/dev.lock setup.py --extra exports -o requirements/exports.lock
+	$(COMPILE_PLAIN) requirements/audit.in -o requirements/audit.lock
 	$(COMPILE_PLAIN) requirements/labelling.in -o requirements/labelling.lock
 	$(COMPILE_PLAIN) -c requirements/dev.lock requirements/cuda.in -o requirements/cuda.lock
 	$(subst manylinux_2_28,manylinux_2_31,$(COMPILE_PLAIN)) requirements/tpu.in -o requirements/tpu.lock

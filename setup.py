@@ -17,7 +17,6 @@ TRAINING = [
     "pillow>=12",
     "pycocotools>=2.0.10",
     "pyyaml>=6",
-    "safetensors>=0.7",
     "tensorboard>=2.20",
     "tensorflow>=2.21,<2.22",
     "tqdm>=4.66",
@@ -34,7 +33,7 @@ EXTRAS = {
         "kfp-server-api>=2.16,<3",  # Requests of `pipeline/recurring_runs.py`; kfp brings it.
         "psutil>=5.9",
         "scipy>=1.14",  # Connected regions of label PNGs; TFMA brings it.
-        "setuptools",  # Beam packs the project with it for its workers.
+        "setuptools>=78.1.1,<82",  # Beam packs the project with it for its workers; see requirements/build.in.
         "simplejpeg>=1.9",  # Finds JPEG files whose data is damaged, which TensorFlow decodes without a word.
         "tfx==1.21.0",
         "jinja2>=3.1",

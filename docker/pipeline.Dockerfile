@@ -2,7 +2,7 @@
 #
 #   docker build -f docker/pipeline.Dockerfile -t IMAGE .
 
-FROM python:3.11-slim-bookworm AS packages
+FROM python:3.11-slim-bookworm@sha256:528257d48c1da0dcecc2e725d1ae34498d60c965f1241e39cd6a85a8859bdf84 AS packages
 
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 RUN python -m venv /opt/venv
@@ -12,10 +12,12 @@ COPY requirements/build.lock requirements/pipeline.lock /tmp/locks/
 RUN pip install --no-deps --no-build-isolation --require-hashes -r /tmp/locks/build.lock \
     && pip install --no-deps --no-build-isolation --require-hashes -r /tmp/locks/pipeline.lock
 
-FROM python:3.11-slim-bookworm
+FROM python:3.11-slim-bookworm@sha256:528257d48c1da0dcecc2e725d1ae34498d60c965f1241e39cd6a85a8859bdf84
 
 # A number, so that Kubernetes can see that it is not root; Beam and TFX write to the home and to /tmp alone.
-RUN useradd --uid 10001 --create-home maskformer
+# The image's own setuptools has known advisories, and nothing here needs it.
+RUN pip uninstall --yes --quiet setuptools wheel \
+    && useradd --uid 10001 --create-home maskformer
 COPY --from=packages /opt/venv /opt/venv
 COPY setup.py pyproject.toml /opt/maskformer/
 COPY maskformer_model /opt/maskformer/maskformer_model
