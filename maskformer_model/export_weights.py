@@ -15,6 +15,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from maskformer_model.command_errors import run_command
 from maskformer_model.command_parser import CommandParser
 from maskformer_model.config import ExperimentConfig, from_dict, override
 from maskformer_model.config.files import CATEGORIES_FILE, EXPERIMENT_FILE, HISTORY_FILE, WEIGHTS_FILE
@@ -123,11 +124,11 @@ def _history(weights_dir: str) -> list[dict[str, float]]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the program and returns its exit status."""
     args = parse_args(argv)
-    try:
-        config = export(args.weights, args.output, args.categories, args.params_override)
-    except (KeyError, OSError, ValueError) as error:
-        print(f"export: {error.args[0] if isinstance(error, KeyError) else error}", file=sys.stderr)
-        return 2
+    return run_command("export", lambda: _export(args))
+
+
+def _export(args: argparse.Namespace) -> int:
+    config = export(args.weights, args.output, args.categories, args.params_override)
     inference = config.task.inference
     print(
         f"Exported to {args.output}: {config.task.kind}, {config.task.model.num_classes} classes, photos resized to "

@@ -22,7 +22,11 @@ def missing_modules(extra: str) -> list[str]:
 def advice(extra: str, missing: list[str]) -> str:
     """Returns the sentence that says what to install."""
     where = " (Python 3.11 only; see CONTRIBUTING.md for older systems)" if extra == "pipeline" else ""
-    return f"{', '.join(missing)} not found. Install the extra `{extra}`{where}: pip install 'maskformer-tfx[{extra}]'"
+    # The project is in no registry, so a name is not enough.
+    return (
+        f"{', '.join(missing)} not found. Install the extra `{extra}`{where}, in the project's folder: "
+        f"pip install '.[{extra}]'"
+    )
 
 
 def require(extra: str) -> None:

@@ -21,6 +21,7 @@ _OF_EVERY_CONFIG = """
     chunk_size_feed_forward cross_attention_hidden_size decoder_start_token_id diversity_penalty do_sample dtype
     early_stopping encoder_no_repeat_ngram_size eos_token_id exponential_decay_length_penalty finetuning_task
     forced_bos_token_id forced_eos_token_id gradient_checkpointing id2label is_decoder is_encoder_decoder label2id
+    label_ids_to_fuse
     length_penalty max_length min_length model_type no_repeat_ngram_size num_beam_groups num_beams
     num_return_sequences num_labels output_attentions output_hidden_states output_scores pad_token_id prefix
     problem_type remove_invalid_values repetition_penalty return_dict return_dict_in_generate sep_token_id

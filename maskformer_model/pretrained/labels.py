@@ -43,7 +43,10 @@ def read_labels(folder: pathlib.Path) -> Labels:
         ValueError: if `id2label` does not number its labels 0, 1, ...
     """
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    names = {int(index): str(name) for index, name in (config.get("id2label") or {}).items()}
+    stated = config.get("id2label") or {}
+    if not isinstance(stated, dict) or not all(str(index).isdecimal() for index in stated):
+        raise ValueError(f"`id2label` in {folder}/config.json must number its labels 0, 1, ... Received: {stated}")
+    names = {int(index): str(name) for index, name in stated.items()}
     if sorted(names) != list(range(len(names))):
         raise ValueError(f"`id2label` in {folder}/config.json must number its labels 0, 1, ... Received: {names}")
     fused = config.get("label_ids_to_fuse")

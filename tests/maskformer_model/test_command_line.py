@@ -88,7 +88,7 @@ def test_a_missing_extra_is_named_with_the_command_that_installs_it(monkeypatch,
     assert command_line.main(["pipeline", "run", "--data", "nowhere"]) == 2
     errors = capsys.readouterr().err
     assert "maskformer pipeline run: tfx_that_nobody_has not found. Install the extra `pipeline`" in errors
-    assert "pip install 'maskformer-tfx[pipeline]'" in errors
+    assert "pip install '.[pipeline]'" in errors
     with pytest.raises(ModuleNotFoundError, match="Install the extra `pipeline`"):
         extras.require("pipeline")
 
