@@ -25,7 +25,7 @@ def initial_weights_digest(source: str) -> str:
     paths = _files_of(source)
     if not paths:
         return ""
-    from components.coco_example_gen.manifest import file_sha256
+    from components.coco_example_gen.data_manifest import file_sha256
 
     digest = hashlib.sha256()
     for path in paths:
