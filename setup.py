@@ -12,6 +12,7 @@ import setuptools
 README = pathlib.Path(__file__).parent / "README.md"
 
 TRAINING = [
+    "h5py>=3.11",  # Keras brings it, for files of weights.
     "keras>=3.15,<4",
     "numpy>=1.26,<3",
     "pillow>=12",
