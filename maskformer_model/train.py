@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from maskformer_model.config import ExperimentConfig
 
 TRAIN, EVAL, TRAIN_AND_EVAL, CONTINUOUS_EVAL = "train", "eval", "train_and_eval", "continuous_eval"
+DEFAULT_EXPERIMENT = "maskformer_coco_panoptic"
 RECORDS_VARIABLE = "TFRECORDS_DIR"
 EVALUATION_FILE = "evaluation.json"
 EXIT_FAILED = 1
@@ -70,9 +71,13 @@ def _parser() -> argparse.ArgumentParser:
         epilog=details,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "--experiment", default="maskformer_coco_panoptic", help="a file of maskformer_model/experiments"
+    experiment_help = f"a file of maskformer_model/experiments (default: {DEFAULT_EXPERIMENT}, or that of --init)"
+    parser.add_argument("--experiment", help=experiment_help)
+    init_help = (
+        "start from this checkpoint, with its network (what `maskformer convert` or a training wrote); without "
+        "--experiment also with a short schedule, and photos and batches that fit this machine"
     )
+    parser.add_argument("--init", metavar="DIR", default="", help=init_help)
     parser.add_argument("--mode", choices=[TRAIN, EVAL, TRAIN_AND_EVAL, CONTINUOUS_EVAL], required=True)
     parser.add_argument("--model_dir", required=True, help="checkpoints, curves, TensorBoard files, weights")
     parser.add_argument("--tpu", default="", help='name or address of a TPU; "local" on a TPU VM')
@@ -99,7 +104,14 @@ def read_config(options: argparse.Namespace, environment: Mapping[str, str]) -> 
     from maskformer_model import experiments
     from maskformer_model.config.settings_file import read_settings
 
-    config = experiments.get(options.experiment)
+    config = experiments.get(options.experiment or DEFAULT_EXPERIMENT)
+    if options.init:
+        from maskformer_model.training import fine_tuning
+
+        config = fine_tuning.started_from(config if options.experiment else None, options.init)
+        if not options.experiment:
+            config, fit = fine_tuning.for_this_machine(config, options.init)
+            print(fit.describe(), file=sys.stderr)
     if options.config_file:
         config = config_lib.merge(config, read_settings(options.config_file, "--config_file"))
     config = config_lib.override(config, options.params_override)

@@ -9,6 +9,7 @@ import argparse
 import os
 import pathlib
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from components.coco_example_gen.layouts.find import LAYOUT_NAMES
 from components.coco_example_gen.layouts.split_source import BACKGROUND, VOID
@@ -20,6 +21,9 @@ from components.training.tuning import TuningConfig
 from maskformer_model.command_parser import CommandParser
 from pipeline.config import BLOCK, DEFAULT_BEAM_ARGS, WARN, IngestStepConfig, PipelineConfig
 from pipeline.local_run import generated_data
+
+if TYPE_CHECKING:
+    from maskformer_model.config import ExperimentConfig
 
 PROJECT_DIR = pathlib.Path(__file__).resolve().parent.parent
 GENERATED_EXPERIMENT, COCO_EXPERIMENT = "generated_scenes", "coco_small"
@@ -38,6 +42,12 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     add("--root", metavar="DIR", default=root, help="folder for everything that a run writes (default: %(default)s)")
     experiment_help = f"what to train (default: {GENERATED_EXPERIMENT}, or {COCO_EXPERIMENT} with --data)"
     add("--experiment", metavar="NAME", help=experiment_help)
+    init_help = (
+        "start from this checkpoint, with its network (what `maskformer convert` or a training wrote); without "
+        "--experiment also with a short schedule, and photos and batches that fit this machine"
+    )
+    add("--init", metavar="DIR", default="", help=init_help)
+    add("--config_file", metavar="FILE", default="", help="yaml with settings, over the experiment's")
     add(
         "--params_override",
         metavar="K=V,...",
@@ -148,10 +158,10 @@ def config_from_args(args: argparse.Namespace) -> PipelineConfig:
         ValueError: if a value breaks a rule.
     """
     from maskformer_model import config as experiment_config
-    from maskformer_model import experiments
 
     root = _absolute(args.root)
-    experiment = args.experiment or (COCO_EXPERIMENT if args.data else GENERATED_EXPERIMENT)
+    experiment, settings = _experiment_from_args(args)
+    settings = experiment_config.override(settings, args.params_override)
     return PipelineConfig(
         root=root,
         data=IngestStepConfig(
@@ -174,7 +184,7 @@ def config_from_args(args: argparse.Namespace) -> PipelineConfig:
             max_class_drift=args.max_class_drift,
         ),
         experiment_name=experiment,
-        experiment=experiment_config.override(experiments.get(experiment), args.params_override),
+        experiment=settings,
         tuning=TuningConfig(choices=tuple(args.tune), max_trials=args.tune_trials, trial_steps=args.tune_steps),
         gate=GateConfig(
             pq_floor=args.pq_floor,
@@ -193,6 +203,29 @@ def config_from_args(args: argparse.Namespace) -> PipelineConfig:
         # Beam sends this package to runners with remote workers; without it TFX packs itself again for every node.
         beam_args=(*DEFAULT_BEAM_ARGS, f"--setup_file={PROJECT_DIR / 'setup.py'}"),
     )
+
+
+def _experiment_from_args(args: argparse.Namespace) -> tuple[str, ExperimentConfig]:
+    """Returns the experiment's name and settings: its own, then the checkpoint's, then those of the yaml file."""
+    from maskformer_model import config as experiment_config
+    from maskformer_model import experiments
+
+    name = args.experiment or (COCO_EXPERIMENT if args.data else GENERATED_EXPERIMENT)
+    settings = experiments.get(name)
+    if args.init:
+        from maskformer_model.training import fine_tuning
+
+        settings = fine_tuning.started_from(settings if args.experiment else None, args.init)
+        if not args.experiment:
+            name = f"fine-tuning of {os.path.basename(os.path.abspath(args.init))}"
+            settings, fit = fine_tuning.for_this_machine(settings, args.init)
+            print(fit.describe(), flush=True)
+    if args.config_file:
+        import yaml
+
+        text = pathlib.Path(args.config_file).read_text(encoding="utf-8")
+        settings = experiment_config.merge(settings, yaml.safe_load(text) or {})
+    return name, settings
 
 
 def class_groups_from_args(texts: Sequence[str]) -> dict[str, list[str]]:

@@ -26,6 +26,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 from aiohttp import web
 
+from maskformer_model.backend.memory import memory_bytes
 from maskformer_model.serve import prometheus as metrics_lib
 from maskformer_model.serve import rest
 from maskformer_model.serve.background import BackgroundTask
@@ -62,7 +63,7 @@ class Server:
 
     def __init__(self, settings: ServerSettings):
         if not settings.max_pixels:
-            fits = memory.max_pixels_for_memory(memory.memory_bytes())
+            fits = memory.max_pixels_for_memory(memory_bytes())
             settings = dataclasses.replace(settings, max_pixels=fits)
         self.settings = settings
         self.model = ServedModel(settings.model_dir, settings.timeout_s, probe=TRIAL)

@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from maskformer_model import config as experiment_config
+from maskformer_model import experiments
 from pipeline import run_local
 from pipeline.flags import config_from_args, generated_data_from_args, parse_args
 from pipeline.local_run import root_lock
@@ -128,3 +130,31 @@ def test_a_root_in_use_is_refused(tmp_path, capsys):
     with root_lock.only_run_in(str(tmp_path)):
         assert run_local.main(["--root", str(tmp_path)]) == 2
     assert f"Another run is using {tmp_path}" in capsys.readouterr().err
+
+
+def write_checkpoint(folder):
+    config = experiment_config.merge(
+        experiments.get("mask2former_small"), {"task": {"model": {"num_classes": 7, "num_queries": 9}}}
+    )
+    folder.mkdir()
+    (folder / "experiment.json").write_text(json.dumps(experiment_config.to_dict(config)))
+    return str(folder)
+
+
+def test_a_checkpoint_gives_the_network_and_the_experiment_the_rest(tmp_path):
+    folder = write_checkpoint(tmp_path / "converted")
+    args = parse_args(["--root", str(tmp_path), "--init", folder, "--experiment", "generated_scenes"])
+    config = config_from_args(args)
+    task, own = config.experiment.task, experiments.get("generated_scenes")
+    assert (task.model.num_queries, task.model.decoder.type, task.model.num_classes) == (9, "masked_attention", 0)
+    assert (task.init_checkpoint, task.init_checkpoint_modules) == (folder, "all")
+    assert (config.experiment_name, config.experiment.trainer) == ("generated_scenes", own.trainer)
+    assert task.train_data == own.task.train_data
+
+
+def test_the_yaml_file_wins_over_the_experiment_and_overrides_win_over_the_file(tmp_path):
+    path = tmp_path / "settings.yaml"
+    path.write_text("trainer: {train_steps: 7, steps_per_loop: 3}\n")
+    flags = ["--root", str(tmp_path), "--config_file", str(path), "--params_override", "trainer.steps_per_loop=2"]
+    trainer = config_from_args(parse_args(flags)).experiment.trainer
+    assert (trainer.train_steps, trainer.steps_per_loop) == (7, 2)

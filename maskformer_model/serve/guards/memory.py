@@ -1,9 +1,8 @@
-"""What the machine gives a server: memory for photos, descriptors for connections, and memory given back."""
+"""What the machine gives a server: pixels for photos, descriptors for connections, and memory given back."""
 
 from __future__ import annotations
 
 import ctypes
-import pathlib
 import resource
 
 # Of one photo on its way through the model's process, beyond what the loaded model has.
@@ -11,23 +10,7 @@ BYTES_PER_PIXEL = 32
 _SHARE_OF_MEMORY = 0.25
 _LEAST_PIXELS, _MOST_PIXELS = 1_000_000, 50_000_000
 _OTHER_DESCRIPTORS = 96  # Pipes, files of a version that is loaded, sockets that listen.
-_CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 _M_MMAP_THRESHOLD = -3  # Of glibc's mallopt.
-
-
-def memory_bytes() -> int:
-    """Returns the memory of this machine, or of its container if that has less."""
-    for line in pathlib.Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-        if line.startswith("MemTotal:"):
-            total = int(line.split()[1]) * 1024
-    for path in _CGROUP_LIMITS:
-        try:
-            limit = pathlib.Path(path).read_text(encoding="ascii").strip()
-        except OSError:
-            continue
-        if limit.isdigit():
-            total = min(total, int(limit))
-    return total
 
 
 def max_pixels_for_memory(total_bytes: int) -> int:
