@@ -66,7 +66,7 @@ class CocoExampleGen(FileBasedExampleGen):
 
 
 def source_sha256() -> str:
-    """SHA-256, hexadecimal, of the code that makes Examples, so that the cache notices when it has changed."""
+    """Returns the SHA-256 of the code that makes Examples, so that the cache notices when it has changed."""
     tables = sorted(pathlib.Path(__file__).parent.rglob("*.json"))
     digest = hashlib.sha256(fingerprint_behind(executor.__name__).encode())
     for path in tables:

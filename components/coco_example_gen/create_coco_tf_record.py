@@ -60,7 +60,7 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def source_from_args(args: argparse.Namespace) -> SplitSource:
-    """Where the files are that the flags name."""
+    """Returns the places of the files that the flags name."""
     objects, captions, panoptic = (
         args.object_annotations_file,
         args.caption_annotations_file,
@@ -80,7 +80,7 @@ def source_from_args(args: argparse.Namespace) -> SplitSource:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The program; returns its exit status."""
+    """Runs the program and returns its exit status."""
     args = parse_args(sys.argv[1:] if argv is None else argv)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     return run_command("create_coco_tf_record", lambda: _convert(args), status=EXIT_FAILED)
@@ -119,7 +119,7 @@ def beam_args_for(num_processes: int | None) -> tuple[str, ...]:
 
 
 def _add_switch(parser: argparse.ArgumentParser, name: str, meaning: str) -> None:
-    """`--name`, `--name=True`, `--name=false` and `--noname`, as Abseil's flags have it."""
+    """Adds `--name`, `--name=True`, `--name=false` and `--noname`, as Abseil's flags have it."""
     parser.add_argument(f"--{name}", nargs="?", const=True, default=False, type=_truth_value, help=meaning)
     parser.add_argument(f"--no{name}", dest=name, action="store_false", help=argparse.SUPPRESS)
 

@@ -1,4 +1,4 @@
-"""What CocoExampleGen's node, driver and executor tell each other through TFX's parameters.
+"""Packs what CocoExampleGen's node, driver and executor tell each other through TFX's parameters.
 
 IngestOptions travel as a Struct inside ExampleGen's `custom_config`, the folder of the span in the splits' pattern.
 """
@@ -36,7 +36,7 @@ def pack_options(options: IngestOptions, source_sha256: str) -> example_gen_pb2.
 
 
 def unpack_options(custom_config: str) -> IngestOptions:
-    """The inverse of `pack_options`.
+    """Reads what `pack_options` wrote.
 
     Args:
         custom_config: the execution parameter, a CustomConfig as json.
@@ -55,7 +55,7 @@ def unpack_options(custom_config: str) -> IngestOptions:
 
 
 def data_dir_of(exec_properties: Mapping[str, Any]) -> str:
-    """The folder of the data set: of the span that TFX's driver has chosen, if there are spans."""
+    """Returns the data set's folder, or that of the span that TFX's driver has chosen."""
     input_config = example_gen_pb2.Input()
     proto_utils.json_to_proto(exec_properties[standard_component_specs.INPUT_CONFIG_KEY], input_config)
     folder = os.path.dirname(input_config.splits[0].pattern)

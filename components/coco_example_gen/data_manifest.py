@@ -4,8 +4,8 @@ TFX fingerprints an ExampleGen's input by the sizes and whole-second times of th
 that changed behind an unchanged json goes unnoticed, and a copied data set looks new. A manifest is a function of the
 content alone.
 
-The driver makes one whenever it runs, or believes the one beside the data where `trust_manifest` says so: a hundred
-million photos cannot be hashed before every run. Where no driver of ours runs, as on Vertex, TFX's own fingerprint sees
+The driver makes one whenever it runs. With `trust_manifest` it takes the one beside the data, since a hundred million
+photos cannot be hashed before every run. Where no driver of ours runs, as on Vertex, TFX's own fingerprint sees
 that file change, and its digest can be a parameter. Users write and check a manifest with the command in `manifest.py`.
 """
 
@@ -34,8 +34,8 @@ def build_manifest(data_dir: str, sources: Iterable[SplitSource]) -> dict[str, s
     """Hashes annotations, captions, photos and PNGs.
 
     Args:
-        data_dir: what the manifest's paths are relative to.
-        sources: the splits that are read; their files must exist.
+        data_dir: The folder that the manifest's paths are relative to.
+        sources: The splits that are read; their files must exist.
 
     Returns:
         By path relative to the data folder: SHA-256, hexadecimal. Files of other folders are left out.
@@ -47,17 +47,17 @@ def build_manifest(data_dir: str, sources: Iterable[SplitSource]) -> dict[str, s
 
 
 def manifest_digest(manifest: Mapping[str, str]) -> str:
-    """SHA-256, hexadecimal, of a manifest: equal for equal content, whatever its place and time."""
+    """Returns a manifest's SHA-256, hexadecimal: equal for equal content, whatever its place and time."""
     return _digest(sorted(manifest.items()))
 
 
 def input_digest(data_dir: str, sources: Iterable[SplitSource]) -> str:
-    """`manifest_digest(build_manifest(...))`."""
+    """Returns the digest of the manifest that `build_manifest` would make."""
     return manifest_digest(build_manifest(data_dir, sources))
 
 
 def stated_digest(data_dir: str, sources: Iterable[SplitSource]) -> str:
-    """The digest of the manifest beside the data, for which no photo and no PNG is opened.
+    """Returns the digest of the manifest beside the data; no photo and no PNG is opened.
 
     Annotation files are few and are hashed, so that a manifest which is older than they are is noticed. The manifest is
     read as a stream: memory does not grow with it.
@@ -118,7 +118,7 @@ def read_manifest(path: str) -> dict[str, str]:
 
 
 def differences(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
-    """What changed between two manifests, a sentence per file."""
+    """Lists what changed between two manifests, a few words per file."""
     found = [f"gone: {name}" for name in sorted(old.keys() - new.keys())]
     found += [f"new: {name}" for name in sorted(new.keys() - old.keys())]
     return found + [f"changed: {name}" for name in sorted(old.keys() & new.keys()) if old[name] != new[name]]
@@ -136,7 +136,7 @@ def _annotation_files(source: SplitSource) -> Iterator[str]:
 
 
 def _digest(entries: Iterable[tuple[str, str]]) -> str:
-    """SHA-256 of the entries as one json object, one entry after the other."""
+    """Returns the SHA-256 of the entries as one json object."""
     digest, separator = hashlib.sha256(b"{"), ""
     for name, value in entries:
         digest.update(f"{separator}{json.dumps(name)}: {json.dumps(value)}".encode())
@@ -146,7 +146,7 @@ def _digest(entries: Iterable[tuple[str, str]]) -> str:
 
 
 def file_sha256(path: str) -> str:
-    """SHA-256 of a file, hexadecimal, read piece by piece from any file system that TensorFlow knows."""
+    """Returns a file's SHA-256, hexadecimal, reading it piece by piece from any file system of TensorFlow's."""
     digest = hashlib.sha256()
     with tf.io.gfile.GFile(path, "rb") as file:
         while chunk := file.read(_CHUNK_BYTES):

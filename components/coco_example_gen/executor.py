@@ -1,4 +1,4 @@
-"""The work of CocoExampleGen: plan, convert in Beam, judge what was skipped, finish the artifact.
+"""Does the work of CocoExampleGen: plans, converts in Beam, judges the skipped records, finishes the artifact.
 
 TFX's own ExampleGen executor sends every photo through a shuffle and lets Beam choose the number of files; here
 references alone move. Of that executor the contract is kept: splits, file names and payload format.
@@ -46,14 +46,14 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         """Reads, checks and writes.
 
         Args:
-            input_dict: not used.
-            output_dict: `examples`.
-            exec_properties: `input_base` and `input_config`, where the data is; `custom_config`, an IngestOptions.
+            input_dict: Not used.
+            output_dict: The output `examples`.
+            exec_properties: `input_base` and `input_config` say where the data is; `custom_config` is an IngestOptions.
 
         Raises:
             FileNotFoundError: if the data folder has no layout that can be read.
             ValueError: if an annotation file is not usable, or the splits' categories differ.
-            TooManyKeptAsideError: if more records are bad than `max_kept_aside_share` bears.
+            TooManyKeptAsideError: if more records are bad than `max_kept_aside_share` allows.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
         [artifact] = output_dict[standard_component_specs.EXAMPLES_KEY]
@@ -90,7 +90,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
 
 
 def common_categories(plans: Mapping[str, SplitPlan]) -> CategoryTable:
-    """The categories of all splits, in the order of the first: segments find their class by the category's id.
+    """Returns the categories of all splits, in the first one's order: a category's id leads to its class.
 
     Raises:
         ValueError: if they differ between splits in more than their order: one class index would mean two things.

@@ -52,7 +52,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The program; returns its exit status."""
+    """Runs the program and returns its exit status."""
     args = parse_args(argv)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     return run_command("inspect", lambda: _inspect(args), status=EXIT_WRONG_INPUT)
@@ -117,7 +117,7 @@ def _places(source: SplitSource) -> list[str]:
 def _other_forms(
     data_dir: str, options: IngestOptions, sources: Mapping[str, SplitSource], config: ExperimentConfig
 ) -> list[tuple[str, dict[str, SegmentRanks]]]:
-    """The other layouts that the folder has too, with the segments that their annotations state."""
+    """Finds the folder's other layouts, with the segments that their annotations state."""
     import dataclasses
 
     from components.coco_example_gen.inspection.stated_segments import stated_ranks

@@ -70,7 +70,7 @@ def check_promise(data_dir: str, sources: Iterable[SplitSource], data_sha256: st
 
 
 class ManifestExampleGenSpec(ComponentSpec):
-    """What ManifestExampleGen takes and gives."""
+    """The inputs and outputs of ManifestExampleGen."""
 
     PARAMETERS = {
         DATA_DIR_KEY: ExecutionParameter(type=str),

@@ -1,4 +1,4 @@
-"""Where the files of each split are, for the options of one ingest."""
+"""Finds the files of each split for the options of an ingestion."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from components.coco_example_gen.options import SPLITS, IngestOptions
 
 
 def sources_of(data_dir: str, options: IngestOptions) -> dict[str, SplitSource]:
-    """Where the files of each split of the Examples are, on this machine or in an object store.
+    """Finds the files of each split of the Examples, on this machine or in an object store.
 
     Raises:
         UnknownLayoutError: if the data folder has no layout that can be read.
@@ -22,6 +22,6 @@ def sources_of(data_dir: str, options: IngestOptions) -> dict[str, SplitSource]:
 
 
 def sources_in(data_dir: str, options: IngestOptions, files: Files) -> dict[str, SplitSource]:
-    """Likewise, read by `files`."""
+    """Finds the files of each split through `files`."""
     found = find_data(data_dir, [options.folder(split) for split in SPLITS], files, options.layout, options.things)
     return {split: dataclasses.replace(found[options.folder(split)], unlabeled=options.unlabeled) for split in SPLITS}

@@ -43,7 +43,7 @@ def unpack_mask(values: Iterable[int], size_px: tuple[int, int]) -> np.ndarray:
     """Returns the mask of packed bytes: `[height, width]` bool.
 
     Raises:
-        ValueError: if the bytes are cut off, or of a picture of another size.
+        ValueError: if the bytes are truncated, or of a picture of another size.
     """
     packed = bytes(values)
     stream = f"{int.from_bytes(packed, 'big'):0{8 * len(packed)}b}" if packed else ""
@@ -53,7 +53,7 @@ def unpack_mask(values: Iterable[int], size_px: tuple[int, int]) -> np.ndarray:
         nonlocal place
         place += size
         if place > len(stream):
-            raise ValueError(f"Label Studio's run lengths are cut off after {len(packed)} bytes.")
+            raise ValueError(f"Label Studio's run lengths are truncated after {len(packed)} bytes.")
         return int(stream[place - size : place], 2)
 
     count, value_bits = read(32), read(5) + 1

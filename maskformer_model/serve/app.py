@@ -1,4 +1,4 @@
-"""The HTTP side: TensorFlow Serving's and KServe's paths, health, metrics, and one page for people.
+"""Answers over HTTP: TensorFlow Serving's and KServe's paths, health, metrics, and one page for people.
 
 | path                                        | answer                                                                 |
 |---------------------------------------------|------------------------------------------------------------------------|
@@ -53,7 +53,7 @@ _WITHOUT_TOKEN = ("/", "/healthz", "/livez", "/v2/health/live", "/v2/health/read
 
 
 class Server:
-    """One model behind HTTP.
+    """A model behind HTTP.
 
     Attributes:
         bodies: What arrives.

@@ -1,4 +1,4 @@
-"""Work that a server does for as long as it runs: a failure is logged and tried again, and health says so."""
+"""Runs a server's background work: a failure is logged and tried again, and health says so."""
 
 from __future__ import annotations
 

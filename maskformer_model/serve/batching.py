@@ -1,4 +1,4 @@
-"""Concurrent requests become batches: a bounded queue in front, one batch at the model at a time.
+"""Puts concurrent requests into batches: a bounded queue in front, one batch at the model at a time.
 
 Photos that wait together and ask for the same go in one call, as long as they have no more pixels than a call should
 have: a call is then over in good time. What does not fit in the queue is refused at once, with a guess of when to come

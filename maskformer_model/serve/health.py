@@ -1,4 +1,4 @@
-"""Whether a server answers predictions, and whether its background work continues."""
+"""Tells whether a server answers predictions, and whether its background work continues."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from maskformer_model.serve.served_model import ServedModel
 
 
 class Health:
-    """What `/healthz` and `/livez` say.
+    """The answers of `/healthz` and `/livez`.
 
     Args:
         model: Ready means that its process answered a prediction and is still there.

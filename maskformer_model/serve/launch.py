@@ -1,4 +1,4 @@
-"""A server's life: the port is bound, the model is loaded, signals stop it, and what was accepted is answered."""
+"""Runs a server: binds the port, loads the model, stops on a signal, and answers what was accepted."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from maskformer_model.serve.settings import ServerSettings
 
 _LINGERING_S = 2.0  # So long the rest of a refused body is read, so that its sender sees the refusal.
 _HANDSHAKE_S = 10.0
-_LAST_S = 1.0  # Of the grace, for what is cut off at its end.
+_LAST_S = 1.0  # The part of the grace for requests that are ended at its end.
 
 
 def tls_context(settings: ServerSettings) -> ssl.SSLContext | None:
@@ -156,7 +156,7 @@ class _Life:
             await asyncio.sleep(0.02)
         giving_up.cancel()
         if connections.num_busy():
-            logging.warning("%s requests are cut off at the end of the grace.", connections.num_busy())
+            logging.warning("%s requests are ended at the end of the grace.", connections.num_busy())
 
 
 def _in_address(host: str) -> str:

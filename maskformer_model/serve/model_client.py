@@ -1,4 +1,4 @@
-"""The server's end of a model's process (`model_process`): starting it, calling it, noticing that it is gone."""
+"""Starts a model's process (`model_process`), calls it, and notices when it is gone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LOAD_TIMEOUT_S = 600.0
 
 
 class ModelUnavailableError(RuntimeError):
-    """No process could answer."""
+    """The error if no process could answer."""
 
 
 class ProcessDiedError(RuntimeError):
@@ -30,7 +30,7 @@ class OutOfTimeError(RuntimeError):
 
 
 class ModelProcess:
-    """One version in one process. Calls are made one after another.
+    """A version in a process of its own. Calls are made one after another.
 
     Attributes:
         version: Its number.
@@ -116,12 +116,12 @@ class ModelProcess:
             self._kill()
 
     def is_alive(self) -> bool:
-        """Whether the process is there; it may be loading, or hang."""
+        """Returns whether the process exists; it may be loading, or hang."""
         return not self._lost and self._process is not None and self._process.is_alive()
 
     @property
     def is_busy(self) -> bool:
-        """Whether it has a call to answer."""
+        """Returns whether it has a call to answer."""
         return self._lock.locked()
 
     def unready(self) -> str:

@@ -1,4 +1,4 @@
-"""The process that holds a SavedModel: calls come through a pipe, answers go back in the form of the REST interface.
+"""Holds a SavedModel in a process: calls come through a pipe, answers go back in the REST interface's form.
 
 A process of its own, so that a crash in native code, or a kill, takes no connection with it, and so that the memory of
 an old version is wholly given back. It ends when its pipe does, and at no signal to its group: the server has the say.
@@ -27,7 +27,7 @@ PHOTO_SIGNATURES = ("serving_default", "panoptic", "semantic", "instances")
 
 @dataclasses.dataclass(frozen=True)
 class Call:
-    """Photos for one call of a signature.
+    """The photos of one call of a signature.
 
     Attributes:
         signature: One of `PHOTO_SIGNATURES` that the model has.
@@ -65,7 +65,7 @@ class Refused:
 
 @dataclasses.dataclass(frozen=True)
 class Tensor:
-    """What a model says of one of its outputs.
+    """The name, type and shape of a model's output.
 
     Attributes:
         datatype: TensorFlow's name of the type: "string", "float32".
@@ -78,7 +78,7 @@ class Tensor:
 
 @dataclasses.dataclass(frozen=True)
 class Ready:
-    """What a process says first: the model is loaded and has been tried.
+    """The first message of a process: the model is loaded and has been tried.
 
     Attributes:
         signatures: Names of the photo signatures it has.
@@ -95,7 +95,7 @@ class Ready:
 
 @dataclasses.dataclass(frozen=True)
 class Failed:
-    """What a process says instead of an answer when a call or the loading failed for a reason of its own."""
+    """The message of a process whose call or loading failed for a reason of its own."""
 
     reason: str
 
@@ -167,7 +167,7 @@ class _Model:
             return json.load(file)
 
     def answer(self, call: Call) -> list[dict[str, Any] | Refused]:
-        """One answer per photo. A photo that is refused costs the others of its batch a second try, alone."""
+        """Returns one answer per photo. If one photo is refused, the others of its batch are tried again, alone."""
         tf = self._tf
         scalars = {name: tf.constant(value, tf.float32) for name, value in call.scalars}
         try:
@@ -182,7 +182,7 @@ class _Model:
 
 
 def to_json(name: str, value: Any) -> Any:
-    """A value of one photo as TensorFlow Serving's REST form has it: base64 where the name ends in `_bytes`."""
+    """Returns a photo's value in TensorFlow Serving's REST form: base64 where the name ends in `_bytes`."""
     if isinstance(value, bytes):
         return {"b64": base64.b64encode(value).decode("ascii")} if name.endswith("_bytes") else value.decode("utf-8")
     plain = value.tolist()

@@ -1,4 +1,4 @@
-"""From a request that is read to its answers, the same for every protocol: checks, the queue, what can go wrong."""
+"""Turns a request into its answers, the same for every protocol: checks, the queue, and what can go wrong."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Counters, gauges and histograms in Prometheus's text form; what this server needs and no more."""
+"""Writes counters, gauges and histograms in Prometheus's text form; what this server needs and no more."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PHOTOS = (1, 2, 4, 8, 16, 32)
 
 
 class Histogram:
-    """How many observations were at most as large as each bound."""
+    """A histogram: how many observations were at most as large as each bound."""
 
     def __init__(self, bounds: Sequence[float]):
         self._bounds = bounds
@@ -24,7 +24,7 @@ class Histogram:
         self._sum += value
 
     def lines(self, name: str) -> list[str]:
-        """The histogram's lines."""
+        """Returns the histogram's lines."""
         total, lines = 0, []
         for bound, count in zip([*map(str, self._bounds), "+Inf"], self._counts, strict=True):
             total += count
@@ -33,7 +33,7 @@ class Histogram:
 
 
 class Metrics:
-    """All of one server.
+    """The metrics of a server.
 
     Attributes:
         request_seconds: The times of predictions, from the last byte of the request to the answer.
@@ -59,7 +59,7 @@ class Metrics:
         self._gauges[name] = (kind, meaning, read)
 
     def text(self) -> str:
-        """What `/metrics` answers."""
+        """Returns the answer of `/metrics`."""
         lines = _head("maskformer_requests_total", "counter", "Prediction requests by HTTP status.")
         lines += [f'maskformer_requests_total{{status="{s}"}} {n}' for s, n in sorted(self._requests.items())]
         histograms: Mapping[str, tuple[str, Histogram]] = {

@@ -1,4 +1,4 @@
-"""TensorFlow Serving's REST form of a prediction: what a request says, how answers are laid out.
+"""Reads requests and writes answers in TensorFlow Serving's REST form.
 
 A request is `{"instances": [...]}` or `{"inputs": {...}}`, with bytes as `{"b64": "..."}`; the answer is `predictions`,
 a list with a dict per photo, or `outputs`, a dict with a list per name. Knows nothing of HTTP.
@@ -195,7 +195,7 @@ def require_size(photos: tuple[bytes, ...], max_pixels: int) -> list[int]:
 
 
 def answer_document(answers: list[dict[str, Any]], by_row: bool) -> dict[str, Any]:
-    """The body of an answer."""
+    """Returns the body of an answer."""
     if by_row:
         return {"predictions": answers}
     return {"outputs": {name: [answer[name] for answer in answers] for name in answers[0]}}

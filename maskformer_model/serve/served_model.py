@@ -1,4 +1,4 @@
-"""The model that is served now: its process, the switch to another version, and what happens when the process dies.
+"""Keeps the model that is served: its process, the switch to another version, and a new process if it dies.
 
 A newer version is loaded beside the old one and takes over between two batches; the old process ends when its last
 answer is out. A process that dies is restarted; `answer` says what becomes of its batch. The server's end of one
@@ -31,7 +31,7 @@ class Lost:
 
 @dataclasses.dataclass
 class VersionState:
-    """What the status page says of a version."""
+    """The state of a version on the status page."""
 
     state: str
     error: str = ""
@@ -66,7 +66,7 @@ class ServedModel:
 
     @property
     def current(self) -> ModelProcess | None:
-        """What serves now."""
+        """Returns what serves now."""
         return self._current
 
     def unready(self) -> str:

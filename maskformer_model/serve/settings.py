@@ -25,7 +25,7 @@ _TOKEN = re.compile(r"[\x21-\x7e]{1,4096}")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ServerSettings:
-    """Everything about one server.
+    """The settings of a server.
 
     Attributes:
         model_dir: A SavedModel, or a folder of pushed versions, of which the newest is served.

@@ -1,4 +1,4 @@
-"""What a folder of versions holds, which of them should be tried, and when one that failed is tried again.
+"""Looks at a folder of versions: which of them should be tried, and when one that failed is tried again.
 
 A version may be seen while it is copied. It is not tried before two looks find the same files; one that failed is tried
 again once its files have changed, and at growing intervals in case the reason lay elsewhere.
@@ -37,7 +37,7 @@ class _Failure:
 
 
 class VersionFolder:
-    """Looks at a folder and keeps in mind what was seen and what failed.
+    """A folder of versions, with what was seen and what failed.
 
     Args:
         model_dir: A SavedModel, or a folder of versions.
@@ -61,18 +61,18 @@ class VersionFolder:
         return found
 
     def is_quiet(self, found: Found) -> bool:
-        """Whether the look before saw the same files."""
+        """Returns whether the look before saw the same files."""
         return self._seen_before.get(found.version) == found
 
     def is_due(self, found: Found, *, nothing_served: bool) -> bool:
-        """Whether the version should be tried now."""
+        """Returns whether the version should be tried now."""
         failure = self._failures.get(found.version)
         if failure is None:
             return nothing_served or self.is_quiet(found)
         return self.is_quiet(found) and (failure.found != found or time.monotonic() >= failure.next_s)
 
     def is_as_found(self, found: Found) -> bool:
-        """Whether its files are still those that were seen."""
+        """Returns whether its files are still those that were seen."""
         return export_versions.content(found.model_dir) == found.content
 
     def failed(self, found: Found) -> float:

@@ -1,4 +1,4 @@
-"""One conversion without TFX: plan, convert in Beam, judge what was kept aside, and only then let the files appear."""
+"""Converts without TFX: plans, converts in Beam, judges the skipped records, and only then lets the files appear."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from maskformer_model.data import tf_maskformer_features
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ConversionJob:
-    """What to convert.
+    """The settings of a conversion.
 
     Attributes:
-        source: where the files are.
-        output_prefix: path that the record files' names begin with.
-        num_shards: record files.
-        masks: further keys.
-        max_kept_aside_share: the job fails where a larger share of the records is bad, 0..1.
-        beam_args: where Beam runs.
+        source: The files to read.
+        output_prefix: The path that the record files' names begin with.
+        num_shards: The number of record files.
+        masks: The further keys that are written.
+        max_kept_aside_share: The largest share of the records that may be bad, 0..1, before the job fails.
+        beam_args: Beam's flags, which say where it runs.
     """
 
     source: SplitSource
@@ -46,15 +46,15 @@ class ConversionJob:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Converted:
-    """What a conversion has written.
+    """The result of a conversion.
 
     Attributes:
-        pattern: glob of the record files.
-        num_written: Examples in them.
-        kept_aside: records per reason.
-        kept_aside_file: where they are listed.
-        noticed: notices per reason.
-        notices_file: where they are listed.
+        pattern: A glob of the record files.
+        num_written: The number of Examples in them.
+        kept_aside: The number of skipped records per reason.
+        kept_aside_file: The path of their list.
+        noticed: The number of notices per reason.
+        notices_file: The path of their list.
     """
 
     pattern: str
@@ -65,11 +65,11 @@ class Converted:
     notices_file: str
 
     def describe_kept_aside(self) -> str:
-        """For people."""
+        """Says how many records were skipped and why."""
         return describe(self.kept_aside, self.kept_aside_file)
 
     def describe_notices(self) -> str:
-        """For people."""
+        """Says what was noticed and how often."""
         return describe(self.noticed, self.notices_file)
 
 
@@ -78,7 +78,7 @@ def convert(job: ConversionJob) -> Converted:
 
     Raises:
         FileNotFoundError: if a file that must be there is missing.
-        TooManyKeptAsideError: if more records are bad than the job was told to bear. The list of them is left behind.
+        TooManyKeptAsideError: if more records are bad than the job allows. The list of them is left behind.
         ValueError: if an annotation file is not whole, the categories do not fit the masks that are asked for or those
             of other records of the folder, or record files of another number of shards are there already.
     """

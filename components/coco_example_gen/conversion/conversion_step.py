@@ -1,4 +1,4 @@
-"""References -> record files, in Beam: one step, an element per shard, and no pixel travels between workers.
+"""Turns references into record files, in Beam: one step, an element per shard, and no pixel travels between workers.
 
 A worker reads, checks and writes the photos of one shard. The shard appears under its own name when it is whole, and is
 written elsewhere until then: a retried step overwrites, and a reader never sees half a file.
@@ -30,7 +30,7 @@ from maskformer_model.categories import CategoryTable
 from maskformer_model.data.examples import ExampleRecord, encode_example
 
 _READING_THREADS = 4
-# Of an object store, or of this machine: not the record's fault, so the step fails and is tried again.
+# Errors of an object store or of this machine: not the record's fault, so the step fails and is tried again.
 _NOT_OF_THE_RECORD = (
     MemoryError,
     OSError,
@@ -55,21 +55,21 @@ class _Converted(NamedTuple):
 
 
 def encode_plain(record: ExampleRecord, ref: ImageRef, segment_ids: np.ndarray) -> tf.train.Example:
-    """The keys of `maskformer_model.data.examples` and no others."""
+    """Makes an Example with the keys of `maskformer_model.data.examples` and no others."""
     return encode_example(record)
 
 
 def convert_shard(
     plan: ShardPlan, categories: CategoryTable, output_dir: str, work_dir: str, encode: Encoder = encode_plain
 ) -> None:
-    """Writes one shard, the lists of what had to be kept aside and of what was noticed, and the hash of the records.
+    """Writes one shard, the lists of skipped records and of notices, and the hash of the records.
 
     Args:
-        plan: what to write.
+        plan: The shard to write.
         categories: The categories of the data set.
         output_dir: The folder of the record files; the folder of `plan.path` must exist.
-        work_dir: for unfinished files, lists and hashes; must exist, on the same file system as `output_dir`.
-        encode: makes the Examples.
+        work_dir: The folder of unfinished files, lists and hashes; must exist, on the same file system as `output_dir`.
+        encode: The function that makes the Examples.
     """
     kept_aside: list[KeptAside] = []
     notices: list[KeptAside] = []
@@ -82,7 +82,7 @@ def convert_shard(
             else:
                 notices += found.notices
                 writer.write(found.example)
-                # While the bytes are at hand: whoever asks later which data this is need not read them again.
+                # While the bytes are at hand, so that nobody has to read them again to know which data this is.
                 digest.update(len(found.example).to_bytes(8, "little") + found.example)
     tf.io.gfile.rename(unfinished, os.path.join(output_dir, plan.path), overwrite=True)
     write_text(os.path.join(work_dir, plan.report_name), as_lines(kept_aside))
@@ -91,7 +91,7 @@ def convert_shard(
 
 
 def read_report(plan: ShardPlan, work_dir: str) -> list[KeptAside]:
-    """What `convert_shard` kept aside.
+    """Reads the records that `convert_shard` skipped.
 
     Raises:
         tf.errors.NotFoundError: if the shard was not finished.
@@ -100,7 +100,7 @@ def read_report(plan: ShardPlan, work_dir: str) -> list[KeptAside]:
 
 
 def read_notices(plan: ShardPlan, work_dir: str) -> list[KeptAside]:
-    """What `convert_shard` noticed.
+    """Reads what `convert_shard` noticed.
 
     Raises:
         tf.errors.NotFoundError: if the shard was not finished.
@@ -114,7 +114,7 @@ def _read_list(path: str) -> list[KeptAside]:
 
 
 def read_digest(plan: ShardPlan, work_dir: str) -> str:
-    """SHA-256, hexadecimal, of the lengths and bytes of the records that `convert_shard` wrote, in their order.
+    """Reads the SHA-256 of the lengths and bytes of the records that `convert_shard` wrote, in their order.
 
     Raises:
         tf.errors.NotFoundError: if the shard was not finished.
@@ -151,7 +151,7 @@ class ConvertShards(beam.PTransform):
 def _convert(
     plan: ShardPlan, categories: CategoryTable, encode: Encoder, ref: ImageRef | KeptAside
 ) -> _Converted | KeptAside:
-    """One photo's serialized Example, or why there is none."""
+    """Returns one photo's serialized Example, or why there is none."""
     if isinstance(ref, KeptAside):
         return ref
     try:
@@ -174,9 +174,9 @@ def _about(plan: ShardPlan, ref: ImageRef, reason: str, detail: str) -> KeptAsid
 
 
 def in_threads(function: Callable[[_In], _Out], values: Iterable[_In]) -> Iterator[_Out]:
-    """`map` in a few threads, results in order; never more than a few values and results are held.
+    """Maps in a few threads, results in order; never more than a few values and results are held.
 
-    Decoders run outside of Python's lock, and a file of an object store is long to come.
+    Decoders run outside of Python's lock, and a file in an object store takes long to arrive.
     """
     with concurrent.futures.ThreadPoolExecutor(_READING_THREADS) as pool:
         pending: collections.deque[concurrent.futures.Future[_Out]] = collections.deque()

@@ -1,4 +1,4 @@
-"""The Examples of `create_coco_tf_record`: ours, and what tf-maskformer's readers ask for."""
+"""Makes the Examples of `create_coco_tf_record`: our keys, and those that tf-maskformer's readers ask for."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from maskformer_model.data.examples import ExampleRecord, encode_example
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MaskOptions:
-    """Which further keys are written.
+    """The choice of further keys.
 
     Attributes:
-        include_masks: each object's mask.
-        include_panoptic_masks: category, instance and contiguous masks.
-        panoptic_skip_crowd: crowd segments are left out of the lists and the masks.
-        skip_objects_outside: objects whose box leaves the photo are left out, as tf-maskformer does, in place of their
-            box being cut at the photo's edge.
+        include_masks: Write each object's mask.
+        include_panoptic_masks: Write category, instance and contiguous masks.
+        panoptic_skip_crowd: Leave crowd segments out of the lists and the masks.
+        skip_objects_outside: Leave out objects whose box leaves the photo, as tf-maskformer does, instead of cutting
+            their box at the photo's edge.
     """
 
     include_masks: bool = False
@@ -39,10 +39,10 @@ class TfRecordEncoder:
     """A `conversion_step.Encoder`.
 
     Attributes:
-        options: which further keys.
+        options: The choice of further keys.
         object_names: The names of the categories of the instances json, by id.
-        has_panoptic: the truth comes from a panoptic json, as the panoptic masks of tf-maskformer need it.
-        has_semantic: its category ids fit into tf-maskformer's 8-bit mask of classes.
+        has_panoptic: Whether the truth comes from a panoptic json, as the panoptic masks of tf-maskformer need it.
+        has_semantic: Whether its category ids fit into tf-maskformer's 8-bit mask of classes.
     """
 
     options: MaskOptions
@@ -79,7 +79,7 @@ class TfRecordEncoder:
         )
 
     def _object(self, entry: ObjectEntry, size_px: tuple[int, int]) -> tf_maskformer_features.MaskedObject | None:
-        """An object with what its json leaves open; None where it covers no pixel."""
+        """Completes an object with what its json leaves open; None if it covers no pixel."""
         if entry.category_id not in self.object_names:
             raise BadRecordError("unknown_category", f"object {entry.id}: category {entry.category_id}")
         if entry.segmentation is None and not self.options.include_masks and None not in (entry.area, entry.bbox):

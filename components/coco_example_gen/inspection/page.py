@@ -28,7 +28,7 @@ _MOST_CLASSES = 200
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Section:
-    """One part of the page.
+    """A part of the page.
 
     Attributes:
         title: its heading.
@@ -162,7 +162,7 @@ def _classes(surveys: Sequence[SplitSurvey]) -> Section:
 
 
 def _ceilings(layout: str, ranks: dict[str, SegmentRanks], config: ExperimentConfig) -> Section:
-    """The best PQ that a number of queries leaves, by split; with stuff also that of things and stuff alone."""
+    """Computes the best PQ that a number of queries allows, by split; with stuff also for things and stuff alone."""
     limits = config.task.model.num_queries, config.task.train_data.parser.max_targets
     counts = sorted({*QUERY_COUNTS, min(limits)})
     header, columns = ["queries"], []

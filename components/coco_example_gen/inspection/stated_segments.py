@@ -74,7 +74,7 @@ def _panoptic_entries(path: str) -> Iterator[tuple[str, list[tuple[Any, Any, Any
 
 
 def _facts(entry: Any) -> tuple[Any, Any, Any]:
-    """Category, area and crowd of a segment; `(None, ...)` where the entry is none."""
+    """Returns category, area and crowd of a segment; `(None, ...)` if the entry is not a segment."""
     if not isinstance(entry, Mapping):
         return None, 0, 0
     return entry.get("category_id"), entry.get("area", 0), entry.get("iscrowd", 0)

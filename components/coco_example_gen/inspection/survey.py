@@ -30,14 +30,14 @@ _SMALL_PX, _LARGE_PX = 32**2, 96**2  # COCO's bounds of small and large.
 
 @dataclasses.dataclass(kw_only=True)
 class SplitSurvey:
-    """What was counted in one split.
+    """The counts of one split.
 
     Attributes:
-        split: its name.
-        source: where its files are.
+        split: The split's name.
+        source: The places of its files.
         categories: The data set's categories.
-        kept_aside: the records that were skipped.
-        ranks: segments by class and rank, for the query ceiling.
+        kept_aside: The records that were skipped.
+        ranks: The segments by class and rank, for the query ceiling.
         segments: `[classes]` segments, without crowds.
         crowds: `[classes]` crowds.
         pixels: `[classes]` pixels, crowds among them.
@@ -108,8 +108,8 @@ def survey_split(
     """Reads and counts the photos of a split.
 
     Args:
-        split: its name.
-        source: where its files are.
+        split: The split's name.
+        source: The places of its files.
         kind: what is to be trained: "panoptic", "instance" or "semantic".
         takes: whether a photo, by its id, belongs to the split.
         max_images: the first so many by file name; 0 takes all.

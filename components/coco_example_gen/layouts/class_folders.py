@@ -92,7 +92,7 @@ def _source(pair: _Pair, names_file: str, *, list_file: str = "", object_dir: st
 
 
 def _image_folders(root: str, files: Files) -> dict[str, dict[str, set[str]]]:
-    """By folder: the names without ending of its images, by ending."""
+    """Returns, by folder, the names of its images without ending, by ending."""
     found: dict[str, dict[str, set[str]]] = {}
     pending = [(root, 0)]
     while pending:
@@ -132,7 +132,7 @@ def _pairs(folders: dict[str, dict[str, set[str]]]) -> list[_Pair]:
 
 
 def _pair(photo_dir: str, photos: set[str], label_dir: str, labels: set[str], endings: Sequence[str]) -> _Pair | None:
-    """The two folders as a pair, where at least half of the label PNGs have a photo."""
+    """Returns the two folders as a pair if at least half of the label PNGs have a photo."""
     for ending in endings:
         of_labels = {label.removesuffix(ending) for label in labels if label.endswith(ending)}
         shared = of_labels & photos
@@ -142,7 +142,7 @@ def _pair(photo_dir: str, photos: set[str], label_dir: str, labels: set[str], en
 
 
 def _looks_like_labels(label_dir: str, photo_dir: str) -> bool:
-    """Of two folders of PNGs, whether the first one is that of the labels."""
+    """Returns whether the first of two folders of PNGs is that of the labels."""
     words = [bool(_LABEL_WORDS.search(posixpath.basename(folder))) for folder in (label_dir, photo_dir)]
     if words[0] != words[1]:
         return words[0]

@@ -63,7 +63,7 @@ class CocoJson:
 
     @property
     def stem(self) -> str:
-        """The file's name without ending and without what it is, such as `default` of `instances_default.json`."""
+        """Returns the file's name without ending and kind, such as `default` of `instances_default.json`."""
         name = posixpath.basename(self.path).removesuffix(".json")
         return re.sub(r"^(instances|panoptic)_", "", name)
 
@@ -190,7 +190,7 @@ def _is_decided(truth: str, png_name: str) -> bool:
 
 
 def _photo_folders(coco: CocoJson, data_dir: str, files: Files) -> list[str]:
-    """Where a tool may have put the photos, the likeliest first."""
+    """Lists the folders where a tool may have put the photos, the likeliest first."""
     root, here = data_dir.rstrip("/"), posixpath.dirname(coco.path)
     above = posixpath.dirname(here) if here != root else here
     folders = [here]
@@ -208,7 +208,7 @@ def _photo_folders(coco: CocoJson, data_dir: str, files: Files) -> list[str]:
 
 
 def _first_with_photos(names: Sequence[str], folders: Sequence[str], files: Files) -> tuple[str | None, str]:
-    """The folder that has most of the named photos, and the rule by which their names lead there."""
+    """Finds the folder that has most of the named photos, and the rule by which their names lead there."""
 
     def count(folder: str, found: Sequence[str]) -> int:
         return sum(files.exists(posixpath.join(folder, name)) for name in found)

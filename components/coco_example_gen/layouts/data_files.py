@@ -14,7 +14,7 @@ from components.coco_example_gen.layouts.split_source import PACKAGE_PREFIX
 
 
 class UnreadableFileError(OSError):
-    """There is something at a path, and it cannot be read."""
+    """The error of a path that exists and cannot be read."""
 
 
 def _names(folder: str) -> list[str]:
@@ -26,7 +26,7 @@ ANYWHERE = Files(tf.io.gfile.exists, _names, tf.io.gfile.isdir, lambda path: tf.
 
 
 def read_file(path: str) -> bytes | None:
-    """The whole file, or None if there is none.
+    """Reads the whole file, or returns None if there is none.
 
     Raises:
         UnreadableFileError: if there is something that cannot be read: a pipe, a circle of links, too long a name.
@@ -44,7 +44,7 @@ def read_file(path: str) -> bytes | None:
 
 
 def _is_file(path: str) -> bool:
-    """Whether there is a file of a local path; opening a pipe would wait for ever."""
+    """Returns whether a local path is a file; opening a pipe would wait for ever."""
     try:
         mode = os.stat(path).st_mode
     except (FileNotFoundError, NotADirectoryError):
@@ -59,7 +59,7 @@ def _is_file(path: str) -> bool:
 
 
 def read_category_file(path: str) -> bytes:
-    """A file of categories, of the data set or (`package:`) of this package.
+    """Reads a file of categories, of the data set or (`package:`) of this package.
 
     Raises:
         FileNotFoundError: if there is none.
@@ -73,7 +73,7 @@ def read_category_file(path: str) -> bytes:
 
 
 def walk_files(folders: Iterable[str]) -> Iterator[str]:
-    """The paths of all files below the folders, each once, without hidden ones such as macOS's `._x.jpg`."""
+    """Yields the paths of all files below the folders, each once, without hidden ones such as macOS's `._x.jpg`."""
     for folder in folders:
         walk = tf.io.gfile.walk(folder) if "://" in folder else _walk_local(folder)
         for parent, _, names in walk:
@@ -81,7 +81,7 @@ def walk_files(folders: Iterable[str]) -> Iterator[str]:
 
 
 def _walk_local(folder: str) -> Iterator[tuple[str, list[str], list[str]]]:
-    """`os.walk` that follows links, but into no folder twice: a link may lead back to where it is."""
+    """Walks as `os.walk` and follows links, but into no folder twice: a link may lead back to where it is."""
     seen: set[str] = set()
     for parent, folders, names in os.walk(folder, followlinks=True):
         seen.add(os.path.realpath(parent))

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 @dataclasses.dataclass(frozen=True)
 class Files:
-    """How a file system is read.
+    """The functions that read a file system.
 
     Attributes:
         exists: whether there is a file or folder of a path.

@@ -113,7 +113,7 @@ def _coco_sources(
 def _of_splits(
     found: Mapping[str, SplitSource], splits: Sequence[str], files: Files, problems: list[str]
 ) -> dict[str, SplitSource] | None:
-    """The splits that are asked for: the data set's own, or drawn from its train photos."""
+    """Returns the splits that are asked for: the data set's own, or drawn from its train photos."""
     train = found.get(TRAIN) or found.get("")
     if train is None:
         if found:

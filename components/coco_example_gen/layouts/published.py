@@ -77,7 +77,7 @@ def _cityscapes_labels(layout: str, kind: str) -> SplitSource:
 
 
 def _official_labels(layout: str, label_suffix: str) -> SplitSource:
-    """What the official `datasets/prepare_{ade20k_full,coco_stuff_10k_v1.0}_sem_seg.py` write."""
+    """Describes what the official `datasets/prepare_{ade20k_full,coco_stuff_10k_v1.0}_sem_seg.py` write."""
     return SplitSource(
         layout=layout,
         truth=LABELS,

@@ -92,7 +92,7 @@ class SplitSource:
         return self.part == (0.0, 1.0) or self.part[0] <= hash_share(image_id) < self.part[1]
 
     def expected(self) -> dict[str, str]:
-        """What must be there: by path, what it is. Files of this package are not among it."""
+        """Lists what must exist: by path, what it is, without the files of this package."""
         paths = dict.fromkeys(self.photo_dirs, "folder of the photos")
         paths |= {getattr(self, name): meaning for name, meaning in _MEANINGS.items() if getattr(self, name)}
         if self.truth == INSTANCES:
@@ -100,11 +100,11 @@ class SplitSource:
         return {path: meaning for path, meaning in paths.items() if not path.startswith(PACKAGE_PREFIX)}
 
     def missing(self, exists: Callable[[str], bool]) -> dict[str, str]:
-        """What of `expected` is not there."""
+        """Returns the entries of `expected` that do not exist."""
         return {path: meaning for path, meaning in self.expected().items() if not exists(path)}
 
     def input_paths(self) -> tuple[list[str], list[str]]:
-        """The single files and the folders that are read; some of the files may be absent."""
+        """Returns the single files and the folders that are read; some of the files may be absent."""
         names = ("image_file", "panoptic_file", "object_file", "caption_file", "category_file", "list_file")
         files = dict.fromkeys(getattr(self, name) for name in names if getattr(self, name))
         folders = [

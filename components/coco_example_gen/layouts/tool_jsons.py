@@ -91,7 +91,7 @@ def _folders(root: str, files: Files) -> Iterator[str]:
 
 
 def _tool_of(path: str, files: Files) -> str:
-    """Which tool's form a json has; "" if none's. Of a list only its first entry is read."""
+    """Returns the tool whose form a json has, or "". Only the first entry of a list is read."""
     keys: set[tuple[str, str]] = set()
     try:
         with files.open(path) as file:

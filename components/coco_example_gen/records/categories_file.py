@@ -1,4 +1,4 @@
-"""The categories of a data set, from whichever of its files lists them."""
+"""Reads the categories of a data set from the file that lists them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from maskformer_model.categories import CategoryTable
 
 
 def read_categories(source: SplitSource) -> CategoryTable:
-    """The categories that the class indices of a source's Examples mean.
+    """Reads the categories that the class indices of a source's Examples mean.
 
     A source without any truth has one category, "object", so that its Examples are of the same form.
 

@@ -32,7 +32,7 @@ _MOST_CLASSES = 65536
 
 @dataclasses.dataclass(frozen=True)
 class ClassName:
-    """One line of a list.
+    """A line of a list of classes.
 
     Attributes:
         number: The number of the class in a label PNG.
@@ -46,12 +46,12 @@ class ClassName:
 
     @property
     def is_void(self) -> bool:
-        """Whether its pixels are void."""
+        """Returns whether its pixels are void."""
         return self.name.lower() in _VOID_NAMES
 
     @property
     def is_background(self) -> bool:
-        """Whether it is what is left beside all other classes."""
+        """Returns whether it is what is left beside all other classes."""
         return self.name.lower() in _BACKGROUND_NAMES
 
 

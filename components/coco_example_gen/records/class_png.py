@@ -67,7 +67,7 @@ def read_class_png(
 
 
 def _parts(mask: np.ndarray, regions: np.ndarray | None) -> list[np.ndarray]:
-    """The objects of one class; what no object PNG names is told apart by being connected."""
+    """Returns the objects of one class; pixels that no object PNG names are split into connected regions."""
     from scipy import ndimage
 
     if regions is None:
@@ -92,7 +92,7 @@ def _decoded(png: bytes) -> Image.Image:
 
 
 def _class_numbers(image: Image.Image, classes: tuple[ClassName, ...]) -> np.ndarray:
-    """`[height, width]` int32 numbers of the list; -1 where it is void by custom."""
+    """Returns `[height, width]` int32 numbers of the list; -1 where it is void by custom."""
     if image.mode in _COLOR_MODES:
         return _numbers_of_colors(np.asarray(image.convert("RGB")), classes)
     numbers = np.asarray(image).astype(np.int32)
@@ -125,7 +125,7 @@ def _numbers_of_colors(rgb: np.ndarray, classes: tuple[ClassName, ...]) -> np.nd
 
 
 def _object_regions(png: bytes, size: tuple[int, ...]) -> np.ndarray:
-    """`[height, width]` int32, a number for each object, 0 for none and for outlines."""
+    """Returns `[height, width]` int32, a number for each object, 0 for none and for outlines."""
     image = _decoded(png)
     if image.mode in _COLOR_MODES:
         rgb = np.asarray(image.convert("RGB")).astype(np.int32)

@@ -22,7 +22,7 @@ _MIN_NUMBERS = 6  # x and y of three points.
 
 
 class ObjectShape(NamedTuple):
-    """What an object covers.
+    """The pixels that an object covers.
 
     Attributes:
         mask: `[height, width]` bool.
@@ -94,12 +94,12 @@ def paint_objects(objects: Sequence[ObjectEntry], size_px: tuple[int, int]) -> P
 
 
 def object_mask(segmentation: Any, size_px: tuple[int, int], object_id: Any = None) -> np.ndarray:
-    """One object's mask `[height, width]` bool; arguments and errors as of `object_shape`."""
+    """Draws one object's mask, `[height, width]` bool; arguments and errors are those of `object_shape`."""
     return object_shape(segmentation, size_px, object_id).mask
 
 
 def object_shape(segmentation: Any, size_px: tuple[int, int], object_id: Any = None) -> ObjectShape:
-    """What one object covers; its mask may be empty, where the object is too small.
+    """Finds what one object covers; the mask is empty if the object is too small.
 
     Args:
         segmentation: a list of polygons, or a dict of run lengths, as COCO has them.
@@ -163,7 +163,7 @@ def check_object_extent(entry: ObjectEntry, shape: ObjectShape) -> None:
 
 
 def _checked_polygons(segmentation: Any, where: str) -> list[list[float]]:
-    """The polygons of three points or more; there is one at least."""
+    """Returns the polygons of three points or more; there is at least one."""
     if segmentation is None:
         raise BadRecordError("malformed_annotation", f"{where} has no `segmentation`")
     if not isinstance(segmentation, list):
@@ -247,5 +247,5 @@ def _expand(text: str, where: str) -> list[int]:
             counts.append(value + (counts[-2] if len(counts) > 2 else 0))
             value, shift = 0, 0
     if shift:
-        raise BadRecordError("malformed_annotation", f"{where}: its run lengths are cut off")
+        raise BadRecordError("malformed_annotation", f"{where}: its run lengths are truncated")
     return counts

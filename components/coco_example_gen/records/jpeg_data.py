@@ -1,4 +1,4 @@
-"""Whether the compressed data of a JPEG file are whole.
+"""Checks whether the compressed data of a JPEG file are whole.
 
 A JPEG decoder continues where data are missing: it fills the rest with gray, or shows what zeros happen to mean. A file
 that was cut and closed with an end marker, whose middle was overwritten, or whose header states another size than its
@@ -33,7 +33,7 @@ class _Segment(NamedTuple):
 
 
 def jpeg_problem(jpeg: bytes) -> str:
-    """What is wrong with the data of a JPEG file that a decoder accepts; empty if nothing is.
+    """Says what is wrong with the data of a JPEG file that a decoder accepts; empty if nothing is.
 
     Args:
         jpeg: A whole file.
@@ -74,7 +74,7 @@ def _problem_of_zeros(jpeg: bytes, head: list[_Segment]) -> str:
 
 
 def _first_symbols(content: bytes) -> Iterator[int]:
-    """What a code of zeros means in each Huffman table of a segment."""
+    """Returns what a code of zeros means in each Huffman table of a segment."""
     position = 0
     while position + 17 < len(content):
         yield content[position + 17]

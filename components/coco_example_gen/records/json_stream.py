@@ -23,12 +23,12 @@ _BUFFER_BYTES = 1 << 20
 
 
 def stream_list(path: str, name: str) -> Iterator[Any]:
-    """The entries of the list `name` at the top of a json file.
+    """Yields the entries of the list `name` at the top of a json file.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: while reading, if the file is not json, is cut off, or has no such list. What came before the place
-            that is wrong has been handed out by then.
+        ValueError: while reading, if the file is not json, is truncated, or has no such list. The entries
+            before that place have been yielded by then.
     """
     if is_tool_address(path):
         yield from tool_list(path, name)
@@ -54,7 +54,7 @@ def _read_fast(path: str, name: str) -> Iterator[Any]:
 
 
 def _read_all_forms(path: str, name: str) -> Iterator[Any]:
-    """Likewise, and also what is not quite json; integers may have any length."""
+    """Reads json, and also what is not quite json; integers may have any length."""
     num_entries = 0
     with tf.io.gfile.GFile(path, "rb") as file:
         try:
@@ -79,7 +79,7 @@ def _has_list(path: str, name: str) -> bool:
 
 
 def _with_floats(entry: Any) -> Any:
-    """The entry with floats in the place of decimals; however deep it is nested, no call is nested."""
+    """Returns the entry with floats instead of decimals; a deep nesting makes no deep calls."""
     holder = [entry]
     pending: list[Any] = [holder]
     while pending:

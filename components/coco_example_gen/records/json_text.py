@@ -1,4 +1,4 @@
-"""The bytes of a json file as a strict parser takes them: UTF-8 without a byte-order mark, and no NaN.
+"""Reads a json file's bytes as a strict parser takes them: UTF-8 without a byte-order mark, and no NaN.
 
 Files that people have were written by Windows editors (byte-order mark, UTF-16), by pandas and Python's json (NaN,
 which no json has) and by JavaScript that cut a text in the middle of an emoji (half a surrogate).
@@ -28,7 +28,7 @@ _UNFINISHED = re.compile(rb"[-+.\w]*\Z")
 
 
 class ByteReader(Protocol):
-    """What can be read from, piece by piece."""
+    """An object that is read piece by piece."""
 
     def read(self, size: int, /) -> bytes:
         """Returns the next bytes, none at the end."""
@@ -98,7 +98,7 @@ class MendingReader:
 
 
 def _end_of_whole_tokens(text: bytes) -> int:
-    """Where a text ends that was cut between a quotation mark and the next, or in a number or a name."""
+    """Finds the end of the last whole token, where a text was cut inside a string, a number or a name."""
     position = 0
     while (quote := text.find(b'"', position)) >= 0:
         found = _TOKEN.match(text, quote)

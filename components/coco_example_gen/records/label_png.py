@@ -1,4 +1,4 @@
-"""Label images of all data sets that have them: what their numbers mean, and the segments they draw.
+"""Reads label images: what their numbers mean in each data set, and the segments they draw.
 
 | code           | a pixel's number                        | segments                                       |
 |----------------|-----------------------------------------|------------------------------------------------|
@@ -37,7 +37,7 @@ _VOID_OF_CODE = {"ade20k_full": 65535, "coco_stuff_10k": 255}
 
 @dataclasses.dataclass(frozen=True)
 class _Label:
-    """What a number means: its category (None: void), its segment's id in the panoptic PNG, whether it is a crowd."""
+    """The meaning of a number: category (None: void), the segment's id in the panoptic PNG, whether it is a crowd."""
 
     category_id: int | None
     segment_id: int = 0
@@ -46,7 +46,7 @@ class _Label:
 
 @functools.lru_cache(maxsize=4)
 def label_categories(content: bytes, code: str) -> list[dict[str, Any]]:
-    """The evaluated categories, as COCO lists them.
+    """Returns the evaluated categories, as COCO lists them.
 
     Args:
         content: ADE20K's `objectInfo150.txt`, Vistas' `config.json`, or this package's list of the others' labels.
@@ -72,7 +72,7 @@ def label_categories(content: bytes, code: str) -> list[dict[str, Any]]:
 
 
 def label_png_size(png_bytes: bytes) -> tuple[int, int]:
-    """Height and width in px, from the header.
+    """Reads height and width in px from the header.
 
     Raises:
         BadRecordError: if it is neither a PNG nor a TIFF.

@@ -71,7 +71,7 @@ def _size(shape: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _photo_path(task: Mapping[str, Any], photo_paths: Mapping[str, str]) -> str:
-    """The photo's path below the data folder, or its plain name where it is not there."""
+    """Returns the photo's path below the data folder, or its plain name if it is not there."""
     texts = [
         value for key, value in task["data"].items() if isinstance(value, str) and (key == "image" or "/" in value)
     ]

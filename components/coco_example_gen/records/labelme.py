@@ -69,7 +69,7 @@ def readable_or_words(read: Callable[..., Any], *shape: Any) -> Any:
 
 
 def _objects(document: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Label and COCO segmentation of each object of a photo."""
+    """Returns label and COCO segmentation of each object of a photo."""
     groups: dict[Any, list[dict[str, Any]]] = {}
     for place, shape in enumerate(document["shapes"]):
         group = shape.get("group_id")
@@ -84,7 +84,7 @@ def _objects(document: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _polygon(shape: dict[str, Any]) -> list[float]:
-    """x, y of every corner; a line or point stays one, and is refused as a polygon where it is drawn."""
+    """Returns x, y of every corner; a line or a point is refused later, when it is drawn."""
     points = [(float(x), float(y)) for x, y in shape["points"]]
     kind = shape.get("shape_type", "polygon")
     if kind == "rectangle" and len(points) == 2:
@@ -99,7 +99,7 @@ def _polygon(shape: dict[str, Any]) -> list[float]:
 
 
 def _run_lengths(shapes: list[dict[str, Any]], document: dict[str, Any]) -> dict[str, Any]:
-    """Masks, and polygons grouped with them, as uncompressed run lengths."""
+    """Returns masks, and polygons grouped with them, as uncompressed run lengths."""
     from components.coco_example_gen.records.instance_masks import object_mask
 
     size = int(document["imageHeight"]), int(document["imageWidth"])

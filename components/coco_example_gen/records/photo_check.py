@@ -1,4 +1,4 @@
-"""A photo's file -> what is known of it, or why it cannot be used. It is decoded as training and serving decode it.
+"""Checks a photo's file: what is known of it, or why it cannot be used. Training and serving decode it the same way.
 
 The size is read from the header and judged first: a file that claims to be huge is never decoded. Whether a JPEG's data
 are whole is asked of `jpeg_data`, because TensorFlow's decoder fills what is missing with gray and says nothing.
@@ -31,7 +31,7 @@ _MAX_ROWS_OF_32_BITS = (2**32 - 1) // 255**2
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PhotoFacts:
-    """What a decoded photo is.
+    """The facts about a decoded photo.
 
     Attributes:
         image_format: "jpeg" or "png".
@@ -49,7 +49,7 @@ class PhotoFacts:
 
     @property
     def brightness(self) -> float:
-        """Mean of the photo's luma in 0..1."""
+        """Computes the mean of the photo's luma, 0..1."""
         mean_rgb = np.array(self.channel_sums) / (self.size_px[0] * self.size_px[1])
         return float(mean_rgb @ _LUMA_OF_RGB / 255)
 
@@ -89,7 +89,7 @@ def check_photo(photo: bytes, expected_px: tuple[int, int] | None) -> PhotoFacts
 
 
 def _own_words(message: str) -> str:
-    """What the decoder said, without where in a graph it stands, which is many lines before and one after it."""
+    """Returns what the decoder said, without the many lines about its place in the graph."""
     return message.partition("\n\t [[")[0].strip().splitlines()[-1]
 
 
@@ -123,11 +123,11 @@ def channel_sums(rgb: np.ndarray) -> tuple[tuple[int, int, int], tuple[int, int,
 
 
 def _size_of(content: tf.Tensor, photo: bytes, image_format: str) -> tuple[int, int]:
-    """Height and width from the header, before anything is decoded."""
+    """Reads height and width from the header, before anything is decoded."""
     if image_format == _JPEG:
         height_px, width_px, _ = tf.io.extract_jpeg_shape(content).numpy().tolist()
     elif len(photo) < _PNG_SIZE.size:
-        raise BadRecordError("damaged_photo", "it is cut off in its header")
+        raise BadRecordError("damaged_photo", "it is truncated in its header")
     else:
         width_px, height_px = _PNG_SIZE.unpack_from(photo)
     return height_px, width_px
@@ -147,7 +147,7 @@ def _check_photo_size(photo: bytes, size_px: tuple[int, int], expected_px: tuple
 
 
 def _orientation(photo: bytes) -> int:
-    """What the EXIF block says, or 1 where there is none that can be read."""
+    """Reads the orientation from the EXIF block; 1 if none can be read."""
     if not any(mark in photo[:_EXIF_SEARCH_BYTES] for mark in _EXIF_MARKS):
         return 1
     try:

@@ -1,4 +1,4 @@
-"""A reference -> a checked record: photo and truth are read, decoded and held against what the annotations say.
+"""Turns a reference into a checked record: reads and decodes photo and truth, and compares them with the annotations.
 
 Whatever form the truth has, it becomes segment ids of a panoptic PNG and a list of segments, and one set of checks.
 Areas and boxes are counted from the pixels, and what the json says of them is compared with that. A panoptic PNG of the
@@ -43,7 +43,7 @@ _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 @dataclasses.dataclass(frozen=True)
 class Truth:
-    """What is true of a photo.
+    """The truth about a photo.
 
     Attributes:
         segment_ids: `[height, width]` int32, 0 = void.
@@ -78,13 +78,13 @@ def read_record(ref: ImageRef, source: SplitSource, categories: CategoryTable) -
     """Reads and checks one photo with its truth.
 
     Raises:
-        BadRecordError: if the record has to be kept aside; the reasons are listed in `kept_aside`.
+        BadRecordError: if the record has to be skipped; the reasons are listed in `kept_aside`.
     """
     return read_checked_record(ref, source, categories).record
 
 
 def read_checked_record(ref: ImageRef, source: SplitSource, categories: CategoryTable) -> CheckedRecord:
-    """Likewise; also returns the segment ids and what was noticed."""
+    """Reads a record as `read_record` does; also returns the segment ids and what was noticed."""
     photo = _read_photo(ref.file_name, source)
     facts = check_photo(photo, ref.size_px)
     truth = _read_truth(ref, source, facts.size_px, categories)
@@ -214,7 +214,7 @@ def _read_in(directory: str, name: str, missing_reason: str) -> bytes:
 
 
 def _read_named(path: str) -> bytes | None:
-    """The file of a path, also where the file system composes letters and accents otherwise than the json (macOS)."""
+    """Reads a path, also if the file system composes letters and accents differently from the json (macOS)."""
     forms = dict.fromkeys([path, *(unicodedata.normalize(form, path) for form in ("NFC", "NFD") if not path.isascii())])
     return next((content for content in map(read_file, forms) if content is not None), None)
 

@@ -1,4 +1,4 @@
-"""Annotation files of any length -> small files of references, one or more per shard, that a worker reads whole.
+"""Turns annotation files of any length into small files of references, one or more per shard.
 
 The annotation files are read as streams, once for the names of the photos and once for what is said of them; of a photo
 only its name and shard stay in memory (about 300 bytes). What is said goes into files beside the unfinished artifact,
@@ -37,7 +37,7 @@ _PHOTO_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".we
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ShardPlan:
-    """One record file to write.
+    """A record file to write.
 
     Attributes:
         split: The split of the Examples.
@@ -59,29 +59,29 @@ class ShardPlan:
 
     @property
     def report_name(self) -> str:
-        """File name for what was kept aside."""
+        """Returns the file name of the list of skipped records."""
         return f"{self.split}-{self.index:05d}.jsonl"
 
     @property
     def notices_name(self) -> str:
-        """File name for what was noticed."""
+        """Returns the file name of the list of notices."""
         return f"{self.split}-{self.index:05d}.notices.jsonl"
 
     @property
     def digest_name(self) -> str:
-        """File name for the hash of the records."""
+        """Returns the file name of the hash of the records."""
         return f"{self.split}-{self.index:05d}.sha256"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SplitPlan:
-    """What is to be done for one split.
+    """The plan of one split.
 
     Attributes:
         categories: The categories of the data set.
         shards: to be written.
         kept_aside: photos that no reference could be made of.
-        num_records: all records, those kept aside among them.
+        num_records: The number of all records, with the skipped ones.
         notices: what was noticed of other entries of the annotation files.
     """
 
@@ -94,10 +94,10 @@ class SplitPlan:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SplitRequest:
-    """Which photos of a source become which record files.
+    """The choice of photos and of record files for one split.
 
     Attributes:
-        split: name for shards and for the records that are kept aside.
+        split: The name for shards and for skipped records.
         max_images: the first so many by file name; 0 takes all.
         num_shards: how many record files; 0 chooses.
         takes: whether a photo, by its id, belongs to the split.
@@ -115,7 +115,7 @@ class SplitRequest:
     shard_path: Callable[[int, int], str] | None = None
 
     def path(self, index: int, num_shards: int) -> str:
-        """The record file of a shard: by default as TFX names them."""
+        """Returns the record file of a shard, by default as TFX names them."""
         if self.shard_path:
             return self.shard_path(index, num_shards)
         return os.path.join(f"Split-{self.split}", f"data_tfrecord-{index:05d}-of-{num_shards:05d}")
@@ -179,13 +179,13 @@ def plan_split(request: SplitRequest, source: SplitSource, work_dir: str) -> Spl
 
 
 def num_shards(num_images: int, wanted: int, allow_empty: bool = False) -> int:
-    """How many record files: `wanted`, or one per 256 photos; at least one, and none is empty unless allowed."""
+    """Returns the number of record files: `wanted`, or one per 256 photos; at least one, none empty unless allowed."""
     wanted = wanted or math.ceil(num_images / _IMAGES_PER_SHARD)
     return max(1, wanted if allow_empty else min(wanted, num_images))
 
 
 def read_references(plan: ShardPlan) -> Iterator[ImageRef | KeptAside]:
-    """The references of a shard, in the order of its photos, with those that could not be made kept aside."""
+    """Yields a shard's references in the order of its photos; one that could not be made is a skipped record."""
     found: dict[str, dict[str, list[Any]]] = {}
     for path in plan.reference_files:
         with tf.io.gfile.GFile(path, "rb") as file:
@@ -209,7 +209,7 @@ def read_references(plan: ShardPlan) -> Iterator[ImageRef | KeptAside]:
 def _list_photos(
     request: SplitRequest, source: SplitSource, kept_aside: list[KeptAside], notices: list[KeptAside]
 ) -> tuple[list[str], set[str]]:
-    """The ids of the photos to take, in their order, and those of photos that are left out by intention or fault."""
+    """Lists the ids of the photos to take, in their order, and of those left out by intention or fault."""
     photos: list[tuple[str, str]] = []
     seen: set[str] = set()
     others: list[str] = []
@@ -238,7 +238,7 @@ def _list_photos(
 def _images(
     source: SplitSource, others: list[str]
 ) -> Iterator[tuple[Any, coco_schema.ImageEntry | coco_schema.FieldError]]:
-    """The photos of a source as entries of a json's `images`, each with what it says or what is wrong with it.
+    """Yields the photos of a source as entries of a json's `images`, each with its content or what is wrong with it.
 
     Files of a photos' folder that look like photos and are none of the layout's are added to `others`.
     """

@@ -1,4 +1,4 @@
-"""What the annotations say of one photo, without its pixels: enough to find and to check it."""
+"""Defines what the annotations say about one photo, without its pixels: enough to find and to check it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from maskformer_model.coco_schema import FieldError, ImageEntry, ObjectEntry
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ImageRef:
-    """One photo.
+    """A photo, as the annotations describe it.
 
     Attributes:
         image_id: the json's id, as text; of a photo without json its file name without ending.
@@ -36,7 +36,7 @@ class ImageRef:
 
 
 def id_of(entry: Any, key: str) -> str | None:
-    """An entry's id as text; None where it has none that could be an id."""
+    """Returns an entry's id as text; None if it has none that could be an id."""
     if not isinstance(entry, Mapping):
         return None
     try:

@@ -38,7 +38,7 @@ def tool_list(address: str, name: str) -> Iterator[dict[str, Any]]:
 
 
 def _stamp(root: str, only: str) -> Stamp:
-    """Names, sizes and times of the jsons, or of one of them: what says that they have changed."""
+    """Returns names, sizes and times of the jsons, or of one of them, to notice that they have changed."""
     found = []
     for path in [posixpath.join(root, only)] if only else _jsons_below(root):
         facts = tf.io.gfile.stat(path)
@@ -53,7 +53,7 @@ def _jsons_below(root: str) -> Iterator[str]:
 
 @functools.lru_cache(maxsize=4)
 def _documents(root: str, stamp: Stamp, tool: str) -> list[tuple[str, Any]]:
-    """The jsons by path relative to the data folder."""
+    """Returns the jsons by path relative to the data folder."""
     check = labelme.checked if tool == LABELME else label_studio.checked
     documents = []
     for path, _, _ in stamp:
@@ -67,7 +67,7 @@ def _documents(root: str, stamp: Stamp, tool: str) -> list[tuple[str, Any]]:
 
 
 def _photo_paths(root: str) -> dict[str, str]:
-    """The files below a folder by their name, relative to it."""
+    """Returns the files below a folder by their name, relative to it."""
     return {
         name: posixpath.relpath(posixpath.join(folder, name), root)
         for folder, _, names in tf.io.gfile.walk(root)

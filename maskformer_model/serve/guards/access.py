@@ -1,4 +1,4 @@
-"""Who may ask: the Host that a request is addressed to, the page that it comes from, and the token that it brings.
+"""Decides who may ask, by the request's Host, the page that it comes from, and its token.
 
 A server on a colleague's machine must not work for every website that the colleague visits. A website cannot choose
 the Host header of a request to another machine, unless it has a name point there (DNS rebinding): so names are

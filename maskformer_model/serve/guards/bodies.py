@@ -26,7 +26,7 @@ class _Arriving:
 
 
 class Bodies:
-    """All bodies of one server.
+    """The request bodies of a server.
 
     Args:
         max_request_bytes: Most bytes of one body.

@@ -1,4 +1,4 @@
-"""A limit of open connections, and deadlines for those that keep the server waiting.
+"""Limits open connections, and sets deadlines for those that keep the server waiting.
 
 aiohttp's handler of a connection is wrapped. While the server works on a request, its connection is left alone. While
 the server waits for the client (for a request's head, for a body, for an answer to be taken), it may be closed: when it
@@ -15,7 +15,7 @@ from aiohttp import web
 
 
 class Connection(asyncio.Protocol):
-    """One connection.
+    """A connection.
 
     Attributes:
         waits_since_s: Since when the server has been waiting for the client, by the loop's clock; None while it works.
@@ -41,7 +41,7 @@ class Connection(asyncio.Protocol):
         self._wait_for_client()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The client is gone, or was sent away."""
+        """Handles a client that is gone or was sent away."""
         self._stop_timer()
         self._transport = None
         self._all.remove(self)
@@ -52,15 +52,15 @@ class Connection(asyncio.Protocol):
         self._inner.data_received(data)
 
     def eof_received(self) -> bool | None:
-        """The client sends no more."""
+        """Handles a client that sends no more."""
         return self._inner.eof_received()
 
     def pause_writing(self) -> None:
-        """The client takes an answer slowly."""
+        """Handles a client that takes an answer slowly."""
         self._inner.pause_writing()
 
     def resume_writing(self) -> None:
-        """The client has taken it."""
+        """Handles a client that has taken it."""
         self._inner.resume_writing()
 
     @contextlib.contextmanager
@@ -96,7 +96,7 @@ class Connection(asyncio.Protocol):
         self._timer = self._loop.call_later(self._all.idle_timeout_s, self._out_of_time)
 
     def _out_of_time(self) -> None:
-        """A slow client may go on taking an answer, as long as it takes some of it."""
+        """Ends a connection whose client takes nothing of an answer; a slow client that takes some may continue."""
         if self._transport is None:
             return
         unsent = self._transport.get_write_buffer_size()
@@ -112,12 +112,12 @@ class Connection(asyncio.Protocol):
             self._timer = None
 
     def has_unsent(self) -> bool:
-        """Whether a part of an answer is still to be taken."""
+        """Returns whether a part of an answer has not been taken yet."""
         return self._transport is not None and self._transport.get_write_buffer_size() > 0
 
 
 class Connections:
-    """All connections of one server, and what makes a protocol for each.
+    """The connections of a server; makes a protocol for each.
 
     Args:
         inner: Makes aiohttp's handler of a connection.
@@ -156,7 +156,7 @@ class Connections:
         self._open.pop(connection, None)
 
     def num_busy(self) -> int:
-        """How many have a request that is not answered, or an answer that is not taken."""
+        """Counts those with a request that is not answered, or an answer that is not taken."""
         return sum(one.is_in_request or one.has_unsent() for one in self._open)
 
 

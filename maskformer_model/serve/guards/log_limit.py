@@ -1,4 +1,4 @@
-"""A limit of lines of one kind in the log: an attack must not fill a disk by being noted."""
+"""Limits the lines of one kind in the log, so that an attack does not fill a disk."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _VARYING = re.compile(r"0x[0-9a-f]+|\d+")
 
 
 class LogLimit(logging.Filter):
-    """Lets the first few lines of a kind through in each minute, and says later how many it held back.
+    """A filter that lets the first few lines of a kind through in each minute, and says later how many it held back.
 
     Lines are of a kind if they come from the same logger and have the same first line but for numbers.
 
@@ -29,7 +29,7 @@ class LogLimit(logging.Filter):
         self._kinds: dict[tuple[str, int, str], tuple[float, int]] = {}  # Begin of the minute, lines since then.
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether a line is written."""
+        """Returns whether a line is written."""
         first_line = _VARYING.sub("#", str(record.msg).partition("\n")[0][:200])
         kind = record.name, record.levelno, first_line
         now_s = self._clock()

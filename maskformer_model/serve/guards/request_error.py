@@ -1,4 +1,4 @@
-"""The one way in which a request is refused, whatever the protocol."""
+"""Defines the error of a refused request, the same for every protocol."""
 
 from __future__ import annotations
 

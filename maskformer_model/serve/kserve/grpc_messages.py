@@ -1,4 +1,4 @@
-"""The messages of KServe's `inference.GRPCInferenceService`, built when this module is read.
+"""Defines the messages of KServe's `inference.GRPCInferenceService`, built when this module is read.
 
 The fields and their numbers are the Open Inference Protocol's `open_inference_grpc.proto`. They stand in a pool of
 their own: a program that also has a client package, with the same names in protobuf's default pool, is not disturbed.

@@ -132,7 +132,7 @@ class _Wanted:
         self._all_raw = is_raw and not outputs
 
     def is_raw(self, name: str) -> bool:
-        """Whether an output is wanted as raw bytes."""
+        """Returns whether an output is wanted as raw bytes."""
         return self._all_raw or name in self._raw_names
 
 

@@ -1,4 +1,4 @@
-"""What KServe's v2 protocol says in tensors, read and laid out; the same for HTTP and gRPC.
+"""Reads and writes the tensors of KServe's v2 protocol; the same for HTTP and gRPC.
 
 A request has an input `image_bytes`, BYTES `[photos]`. The inputs `object_mask_threshold` and `overlap_threshold`,
 FP32 `[1]`, ask for the signature `panoptic`; the parameter `signature_name` asks for any. An answer has a tensor for
@@ -71,12 +71,12 @@ class OutputTensor:
 
     @property
     def datatype(self) -> str:
-        """The protocol's name of the type."""
+        """Returns the protocol's name of the type."""
         return _DATATYPES[self.tensorflow_type][0]
 
     @property
     def is_file(self) -> bool:
-        """Whether its elements are files, such as PNGs, and not text."""
+        """Returns whether its elements are files, such as PNGs, and not text."""
         return self.name.endswith("_bytes")
 
     def raw(self) -> bytes:
