@@ -67,7 +67,7 @@ def main() -> int:
 
 
 def cells(row: Row) -> tuple[str, ...]:
-    """A row of the table, as text."""
+    """Returns a row of the table, as text."""
     peer = "" if row.peer is None else f"{row.peer:.4g} {row.unit} ({row.peer_name})"
     ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
     verdict = {True: "reached", False: "MISSED", None: ""}[row.passed]

@@ -22,7 +22,7 @@ POST_BAR = 0.1
 
 
 def measure() -> Iterator[Row]:
-    """The whole beside the peer, and post-processing as a share of the whole.
+    """Yields the whole beside the peer, and post-processing as a share of the whole.
 
     The shortest of the turns counts on every side: what another program on the machine takes only ever adds time.
     """

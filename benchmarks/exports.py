@@ -54,7 +54,7 @@ class Photos:
             yield annotation, tuple(photo.shape[:2]), image, valid
 
     def maps(self, run: Callable) -> tuple[list[Any], float, list[float]]:
-        """The panoptic map of each photo, PQ of all, and the seconds of each call of the network."""
+        """Returns the panoptic map of each photo, PQ of all, and the seconds of each call of the network."""
         from maskformer_model.data.panoptic_png import decode_panoptic_png
         from maskformer_model.inference import postprocessing
         from maskformer_model.metrics.panoptic_quality import (

@@ -79,7 +79,7 @@ def _write_photos(root: pathlib.Path) -> None:
 
 
 def _conversion_row(root: pathlib.Path) -> Row:
-    """The converter's own function in this process: one worker, nothing warmed up but imports and one photo."""
+    """Returns the converter's own function in this process: one worker, nothing warmed up but imports and one photo."""
     from components.coco_example_gen.conversion.conversion_step import convert_shard
     from components.coco_example_gen.layouts.published import find_sources
     from components.coco_example_gen.records.reference_files import SplitRequest, plan_split

@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def read_history(folder: pathlib.Path) -> list[dict[str, float]]:
-    """The rows of a training's history.
+    """Returns the rows of a training's history.
 
     Raises:
         FileNotFoundError: if the folder has none.

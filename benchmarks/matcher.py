@@ -51,7 +51,7 @@ def _solve_in_scipy(costs: Any) -> list[Any]:
 
 
 def _in_turns(*functions: Callable[[], Any]) -> list[float]:
-    """The shortest time of each in ms, compilation left out."""
+    """Returns the shortest time of each in ms, compilation left out."""
     shortest = [float("inf")] * len(functions)
     for turn in range(TURNS + 1):
         for index, function in enumerate(functions):

@@ -12,7 +12,7 @@ TURNS = 7
 
 
 def measure() -> Iterator[Row]:
-    """The shortest of the turns on both sides: what another program on the machine takes only ever adds time."""
+    """Yields the shortest of the turns on both sides: what another program on the machine takes only ever adds time."""
     ours, peer = in_turns((our_network, pytorch_network), "forward", TURNS)
     yield Row(
         name="forward, R50 + transformer_fpn, 640x640, batch 1",

@@ -44,7 +44,7 @@ class ImportGraph:
         return ImportGraph({**self.paths, name: path}, {**self.imports, name: imports})
 
     def behind(self, module: str) -> set[str]:
-        """The modules that a module reaches by imports, itself included.
+        """Returns the modules that a module reaches by imports, itself included.
 
         Raises:
             KeyError: if there is no such module.
@@ -57,7 +57,7 @@ class ImportGraph:
         return reached
 
     def between_folders(self) -> dict[str, set[str]]:
-        """The graph with one node a folder; a module that lies beside folders is a node of its own."""
+        """Returns the graph with one node a folder; a module that lies beside folders is a node of its own."""
         with_folders = {name.rpartition(".")[0] for name, path in self.paths.items() if path.name == "__init__.py"}
         node = {name: self._node(name, with_folders) for name in self.paths}
         graph: dict[str, set[str]] = {}
@@ -71,13 +71,13 @@ class ImportGraph:
 
 
 def dotted_name(project_dir: pathlib.Path, path: pathlib.Path) -> str:
-    """The name by which a file is imported."""
+    """Returns the name by which a file is imported."""
     parts = path.relative_to(project_dir).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
 def package_of(project_dir: pathlib.Path, path: pathlib.Path) -> str:
-    """The dotted name of the package that holds a file."""
+    """Returns the dotted name of the package that holds a file."""
     return ".".join(path.relative_to(project_dir).parent.parts)
 
 
@@ -107,7 +107,7 @@ def imported_names(source: str, package: str, *, only_at_import: bool = False) -
 
 
 def _module_of(name: str, paths: Mapping[str, pathlib.Path]) -> str | None:
-    """The module of the project that an imported name is or lies in."""
+    """Returns the module of the project that an imported name is or lies in."""
     while name and name not in paths:
         name = name.rpartition(".")[0]
     return name or None

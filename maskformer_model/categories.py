@@ -95,7 +95,7 @@ class CategoryTable:
             json.dump(self.to_coco(), file, indent=1)
 
     def to_coco(self) -> list[dict[str, Any]]:
-        """The table as a COCO `categories` list."""
+        """Returns the table as a COCO `categories` list."""
         return [
             {"id": int(c.id), "name": c.name, "isthing": int(c.isthing), "color": list(c.color)}
             for c in self.categories
@@ -132,7 +132,7 @@ class CategoryTable:
         return {int(category.id): index for index, category in enumerate(self.categories)}
 
     def class_index(self, category_id: int) -> ClassIndex:
-        """The class index of a file's category id.
+        """Returns the class index of a file's category id.
 
         Raises:
             KeyError: if the data set has no such category.
@@ -145,7 +145,7 @@ class CategoryTable:
             ) from None
 
     def category_id(self, class_index: int) -> CocoCategoryId:
-        """The file's category id of a class index.
+        """Returns the file's category id of a class index.
 
         Raises:
             IndexError: if the index is outside 0..num_classes-1.

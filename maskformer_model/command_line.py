@@ -115,7 +115,7 @@ def _refused(name: str, message: str) -> int:
 
 
 def _parser(group: str) -> CommandParser:
-    """The parser that lists the commands, or those of a group."""
+    """Returns the parser that lists the commands, or those of a group."""
     if group:
         parser = CommandParser(prog=f"{PROGRAM} {group}", description=f"maskformer {group} {GROUPS[group]}.")
         shown = {name.split()[1]: command.summary for name, command in COMMANDS.items() if name.startswith(f"{group} ")}

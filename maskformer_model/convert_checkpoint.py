@@ -114,7 +114,7 @@ def convert(
 
 
 def published_recipe_of(model: ModelConfig) -> str:
-    """The published recipe that has this architecture and number of classes.
+    """Returns the published recipe that has this architecture and number of classes.
 
     Raises:
         ValueError: if there is none or more than one, naming those that come nearest and what to do.

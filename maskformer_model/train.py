@@ -94,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def read_config(options: argparse.Namespace, environment: Mapping[str, str]) -> ExperimentConfig:
-    """The experiment with the yaml file, the overrides and the folder of records applied, in this order.
+    """Returns the experiment with the yaml file, the overrides and the folder of records applied, in this order.
 
     Raises:
         KeyError: if the experiment or a setting is unknown.

@@ -20,7 +20,7 @@ CLASS_SPREAD, MASK_SPREAD = 10.0, 4.0
 
 
 def photo_bytes() -> bytes:
-    """A JPEG with structure at every scale."""
+    """Returns a JPEG with structure at every scale."""
     from PIL import Image
 
     random = np.random.default_rng(0)

@@ -15,7 +15,7 @@ from benchmarks.contestants.turns import serve
 
 
 def _stages(network: Any, pixels: Any) -> dict[str, Callable[[], Any]]:
-    """Each stage compiled alone, over what the stage before it gives for these pixels."""
+    """Returns each stage compiled alone, over what the stage before it gives for these pixels."""
     import tensorflow as tf
 
     from maskformer_model.modeling.layers.mask_product import mask_product

@@ -16,7 +16,7 @@ KEPT_MASKS, POST_PROCESSING = "masks of the kept queries", "post-processing"
 
 
 def build() -> Any:
-    """The signatures of a R50 + transformer_fpn with random weights, at 640 px."""
+    """Returns the signatures of a R50 + transformer_fpn with random weights, at 640 px."""
     from maskformer_model.categories import CategoryTable
     from maskformer_model.config import ExperimentConfig, TaskConfig
     from maskformer_model.experiments import recipes

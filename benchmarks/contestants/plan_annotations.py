@@ -16,7 +16,7 @@ from components.coco_example_gen.records.references import ImageRef
 
 
 def peak_gb() -> float:
-    """The most memory that this process has had so far."""
+    """Returns the most memory that this process has had so far."""
     # Not `getrusage`: its figure begins at what the parent process had when it started this one.
     status = pathlib.Path("/proc/self/status").read_text(encoding="utf-8")
     found = re.search(r"VmHWM:\s*(\d+) kB", status)

@@ -114,7 +114,7 @@ def build() -> Any:
 
 
 def stages(network: Any, image: Any) -> dict[str, Callable[[], Any]]:
-    """Each stage alone, over what the stage before it gives for this image."""
+    """Returns each stage alone, over what the stage before it gives for this image."""
     features = list(network.backbone(image).feature_maps)
     top = network.encode(features[-1])
     pixels = network.fuse(features, top)
@@ -130,7 +130,7 @@ def stages(network: Any, image: Any) -> dict[str, Callable[[], Any]]:
 
 
 def objective(layers: list[Any], masks: Any, classes: Any) -> Any:
-    """The official losses of every layer, summed; `masks` is `[targets, height, width]`, one image."""
+    """Returns the official losses of every layer, summed; `masks` is `[targets, height, width]`, one image."""
     import torch
     from torch.nn import functional
 

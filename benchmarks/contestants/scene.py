@@ -8,7 +8,7 @@ SIZE_PX, NUM_TARGETS, NUM_CLASSES = 640, 12, 133
 
 
 def scene() -> tuple[Any, Any, Any]:
-    """`[1, 640, 640, 3]` uint8, `[1, 640, 640]` uint8 of target numbers from 1, `[1, 12]` int32 of classes."""
+    """Returns `[1, 640, 640, 3]` uint8, `[1, 640, 640]` uint8 of target numbers from 1, `[1, 12]` int32 of classes."""
     import numpy as np
 
     rng = np.random.default_rng(0)

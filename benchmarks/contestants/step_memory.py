@@ -15,7 +15,7 @@ STEPS = 3
 
 
 def resident_gb(field: str = "VmRSS") -> float:
-    """The process's resident size; "VmHWM": the largest one so far."""
+    """Returns the process's resident size; "VmHWM": the largest one so far."""
     status = pathlib.Path("/proc/self/status").read_text(encoding="utf-8")
     return int(re.findall(rf"{field}:\s*(\d+) kB", status)[0]) * 1024 / 1e9
 

@@ -96,12 +96,12 @@ def make_plan(output_dir: str, photos: Iterable[str], photos_per_shard: int, mod
 
 
 def open_shards(output_dir: str, shards: Sequence[Shard]) -> list[Shard]:
-    """The shards that are not done yet."""
+    """Returns the shards that are not done yet."""
     return [shard for shard in shards if not os.path.exists(os.path.join(output_dir, f"{shard.stem}.tfrecord"))]
 
 
 def photos_of(output_dir: str, shard: Shard) -> list[str]:
-    """The photos of one shard."""
+    """Returns the photos of one shard."""
     with open(os.path.join(output_dir, PHOTOS_FILE), encoding="utf-8", newline="\n") as file:
         file.seek(shard.offset)
         return [file.readline().removesuffix("\n") for _ in range(shard.num_photos)]

@@ -29,7 +29,7 @@ from maskformer_model.data.photo_files import refusal
 
 
 def predict_photo(model: ServingModel, path: str) -> tf.train.Example:
-    """The record of one photo; a photo that cannot be read or decoded gets its reason."""
+    """Returns the record of one photo; a photo that cannot be read or decoded gets its reason."""
     features = {"image/filename": path.encode()}
     try:
         with tf.io.gfile.GFile(path, "rb") as file:

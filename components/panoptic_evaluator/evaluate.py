@@ -140,7 +140,7 @@ def _predict(args: argparse.Namespace) -> tuple[str, str]:
 
 
 def _folder_beside(truth_json: str, args: argparse.Namespace) -> str | None:
-    """The folder of the PNGs beside that of the photos, where a --data has it there and not beside the json."""
+    """Returns the folder of the PNGs beside that of the photos, where a --data has it there and not beside the json."""
     folder = os.path.join(args.data, f"panoptic_{args.split}") if args.data else ""
     is_beside_json = os.path.isdir(truth_json.removesuffix(".json"))
     return folder if folder and not is_beside_json and os.path.isdir(folder) else None

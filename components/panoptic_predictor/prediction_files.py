@@ -90,7 +90,7 @@ class Prediction:
 
     @property
     def counts(self) -> tuple[counts_lib.ClassCounts, ...]:
-        """The image's PQ counts per class."""
+        """Returns the image's PQ counts per class."""
         return self.measures.panoptic[ALL]
 
 
@@ -142,7 +142,7 @@ def shard_path(directory: str, index: int, num_shards: int) -> str:
 
 
 def list_shards(directory: str) -> list[str]:
-    """All shards of a finished artifact, in order.
+    """Returns all shards of a finished artifact, in order.
 
     Raises:
         FileNotFoundError: if one is missing.
@@ -156,12 +156,12 @@ def list_shards(directory: str) -> list[str]:
 
 
 def example_files(split_dir: str) -> list[str]:
-    """The record files of one split of an Examples artifact, in order."""
+    """Returns the record files of one split of an Examples artifact, in order."""
     return sorted(tf.io.gfile.glob(os.path.join(split_dir, "data_tfrecord-*")))
 
 
 def read_records(path: str) -> Iterator[bytes]:
-    """The serialized records of one TFRecord file, one at a time; `.gz` files are decompressed."""
+    """Yields the serialized records of one TFRecord file, one at a time; `.gz` files are decompressed."""
     compression = "GZIP" if path.endswith(".gz") else ""
     yield from tf.data.TFRecordDataset(path, compression_type=compression).as_numpy_iterator()
 

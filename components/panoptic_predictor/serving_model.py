@@ -122,7 +122,7 @@ class ServingModel:
 
 
 def semantic_result(class_map: np.ndarray, categories: CategoryTable) -> ServedAnswer:
-    """A class map as segments, one per class: id = class index + 1, and no confidence but 1."""
+    """Returns a class map as segments, one per class: id = class index + 1, and no confidence but 1."""
     ids = class_map.astype(np.int32) + 1
     segments = tuple(
         PredictedSegment(
@@ -172,7 +172,7 @@ def _serving_facts(model_dir: str) -> dict[str, Any]:
 
 
 def training_history(model_dir: str) -> list[dict[str, float]]:
-    """The training history that travels with the model; empty if there is none."""
+    """Returns the training history that travels with the model; empty if there is none."""
     path = os.path.join(model_dir, EXTRA_ASSETS_FOLDER, HISTORY_FILE)
     if not tf.io.gfile.exists(path):
         return []
@@ -193,7 +193,7 @@ def load_categories(path: str) -> CategoryTable:
 
 
 def categories_of_model(model_dir: str) -> CategoryTable:
-    """The categories the model was trained on.
+    """Returns the categories the model was trained on.
 
     Raises:
         FileNotFoundError: if the model does not name them.

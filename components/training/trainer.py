@@ -74,7 +74,7 @@ def run_fn(fn_args: FnArgs) -> None:
 
 
 def stable_training_dir(custom_config: Mapping[str, Any], train_files: Sequence[str]) -> str:
-    """The folder of this very training below `checkpoints_dir`; empty where none is configured.
+    """Returns the folder of this very training below `checkpoints_dir`; empty where none is configured.
 
     Args:
         custom_config: The Trainer's settings, with the experiment as it is trained; every entry counts but where the

@@ -67,7 +67,7 @@ class PanopticQualityTuner(keras_tuner.Tuner):
 
 
 def tuner_fn(fn_args: FnArgs) -> TunerFnResult:
-    """The search that TFX's Tuner runs.
+    """Returns the search that TFX's Tuner runs.
 
     Args:
         fn_args: `custom_config` holds the experiment and a `TuningConfig`, each as json.

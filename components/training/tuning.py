@@ -31,7 +31,7 @@ class TuningConfig:
             raise ValueError(f"`max_trials` must be positive and `trial_steps` not negative. Received: {self}")
 
     def values(self) -> dict[str, list[str]]:
-        """The values to choose from, by setting."""
+        """Returns the values to choose from, by setting."""
         values: dict[str, list[str]] = {}
         for text in self.choices:
             setting, _, listed = text.partition("=")
@@ -46,7 +46,7 @@ class TuningConfig:
 
 
 def with_choice(experiment: ExperimentConfig, choice: Mapping[str, str]) -> ExperimentConfig:
-    """The experiment with a combination of settings.
+    """Returns the experiment with a combination of settings.
 
     Raises:
         KeyError: if a setting is unknown.

@@ -37,7 +37,7 @@ def chosen_strategy(name: str, tpu: str, num_accelerators: int, environment: Map
 
 
 def make_strategy(name: str, tpu: str = "") -> Any:
-    """The `tf.distribute.Strategy` that a setting asks for; None on another backend, see `share_batches`.
+    """Returns the `tf.distribute.Strategy` that a setting asks for; None on another backend, see `share_batches`.
 
     Args:
         name: `runtime.distribution_strategy`.

@@ -36,7 +36,7 @@ def _stated(name: str) -> int:
 
 
 def _limits() -> list[int]:
-    """The container's limit; a limit that nothing reaches where there is none."""
+    """Returns the container's limit; a limit that nothing reaches where there is none."""
     found = [2**62]
     for path in _CGROUP_LIMITS:
         try:

@@ -49,7 +49,7 @@ class ExperimentConfig:
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """The config as nested plain dicts; tuples become lists, so that json and yaml give the same back."""
+    """Returns the config as nested plain dicts; tuples become lists, so that json and yaml give the same back."""
     return {field.name: _plain(getattr(config, field.name)) for field in dataclasses.fields(config)}
 
 
@@ -89,7 +89,7 @@ def from_dict(values: Mapping[str, Any]) -> ExperimentConfig:
 
 
 def merge(config: Any, values: Mapping[str, Any], _path: str = "") -> Any:
-    """A copy of `config` with the nested `values` in place of its own.
+    """Returns a copy of `config` with the nested `values` in place of its own.
 
     Raises:
         KeyError: if a key is unknown, naming it and the known ones, or was removed, with the reason.

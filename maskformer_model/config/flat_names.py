@@ -62,12 +62,12 @@ def _mapping(nested: Mapping[str, Any], part: str) -> dict[str, Any]:
 
 
 def _kind(value: Variant, settings: Mapping[str, Any]) -> type[Variant]:
-    """The kind that a part will have; a kind that is not known is refused where the part is merged."""
+    """Returns the kind that a part will have; a kind that is not known is refused where the part is merged."""
     return kinds_of(value).get(settings.get("type", value.type), type(value))
 
 
 def without_settings_of_other_kinds(model_values: Mapping[str, Any], model: ModelConfig) -> Mapping[str, Any]:
-    """The `task.model` of a file, of which an earlier version wrote every backbone's settings side by side."""
+    """Returns the `task.model` of a file, of which an earlier version wrote every backbone's settings side by side."""
     backbone = model_values.get("backbone")
     if "which_pixel_decoder" not in model_values or not isinstance(backbone, Mapping):
         return model_values

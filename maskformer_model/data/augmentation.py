@@ -40,7 +40,7 @@ _NO_LIMIT_PX = 2**30
 
 
 def nearest_centers(old_edge_px, new_edge_px) -> tf.Tensor:
-    """The pixel whose centre is nearest, in exact integers, as Pillow resizes a panoptic PNG."""
+    """Returns the pixel whose centre is nearest, in exact integers, as Pillow resizes a panoptic PNG."""
     old_edge_px, new_edge_px = tf.cast(old_edge_px, tf.int64), tf.cast(new_edge_px, tf.int64)
     return (2 * tf.range(new_edge_px) + 1) * old_edge_px // (2 * new_edge_px)
 

@@ -123,7 +123,7 @@ class ExampleRecord:
 
 
 def statistics_of(record: ExampleRecord) -> dict[str, float]:
-    """The scalars of `image/statistics/`.
+    """Returns the scalars of `image/statistics/`.
 
     Returns:
         `num_segments`, `num_things` and `num_crowds` (a crowd is not counted as a thing); `void_fraction`,

@@ -94,7 +94,7 @@ def make_dataset(
 
 
 def open_records(file_patterns: str | Sequence[str]) -> tuple[list[str], tf.data.Dataset]:
-    """The record files that match, and their serialized records in the files' order.
+    """Returns the record files that match, and their serialized records in the files' order.
 
     Raises:
         ValueError: as of `make_dataset`.

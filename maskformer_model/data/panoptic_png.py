@@ -111,7 +111,7 @@ def decode_panoptic_png(png_bytes: bytes) -> np.ndarray:
 
 
 def _compressed_pixels(png_bytes: bytes) -> tuple[bytes, int]:
-    """The data of all IDAT chunks, and 1 if the pixels are interlaced; raises where the file is not whole."""
+    """Returns the data of all IDAT chunks, and 1 if the pixels are interlaced; raises where the file is not whole."""
     parts: list[bytes] = []
     position = len(_SIGNATURE)
     while True:

@@ -58,7 +58,7 @@ def find_photos(places: Iterable[str]) -> list[str]:
 
 
 def photo_bytes(source: PhotoSource, max_pixels: int | None = None, *, upright: bool = True) -> bytes:
-    """A photo as a JPEG or PNG file. A file that already is one, and upright, is passed on unread.
+    """Returns a photo as a JPEG or PNG file. A file that already is one, and upright, is passed on unread.
 
     Args:
         source: A path, a file's bytes, `[height, width, 3]` uint8 RGB, or a Pillow image.
@@ -101,7 +101,7 @@ def gray_pixels(png_bytes: bytes) -> np.ndarray:
 
 
 def refusal(message: str) -> str:
-    """The sentence in an InvalidArgument error of an exported model, without TensorFlow's names of nodes."""
+    """Returns the sentence in an InvalidArgument error of an exported model, without TensorFlow's names of nodes."""
     found = re.search(r"assertion failed: \[(.*)\]", message)
     lines = [line for line in message.splitlines() if line.strip() and not line.startswith(_TENSORFLOW_S_OWN)]
     return (found[1] if found else (lines or [message])[0]).strip().replace('\\"', '"')

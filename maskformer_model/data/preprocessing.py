@@ -88,7 +88,7 @@ def decode_png(image_bytes: tf.Tensor) -> tf.Tensor:
 
 
 def resized_size(height_px, width_px, shortest_edge_px, max_size_px):
-    """The size that keeps the aspect ratio, has the given shortest edge, and no edge above `max_size_px`.
+    """Returns the size that keeps the aspect ratio, has the given shortest edge, and no edge above `max_size_px`.
 
     The order of the float64 operations is that of detectron2's `ResizeShortestEdge.get_output_shape`, so that halves
     round in the same way. Unlike there, no edge becomes 0.

@@ -73,7 +73,7 @@ def is_same_box(one: Box, other: Box, margin_px: float) -> bool:
 
 
 def clipped(box: Box, size_px: tuple[int, int]) -> tuple[float, float, float, float]:
-    """The part of a box that is inside of a photo of this height and width."""
+    """Returns the part of a box that is inside of a photo of this height and width."""
     left, top, right, bottom = _edges(box)
     left, right = (min(max(edge, 0), size_px[1]) for edge in (left, right))
     top, bottom = (min(max(edge, 0), size_px[0]) for edge in (top, bottom))

@@ -82,7 +82,7 @@ def object_features(
     include_masks: bool = False,
     skip_outside: bool = False,
 ) -> dict[str, tf.train.Feature]:
-    """The `image/object/` keys; empty without objects.
+    """Returns the `image/object/` keys; empty without objects.
 
     Args:
         objects: one whose box has no width or height inside of the photo is left out.
@@ -132,7 +132,7 @@ def semantic_feature(segment_ids: np.ndarray, segments: Sequence[SegmentRecord])
 def panoptic_features(
     segment_ids: np.ndarray, segments: Sequence[SegmentRecord], instance_ids: Sequence[int]
 ) -> dict[str, tf.train.Feature]:
-    """The `image/panoptic/` masks and their lists.
+    """Returns the `image/panoptic/` masks and their lists.
 
     Args:
         segment_ids: `[height, width]` integers.
@@ -154,7 +154,7 @@ def panoptic_features(
 
 
 def instance_ids_of(segments: Sequence[SegmentRecord]) -> list[int]:
-    """Each thing's place + 1 among all segments, 0 for stuff.
+    """Returns each thing's place + 1 among all segments, 0 for stuff.
 
     Raises:
         ValueError: if a number would not fit into an 8-bit mask.

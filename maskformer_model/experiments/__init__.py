@@ -13,12 +13,12 @@ from maskformer_model.config import ExperimentConfig
 
 
 def names() -> list[str]:
-    """All experiments, sorted."""
+    """Returns all experiments, sorted."""
     return sorted(_modules())
 
 
 def get(name: str) -> ExperimentConfig:
-    """The experiment of that name.
+    """Returns the experiment of that name.
 
     Raises:
         KeyError: if there is none, naming those that there are.
@@ -30,7 +30,7 @@ def get(name: str) -> ExperimentConfig:
 
 
 def _modules() -> dict[str, str]:
-    """The dotted name of every experiment's module, by the experiment's name."""
+    """Returns the dotted name of every experiment's module, by the experiment's name."""
     found = pkgutil.walk_packages(__path__, f"{__name__}.")
     in_folders = [
         module.name for module in found if not module.ispkg and module.name.count(".") > __name__.count(".") + 1

@@ -39,7 +39,7 @@ PIXEL_THRESHOLD = 0.5
 
 
 def model(backbone: BackboneConfig, num_classes: int, num_queries: int = 100) -> ModelConfig:
-    """A deformable pixel decoder over res3 to res5, and nine layers of masked attention."""
+    """Returns a deformable pixel decoder over res3 to res5, and nine layers of masked attention."""
     return ModelConfig(
         backbone=backbone,
         pixel_decoder=DeformableConfig(),

@@ -34,12 +34,12 @@ SWIN_LARGE = SwinConfig(embed_dim=192, depths=(2, 2, 18, 2), num_heads=(6, 12, 2
 
 
 def transformer_fpn_model(backbone: BackboneConfig, num_classes: int) -> ModelConfig:
-    """The ResNet models of COCO and ADE20K panoptic: six encoder layers inside the pixel decoder."""
+    """Returns the ResNet models of COCO and ADE20K panoptic: six encoder layers inside the pixel decoder."""
     return ModelConfig(backbone=backbone, pixel_decoder=TransformerFpnConfig(), num_classes=num_classes)
 
 
 def fpn_model(backbone: BackboneConfig, num_classes: int) -> ModelConfig:
-    """All other models: a plain FPN, and the decoder reads a projection of res5."""
+    """Returns all other models: a plain FPN, and the decoder reads a projection of res5."""
     return ModelConfig(
         backbone=backbone,
         pixel_decoder=FpnConfig(),
@@ -125,7 +125,7 @@ def inference(shortest_edge_px: int, max_size_px: int, **settings) -> InferenceC
 
 
 def padded_inference(shortest_edge_px: int, max_size_px: int, **settings) -> InferenceConfig:
-    """All other data sets' test size, padded to a multiple of 32 px."""
+    """Returns all other data sets' test size, padded to a multiple of 32 px."""
     return inference(shortest_edge_px, max_size_px, size_divisibility=SIZE_DIVISIBILITY, **settings)
 
 

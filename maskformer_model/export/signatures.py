@@ -154,7 +154,7 @@ class ServingSignatures:
         return self._for_each(image_bytes, one, signature)
 
     def logits(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
-        """The network's own outputs for photos that already have one size: nothing is resized or padded."""
+        """Returns the network's own outputs for photos that already have one size: nothing is resized or padded."""
         outputs = self.inference.logits(normalize(images))
         return {name: tf.cast(logits, tf.float32) for name, logits in outputs.items()}
 

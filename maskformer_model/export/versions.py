@@ -55,12 +55,12 @@ def content(model_dir: str | os.PathLike[str]) -> tuple[tuple[str, int, int], ..
 
 
 def version_dir(serving_dir: str | os.PathLike[str], version: int) -> str:
-    """The folder of one version."""
+    """Returns the folder of one version."""
     return os.path.join(serving_dir, str(version))
 
 
 def newest_model_dir(directory: str | os.PathLike[str]) -> str:
-    """The folder itself where it is a SavedModel, else its newest version.
+    """Returns the folder itself where it is a SavedModel, else its newest version.
 
     Raises:
         FileNotFoundError: if it is neither.

@@ -139,7 +139,7 @@ class PhotoInference:
         return semantic_bands.class_map(self._views(photo), tf.shape(photo)[:2], self.config.semantic_fusion_size)
 
     def instances(self, photo: Tensor, describe_mask: Callable[[Tensor], dict[str, Tensor]], signature, max_instances):
-        """The pairs of `postprocessing.instance_inference`, and a description of each pair's mask.
+        """Returns the pairs of `postprocessing.instance_inference`, and a description of each pair's mask.
 
         Args:
             photo: See the class.
@@ -211,7 +211,7 @@ class PhotoInference:
         return pad_to_multiple(resized, self.config.size_divisibility), tf.shape(resized)[:2]
 
     def _views(self, photo: Tensor) -> list[test_time_augmentation.View]:
-        """All queries of each view; without augmentation the photo is the only one."""
+        """Returns all queries of each view; without augmentation the photo is the only one."""
         if self.config.augmented_edges_px:
             return list(test_time_augmentation.views_of(self._view_outputs, photo, self.config))
         proposals = self.propose(photo)

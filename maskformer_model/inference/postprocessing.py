@@ -297,7 +297,7 @@ def instance_inference(
 def instance_pairs(
     class_logits: Tensor, mean_mask_probs: Tensor, *, isthing: Tensor | None = None, max_instances: int = 100
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The pairs of `instance_inference`, for a caller that makes the masks itself.
+    """Returns the pairs of `instance_inference`, for a caller that makes the masks itself.
 
     Args:
         class_logits: `[batch, queries, classes + 1]` float.

@@ -55,7 +55,7 @@ def _fused_at_photo_size(view: View, photo_size_px: Tensor) -> Callable[[Tensor,
 
 
 def _fused_at_input_size(view: View, photo_size_px: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
-    """A band of the photo is resized from the few rows of the input that it lies on."""
+    """Returns a band of the photo is resized from the few rows of the input that it lies on."""
     (valid_height, valid_width), (height_px, width_px) = view.valid_size_px, tf.unstack(photo_size_px)
     rows, columns = postprocessing.resize_weights(tf.shape(view.mask_logits)[1:], view.padded_size_px)
     mask_logits = tf.cast(view.mask_logits, tf.float32)

@@ -80,7 +80,7 @@ def augmented_panoptic(
     object_mask_threshold: Any = None,
     overlap_threshold: Any = None,
 ) -> dict[str, Tensor]:
-    """The panoptic answer for a photo from all its views, at the photo's own size.
+    """Returns the panoptic answer for a photo from all its views, at the photo's own size.
 
     Views are merged at the resolution that the first one's masks have; only queries that can become a segment are
     enlarged from there. So memory grows by a quarter-size map per query and view, not by a full one.
@@ -116,7 +116,7 @@ def augmented_panoptic(
 def augmented_semantic(
     network: Callable[[Tensor], dict[str, Tensor]], photo: Tensor, config: InferenceConfig
 ) -> Tensor:
-    """The mean of the views' semantic scores at the photo's own size, added up one view after the other.
+    """Returns the mean of the views' semantic scores at the photo's own size, added up one view after the other.
 
     Args:
         network: As for `augmented_panoptic`, like the other arguments.
@@ -137,7 +137,7 @@ def augmented_semantic(
 
 
 def merged_queries(network: Callable[[Tensor], dict[str, Tensor]], photo: Tensor, config: InferenceConfig):
-    """The queries of all views as one, before anything has the photo's size.
+    """Returns the queries of all views as one, before anything has the photo's size.
 
     Args:
         network: As for `augmented_panoptic`, like the other arguments.

@@ -176,7 +176,7 @@ class _Pairs:
         return ops.where(truth, -full, full)
 
     def _slope(self, logits, truth, flow):
-        """The gradient by the enlarged masks."""
+        """Returns the gradient by the enlarged masks."""
         wrong_logits = self._wrong_logits(logits, truth)
         wrong = ops.sigmoid(wrong_logits)
         right = 1.0 - wrong

@@ -86,7 +86,7 @@ def matched_pairs(matched_query, num_queries):
 
 
 def _loss_points(mask_logits, config: LossConfig, draw: Draw, layer: int):
-    """The points of each mask: those of the candidates where its logit is nearest to 0, then some drawn evenly.
+    """Returns the points of each mask: those of the candidates where its logit is nearest to 0, then some drawn evenly.
 
     `[masks, height, width]` -> `[masks, points, 2]`, or fewer rows if `draw` gives fewer.
     """

@@ -59,7 +59,7 @@ def instances_of_map(
     isthing: np.ndarray,
     scores: Sequence[float] | None = None,
 ) -> list[Instance]:
-    """The thing segments of a panoptic map as instances; one without a pixel is left out."""
+    """Returns the thing segments of a panoptic map as instances; one without a pixel is left out."""
     instances = []
     for index, segment in enumerate(segments):
         if not isthing[segment.class_index]:
@@ -75,7 +75,7 @@ def instances_of_map(
 def instances_of_pngs(
     count: int, pngs: Sequence[bytes], class_indices: np.ndarray, scores: np.ndarray
 ) -> list[Instance]:
-    """The first `count` rows of the signature `instances`; one whose mask has no pixel is left out."""
+    """Returns the first `count` rows of the signature `instances`; one whose mask has no pixel is left out."""
     instances = []
     for png, class_index, score in zip(pngs[:count], class_indices.tolist(), scores.tolist(), strict=False):
         mask = gray_pixels(png) > 0

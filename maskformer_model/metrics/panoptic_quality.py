@@ -41,7 +41,7 @@ class PanopticCounts:
 
     @classmethod
     def zeros(cls, num_classes: int) -> PanopticCounts:
-        """The counts of no image at all, where a sum starts."""
+        """Returns the counts of no image at all, where a sum starts."""
         return cls(np.zeros(num_classes), *(np.zeros(num_classes, np.int64) for _ in range(3)))
 
     @property

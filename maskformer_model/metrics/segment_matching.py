@@ -269,7 +269,7 @@ class _Places:
 
 
 def _hash_of(listed: Sequence[int]) -> tuple[int, int, list[int]]:
-    """A multiplier and a shift that give every listed id a slot of its own, and these slots; see `_slots`."""
+    """Returns a multiplier and a shift that give every listed id a slot of its own, and these slots; see `_slots`."""
     for bits in range((len(listed) ** 2).bit_length(), 24):
         for multiplier in _MULTIPLIERS:
             slots = [(multiplier * segment_id % 2**32) >> (32 - bits) for segment_id in listed]

@@ -105,7 +105,7 @@ class ExportedMaskFormer:
         )
 
     def _call(self, signature: str, image: PhotoSource, upright: bool, values: Mapping[str, Any] | None = None):
-        """The bytes that were sent and the answer's row."""
+        """Returns the bytes that were sent and the answer's row."""
         image_bytes = photo_files.photo_bytes(image, self.facts["inference"]["max_pixels"], upright=upright)
         try:
             answer = self._loaded.signatures[signature](image_bytes=tf.constant([image_bytes]), **(values or {}))

@@ -137,7 +137,7 @@ def _contains(ring: Ring, point: tuple[int, int]) -> bool:
 
 
 def _joined(ring: Ring, hole: Ring) -> Ring:
-    """The ring with a cut to the hole's nearest corner and back."""
+    """Returns the ring with a cut to the hole's nearest corner and back."""
     pairs = ((_distance2(a, b), place, other) for place, a in enumerate(ring) for other, b in enumerate(hole))
     _, place, other = min(pairs)
     return [*ring[: place + 1], *hole[other:], *hole[: other + 1], *ring[place:]]

@@ -78,7 +78,7 @@ class PanopticResult(_Result):
     segments: tuple[Segment, ...]
 
     def plot(self, opacity: float = 0.55, labels: bool = True) -> Image.Image:
-        """The photo under its segments' colours, with outlines, names and scores; notebooks show it."""
+        """Returns the photo under its segments' colours, with outlines, names and scores; notebooks show it."""
         drawn = [DrawnSegment(id=s.id, class_index=s.class_index, score=s.score) for s in self.segments]
         return Image.fromarray(
             draw_panoptic(self.image, self.segment_ids, drawn, self.categories, opacity=opacity, labels=labels)
@@ -89,7 +89,7 @@ class PanopticResult(_Result):
         return {"segment_ids": self.segment_ids, **_columns(self.segments)}
 
     def coco_annotation(self, image_id: int | str, file_name: str) -> dict[str, Any]:
-        """The entry of a COCO panoptic json whose PNG is called `file_name`."""
+        """Returns the entry of a COCO panoptic json whose PNG is called `file_name`."""
         info = [
             {
                 "id": s.id,
@@ -104,7 +104,7 @@ class PanopticResult(_Result):
         return {"image_id": image_id, "file_name": file_name, "segments_info": info}
 
     def coco_png(self) -> bytes:
-        """The COCO panoptic PNG of the map."""
+        """Returns the COCO panoptic PNG of the map."""
         return panoptic_png.encode_panoptic_png(self.segment_ids)
 
 
@@ -119,7 +119,7 @@ class SemanticResult(_Result):
     class_map: np.ndarray = dataclasses.field(repr=False)
 
     def plot(self, opacity: float = 0.55, labels: bool = True) -> Image.Image:
-        """The photo under its classes' colours."""
+        """Returns the photo under its classes' colours."""
         drawn = [DrawnSegment(id=int(c) + 1, class_index=int(c)) for c in np.unique(self.class_map)]
         return Image.fromarray(
             draw_panoptic(self.image, self.class_map + 1, drawn, self.categories, opacity=opacity, labels=labels)
@@ -143,7 +143,7 @@ class InstanceResult(_Result):
     segments: tuple[Segment, ...]
 
     def plot(self, opacity: float = 0.55, labels: bool = True, min_score: float = 0.5) -> Image.Image:
-        """The photo under the instances that score at least `min_score`, the best on top."""
+        """Returns the photo under the instances that score at least `min_score`, the best on top."""
         shown = [index for index, segment in enumerate(self.segments) if segment.score >= min_score]
         segment_ids = np.zeros(self.image.shape[:2], np.int32)
         for index in reversed(shown):
@@ -159,7 +159,7 @@ class InstanceResult(_Result):
         return {"masks": self.masks, **_columns(self.segments)}
 
     def coco_results(self, image_id: int | str) -> list[dict[str, Any]]:
-        """The entries of a COCO instance results file."""
+        """Returns the entries of a COCO instance results file."""
         from pycocotools import mask as coco_mask
 
         results = []

@@ -192,12 +192,12 @@ def _depth(rows: np.ndarray) -> np.ndarray:
 
 
 def _neighbours(padded: np.ndarray) -> tuple[np.ndarray, ...]:
-    """The upper, lower, left and right neighbour of each pixel inside a frame of one pixel."""
+    """Returns the upper, lower, left and right neighbour of each pixel inside a frame of one pixel."""
     return padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:]
 
 
 def _place(mask: np.ndarray, depth: np.ndarray, taken: np.ndarray, box: np.ndarray) -> np.ndarray | None:
-    """The upper left corner of a label on the search map, or None where it has no room.
+    """Returns the upper left corner of a label on the search map, or None where it has no room.
 
     The label's middle is deep inside the segment and near its centre of mass; at least 60 % of the label must lie on
     the segment, covering at most 60 % of it, and none of it on another label.

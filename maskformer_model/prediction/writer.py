@@ -97,7 +97,7 @@ class PredictionWriter:
 
 
 def relative_names(paths: Sequence[str]) -> dict[str, str]:
-    """Each photo's name as labelling tools know it: from the folder on that all photos have in common."""
+    """Returns each photo's name as labelling tools know it: from the folder on that all photos have in common."""
     if not paths:
         return {}
     folder = os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in paths])
@@ -105,7 +105,7 @@ def relative_names(paths: Sequence[str]) -> dict[str, str]:
 
 
 def unique_names(paths: Sequence[str]) -> dict[str, str]:
-    """A file name without suffix for every photo; a later one of the same name gets a number."""
+    """Returns a file name without suffix for every photo; a later one of the same name gets a number."""
     names: dict[str, str] = {}
     taken: set[str] = set()
     for path in paths:

@@ -28,7 +28,7 @@ _BASIC_DEPTHS = (18, 34)
 def infer_model_config(
     arrays: Arrays, settings: Mapping[str, Any] = {}, base: ModelConfig | None = None
 ) -> ModelConfig:
-    """The config of the model that the arrays belong to.
+    """Returns the config of the model that the arrays belong to.
 
     Args:
         arrays: Official name -> array, of a whole MaskFormer or Mask2Former.
@@ -54,7 +54,7 @@ def infer_model_config(
 
 
 def _head_matrices(head: Mapping[str, Any]) -> list[tuple[str, int, int]]:
-    """The largest matrices of the pixel decoder and the decoder, which grow with the product of two sizes."""
+    """Returns the largest matrices of the pixel decoder and the decoder, which grow with the product of two sizes."""
     parts = [head, *(part for part in head.values() if isinstance(part, Mapping))]
     hidden = max(part["hidden_dim"] for part in parts if "hidden_dim" in part)
     found = [("an attention", hidden, hidden), ("masks", hidden, head["mask_dim"])]

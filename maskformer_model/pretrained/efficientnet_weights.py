@@ -21,7 +21,7 @@ _CLASSIFIER = ("_conv_head.", "_bn1.", "_fc.")
 
 
 def imagenet_weights_path() -> str:
-    """The weight file inside the installed data package.
+    """Returns the weight file inside the installed data package.
 
     Raises:
         ModuleNotFoundError: if the package is not installed, saying how to get it.

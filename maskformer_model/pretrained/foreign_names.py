@@ -129,7 +129,7 @@ def _hf_attention(kind: str) -> str:
 
 
 def official_names(arrays: Arrays) -> dict[str, np.ndarray]:
-    """A MaskFormer's or an ImageNet backbone's arrays under the official names, whatever wrote them.
+    """Returns a MaskFormer's or an ImageNet backbone's arrays under the official names, whatever wrote them.
 
     Known: the official MaskFormer (both versions of its names), Hugging Face's MaskFormer with ResNet or Swin, with or
     without its heads, torchvision's and detectron2's ResNet and the Swin authors' ImageNet checkpoints. Prefixes of

@@ -116,7 +116,7 @@ def load_official_backbone(backbone: Any, arrays: Mapping[str, np.ndarray]) -> N
 
 
 def build_network(config: ModelConfig) -> Any:
-    """A `MaskFormer` whose weights exist, with random values."""
+    """Returns a `MaskFormer` whose weights exist, with random values."""
     from maskformer_model.modeling.maskformer import MaskFormer
 
     network = MaskFormer(config)
@@ -147,7 +147,7 @@ def save_converted(
 
 
 def load_converted(directory: str) -> Any:
-    """The network that `save_converted` wrote.
+    """Returns the network that `save_converted` wrote.
 
     Raises:
         FileNotFoundError: if a file is missing.
@@ -158,7 +158,7 @@ def load_converted(directory: str) -> Any:
 
 
 def load_unfinished(model_dir: str) -> Any:
-    """The network of a training run as its newest checkpoint has it.
+    """Returns the network of a training run as its newest checkpoint has it.
 
     Raises:
         FileNotFoundError: if a file is missing.

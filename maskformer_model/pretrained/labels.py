@@ -117,7 +117,7 @@ def _renamed(table: CategoryTable, names: Sequence[str]) -> CategoryTable:
 
 
 def _plain(name: str) -> str:
-    """A name as data sets and Hugging Face spell it alike: without synonyms and COCO's endings."""
+    """Returns a name as data sets and Hugging Face spell it alike: without synonyms and COCO's endings."""
     return _ENDINGS.sub("", name.partition(",")[0].strip().lower())
 
 

@@ -114,7 +114,7 @@ def _read_hugging_face_weights(folder: pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def _shards(folder: pathlib.Path) -> list[pathlib.Path]:
-    """The files of a Hugging Face model: those that its index names, or the only one."""
+    """Returns the files of a Hugging Face model: those that its index names, or the only one."""
     for name in ("model.safetensors", "pytorch_model.bin"):
         index = folder / f"{name}.index.json"
         if index.is_file():

@@ -20,7 +20,7 @@ PREFIX = "ckpt"
 
 
 def latest_checkpoint(model_dir: str) -> str:
-    """The newest checkpoint of a folder.
+    """Returns the newest checkpoint of a folder.
 
     Raises:
         FileNotFoundError: if there is none.

@@ -34,7 +34,7 @@ class Layout:
         return [part.transpose(self.axes) for part in np.split(array, self.parts)]
 
     def from_ours(self, arrays: Sequence[np.ndarray]) -> np.ndarray:
-        """The foreign array, from ours."""
+        """Returns the foreign array, from ours."""
         return np.concatenate([array.transpose(np.argsort(self.axes)) for array in arrays])
 
 
@@ -74,7 +74,7 @@ class Weight:
             variable.assign(part)
 
     def read(self, values: Sequence[np.ndarray] | None = None) -> np.ndarray:
-        """The foreign array for `values`, one per variable: by default what the variables hold."""
+        """Returns the foreign array for `values`, one per variable: by default what the variables hold."""
         from keras import ops
 
         if values is None:

@@ -109,7 +109,7 @@ def _encode_photo(photo: np.ndarray, gray: bool) -> bytes:
 
 
 def _coco_segments(scene: Scene, image_id: int) -> tuple[np.ndarray, list[dict[str, Any]]]:
-    """The panoptic id of every pixel, `[height, width]` int32, and the json entries of the segments."""
+    """Returns the panoptic id of every pixel, `[height, width]` int32, and the json entries of the segments."""
     first = image_id * 97
     new_ids = [0] + [(first + k + 1) * _ID_STEP % (2**24 - 1) + 1 for k in range(len(scene.segments))]
     ids = np.array(new_ids, np.int32)[scene.segment_map]
@@ -136,7 +136,7 @@ def _box(mask: np.ndarray) -> list[int]:
 
 
 def _instances(ids: np.ndarray, segments: list[dict[str, Any]], image_id: int, first_id: int) -> list[dict[str, Any]]:
-    """The things and crowds as annotations of an instances json."""
+    """Returns the things and crowds as annotations of an instances json."""
     isthing = {entry["id"]: entry["isthing"] for entry in CATEGORIES}
     annotations: list[dict[str, Any]] = []
     for segment in segments:
@@ -171,7 +171,7 @@ def _signed_area(outline: list[float]) -> float:
 
 
 def _outlines(mask: np.ndarray) -> list[list[float]]:
-    """The outlines of the mask's parts and holes along pixel edges, as COCO's flat x, y lists."""
+    """Returns the outlines of the mask's parts and holes along pixel edges, as COCO's flat x, y lists."""
     # Directed edges with the mask on their right; each corner of the walk takes the sharpest right turn.
     padded = np.pad(mask, 1).astype(np.int8)
     edges: dict[tuple[int, int], list[tuple[int, int]]] = {}

@@ -13,12 +13,12 @@ from maskformer_model.data import input_pipeline
 
 
 def training_data(config: ExperimentConfig, train_files: list[str], start_step: int = 0) -> Any:
-    """The batches of `train`, from a step on: `(x, y)` of `MaskFormerTraining`."""
+    """Returns the batches of `train`, from a step on: `(x, y)` of `MaskFormerTraining`."""
     return _batches(config, train_files, start_step).map(to_fit_inputs)
 
 
 def image_ids_of_step(config: ExperimentConfig, train_files: list[str], step: int) -> list[str]:
-    """The images that made up the batch of a step, counted from 0."""
+    """Returns the images that made up the batch of a step, counted from 0."""
     batch = next(iter(_batches(config, train_files, step)))
     return [image_id.decode() for image_id in batch["image_id"].numpy()]
 

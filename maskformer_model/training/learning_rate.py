@@ -9,7 +9,7 @@ from maskformer_model.config import OptimizerConfig
 
 
 def make_schedule(config: OptimizerConfig, train_steps: int) -> WarmupSchedule:
-    """The schedule that the config describes, over `train_steps` steps."""
+    """Returns the schedule that the config describes, over `train_steps` steps."""
     return WarmupSchedule(
         config.learning_rate,
         schedule=config.schedule,

@@ -96,7 +96,7 @@ def train(
 
 
 def with_num_classes(config: ExperimentConfig, num_classes: int) -> ExperimentConfig:
-    """The config for a data set of `num_classes` classes.
+    """Returns the config for a data set of `num_classes` classes.
 
     Raises:
         ValueError: if the config was made for another number.
@@ -151,7 +151,7 @@ def build_for_training(config: ExperimentConfig, categories: CategoryTable | Non
 
 
 def in_float32(network: MaskFormer) -> MaskFormer:
-    """The network itself, or a copy that computes in float32 where it was trained in less."""
+    """Returns the network itself, or a copy that computes in float32 where it was trained in less."""
     if network.compute_dtype == "float32":
         return network
     with dtype_policy("float32"):

@@ -33,7 +33,7 @@ WITHOUT_DECAY = (
 
 
 def make_optimizer(config: OptimizerConfig, learning_rate: Any, *, scales_loss: bool = False) -> AdamW:
-    """The optimizer that the config describes.
+    """Returns the optimizer that the config describes.
 
     Args:
         config: Rates, decay, clip and averaging.
@@ -204,6 +204,6 @@ class AdamW(keras.optimizers.Optimizer):
 
 
 def global_norm(gradients) -> Any:
-    """The Euclidean norm of all gradients together, a float32 scalar; `None` entries count as zero."""
+    """Returns the Euclidean norm of all gradients together, a float32 scalar; `None` entries count as zero."""
     squares = [ops.sum(ops.square(ops.cast(g, precise_dtype()))) for g in gradients if g is not None]
     return ops.sqrt(sum(squares))

@@ -46,7 +46,7 @@ def note_run(config: ExperimentConfig, categories: CategoryTable, model_dir: str
 
 
 def _require_same_settings(earlier: ExperimentConfig, config: ExperimentConfig, model_dir: str) -> None:
-    """The settings that give the state of a training run its form, and the scores of its curves their names."""
+    """Returns the settings that give the state of a training run its form, and the scores of its curves their names."""
     if differing := differing_settings(config.task.model, earlier.task.model):
         listing = ", ".join(f"{name} {here}, there {value}" for name, (here, value) in differing.items())
         raise ValueError(

@@ -71,7 +71,7 @@ class TensorBoard:
 
 
 def tag_of(name: str) -> str:
-    """The tag under which a number of the history is shown."""
+    """Returns the tag under which a number of the history is shown."""
     layer = _LAYER.match(name)
     if layer:
         return f"losses/{layer[1]}/{'last_layer' if layer[2] is None else 'layer_' + layer[2]}"

@@ -38,7 +38,7 @@ def follow_moved_root(metadata_path: str, root: str) -> str:
 
 
 def _earlier_roots(connection: sqlite3.Connection, root: str) -> list[str]:
-    """The folders that artifacts of this root are noted in and do not lie in any more."""
+    """Returns the folders that artifacts of this root are noted in and do not lie in any more."""
     if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'Artifact'").fetchone():
         return []
     earlier = set()

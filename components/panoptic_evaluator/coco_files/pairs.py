@@ -80,7 +80,7 @@ class PanopticDataset:
         )
 
     def category_table(self, kinds: CategoryTable | None = None) -> CategoryTable:
-        """The json's categories.
+        """Returns the json's categories.
 
         Args:
             kinds: says whether a category without `isthing` is a thing; without it such a category is an error.

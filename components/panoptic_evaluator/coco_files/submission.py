@@ -105,7 +105,7 @@ def _images_to_predict(document: dict[str, Any], truth_json: str) -> list[dict[s
 
 
 def _as_number(image_id: str) -> int | str:
-    """The number that an id is, as COCO's server wants it, or the id where it is a name."""
+    """Returns the number that an id is, as COCO's server wants it, or the id where it is a name."""
     return int(image_id) if image_id.isascii() and image_id.isdigit() and str(int(image_id)) == image_id else image_id
 
 
@@ -155,7 +155,7 @@ class PredictBlock(beam.DoFn):
 
 
 def annotation_of(result: ServedAnswer, image_id: int | str, file_name: str) -> dict[str, Any]:
-    """An entry of `annotations` as COCO's panoptic challenge takes it, with the scores besides.
+    """Returns an entry of `annotations` as COCO's panoptic challenge takes it, with the scores besides.
 
     Areas and boxes are counted in the PNG that is written, so that the two files agree.
     """

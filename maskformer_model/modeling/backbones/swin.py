@@ -339,7 +339,7 @@ def shift_logits(height, width, window_size: int, shift: int):
 
 
 def relative_position_index(window_size: int) -> np.ndarray:
-    """The row of the bias table for every pair of patches in a window, `[patches, patches]` int32.
+    """Returns the row of the bias table for every pair of patches in a window, `[patches, patches]` int32.
 
     Rows run over the vertical, then the horizontal distance from key to query, each from the most negative.
     """

@@ -136,7 +136,7 @@ class MaskedAttentionDecoder(keras.layers.Layer):
 
 
 def mask_features_of_size(mask_features, level):
-    """The mask features at a level's size, `[batch, cells, channels]`, without gradient.
+    """Returns the mask features at a level's size, `[batch, cells, channels]`, without gradient.
 
     Resizing and the product with the queries are both linear. Done in this order, the masks that attention needs cost
     a few percent of those at stride 4, and the latter are needed for losses only.

@@ -13,7 +13,7 @@ from maskformer_model.backend.precision import precise_dtype
 
 
 def bilinear_matrix(length, new_length):
-    """The matrix that resizes an axis.
+    """Returns the matrix that resizes an axis.
 
     Args:
         length: Number of old samples, an int or an int32 scalar of a graph.

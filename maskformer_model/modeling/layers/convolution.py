@@ -83,7 +83,7 @@ class GroupNorm(keras.layers.GroupNormalization):
 
 
 def make_norm(norm: str, name: str = "norm") -> keras.layers.Layer:
-    """A normalisation layer by name: "frozen_batch", "batch" or "group" (32 groups), epsilon 1e-5.
+    """Returns a normalisation layer by name: "frozen_batch", "batch" or "group" (32 groups), epsilon 1e-5.
 
     Raises:
         ValueError: if the name is another.

@@ -196,7 +196,7 @@ def _gradient(table, rows, weights, flow):
 
 
 def _rays(num_heads: int, num_levels: int, num_points: int):
-    """The initial offsets: head h looks along the angle 2 pi h / heads, point p at p + 1 cells along it."""
+    """Returns the initial offsets: head h looks along the angle 2 pi h / heads, point p at p + 1 cells along it."""
 
     def initializer(shape, dtype=None):
         values = []

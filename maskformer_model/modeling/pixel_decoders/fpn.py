@@ -74,7 +74,7 @@ class PixelDecoder(keras.layers.Layer):
         return self.fuse(features, encoded), {"transformer_encoder": encoded}
 
     def encode(self, top, training=None):
-        """The stride-32 feature after the encoder layers, `[batch, height / 32, width / 32, hidden_dim]`."""
+        """Returns the stride-32 feature after the encoder layers, `[batch, height / 32, width / 32, hidden_dim]`."""
         projected = self.input_projection(top)
         shape = ops.shape(projected)
         tokens = ops.reshape(projected, (shape[0], shape[1] * shape[2], self.dim))
@@ -83,7 +83,7 @@ class PixelDecoder(keras.layers.Layer):
         return ops.reshape(tokens, (shape[0], shape[1], shape[2], self.dim))
 
     def fuse(self, features, top):
-        """The feature pyramid: `top` at stride 32, then each finer stage added to it."""
+        """Returns the feature pyramid: `top` at stride 32, then each finer stage added to it."""
         hidden = self.fusions[3](top)
         for level in (3, 2, 1):
             lateral = self.adapters[level - 1](features[f"res{level + 1}"])

@@ -31,7 +31,7 @@ def is_tensorflow_checkpoint(source: str) -> bool:
 
 
 def read_model_garden_resnet(source: str) -> dict[str, np.ndarray]:
-    """The backbone of a Model Garden checkpoint, of an ImageNet classifier or of a whole model.
+    """Returns the backbone of a Model Garden checkpoint, of an ImageNet classifier or of a whole model.
 
     Args:
         source: A checkpoint's path without `.index`, or a folder whose newest one is taken.
