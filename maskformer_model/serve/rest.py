@@ -22,6 +22,7 @@ from maskformer_model.data import photo_header
 PHOTO_INPUT = "image_bytes"
 THRESHOLDS = ("object_mask_threshold", "overlap_threshold")
 MAX_PHOTOS = 64
+_COUNTS = ("num_segments", "num_instances")  # How many rows of an answer's lists are segments.
 
 # A photo needs two pairs of brackets and a name, and PHP escapes each slash of base64 with a backslash.
 _VALUES_PER_PHOTO, _OTHER_VALUES = 16, 256
@@ -195,10 +196,20 @@ def require_size(photos: tuple[bytes, ...], max_pixels: int) -> list[int]:
 
 
 def answer_document(answers: list[dict[str, Any]], by_row: bool) -> dict[str, Any]:
-    """Returns the body of an answer."""
+    """Returns the body of an answer.
+
+    In rows, each photo's lists end with its last segment. Columns are tensors, so they keep the model's padding.
+    """
     if by_row:
-        return {"predictions": answers}
+        return {"predictions": [_without_padding(answer) for answer in answers]}
     return {"outputs": {name: [answer[name] for answer in answers] for name in answers[0]}}
+
+
+def _without_padding(answer: dict[str, Any]) -> dict[str, Any]:
+    count = next((answer[name] for name in _COUNTS if name in answer), None)
+    if count is None:
+        return answer
+    return {name: value[:count] if isinstance(value, list) else value for name, value in answer.items()}
 
 
 def write_answer(answers: list[dict[str, Any]], by_row: bool) -> bytes:

@@ -83,6 +83,19 @@ def test_a_large_photo_is_refused_from_its_header():
 
 def test_answers_are_rows_or_columns():
     answers = [{"scores": [0.5], "num_segments": 1}, {"scores": [0.0], "num_segments": 0}]
-    assert rest.answer_document(answers, by_row=True) == {"predictions": answers}
     columns = {"outputs": {"scores": [[0.5], [0.0]], "num_segments": [1, 0]}}
     assert rest.answer_document(answers, by_row=False) == columns
+
+
+def test_a_row_s_lists_end_with_the_last_segment():
+    answer = {"boxes": [[1, 2, 3, 4], [5, 6, 7, 8], [0, 0, 0, 0]], "scores": [0.9, 0.5, 0.0], "num_segments": 2}
+    trimmed = {"boxes": [[1, 2, 3, 4], [5, 6, 7, 8]], "scores": [0.9, 0.5], "num_segments": 2}
+    empty = {"scores": [0.0, 0.0, 0.0], "num_segments": 0}
+    document = rest.answer_document([answer, empty], by_row=True)
+    assert document == {"predictions": [trimmed, {"scores": [], "num_segments": 0}]}
+    assert len(answer["scores"]) == 3
+    instances = {"scores": [0.9, 0.0], "num_instances": 1}
+    assert rest.answer_document([instances], by_row=True) == {"predictions": [{"scores": [0.9], "num_instances": 1}]}
+    # A semantic answer's areas are one per class.
+    semantic = {"semantic_png_bytes": {"b64": ""}, "areas": [4, 0, 2]}
+    assert rest.answer_document([semantic], by_row=True) == {"predictions": [semantic]}
