@@ -41,7 +41,7 @@ def build_summary(
         `data_at_fault` (whether it would fail again on the same data); `pq`, `sq`, `rq`, `pq_things` and `pq_stuff`,
         `mean_iou`, `frequency_weighted_iou`, `pixel_accuracy`, `ap`, `ap50` and `ap75` in 0..1; `pq_interval` (both
         ends) and `pq_change` (against the last blessed model), or None; `images` (number evaluated); `outcome` (of the
-        comparison); `blessed`; `verdict` (the gate's reasons in words);
+        comparison); `blessed`; `verdict` (the gate's reasons in words); `warnings` (what the scores say nothing about);
         `can_serve` and `cannot_serve_because` (what InfraValidator found);
         `pushed_model` (folder of the version that serves this model, or None) and `pushed_now` (False where it already
         served); `report` (path); `kept_aside` (count per reason) and `kept_aside_list` (path); `components` (by node
@@ -96,6 +96,7 @@ def describe(summary: dict[str, Any]) -> list[str]:
         *_task_line(summary),
         f"PQ {pq} (things {things}, stuff {stuff}), SQ {sq}, RQ {rq} on {summary['images']} images",
         *summary["verdict"],
+        *summary["warnings"],
         *_describe_kept_aside(summary),
     ]
     if summary["pushed_model"]:
@@ -146,19 +147,20 @@ def _metrics(evaluation: ArtifactRecord | None) -> dict[str, Any]:
     path = _existing(evaluation, METRICS_FILE)
     if path is None:
         names = ("pq", "sq", "rq", "pq_things", "pq_stuff", "images", "pq_interval", "pq_change", "outcome", "verdict")
-        return dict.fromkeys(("task", *names, *_OTHER_SCORES))
+        return dict.fromkeys(("task", *names, *_OTHER_SCORES)) | {"warnings": []}
     metrics, gate = _read_json(path), _read_json(os.path.join(os.path.dirname(path), GATE_FILE))
     quality = metrics["summary"]
     others = {name: _of_all_images(metrics, "scores", name) for name in _OTHER_SCORES}
     return {
         "task": metrics.get("task"),
         **{name: None if found is None else _number(found["value"]) for name, found in others.items()},
-        "pq": _number(quality["all"]["pq"]),
-        "sq": _number(quality["all"]["sq"]),
-        "rq": _number(quality["all"]["rq"]),
-        "pq_things": _number(quality["things"]["pq"]),
-        "pq_stuff": _number(quality["stuff"]["pq"]),
+        "pq": _mean(quality["all"], "pq"),
+        "sq": _mean(quality["all"], "sq"),
+        "rq": _mean(quality["all"], "rq"),
+        "pq_things": _mean(quality["things"], "pq"),
+        "pq_stuff": _mean(quality["stuff"], "pq"),
         "images": metrics["num_images"],
+        "warnings": metrics.get("warnings", []),
         "pq_interval": _interval(metrics),
         "pq_change": _change(metrics),
         "outcome": gate.get("outcome"),
@@ -214,6 +216,11 @@ def _read_json(path: str) -> dict[str, Any]:
 def _existing(artifact: ArtifactRecord | None, name: str) -> str | None:
     path = os.path.join(artifact.uri, name) if artifact else None
     return path if path and os.path.exists(path) else None
+
+
+def _mean(quality: dict[str, Any], score: str) -> float | None:
+    """Returns a mean over classes, or None where there is no class to average."""
+    return _number(quality[score]) if quality["num_classes"] else None
 
 
 def _number(value: float | None) -> float | None:

@@ -19,6 +19,7 @@ from components.panoptic_evaluator.report.gallery import GalleryImage
 from components.panoptic_evaluator.report.training_curves import Chart
 from components.panoptic_evaluator.scoring.analysis import Analysis
 from components.panoptic_evaluator.scoring.evaluation import Evaluation
+from components.panoptic_evaluator.scoring.evaluation_warnings import evaluation_warnings
 from components.panoptic_evaluator.scoring.headline import OF_TASK, Headline
 from maskformer_model.config import PANOPTIC
 
@@ -87,6 +88,7 @@ def render_report(report: Report) -> str:
         report=report,
         reasons=shown,
         more_reasons=folded,
+        warnings=evaluation_warnings(report.candidate),
         score=report.analysis.all_images.result.scores.get(report.headline.metric),
         score_change=report.analysis.all_images.result.changes.get(report.headline.metric),
         quality=tables.quality_rows(report.analysis, report.candidate.quality),

@@ -10,6 +10,7 @@ from typing import Any
 
 from components.panoptic_evaluator.scoring.analysis import Analysis
 from components.panoptic_evaluator.scoring.evaluation import Evaluation
+from components.panoptic_evaluator.scoring.evaluation_warnings import evaluation_warnings
 from components.panoptic_evaluator.scoring.headline import OF_TASK, Headline
 from maskformer_model.config import PANOPTIC
 from maskformer_model.metrics import semantic_quality
@@ -25,8 +26,8 @@ def metrics_document(
         `task` of the model and `headline`, the name of the score it is judged by; `num_images`; `summary` with `all`,
         `things` and `stuff` (`pq`, `sq`, `rq`, `num_classes`); `per_class`, every class in order, with `pq`, `sq` and
         `rq` null if the class does not occur; `analysis`: every score of all images and of each slice with its
-        interval and change; `confusion`: segments by true and predicted class name; `images`; and `baseline` with the
-        summary of the last blessed model, or null.
+        interval and change; `warnings`, sentences about what the scores do not tell; `confusion`: segments by true and
+        predicted class name; `images`; and `baseline` with the summary of the last blessed model, or null.
     """
     return {
         "task": headline.task,
@@ -35,6 +36,7 @@ def metrics_document(
         "summary": _summary(candidate.quality),
         "per_class": per_class_rows(candidate),
         "analysis": analysis.to_json(),
+        "warnings": evaluation_warnings(candidate),
         "confusion": confusion_rows(candidate),
         "baseline": None if baseline is None else {"summary": _summary(baseline.quality)},
         "images": [dataclasses.asdict(image) for image in candidate.images],

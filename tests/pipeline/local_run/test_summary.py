@@ -129,6 +129,19 @@ def test_a_quality_that_is_not_a_number_becomes_null(config, tmp_path, evaluatio
     assert describe(summary)[0].startswith("PQ 0.5000 (things -, stuff 1.0000)")
 
 
+def test_a_kind_without_an_evaluated_class_has_a_dash_and_warnings_follow_the_verdict(config, tmp_path, evaluation_dir):
+    metrics = json.loads((evaluation_dir / "metrics.json").read_text()) | {"warnings": ["Only 7 images."]}
+    metrics["summary"]["stuff"] = {"pq": 0.0, "sq": 0.0, "rq": 0.0, "num_classes": 0}
+    (evaluation_dir / "metrics.json").write_text(json.dumps(metrics))
+    summary = build_summary(config, full_records(tmp_path, evaluation_dir, {}))
+    assert summary["pq_stuff"] is None
+    assert describe(summary)[:3] == [
+        "PQ 0.5000 (things 0.2500, stuff -), SQ 0.8000, RQ 0.6250 on 7 images",
+        "PQ reaches the floor.",
+        "Only 7 images.",
+    ]
+
+
 def test_an_earlier_summary_is_taken_away_and_a_new_one_is_written_whole(tmp_path):
     remove_summary(tmp_path)  # There may be none.
     path = write_summary(tmp_path, {"pq": 0.5})

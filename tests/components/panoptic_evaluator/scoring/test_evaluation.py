@@ -55,6 +55,18 @@ def test_a_class_index_outside_the_table_is_refused():
         to_panoptic_counts([(3, SegmentCounts())], 3)
 
 
+def test_few_images_and_classes_without_a_true_segment_are_warned_of():
+    # cat: one match; dog: only a false positive; sky: nothing.
+    rows = [[1, 0.9, 1, 0, 0], [2, 0.0, 0, 1, 0]]
+    assert document_of(evaluation(rows, [image_line(str(n)) for n in range(29)]))["warnings"] == [
+        "Only 29 images were evaluated: with fewer than 30, the scores can change by chance.",
+        "2 of 3 classes were never evaluated, since no evaluated image has one: sky, dog.",
+    ]
+    rows = [[0, 0.9, 1, 0, 0], [1, 0.0, 0, 0, 1], [2, 0.9, 1, 0, 0]]
+    assert document_of(evaluation(rows, [image_line(str(n)) for n in range(30)]))["warnings"] == []
+    assert document_of(evaluation([], []))["warnings"] == []
+
+
 def test_metrics_hold_fractions_per_class_and_null_for_a_class_that_was_not_seen():
     # cat: IoU 0.8 + 0.7 of 2 matches and 1 missed: PQ 1.5 / 2.5; sky: one match of IoU 0.9; dog: never seen.
     document = document_of(evaluation([[0, 0.9, 1, 0, 0], [1, 1.5, 2, 0, 1]], [image_line("1"), image_line("2")]))
