@@ -141,6 +141,7 @@ def _add_layout_flags(group: argparse._ArgumentGroup) -> None:
     share_help = "evaluate on this share of the train photos, by a hash of their ids; 0 takes the validation split"
     _add_number(group, "--eval_share", 0.0, f"{share_help}, or a fifth where there is none")
     add("--things", metavar="A,B", default="", help="label PNGs: classes whose connected regions are separate objects")
+    add("--stuff", metavar="A,B", default="", help="single objects (polygons): classes that are stuff, such as wall")
     unlabeled_help = "meaning of pixels without an object in a coco_instances json (default: %(default)s)"
     add("--unlabeled", choices=(BACKGROUND, VOID), default=BACKGROUND, help=unlabeled_help)
     _add_number(group, "--num_shards", 0, "record files per split; 0: one per 256 photos")
@@ -175,6 +176,7 @@ def config_from_args(args: argparse.Namespace) -> PipelineConfig:
                 layout=args.layout,
                 eval_share=args.eval_share,
                 things=tuple(name for name in args.things.split(",") if name),
+                stuff=tuple(name for name in args.stuff.split(",") if name),
                 unlabeled=args.unlabeled,
                 span_pattern=args.span_pattern,
                 trust_manifest=args.trust_manifest,

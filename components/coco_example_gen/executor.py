@@ -6,7 +6,6 @@ references alone move. Of that executor the contract is kept: splits, file names
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -108,7 +107,6 @@ def _request(split: str, options: IngestOptions) -> SplitRequest:
         split=split,
         max_images=options.max_images(split),
         num_shards=options.num_shards,
-        takes=functools.partial(options.takes, split),
     )
 
 

@@ -14,7 +14,7 @@ import contextlib
 import os
 import pathlib
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from components.coco_example_gen.layouts.find import LAYOUT_NAMES, UnknownLayoutError, notes_on
@@ -40,6 +40,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--layout", choices=layouts, default=AUTO_LAYOUT, help="how DIR is laid out (default: %(default)s looks)")
     add("--eval_share", type=float, default=0.0, metavar="SHARE", help="evaluate on this share of the train photos")
     add("--things", default="", metavar="A,B", help="label PNGs: classes whose connected regions are objects")
+    add("--stuff", default="", metavar="A,B", help="single objects (polygons): classes that are stuff")
     add("--max_images", type=int, default=0, metavar="N", help="the first N photos of each split; 0 reads all")
     add("--experiment", default=_EXPERIMENT, metavar="NAME", help="the planned model (default: %(default)s)")
     add("--params_override", metavar="K=V,...", default="", help="its settings, such as task.model.num_queries=200")
@@ -76,8 +77,8 @@ def inspect_folder(args: argparse.Namespace, config: ExperimentConfig) -> str:
     from components.coco_example_gen.inspection.survey import survey_split
     from components.coco_example_gen.sources import sources_of
 
-    things = tuple(name for name in args.things.split(",") if name)
-    options = IngestOptions(layout=args.layout, eval_share=args.eval_share, things=things)
+    things, stuff = (tuple(name for name in names.split(",") if name) for names in (args.things, args.stuff))
+    options = IngestOptions(layout=args.layout, eval_share=args.eval_share, things=things, stuff=stuff)
     sources = sources_of(args.data_dir, options)
     num_shown = -(-args.pictures // len(SPLITS))
     surveys = [
@@ -85,14 +86,13 @@ def inspect_folder(args: argparse.Namespace, config: ExperimentConfig) -> str:
             split,
             sources[split],
             config.task.kind,
-            _takes(options, split),
             max_images=args.max_images,
             num_shown=num_shown,
         )
         for split in SPLITS
     ]
     others = _other_forms(args.data_dir, options, sources, config)
-    facts = notes_on(sources)
+    facts = notes_on(sources, options.eval_share)
     facts += [f"Can also be read as: {layout} (--layout {layout})" for layout, _ in others]
     facts += [f"{split}: {', '.join(_places(sources[split]))}" for split in SPLITS]
     title = f"Data in {args.data_dir}"
@@ -103,10 +103,6 @@ def inspect_folder(args: argparse.Namespace, config: ExperimentConfig) -> str:
     pictures = [page.picture_of(survey, record) for survey in surveys for record in survey.shown]
     pathlib.Path(args.page).write_text(page.as_html(title, sections, pictures), encoding="utf-8")
     return f"{text}\n\nPage with {len(pictures)} pictures: {args.page}"
-
-
-def _takes(options: IngestOptions, split: str) -> Callable[[str], bool]:
-    return lambda image_id: options.takes(split, image_id)
 
 
 def _places(source: SplitSource) -> list[str]:
@@ -130,7 +126,7 @@ def _other_forms(
         with contextlib.suppress(UnknownLayoutError):
             others = sources_of(data_dir, dataclasses.replace(options, layout=layout))
             kind = config.task.kind
-            ranks = {split: stated_ranks(others[split], kind, _takes(options, split)) for split in SPLITS}
+            ranks = {split: stated_ranks(others[split], kind) for split in SPLITS}
             found.append((layout, ranks))
     return found
 

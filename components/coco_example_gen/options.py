@@ -7,7 +7,6 @@ import dataclasses
 from components.coco_example_gen.layouts.find import LAYOUT_NAMES
 from components.coco_example_gen.layouts.published import TRAIN, VAL
 from components.coco_example_gen.layouts.split_source import BACKGROUND, VOID
-from components.coco_example_gen.layouts.split_words import hash_share
 
 TRAIN_SPLIT, EVAL_SPLIT = "train", "eval"
 SPLITS = (TRAIN_SPLIT, EVAL_SPLIT)
@@ -27,11 +26,12 @@ class IngestOptions:
         num_shards: The number of record files per split, at most one per photo; 0 chooses one per 256 photos.
         layout: The layout of the data set's files, see `layouts`; "auto" finds it.
         things: The classes of label PNGs (layout "label_png") of which every connected region is an object.
+        stuff: The classes of single objects ("coco_instances" and the like) that are stuff: the objects of such a class
+            in a photo are one segment.
         unlabeled: What pixels without an object are in a `coco_instances` json: "background", where a predicted
             segment is false, or "void", where it is excused because only some objects are labelled.
-        eval_share: The share of the train photos that are evaluated, 0..1, by a hash of the image id, so that a photo
-            stays on its side when others come or go. 0 takes the data set's own validation photos, or 0.2 of the train
-            photos if it has none.
+        eval_share: The share of the train photos that are evaluated, 0..1, by a hash of the image id, see
+            `drawn_split`. 0 takes the data set's own validation photos, or 0.2 of the train photos if it has none.
         span_pattern: Where the newest data is below the data folder, such as "span-{SPAN}", "span-{SPAN}/v{VERSION}" or
             "{YYYY}-{MM}-{DD}"; empty: the data folder holds the data itself.
         trust_manifest: Trust the data folder's `manifest.json`; the photos are not hashed to find out whether they have
@@ -49,6 +49,7 @@ class IngestOptions:
     layout: str = AUTO_LAYOUT
     eval_share: float = 0.0
     things: tuple[str, ...] = ()
+    stuff: tuple[str, ...] = ()
     unlabeled: str = BACKGROUND
     span_pattern: str = ""
     trust_manifest: bool = False
@@ -88,12 +89,6 @@ class IngestOptions:
         is_eval_photos = split == EVAL_SPLIT and not self.evaluate_on_train
         self._is_made_of_train(split)
         return self.max_eval_images if is_eval_photos else self.max_train_images
-
-    def takes(self, split: str, image_id: str) -> bool:
-        """Returns whether a photo of the split's folder belongs to the split."""
-        if not self.eval_share:
-            return True
-        return (hash_share(image_id) < self.eval_share) == (split == EVAL_SPLIT)
 
     def _is_made_of_train(self, split: str) -> bool:
         if split not in SPLITS:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 
+from components.coco_example_gen.layouts.drawn_split import draw_split
 from components.coco_example_gen.layouts.files import Files
 from components.coco_example_gen.layouts.find import find_data
+from components.coco_example_gen.layouts.published import TRAIN, VAL
 from components.coco_example_gen.layouts.split_source import SplitSource
-from components.coco_example_gen.options import SPLITS, IngestOptions
+from components.coco_example_gen.options import EVAL_SPLIT, SPLITS, TRAIN_SPLIT, IngestOptions
 
 
 def sources_of(data_dir: str, options: IngestOptions) -> dict[str, SplitSource]:
@@ -23,5 +25,9 @@ def sources_of(data_dir: str, options: IngestOptions) -> dict[str, SplitSource]:
 
 def sources_in(data_dir: str, options: IngestOptions, files: Files) -> dict[str, SplitSource]:
     """Finds the files of each split through `files`."""
-    found = find_data(data_dir, [options.folder(split) for split in SPLITS], files, options.layout, options.things)
-    return {split: dataclasses.replace(found[options.folder(split)], unlabeled=options.unlabeled) for split in SPLITS}
+    folders = {split: options.folder(split) for split in SPLITS}
+    found = find_data(data_dir, list(folders.values()), files, options.layout, options.things, options.stuff)
+    if options.eval_share:
+        found = draw_split(found[TRAIN], files, options.eval_share)
+        folders = {TRAIN_SPLIT: TRAIN, EVAL_SPLIT: VAL}
+    return {split: dataclasses.replace(found[folders[split]], unlabeled=options.unlabeled) for split in SPLITS}

@@ -38,7 +38,7 @@ def check_data_dir(data_dir: str, options: IngestOptions) -> list[str]:
             raise DataFolderError(f"`--data` must name the folder of the spans. {_what_is_there(data_dir)}")
         return []
     try:
-        return notes_on(sources_in(data_dir, options, LOCAL))
+        return notes_on(sources_in(data_dir, options, LOCAL), options.eval_share)
     except UnknownLayoutError as error:
         raise DataFolderError(f"`--data`: {error}") from error
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-
 from pipeline.config import PipelineConfig
 
 
@@ -19,6 +17,6 @@ def ceiling_sentences(config: PipelineConfig) -> list[str]:
     limits = task.model.num_queries, task.train_data.parser.max_targets
     sentences = []
     for split, source in sources_of(config.data.data_dir, options).items():
-        ranks = stated_ranks(source, task.kind, functools.partial(options.takes, split))
+        ranks = stated_ranks(source, task.kind)
         sentences.append(ceiling_sentence(split, ranks, *limits))
     return sentences

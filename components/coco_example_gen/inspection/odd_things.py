@@ -8,7 +8,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from components.coco_example_gen.inspection.survey import SplitSurvey
+from components.coco_example_gen.options import EVAL_SPLIT
 
+_FEW = 30  # Photos.
 _MANY_VOID, _MANY_SMALL, _MANY_CROWDS, _RARE = 0.5, 0.5, 0.3, 0.001
 
 
@@ -29,15 +31,23 @@ def _of_all(surveys: Sequence[SplitSurvey]) -> Iterator[str]:
         photos = np.sum([survey.photos for survey in surveys], axis=0)
         if unseen := [name for name, count in zip(categories.names, photos, strict=True) if not count]:
             yield f"Classes that no photo has: {_listed(unseen)}."
-        if new := [categories.names[i] for i in np.flatnonzero((surveys[0].photos == 0) & (photos > 0))]:
+        if new := _names(surveys[0], (surveys[0].photos == 0) & (photos > 0)):
             yield f"Classes that no photo of {surveys[0].split} has, but others do: {_listed(new)}."
+        if len(surveys) == 2 and (lacking := _names(surveys[1], (surveys[1].photos == 0) & (photos > 0))):
+            yield f"Classes that no photo of {surveys[1].split} has, so they are not evaluated: {_listed(lacking)}."
     hashes = [set(survey.names_of_hash) for survey in surveys]
     if len(surveys) == 2 and (shared := hashes[0] & hashes[1]):
         names = [surveys[0].names_of_hash[digest][0] for digest in sorted(shared)]
         yield f"{len(shared)} photos are in both splits, so scores on them flatter: {_listed(names)}."
 
 
+def _names(survey: SplitSurvey, chosen: np.ndarray) -> list[str]:
+    return [survey.categories.names[index] for index in np.flatnonzero(chosen)]
+
+
 def _of_split(survey: SplitSurvey) -> Iterator[str]:
+    if survey.split == EVAL_SPLIT and 0 < survey.num_photos < _FEW:
+        yield f"{survey.split}: scores on {survey.num_photos} photos, fewer than {_FEW}, can change by chance."
     if copies := [names for names in survey.names_of_hash.values() if len(names) > 1]:
         pairs = [" = ".join(names[:3]) for names in copies]
         yield f"{survey.split}: {len(copies)} photos are there more than once: {_listed(pairs)}."

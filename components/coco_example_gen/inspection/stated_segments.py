@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import collections
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from typing import Any
 
 from components.coco_example_gen.conversion.conversion_step import in_threads
 from components.coco_example_gen.kept_aside import BadRecordError, KeptAside
 from components.coco_example_gen.layouts.split_source import INSTANCES, PANOPTIC, SplitSource
-from components.coco_example_gen.records.categories_file import read_categories
+from components.coco_example_gen.records.categories_file import read_categories, stuff_ids
 from components.coco_example_gen.records.json_stream import stream_list
 from components.coco_example_gen.records.reader import read_record
 from components.coco_example_gen.records.reference_files import SplitRequest, plan_split, read_references
@@ -27,13 +27,12 @@ from maskformer_model.metrics.query_ceiling import SegmentRanks
 _SAMPLED_PHOTOS = 100
 
 
-def stated_ranks(source: SplitSource, kind: str, takes: Callable[[str], bool] = lambda image_id: True) -> SegmentRanks:
+def stated_ranks(source: SplitSource, kind: str) -> SegmentRanks:
     """Counts the segments of a split's photos.
 
     Args:
         source: where the annotations are.
         kind: what is trained: "panoptic", "instance" or "semantic".
-        takes: whether a photo, by its id, belongs to the split.
 
     Raises:
         FileNotFoundError: if an annotation file is missing.
@@ -43,18 +42,19 @@ def stated_ranks(source: SplitSource, kind: str, takes: Callable[[str], bool] = 
     ranks = SegmentRanks(categories.isthing, kind)
     if source.truth == PANOPTIC:
         for image_id, entries in _panoptic_entries(source.panoptic_file):
-            if takes(image_id) and source.takes(image_id):
+            if source.takes(image_id):
                 _add(ranks, entries, categories)
     elif source.truth == INSTANCES:
         objects: dict[str, list[tuple[Any, Any, Any]]] = collections.defaultdict(list)
         for entry in stream_list(source.object_file, "annotations"):
             object_of = id_of(entry, "image_id")
-            if object_of is not None and takes(object_of) and source.takes(object_of):
+            if object_of is not None and source.takes(object_of):
                 objects[object_of].append(_facts(entry))
+        stuff = stuff_ids(categories)
         for facts in objects.values():
-            _add(ranks, facts, categories)
+            _add(ranks, _with_one_segment_per_stuff(facts, stuff), categories)
     else:
-        for record in _sample(source, categories, takes):
+        for record in _sample(source, categories):
             add_record(ranks, record)
     return ranks
 
@@ -80,6 +80,18 @@ def _facts(entry: Any) -> tuple[Any, Any, Any]:
     return entry.get("category_id"), entry.get("area", 0), entry.get("iscrowd", 0)
 
 
+def _with_one_segment_per_stuff(facts: Iterable[tuple[Any, Any, Any]], stuff: Set[int]) -> list[tuple[Any, Any, Any]]:
+    """Returns the facts of single objects, with those of a stuff class added up, as `paint_objects` unites them."""
+    things: list[tuple[Any, Any, Any]] = []
+    areas: dict[int, float] = collections.defaultdict(float)
+    for category_id, area, iscrowd in facts:
+        if isinstance(category_id, int) and category_id in stuff:
+            areas[category_id] += area if isinstance(area, int | float) else 0
+        else:
+            things.append((category_id, area, iscrowd))
+    return [*things, *((category_id, area, 0) for category_id, area in areas.items())]
+
+
 def _add(ranks: SegmentRanks, facts: Iterable[tuple[Any, Any, Any]], categories: CategoryTable) -> None:
     known = set(categories.category_ids.tolist())
     rows = [
@@ -90,7 +102,7 @@ def _add(ranks: SegmentRanks, facts: Iterable[tuple[Any, Any, Any]], categories:
     ranks.add_photo([row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows])
 
 
-def _sample(source: SplitSource, categories: CategoryTable, takes: Callable[[str], bool]) -> Iterator[ExampleRecord]:
+def _sample(source: SplitSource, categories: CategoryTable) -> Iterator[ExampleRecord]:
     def read(ref: ImageRef | KeptAside) -> ExampleRecord | None:
         try:
             return None if isinstance(ref, KeptAside) else read_record(ref, source, categories)
@@ -98,6 +110,6 @@ def _sample(source: SplitSource, categories: CategoryTable, takes: Callable[[str
             return None
 
     with tempfile.TemporaryDirectory() as work_dir:
-        request = SplitRequest(split="sample", max_images=_SAMPLED_PHOTOS, num_shards=1, takes=takes)
+        request = SplitRequest(split="sample", max_images=_SAMPLED_PHOTOS, num_shards=1)
         [shard] = plan_split(request, source, work_dir).shards
         yield from (record for record in in_threads(read, read_references(shard)) if record is not None)

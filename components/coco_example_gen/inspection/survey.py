@@ -100,7 +100,6 @@ def survey_split(
     split: str,
     source: SplitSource,
     kind: str,
-    takes: Callable[[str], bool] = lambda image_id: True,
     *,
     max_images: int = 0,
     num_shown: int = 0,
@@ -111,7 +110,6 @@ def survey_split(
         split: The split's name.
         source: The places of its files.
         kind: what is to be trained: "panoptic", "instance" or "semantic".
-        takes: whether a photo, by its id, belongs to the split.
         max_images: the first so many by file name; 0 takes all.
         num_shown: photos to keep for drawing, spread evenly.
 
@@ -120,7 +118,7 @@ def survey_split(
         ValueError: if one is not whole json, or the categories are not usable.
     """
     with tempfile.TemporaryDirectory() as work_dir:
-        request = SplitRequest(split=split, max_images=max_images, num_shards=1, takes=takes)
+        request = SplitRequest(split=split, max_images=max_images, num_shards=1)
         plan = plan_split(request, source, work_dir)
         [shard] = plan.shards
         num_classes = plan.categories.num_classes

@@ -20,7 +20,12 @@ _MOST_NAMES = 12
 
 
 def find_data(
-    data_dir: str, splits: Sequence[str], files: Files, layout: str = AUTO, things: Sequence[str] = ()
+    data_dir: str,
+    splits: Sequence[str],
+    files: Files,
+    layout: str = AUTO,
+    things: Sequence[str] = (),
+    stuff: Sequence[str] = (),
 ) -> dict[str, SplitSource]:
     """Finds the files of each split.
 
@@ -30,6 +35,7 @@ def find_data(
         files: how the folder is read.
         layout: a name of `LAYOUT_NAMES`, or "auto".
         things: classes of label PNGs whose connected regions are instances.
+        stuff: classes of single objects that are stuff.
 
     Returns:
         By split: where its files are. Where "val" is asked for and the data set has none, both splits are drawn from
@@ -40,23 +46,30 @@ def find_data(
     """
     if layout in (AUTO, *published.LAYOUT_NAMES):
         try:
-            return _checked_things(published.find_sources(data_dir, splits, files.exists, layout), things)
+            return _with_kinds(published.find_sources(data_dir, splits, files.exists, layout), things, stuff)
         except UnknownLayoutError:
             if layout not in (AUTO, *COCO_LAYOUTS):
                 raise
     problems: list[str] = []
     for found in _forms(data_dir, files, layout, problems):
         if sources := _of_splits(found, splits, files, problems):
-            return _checked_things(sources, things)
+            return _with_kinds(sources, things, stuff)
     raise UnknownLayoutError(_explanation(data_dir, files, layout, problems))
 
 
-def notes_on(sources: Mapping[str, SplitSource]) -> list[str]:
-    """Says in sentences how a data folder is read: its layout, the tool it comes from, how it is split."""
+def notes_on(sources: Mapping[str, SplitSource], eval_share: float = 0.0) -> list[str]:
+    """Says in sentences how a data folder is read: its layout, the tool it comes from, how it is split.
+
+    Args:
+        sources: The files of each split.
+        eval_share: The share of the train photos that the user asked to evaluate; 0: none.
+    """
     first = next(iter(sources.values()))
     tool = f" (export of {first.tool})" if first.tool else ""
     notes = [f"Layout: {first.layout}{tool}"]
-    if any(source.part != (0.0, 1.0) for source in sources.values()):
+    if eval_share:
+        notes.append(f"A share of {eval_share:g} of the train photos is kept for evaluation (--eval_share).")
+    elif any(source.part != (0.0, 1.0) for source in sources.values()):
         notes.append(
             f"The data has no validation split: a share of {DEFAULT_EVAL_SHARE} of its photos is kept for evaluation, "
             "chosen by a hash of their ids (--eval_share takes another share)."
@@ -132,15 +145,27 @@ def _of_splits(
     return {split: drawn[split] for split in splits}
 
 
-def _checked_things(sources: dict[str, SplitSource], things: Sequence[str]) -> dict[str, SplitSource]:
-    if not things:
-        return sources
-    if wrong := [source.layout for source in sources.values() if source.layout != class_folders.LAYOUT]:
+def _with_kinds(sources: dict[str, SplitSource], things: Sequence[str], stuff: Sequence[str]) -> dict[str, SplitSource]:
+    """Adds the classes that the user says are things or stuff.
+
+    Raises:
+        UnknownLayoutError: if the data says so itself.
+    """
+    if things and (wrong := [source.layout for source in sources.values() if source.layout != class_folders.LAYOUT]):
         raise UnknownLayoutError(
             f"`things` is for the layout {class_folders.LAYOUT!r}, whose label PNGs do not say which classes are "
             f"countable. The data has the layout {wrong[0]!r}, which says so itself."
         )
-    return {split: dataclasses.replace(source, things=tuple(things)) for split, source in sources.items()}
+    if stuff and (wrong := [source.layout for source in sources.values() if source.truth != INSTANCES]):
+        advice = "name its things with `things` instead" if wrong[0] == class_folders.LAYOUT else "it says so itself"
+        raise UnknownLayoutError(
+            "`stuff` is for annotations of single objects (polygons and run lengths), which do not say which classes "
+            f"are stuff. The data has the layout {wrong[0]!r}: {advice}."
+        )
+    return {
+        split: dataclasses.replace(source, things=tuple(things), stuff=tuple(stuff))
+        for split, source in sources.items()
+    }
 
 
 def _explanation(data_dir: str, files: Files, layout: str, problems: Sequence[str]) -> str:

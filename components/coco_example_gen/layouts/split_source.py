@@ -6,7 +6,7 @@ The data set's annotations say what is true of a photo in one of three ways (`tr
 | truth     | read from                                                                        | segments            |
 |-----------|----------------------------------------------------------------------------------|---------------------|
 | panoptic  | `panoptic_file` and the PNGs of `panoptic_dir`                                   | things and stuff    |
-| instances | the polygons and run lengths of `object_file`                                    | things              |
+| instances | the polygons and run lengths of `object_file`                                    | things; `stuff`     |
 | labels    | label PNGs of `label_dir`, coded as `label_code` says; categories: `category_file` | depends on the code |
 | none      | nothing: photos without segments                                                 | none                |
 """
@@ -58,6 +58,7 @@ class SplitSource:
         list_file: names of the photos without ending, a line each; "": every photo of the folder is one.
         object_dir: folder of PNGs that tell the objects of a label PNG apart, as VOC's `SegmentationObject`.
         things: label PNGs: classes whose objects are told apart.
+        stuff: single objects: classes whose objects are one segment of stuff in each photo.
         unlabeled: what a pixel is that no object of a `coco_instances` json covers: "background" (the annotation is
             exhaustive) or "void" (only some objects are labelled).
         part: the photos of this split, by the hash of their ids: from the first number, 0..1, up to the second.
@@ -83,6 +84,7 @@ class SplitSource:
     list_file: str = ""
     object_dir: str = ""
     things: tuple[str, ...] = ()
+    stuff: tuple[str, ...] = ()
     unlabeled: str = BACKGROUND
     part: tuple[float, float] = (0.0, 1.0)
     areas: str = "pixels"

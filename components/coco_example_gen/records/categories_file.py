@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
@@ -32,7 +33,10 @@ def read_categories(source: SplitSource) -> CategoryTable:
         return _table(source.category_file, entries, needs_isthing=False)
     if source.truth == PANOPTIC:
         return _table(source.panoptic_file, stream_list(source.panoptic_file, "categories"), needs_isthing=True)
-    if source.truth == INSTANCES or source.object_file:
+    if source.truth == INSTANCES:
+        entries = list(stream_list(source.object_file, "categories"))
+        return _with_stuff(_table(source.object_file, entries, needs_isthing=False), source)
+    if source.object_file:
         return _table(source.object_file, stream_list(source.object_file, "categories"), needs_isthing=False)
     return CategoryTable.from_coco([{"id": 1, "name": "object"}])
 
@@ -47,6 +51,22 @@ def object_names(source: SplitSource) -> dict[int, str]:
         return {}
     table = _table(source.object_file, stream_list(source.object_file, "categories"), needs_isthing=False)
     return {int(category.id): category.name for category in table.categories}
+
+
+def stuff_ids(categories: CategoryTable) -> frozenset[int]:
+    """Returns the category ids of the stuff classes."""
+    return frozenset(int(category.id) for category in categories.categories if not category.isthing)
+
+
+def _with_stuff(categories: CategoryTable, source: SplitSource) -> CategoryTable:
+    if wrong := sorted(set(source.stuff) - {category.name for category in categories.categories}):
+        raise ValueError(f"`stuff` must be of the classes {list(categories.names)}. Received: {wrong}")
+    return CategoryTable(
+        tuple(
+            dataclasses.replace(category, isthing=False) if category.name in source.stuff else category
+            for category in categories.categories
+        )
+    )
 
 
 def _table(path: str, entries: Iterable[Any], *, needs_isthing: bool) -> CategoryTable:

@@ -1,15 +1,18 @@
-"""COCO's instances json without any PNG: polygons and run lengths -> a map of segments, things only.
+"""COCO's instances json without any PNG: polygons and run lengths -> a map of segments.
 
 Overlap: crowds lie at the bottom, above them the objects from the largest to the smallest, so that a cup stays on its
 table; of two of the same area the later of the json is on top. What nothing covers is void. An object that is too small
 to cover a pixel is left out. An object that others cover whole, such as the first of two equal ones, is a fault of the
 record.
+
+Objects of a class that is stuff lie below all others and are one segment, whatever the json says of crowds; where
+others cover all of it, the photo has none.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -43,7 +46,7 @@ class PaintedObjects(NamedTuple):
     """The objects of a photo as a map of segments.
 
     Attributes:
-        ids: `[height, width]` int32 segment ids, 0 = void, k = the k-th object.
+        ids: `[height, width]` int32 segment ids, 0 = void, k = the k-th object, or stuff of which it is the first part.
         segments_info: what COCO's `segments_info` says of them.
         notices: what was left out.
     """
@@ -53,12 +56,15 @@ class PaintedObjects(NamedTuple):
     notices: list[Notice]
 
 
-def paint_objects(objects: Sequence[ObjectEntry], size_px: tuple[int, int]) -> PaintedObjects:
+def paint_objects(
+    objects: Sequence[ObjectEntry], size_px: tuple[int, int], stuff: Set[int] = frozenset()
+) -> PaintedObjects:
     """Draws the objects of a photo.
 
     Args:
         objects: The objects of the instances json.
         size_px: height and width of the photo.
+        stuff: category ids of the classes that are stuff.
 
     Raises:
         BadRecordError: if an object is malformed, outside the photo, or hidden by others, or covers something else than
@@ -81,16 +87,36 @@ def paint_objects(objects: Sequence[ObjectEntry], size_px: tuple[int, int]) -> P
             continue
         check_object_extent(entry, shape)
         shapes[place] = shape
-    for place in sorted(shapes, key=lambda place: (not objects[place].iscrowd, -shapes[place].area_px)):
-        ids[shapes[place].mask] = place + 1
+    is_stuff = {place: objects[place].category_id in stuff for place in shapes}
+    segment_of = _segments(objects, is_stuff)
+    for place in sorted(
+        shapes, key=lambda place: (not is_stuff[place], not objects[place].iscrowd, -shapes[place].area_px)
+    ):
+        ids[shapes[place].mask] = segment_of[place]
     counts = np.bincount(ids.ravel(), minlength=len(objects) + 1)
-    if hidden := [objects[place].id for place in shapes if counts[place + 1] == 0]:
+    covered = [place for place in shapes if counts[segment_of[place]] == 0]
+    if hidden := [objects[place].id for place in covered if not is_stuff[place]]:
         raise BadRecordError("hidden_segment", f"other objects cover all of the objects with the ids {hidden[:10]}")
+    notices += [Notice("object_without_pixels", f"others cover all of object {objects[p].id}") for p in covered]
     entries = [
-        {"id": place + 1, "category_id": objects[place].category_id, "iscrowd": int(objects[place].iscrowd)}
+        {
+            "id": place + 1,
+            "category_id": objects[place].category_id,
+            "iscrowd": int(objects[place].iscrowd and not is_stuff[place]),
+        }
         for place in shapes
+        if segment_of[place] == place + 1 and place not in covered
     ]
     return PaintedObjects(ids, entries, notices)
+
+
+def _segments(objects: Sequence[ObjectEntry], is_stuff: Mapping[int, bool]) -> dict[int, int]:
+    """Returns the segment id of each object; the objects of a stuff class share that of the first."""
+    first_of: dict[Any, int] = {}
+    return {
+        place: first_of.setdefault(objects[place].category_id, place + 1) if stuff else place + 1
+        for place, stuff in is_stuff.items()
+    }
 
 
 def object_mask(segmentation: Any, size_px: tuple[int, int], object_id: Any = None) -> np.ndarray:

@@ -20,6 +20,7 @@ from components.coco_example_gen.kept_aside import BadRecordError, Notice
 from components.coco_example_gen.layouts.class_folders import CLASSES_CODE
 from components.coco_example_gen.layouts.data_files import read_category_file, read_file
 from components.coco_example_gen.layouts.split_source import BACKGROUND, INSTANCES, LABELS, PANOPTIC, SplitSource
+from components.coco_example_gen.records.categories_file import stuff_ids
 from components.coco_example_gen.records.class_names import read_class_names
 from components.coco_example_gen.records.class_png import ClassPngs, read_class_png
 from components.coco_example_gen.records.instance_masks import paint_objects
@@ -168,7 +169,7 @@ def _read_truth(ref: ImageRef, source: SplitSource, size_px: tuple[int, int], ca
         content = read_category_file(source.category_file)
         ids, entries = read_label_png(png, source.label_code, categories, content)
     elif source.truth == INSTANCES:
-        painted = paint_objects(ref.objects, size_px)
+        painted = paint_objects(ref.objects, size_px, stuff_ids(categories))
         png = encode_panoptic_png(painted.ids)
         return Truth(painted.ids, png, painted.segments_info, source.object_file, painted.notices)
     else:

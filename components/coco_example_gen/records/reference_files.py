@@ -100,7 +100,6 @@ class SplitRequest:
         split: The name for shards and for skipped records.
         max_images: the first so many by file name; 0 takes all.
         num_shards: how many record files; 0 chooses.
-        takes: whether a photo, by its id, belongs to the split.
         keep_order: photos stay in the json's order instead of that of their file names.
         allow_empty_shards: `num_shards` is kept even where there are fewer photos.
         shard_path: record file of a shard, from its number and the number of shards.
@@ -109,7 +108,6 @@ class SplitRequest:
     split: str
     max_images: int = 0
     num_shards: int = 0
-    takes: Callable[[str], bool] = lambda image_id: True
     keep_order: bool = False
     allow_empty_shards: bool = False
     shard_path: Callable[[int, int], str] | None = None
@@ -215,7 +213,7 @@ def _list_photos(
     others: list[str] = []
     for entry, image in _images(source, others):
         image_id = id_of(entry, "id")
-        if image_id is not None and not (request.takes(image_id) and source.takes(image_id)):
+        if image_id is not None and not source.takes(image_id):
             seen.add(image_id)
         elif isinstance(image, coco_schema.FieldError):
             kept_aside.append(_keep_aside(request.split, entry, "malformed_annotation", str(image)))

@@ -21,6 +21,7 @@ from components.coco_example_gen.records.photo_check import check_photo
 from components.coco_example_gen.records.reader import read_checked_record
 from components.coco_example_gen.records.reference_files import SplitRequest, plan_split, read_references
 from components.coco_example_gen.records.references import ImageRef
+from maskformer_model.coco_schema import ObjectEntry
 from maskformer_model.config import ParserConfig
 from maskformer_model.data import examples
 from maskformer_model.data.input_pipeline import load_example
@@ -320,6 +321,30 @@ def test_compressed_run_lengths_are_those_of_pycocotools():
         encoded = coco_mask.encode(np.asfortranarray(mask))
         segmentation = {"size": list(size), "counts": encoded["counts"].decode()}
         np.testing.assert_array_equal(object_mask(segmentation, size), mask.astype(bool))
+
+
+def square(object_id, category_id, left, right, iscrowd=False):
+    """An object that covers the columns from `left` up to `right` of two rows."""
+    corners = [[left, 0, right, 0, right, 2, left, 2]]
+    return ObjectEntry(object_id, category_id, iscrowd, None, None, [[float(value) for value in corners[0]]])
+
+
+def test_the_objects_of_a_stuff_class_are_one_segment_below_all_others():
+    wall, ball = 7, 1
+    objects = [square(1, wall, 0, 2), square(2, ball, 1, 5), square(3, wall, 4, 6, iscrowd=True)]
+    painted = paint_objects(objects, (2, 8), stuff={wall})
+    assert painted.ids.tolist() == [[1, 2, 2, 2, 2, 1, 0, 0]] * 2
+    assert painted.segments_info == [
+        {"id": 1, "category_id": wall, "iscrowd": 0},
+        {"id": 2, "category_id": ball, "iscrowd": 0},
+    ]
+    assert painted.notices == []
+    # Nothing of the wall is left to see: the photo has none, and the record stays.
+    painted = paint_objects([square(1, wall, 2, 3), square(2, ball, 1, 5)], (2, 8), stuff={wall})
+    assert [entry["category_id"] for entry in painted.segments_info] == [ball]
+    assert [notice.detail for notice in painted.notices] == ["others cover all of object 1"]
+    with pytest.raises(BadRecordError, match="other objects cover all"):
+        paint_objects([square(1, wall, 2, 3), square(2, ball, 1, 5), square(3, ball, 1, 5)], (2, 8))
 
 
 def test_no_objects_are_an_empty_map():

@@ -51,6 +51,31 @@ def test_label_pngs_with_things_show_their_objects(tmp_path, capsys):
     assert rows_of(text, "Classes")["background"][1] == "stuff"
 
 
+def test_polygons_of_a_class_that_is_stuff_are_one_segment(tmp_path, capsys):
+    folder_forms.cvat(tmp_path / "data")
+    path = tmp_path / "data" / "annotations" / "instances_default.json"
+    document = json.loads(path.read_text())
+    for entry in document["annotations"]:
+        entry["category_id"] = 2  # The ball's square and the crate's are two pieces of crate.
+    path.write_text(json.dumps(document))
+    text = page_of(capsys, tmp_path / "data", "--stuff", "crate", "--page", "")
+    assert rows_of(text, "Photos")["segments (things / stuff)"] == ["0 / 5", "0 / 1"]
+    assert rows_of(text, "Classes")["crate"][:4] == ["2", "stuff", "5", "5"]
+    sources = sources_of(str(tmp_path / "data"), IngestOptions(stuff=("crate",)))
+    assert stated_ranks(sources["train"], "panoptic").most_segments == 1
+
+
+def test_too_few_photos_and_a_class_that_is_not_evaluated_are_said(tmp_path, capsys):
+    folder_forms.cvat_subsets(tmp_path / "data")
+    path = tmp_path / "data" / "annotations" / "instances_Validation.json"
+    document = json.loads(path.read_text())
+    document["annotations"] = [entry for entry in document["annotations"] if entry["category_id"] == 1]
+    path.write_text(json.dumps(document))
+    text = page_of(capsys, tmp_path / "data", "--page", "")
+    assert "Classes that no photo of eval has, so they are not evaluated: crate." in text
+    assert "eval: scores on 2 photos, fewer than 30, can change by chance." in text
+
+
 def test_skipped_records_and_odd_things_are_listed_with_their_reasons(tmp_path, capsys):
     folder_forms.roboflow(tmp_path / "data")
     shutil.copy(tmp_path / "data" / "train" / "0.jpg", tmp_path / "data" / "valid" / "4.jpg")

@@ -11,6 +11,7 @@ from components.coco_example_gen.kept_aside import KeptAside
 from components.coco_example_gen.layouts.files import LOCAL
 from components.coco_example_gen.layouts.find import UnknownLayoutError, find_data, notes_on
 from components.coco_example_gen.options import IngestOptions
+from components.coco_example_gen.records.categories_file import read_categories
 from components.coco_example_gen.records.reader import read_checked_record
 from components.coco_example_gen.records.reference_files import SplitRequest, plan_split, read_references
 from components.coco_example_gen.sources import sources_of
@@ -76,19 +77,37 @@ def test_named_splits_are_kept_and_a_test_split_is_not_touched(tmp_path):
     assert len(notes_on(sources)) == 1
 
 
-def test_a_split_is_drawn_by_a_hash_where_there_is_none_and_stays_when_photos_come(tmp_path):
-    folder_forms.cvat(tmp_path / "data")
+def drawn_from(tmp_path, num_photos, **options):
+    """Returns the sources of an export of so many photos, and the numbers of those that are evaluated."""
     path = tmp_path / "data" / "annotations" / "instances_default.json"
-    path.write_text(json.dumps(folder_forms.coco(range(30))))
-    sources = sources_of(str(tmp_path / "data"), IngestOptions())
+    path.write_text(json.dumps(folder_forms.coco(range(num_photos))))
+    sources = sources_of(str(tmp_path / "data"), IngestOptions(**options))
+    evaluated = {number for number in range(num_photos) if sources["eval"].takes(str(number))}
+    assert all(sources["train"].takes(str(number)) != (number in evaluated) for number in range(num_photos))
+    return sources, evaluated
+
+
+def test_a_split_is_drawn_by_a_hash_where_there_is_none_in_exactly_the_share_that_is_asked_for(tmp_path):
+    folder_forms.cvat(tmp_path / "data")
+    sources, evaluated = drawn_from(tmp_path, 40)
+    assert len(evaluated) == 8  # A fifth; a border at 0.2 of the hashes gives 3.
     assert "no validation split" in notes_on(sources)[1] and "0.2" in notes_on(sources)[1]
-    ids = [str(number) for number in range(1000)]
-    in_eval = [image_id for image_id in ids if sources["eval"].takes(image_id)]
-    assert 150 < len(in_eval) < 250
-    assert not any(sources["train"].takes(image_id) for image_id in in_eval)
-    path.write_text(json.dumps(folder_forms.coco(range(60))))
-    more = sources_of(str(tmp_path / "data"), IngestOptions())
-    assert [source.part for source in more.values()] == [(0.2, 1.0), (0.0, 0.2)]
+    for num_photos, share, expected in ((40, 0.1, 4), (30, 0.5, 15), (6, 0.01, 1), (6, 0.99, 5)):
+        assert len(drawn_from(tmp_path, num_photos, eval_share=share)[1]) == expected
+
+
+def test_most_photos_stay_on_their_side_when_others_come_and_all_do_above_a_thousand(tmp_path):
+    folder_forms.cvat(tmp_path / "data")
+    before, after = drawn_from(tmp_path, 50)[1], drawn_from(tmp_path, 60)[1]
+    # The border moves, so photos of the first 50 change sides in one direction only.
+    assert len(before) == 10 and len(after) == 12
+    both = after & set(range(50))
+    assert both <= before or before <= both
+    sources, before = drawn_from(tmp_path, 1000)
+    assert [source.part for source in sources.values()] == [(0.2, 1.0), (0.0, 0.2)]
+    assert drawn_from(tmp_path, 1100)[1] & set(range(1000)) == before
+    # A border at 0.002 might leave no photo of so many.
+    assert len(drawn_from(tmp_path, 1100, eval_share=0.002)[1]) == 2
 
 
 def test_two_photos_are_one_for_each_side(tmp_path):
@@ -98,11 +117,23 @@ def test_two_photos_are_one_for_each_side(tmp_path):
     assert {len(photos) for photos in found.values()} == {1}
 
 
-def test_an_eval_share_that_is_asked_for_is_taken(tmp_path):
-    folder_forms.cvat(tmp_path / "data")
-    options = IngestOptions(eval_share=0.5)
-    sources = sources_of(str(tmp_path / "data"), options)
-    assert {source.part for source in sources.values()} == {(0.0, 1.0)}
+def test_an_eval_share_that_is_asked_for_replaces_the_validation_photos(tmp_path):
+    folder_forms.cvat_subsets(tmp_path / "data")
+    sources = sources_of(str(tmp_path / "data"), IngestOptions(eval_share=0.5))
+    assert [[source.takes(str(number)) for number in range(4)].count(True) for source in sources.values()] == [2, 2]
+    assert {source.object_file for source in sources.values()} == {sources["train"].object_file}
+    assert notes_on(sources, 0.5)[1] == "A share of 0.5 of the train photos is kept for evaluation (--eval_share)."
+
+
+def test_only_single_objects_can_be_said_to_be_stuff(tmp_path):
+    folder_forms.cvat(tmp_path / "objects")
+    options = IngestOptions(stuff=("crate",))
+    assert sources_of(str(tmp_path / "objects"), options)["eval"].stuff == ("crate",)
+    folder_forms.label_pngs(tmp_path / "labels")
+    with pytest.raises(UnknownLayoutError, match="`stuff` is for annotations of single objects.*`things` instead"):
+        sources_of(str(tmp_path / "labels"), options)
+    with pytest.raises(ValueError, match=r"`stuff` must be of the classes \['ball', 'crate'\]. Received: \['wall'\]"):
+        read_categories(sources_of(str(tmp_path / "objects"), IngestOptions(stuff=("wall",)))["train"])
 
 
 @pytest.mark.parametrize("form", folder_forms.LABEL_FORMS)
