@@ -1,6 +1,6 @@
 """Says which extra of the package is missing. Imports nothing that an extra brings.
 
-An extra is told by modules that only it brings; a module that other packages bring too says nothing.
+An extra is recognised by modules that only it brings; a module that other packages bring too proves nothing.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Warm start: what a retraining on a second span reaches in a third of the steps, beside one from scratch.
 
 Two spans of generated scenes at 64 px. A model is trained on the first; then the second's mix, as `pipeline/retrain.py`
-makes it, is learnt once from that model's weights and once anew. Both are scored on the mix's fixed and new photos.
+makes it, is learnt once from that model's weights and once from scratch. Both are scored on the mix's fixed and new
+photos.
 """
 
 from __future__ import annotations

@@ -138,7 +138,7 @@ class TaskConfig:
         inference: How logits become segments.
         init_checkpoint: Weights to start from; see `checkpoints.initialize`.
         init_checkpoint_modules: "backbone" or "all". Where "all" meets another number of classes, the class head starts
-            anew and everything else is taken over.
+            from scratch and everything else is taken over.
         freeze_backbone: Keep the backbone's weights as they are.
     """
 

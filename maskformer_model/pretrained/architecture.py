@@ -75,7 +75,7 @@ def _backbone_matrices(backbone: Mapping[str, Any]) -> list[tuple[str, int, int]
 
 
 def _differing(settings: Mapping[str, Any], shown: Mapping[str, Any], path: str = "") -> list[str]:
-    """What settings say otherwise than arrays show, one text each."""
+    """Lists where the settings contradict the arrays, one text each."""
     found = []
     for key, value in shown.items():
         if isinstance(value, Mapping):

@@ -88,7 +88,7 @@ KINDS = (slow_body, half_body, lies, idle)
 
 
 async def attack(port: int, seconds: float, clients: int) -> dict[str, int]:
-    """Runs that many clients for so long; returns how often each kind began anew."""
+    """Runs that many clients for so long; returns how often each kind started again."""
     counts = dict.fromkeys((kind.__name__ for kind in KINDS), 0)
 
     async def again_and_again(kind):

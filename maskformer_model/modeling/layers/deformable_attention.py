@@ -87,7 +87,7 @@ def sample_levels(value, x, y, weights, sizes: Sequence[Size]):
     Args:
         value: `[batch, cells, heads, channels]`, the levels' cells one after the other, row by row.
         x: `[batch, tokens, heads, levels, points]`, in cells of the level; 0 is the centre of the first column.
-        y: Likewise, of rows.
+        y: The same for rows.
         weights: The weight of each point, in the same shape.
         sizes: Rows and columns of each level.
 

@@ -41,9 +41,9 @@ class InputTensor:
     """A tensor of a request.
 
     Attributes:
-        name: As the caller calls it; likewise the others.
+        name: The name that the caller uses.
         datatype: "BYTES" or "FP32".
-        shape: As the caller says.
+        shape: The shape that the caller gives.
         values: Its elements: bytes or numbers.
     """
 

@@ -1,4 +1,4 @@
-"""Who meets whom on maps of a few pixels; what it is worth is in `test_panoptic_quality`."""
+"""Matches segments on maps of a few pixels; their score is tested in `test_panoptic_quality`."""
 
 import numpy as np
 import pytest

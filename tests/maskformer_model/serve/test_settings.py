@@ -1,4 +1,4 @@
-"""What a server is told must make sense."""
+"""Settings of a server that cannot work are refused."""
 
 import pytest
 
