@@ -25,7 +25,7 @@ COMPILE_LOCK := $(COMPILE_PLAIN) --override requirements/overrides.txt
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo overfit test test-slow bench check lint env env-pipeline env-parity env-exports env-labelling audit lock clean clean-env
+.PHONY: help demo overfit test test-slow bench check lint env env-pipeline env-parity env-exports env-trackers env-labelling audit lock clean clean-env
 
 help:  ## List the targets.
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r target text; do \
@@ -42,18 +42,20 @@ overfit: env-pipeline  ## Prove the whole path: learn eight photos of DATA=DIR b
 test: env  ## Run all tests but the slow ones (at most 10 minutes on two cores).
 	$(PYTEST) -m "not slow" $(PYTEST_ARGS)
 
-test-slow: env  ## Run the slow tests: end-to-end runs and injected faults.
+test-slow: env env-trackers  ## Run the slow tests: end-to-end runs and injected faults.
 	$(PYTEST) -m slow $(PYTEST_ARGS)
 
 bench: env-parity  ## Measure against named peers, all or BENCH="NAME ...", and print one table.
 	$(BIN)/python -m benchmarks $(BENCH)
 
-lint: env  ## Check style and types.
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+# Where `make env` was not run, of an environment that holds the checkers alone and is set up in seconds.
+CHECKERS := $(if $(wildcard $(VENV)/dev.installed),$(VENV),.venv-lint)
+lint: $(CHECKERS)/$(if $(filter $(VENV),$(CHECKERS)),dev,lint).installed  ## Check style and types; needs no `make env`.
+	$(CHECKERS)/bin/ruff check .
+	$(CHECKERS)/bin/ruff format --check .
+	$(CHECKERS)/bin/mypy
 
-check: lint  ## Check style and types and run all tests.
+check: env lint  ## Check style and types and run all tests.
 	$(PYTEST) $(PYTEST_ARGS)
 
 env: $(VENV)/dev.installed $(VENV)/project.installed  ## Set up .venv for the pipeline, tests and checks.
@@ -67,6 +69,8 @@ env-parity: env  ## Add what comparisons with PyTorch need (torch, transformers)
 
 env-exports: env  ## Add the converters and runtimes of other formats (ONNX, LiteRT, OpenVINO).
 	$(FROM_LOCK) requirements/exports.lock
+
+env-trackers: $(VENV)/trackers.installed  ## Add the clients of MLflow and Weights & Biases, and MLflow's server.
 
 env-labelling: env  ## Set up .venv-labelling: the packages of labelling tools, for tests of exports and pre-annotations.
 	$(PYTHON) -m venv .venv-labelling
@@ -88,6 +92,15 @@ $(VENV)/dev.installed: requirements/dev.lock $(VENV)/build.installed
 	$(FROM_LOCK) requirements/dev.lock
 	@touch $(VENV)/pipeline.installed $@
 
+$(VENV)/trackers.installed: requirements/trackers.lock $(VENV)/dev.installed
+	$(FROM_LOCK) requirements/trackers.lock
+	@touch $@
+
+.venv-lint/lint.installed: requirements/lint.lock
+	$(PYTHON) -m venv .venv-lint
+	.venv-lint/bin/python -m pip install --disable-pip-version-check -qq --no-deps --require-hashes -r requirements/lint.lock
+	@touch $@
+
 # Editable, so that scripts, tests and Beam's workers find the packages from any directory.
 $(VENV)/project.installed: setup.py $(VENV)/build.installed
 	$(PIP_INSTALL) --editable .
@@ -107,6 +120,8 @@ lock: env  ## Write the locks anew, keeping versions where they still fit (UPGRA
 	$(COMPILE_LOCK) -c requirements/dev.lock requirements/parity.in -o requirements/parity.lock
 	$(COMPILE_LOCK) -c requirements/dev.lock setup.py --extra exports -o requirements/exports.lock
 	$(COMPILE_PLAIN) requirements/audit.in -o requirements/audit.lock
+	$(COMPILE_LOCK) --override requirements/trackers_overrides.txt -c requirements/dev.lock setup.py --extra trackers requirements/trackers.in -o requirements/trackers.lock
+	$(COMPILE_PLAIN) -c requirements/dev.lock requirements/lint.in -o requirements/lint.lock
 	$(COMPILE_PLAIN) requirements/labelling.in -o requirements/labelling.lock
 	$(COMPILE_PLAIN) -c requirements/dev.lock requirements/cuda.in -o requirements/cuda.lock
 	$(subst manylinux_2_28,manylinux_2_31,$(COMPILE_PLAIN)) requirements/tpu.in -o requirements/tpu.lock
@@ -115,5 +130,5 @@ clean:  ## Remove caches and built packages; runs/ and .venv stay.
 	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +
 
-clean-env:  ## Remove .venv.
-	rm -rf $(VENV)
+clean-env:  ## Remove .venv and .venv-lint.
+	rm -rf $(VENV) .venv-lint

@@ -30,7 +30,7 @@ EXTRAS = {
         "apscheduler>=3.11,<4",  # Reads cron expressions for `pipeline/retrain.py`.
         "ijson>=3.4",
         "keras-tuner>=1.4.7,<2",
-        "kfp>=2.16,<2.17",
+        "kfp>=2.16,<2.18",
         "kfp-server-api>=2.16,<3",  # Requests of `pipeline/recurring_runs.py`; kfp brings it.
         "psutil>=5.9",
         "scipy>=1.14",  # Connected regions of label PNGs; TFMA brings it.
@@ -43,6 +43,7 @@ EXTRAS = {
     "jax": ["jax>=0.10"],
     "exports": ["ai-edge-litert>=2.2", "onnx>=1.20", "onnxruntime>=1.23", "openvino>=2026.1", "tf2onnx>=1.17"],
     "serve": ["aiohttp>=3.13,<4", "grpcio>=1.60,<2", "protobuf>=5"],  # TensorFlow brings the last two.
+    "trackers": ["mlflow-skinny>=3.10,<4", "wandb>=0.20"],
     "parity": ["torch>=2.9", "transformers>=5"],
 }
 

@@ -16,7 +16,7 @@ import pytest
 
 from tests.test_layering import PACKAGES, imported_names, modules_of, package_of
 
-LOCKS = ("build", "cuda", "dev", "parity", "pipeline", "tpu", "train")
+LOCKS = ("build", "cuda", "dev", "lint", "parity", "pipeline", "tpu", "trackers", "train")
 
 # Extras: imported late, and only by those who ask for them.
 OPTIONAL = {
@@ -26,11 +26,13 @@ OPTIONAL = {
     "google",  # protobuf, as grpc of the extra `serve`.
     "grpc",
     "jax",
+    "mlflow",
     "onnxruntime",
     "openvino",
     "safetensors",
     "torch",
     "transformers",
+    "wandb",
 }
 # TFX's own requirements, which it pins itself (`google` is protobuf).
 WITH_TFX = {
@@ -80,7 +82,10 @@ def test_a_lock_holds_the_smaller_one_at_the_same_versions(project_dir, inner, o
     assert pins(project_dir, inner).items() <= pins(project_dir, outer).items()
 
 
-@pytest.mark.parametrize(("added", "base"), [("parity", "dev"), ("cuda", "train")])
+@pytest.mark.parametrize(
+    ("added", "base"),
+    [("parity", "dev"), ("cuda", "train"), ("cuda", "pipeline"), ("lint", "dev"), ("trackers", "dev")],
+)
 def test_a_lock_that_is_added_to_another_changes_no_version_of_it(project_dir, added, base):
     ours, theirs = pins(project_dir, added), pins(project_dir, base)
     shared = ours.keys() & theirs.keys()
