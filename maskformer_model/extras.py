@@ -11,6 +11,7 @@ MODULES_OF_EXTRAS = {
     "completion": ("argcomplete",),
     "pipeline": ("apache_beam", "ijson", "simplejpeg", "tfx"),
     "serve": ("aiohttp",),
+    "trackers": ("mlflow", "wandb"),
 }
 
 

@@ -43,6 +43,8 @@ from components.panoptic_predictor.prediction_files import PredictionSummary
 from components.whole_files import write_text
 from maskformer_model.categories import CategoryTable
 from maskformer_model.data import examples
+from maskformer_model.training.trackers import tracked_run
+from maskformer_model.training.trackers.tracker import TrackerError
 
 EXAMPLES_KEY = "examples"
 MODEL_KEY = "model"
@@ -131,6 +133,7 @@ class Executor(tfx_evaluator.Executor):
             os.path.join(output_dir, GATE_FILE), verdict.to_json() | {"thresholds": dataclasses.asdict(gate_config)}
         )
         write_text(os.path.join(output_dir, REPORT_FILE), render_report(report))
+        _report_to_tracker(model_dir, output_dir, candidate, verdict.blessed)
         blessing = artifact_utils.get_single_instance(output_dict[BLESSING_KEY])
         _bless(blessing, verdict.blessed, model, input_dict.get(BASELINE_MODEL_KEY) or [], self._component_id())
 
@@ -244,6 +247,21 @@ def _bless(
     tf.io.gfile.makedirs(blessing.uri)
     write_text(os.path.join(blessing.uri, name), "")
     blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_BLESSED_KEY, value)
+
+
+def _report_to_tracker(model_dir: str, output_dir: str, candidate: Evaluation, blessed: bool) -> None:
+    """Adds the report and the verdict to the run of a model that was tracked; a missing tracker stops no gate."""
+    quality = candidate.quality.all
+    try:
+        with tracked_run.run_of_model(model_dir) as tracker:
+            if tracker is None:
+                return
+            for name in (REPORT_FILE, METRICS_FILE, GATE_FILE):
+                tracker.write_files(os.path.join(output_dir, name), tracked_run.REPORT_FOLDER)
+            scores = {"pq": quality.pq, "sq": quality.sq, "rq": quality.rq, "blessed": float(blessed)}
+            tracker.write_scores({f"evaluation/{name}": value for name, value in scores.items()})
+    except (ModuleNotFoundError, TrackerError) as error:
+        logging.warning("The report is not in the tracker: %s", error)
 
 
 def _write_json(path: str, document: dict[str, Any]) -> None:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 EXPERIMENT_KEY = "experiment"
 CHECKPOINTS_KEY = "checkpoints_dir"
+# Compiled nodes that ask for GPUs set it in their container to the number of them.
+GPUS_VARIABLE = "MASKFORMER_GPUS"
 
 
 def run_fn(fn_args: FnArgs) -> None:
@@ -32,9 +34,11 @@ def run_fn(fn_args: FnArgs) -> None:
 
     Raises:
         KeyError: if the experiment is absent.
+        RuntimeError: if the container asks for more GPUs than TensorFlow sees.
     """
     if EXPERIMENT_KEY not in (fn_args.custom_config or {}):
         raise KeyError(f"`custom_config` must hold {EXPERIMENT_KEY!r}. Received: {fn_args.custom_config}")
+    require_gpus(int(os.environ.get(GPUS_VARIABLE, "0")))
     import tensorflow as tf
     from absl import logging
 
@@ -46,6 +50,7 @@ def run_fn(fn_args: FnArgs) -> None:
     from maskformer_model.data import examples
     from maskformer_model.export import saved_model
     from maskformer_model.training import loop
+    from maskformer_model.training.trackers import tracked_run
 
     config = config_lib.from_dict(json.loads(fn_args.custom_config[EXPERIMENT_KEY]))
     if fn_args.hyperparameters:
@@ -61,16 +66,48 @@ def run_fn(fn_args: FnArgs) -> None:
         model_dir=training_dir,
         eval_files=fn_args.eval_files,
         strategy=distribution.make_strategy(config.runtime.distribution_strategy),
+        lineage=_lineage(fn_args),
     )
     graph = fn_args.transform_graph_path
     facts = data_facts.read_facts(graph, categories) if graph else None
     saved_model.export_saved_model(
         result.network, categories, result.config, fn_args.serving_model_dir, result.history, data_facts=facts
     )
+    tracked_run.report_model(training_dir, fn_args.serving_model_dir)
     if training_dir != fn_args.model_run_dir:
         copy_tree(training_dir, fn_args.model_run_dir)
         # Last: until here an interrupted run finds a finished training and only exports again.
         tf.io.gfile.rmtree(training_dir)
+
+
+def _lineage(fn_args: FnArgs) -> dict[str, str]:
+    """Returns where the training's code and data come from, for the tracker."""
+    told = {name: value for name, value in (fn_args.custom_config or {}).items() if name.endswith("_sha256")}
+    return told | {
+        "transform_graph": fn_args.transform_graph_path or "",
+        "base_model": fn_args.base_model or "",
+        "model_run": fn_args.model_run_dir,
+        "model": fn_args.serving_model_dir,
+    }
+
+
+def require_gpus(count: int) -> None:
+    """Stops a training whose node was given GPUs that TensorFlow does not see, so that they are not paid for unused.
+
+    Raises:
+        RuntimeError: if TensorFlow sees fewer than `count`.
+    """
+    if not count:
+        return
+    import tensorflow as tf
+
+    seen = len(tf.config.list_physical_devices("GPU"))
+    if seen < count:
+        raise RuntimeError(
+            f"TensorFlow must see the {count} GPUs that the Trainer's node asks for. Build the image of "
+            "`nodes.Trainer.image` with `docker build -f docker/pipeline.Dockerfile --build-arg ACCELERATOR=cuda`, "
+            f"or ask for no accelerator. Received: {seen}"
+        )
 
 
 def stable_training_dir(custom_config: Mapping[str, Any], train_files: Sequence[str]) -> str:

@@ -13,6 +13,8 @@ RECORD_DIGESTS_FILE = "record_digests.json"
 EXPERIMENT_FILE = "experiment.json"
 HISTORY_FILE = "training_history.json"
 WEIGHTS_FILE = "model.weights.h5"
+# In a training run and in an exported model, if a tracker was told of the run.
+TRACKED_RUN_FILE = "tracked_run.json"
 # In an exported model.
 EXTRA_ASSETS_FOLDER = "assets.extra"  # TensorFlow Serving's name for files that travel with a model.
 SERVING_FILE = "serving.json"

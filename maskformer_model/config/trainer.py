@@ -6,6 +6,8 @@ import dataclasses
 
 from maskformer_model.config.rules import require
 
+TENSORBOARD, MLFLOW, WANDB = "tensorboard", "mlflow", "wandb"
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RuntimeConfig:
@@ -18,12 +20,20 @@ class RuntimeConfig:
             the loss dynamically.
         seed: The seed of weights, dropout, augmentation and the order of examples.
         deterministic: Two runs of one config on one machine give the same bits (a few percent slower).
+        tracker: Where curves, settings, lineage, report and model are sent, besides the run's own folder: "mlflow",
+            "wandb" (Weights & Biases), or "tensorboard", whose files are in that folder in any case.
+        tracker_uri: The address of the tracker's server; empty: what the tracker's own variables say
+            (`MLFLOW_TRACKING_URI`, `WANDB_BASE_URL`).
+        tracker_project: MLflow's experiment, or the project of Weights & Biases.
     """
 
     distribution_strategy: str = "auto"
     mixed_precision_dtype: str = "float32"
     seed: int = 0
     deterministic: bool = False
+    tracker: str = TENSORBOARD
+    tracker_uri: str = ""
+    tracker_project: str = "maskformer"
 
     def __post_init__(self):
         strategies = ("auto", "one_device", "mirrored", "multi_worker_mirrored", "tpu")
@@ -38,6 +48,9 @@ class RuntimeConfig:
             f"`runtime.mixed_precision_dtype` must be one of {dtypes}.",
             self.mixed_precision_dtype,
         )
+        trackers = (TENSORBOARD, MLFLOW, WANDB)
+        require(self.tracker in trackers, f"`runtime.tracker` must be one of {trackers}.", self.tracker)
+        require(bool(self.tracker_project), "`runtime.tracker_project` must have a name.", repr(self.tracker_project))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
@@ -29,6 +29,8 @@ from maskformer_model.training.evaluator import Evaluator
 from maskformer_model.training.history import read_history, write_history
 from maskformer_model.training.step import SHOWN_LOSSES
 from maskformer_model.training.tensorboard import TensorBoard
+from maskformer_model.training.trackers.tracked_run import flat_settings
+from maskformer_model.training.trackers.tracker import Tracker
 
 SKIPPED_FILE = "skipped_steps.jsonl"
 
@@ -47,6 +49,7 @@ class Intervals(keras.callbacks.Callback):
         model_dir: Where everything is written.
         eval_files: Record files that are scored every `trainer.validation_interval` steps.
         strategy: What the model is distributed by; None: one device.
+        tracker: Gets every row of the curves; None: their files are enough.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class Intervals(keras.callbacks.Callback):
         train_files: list[str],
         eval_files: list[str] | None,
         strategy: Any,
+        tracker: Tracker | None = None,
     ):
         super().__init__()
         self.is_chief = strategy is None or distribution.is_chief(strategy)
@@ -74,6 +78,7 @@ class Intervals(keras.callbacks.Callback):
         if config.trainer.validation_interval and self.is_chief:
             self._evaluator = Evaluator(model.network, categories, config, eval_files or [])
         self._board = TensorBoard(model_dir, categories)
+        self._tracker = tracker
         self._start_step = 0
         self._skipped_before = 0
         self._means_at_start: list[np.ndarray] = []
@@ -92,6 +97,11 @@ class Intervals(keras.callbacks.Callback):
         self._means_at_start = [value_of(variable) for variable in self.model.metrics_variables]
         logging.info("Going on from %s.", path)
         return self._start_step
+
+    def describe(self, lineage: Mapping[str, str]) -> None:
+        """Writes the settings and what the run is made from beside TensorBoard's curves, once."""
+        if self.is_chief and self._start_step == 0:
+            self._board.write_texts({"settings": flat_settings(self._config), "lineage": lineage})
 
     def on_train_begin(self, logs=None):
         self._start_seconds = time.monotonic() - (self.history[-1]["seconds"] if self.history else 0.0)
@@ -177,6 +187,8 @@ class Intervals(keras.callbacks.Callback):
         if self.is_chief:
             self._board.write_row(row)
             write_history(self._model_dir, self.history)
+            if self._tracker is not None:
+                self._tracker.write_row(row)
 
     def _rates(self, step: int) -> dict[str, float]:
         rate = float(value_of(self.model.optimizer.learning_rate))

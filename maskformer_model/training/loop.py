@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
@@ -17,7 +17,7 @@ import keras
 from maskformer_model.backend import distribution
 from maskformer_model.categories import CategoryTable
 from maskformer_model.config import ExperimentConfig
-from maskformer_model.config.files import WEIGHTS_FILE
+from maskformer_model.config.files import CATEGORIES_FILE, EXPERIMENT_FILE, HISTORY_FILE, WEIGHTS_FILE
 from maskformer_model.modeling.maskformer import MaskFormer
 from maskformer_model.pretrained.initialize import initialize
 from maskformer_model.pretrained.readers.keras_weights import save_weights
@@ -27,6 +27,9 @@ from maskformer_model.training.learning_rate import make_schedule
 from maskformer_model.training.optimizer import make_optimizer
 from maskformer_model.training.run_folder import note_run
 from maskformer_model.training.step import MaskFormerTraining
+from maskformer_model.training.trackers import tracked_run as trackers
+
+TRAINING_FOLDER = "training"  # In a tracker: the files of the training run.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +57,7 @@ def train(
     eval_files: list[str] | None = None,
     strategy: Any = None,
     progress: bool = True,
+    lineage: Mapping[str, str] | None = None,
 ) -> TrainingResult:
     """Trains from the Examples in `train_files`; continues where an earlier run in `model_dir` stopped.
 
@@ -65,8 +69,10 @@ def train(
         eval_files: Scored every `trainer.validation_interval` steps.
         strategy: A `tf.distribute.Strategy`; None: one device, or the devices of `keras.distribution`.
         progress: Show a progress bar.
+        lineage: What else the run is made from, by name, for the tracker.
 
     Raises:
+        TrackerError: if the tracker cannot be reached.
         FloatingPointError: if the gradient was not finite `trainer.max_skipped_steps` times in a row; it names the
             images of the last step.
         ValueError: if the config's number of classes is not the data set's, a file set is empty, or `model_dir` holds
@@ -79,20 +85,41 @@ def train(
         tf.config.experimental.enable_op_determinism()
     config = with_num_classes(config, categories.num_classes)
     _check_intervals(config, eval_files)
-    note_run(config, categories, model_dir, writes=strategy is None or distribution.is_chief(strategy))
-    with dtype_policy(config.runtime.mixed_precision_dtype), _scope(strategy):
-        model = build_for_training(config, categories)
-        intervals = Intervals(model, config, categories, model_dir, train_files, eval_files, strategy)
-        start_step = intervals.restore()
-        if start_step < config.trainer.train_steps:
-            bars = [ProgressBar(config, start_step)] if progress and intervals.is_chief else []
-            _fit(model, config, train_files, start_step, [*bars, intervals])
-        else:
-            model.optimizer.finalize_variable_values(model.trainable_variables)
-    network = in_float32(model.network)
-    if intervals.is_chief:
-        save_weights(network, os.path.join(model_dir, WEIGHTS_FILE))
+    is_chief = strategy is None or distribution.is_chief(strategy)
+    note_run(config, categories, model_dir, writes=is_chief)
+    made_from = _lineage(config, train_files, eval_files, model_dir) | dict(lineage or {})
+    # Only the chief reports; on the others the tracker's package may be absent.
+    reporting = trackers.tracked(config, model_dir, made_from) if is_chief else contextlib.nullcontext()
+    with reporting as tracker:
+        with dtype_policy(config.runtime.mixed_precision_dtype), _scope(strategy):
+            model = build_for_training(config, categories)
+            intervals = Intervals(model, config, categories, model_dir, train_files, eval_files, strategy, tracker)
+            start_step = intervals.restore()
+            intervals.describe(made_from)
+            if start_step < config.trainer.train_steps:
+                bars = [ProgressBar(config, start_step)] if progress and is_chief else []
+                _fit(model, config, train_files, start_step, [*bars, intervals])
+            else:
+                model.optimizer.finalize_variable_values(model.trainable_variables)
+        network = in_float32(model.network)
+        if is_chief:
+            save_weights(network, os.path.join(model_dir, WEIGHTS_FILE))
+        if tracker is not None:
+            for name in (WEIGHTS_FILE, EXPERIMENT_FILE, CATEGORIES_FILE, HISTORY_FILE):
+                tracker.write_files(os.path.join(model_dir, name), TRAINING_FOLDER)
     return TrainingResult(network=network, config=config, history=intervals.history)
+
+
+def _lineage(
+    config: ExperimentConfig, train_files: list[str], eval_files: list[str] | None, model_dir: str
+) -> dict[str, str]:
+    """Returns what a run is made from, as far as the training knows it."""
+    return {
+        "train_files": " ".join(train_files),
+        "eval_files": " ".join(eval_files or []),
+        "init_checkpoint": config.task.init_checkpoint,
+        "model_dir": model_dir,
+    }
 
 
 def with_num_classes(config: ExperimentConfig, num_classes: int) -> ExperimentConfig:

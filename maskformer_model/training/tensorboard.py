@@ -45,6 +45,13 @@ class TensorBoard:
         for writer in self._writers.values():
             writer.flush()
 
+    def write_texts(self, texts: Mapping[str, Mapping[str, Any]]) -> None:
+        """Writes tables of names and values, such as the run's settings, each on a page of its own."""
+        with self._writer("train").as_default(step=0):
+            for name, values in texts.items():
+                rows = "\n".join(f"| {key} | {value} |" for key, value in values.items())
+                tf.summary.text(name, f"| name | value |\n| --- | --- |\n{rows}")
+
     def write_images(self, step: int, examples: Sequence[tuple[Any, Mapping[str, Any]]]) -> None:
         """Writes each photo with its truth and its prediction, side by side.
 

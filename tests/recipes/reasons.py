@@ -6,7 +6,7 @@ from typing import Any
 
 # Field, or the beginning of several, -> why no official value belongs to it.
 OURS_ALONE = {
-    "runtime.": "how the process computes: seed, devices, precision; officially flags of the launcher, float32, no AMP",
+    "runtime.": "how a process computes and reports: seed, precision, tracker; officially float32, no AMP, no tracker",
     "task.model.backbone.stage_blocks": "empty: the blocks of `depth`",
     "task.model.backbone.stage_channels": "empty: `res2_channels`, doubled by each stage",
     "task.losses.oversample_ratio": 'of `mask_loss` "points" alone',

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import pathlib
+import types
 
 import pytest
 from tensorflow_model_analysis.api.model_eval_lib import load_eval_result, load_validation_result
@@ -21,6 +22,8 @@ from components.panoptic_predictor.artifacts import PanopticPredictions
 from components.panoptic_predictor.component import PanopticPredictor
 from components.panoptic_predictor.prediction_files import PredictionSummary
 from maskformer_model.categories import CategoryTable
+from maskformer_model.training.trackers.tracked_run import write_tracked_run
+from maskformer_model.training.trackers.tracker import TrackedRun
 from tests.components.brightness_model import CATEGORIES, DISC, save_model, scene, write_examples
 
 # Two of seven discs are dark: a model with threshold 50 sees them, one with 128 does not.
@@ -286,3 +289,16 @@ def test_the_components_declare_what_the_executors_use():
     assert issubclass(evaluator.executor_spec.executor_class, tfx_evaluator.Executor)
     with pytest.raises(ValueError, match="belong together"):
         PanopticPredictor(examples=examples, model=model, candidate_model=model)
+
+
+def test_a_tracker_that_is_away_stops_no_gate(tmp_path, monkeypatch, caplog):
+    # With or without MLflow's package; its client tries once.
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    run = TrackedRun(tracker="mlflow", uri="http://127.0.0.1:9", project="photos", run_id="7f")
+    write_tracked_run(str(tmp_path / "assets.extra"), run)
+    quality = types.SimpleNamespace(all=types.SimpleNamespace(pq=0.5, sq=1.0, rq=0.5))
+    with caplog.at_level("WARNING", logger="absl"):
+        panoptic_evaluator_executor._report_to_tracker(
+            str(tmp_path), str(tmp_path), types.SimpleNamespace(quality=quality), True
+        )
+    assert "The report is not in the tracker: " in caplog.text

@@ -6,6 +6,7 @@ import types
 import pytest
 import tensorflow as tf
 
+from components.training import trainer
 from components.training.trainer import CHECKPOINTS_KEY, copy_tree, run_fn, stable_training_dir
 
 
@@ -119,3 +120,14 @@ def test_a_training_that_was_cut_off_goes_on_from_its_own_checkpoints(tmp_path, 
     assert (tmp_path / "second" / "model_run" / "training_history.json").read_text() == trained
     assert (tmp_path / "second" / "model_run" / "model.weights.h5").is_file()
     assert not folder.exists()
+
+
+def test_a_training_that_was_given_gpus_and_sees_none_stops_and_says_how_to_build_the_image(monkeypatch):
+    trainer.require_gpus(0)
+    seen = len(tf.config.list_physical_devices("GPU"))
+    trainer.require_gpus(seen)
+    with pytest.raises(RuntimeError, match=rf"the {seen + 1} GPUs .* ACCELERATOR=cuda.* Received: {seen}"):
+        trainer.require_gpus(seen + 1)
+    monkeypatch.setenv(trainer.GPUS_VARIABLE, str(seen + 1))
+    with pytest.raises(RuntimeError, match="that the Trainer's node asks for"):
+        trainer.run_fn(types.SimpleNamespace(custom_config={trainer.EXPERIMENT_KEY: "{}"}))

@@ -356,11 +356,15 @@ EFFECTS = {
     "trainer.optimizer.warmup_factor": (WARM, "0.1", "0.5", rates),
 }
 LOOP = "training/test_loop.py::"
+MLFLOW = "training/trackers/test_mlflow_tracker.py::"
 SHOWN_ELSEWHERE = {
     "task.model.decoder.type": "config/test_experiment.py::test_a_kind_that_is_not_known_is_refused",
     "runtime.deterministic": (
         "training/test_distributed_training.py::test_a_run_that_is_killed_again_and_again_ends_in_the_same_bits"
     ),
+    "runtime.tracker": f"{MLFLOW}test_a_training_is_reported_with_curves_settings_lineage_and_files",
+    "runtime.tracker_uri": f"{MLFLOW}test_a_training_is_reported_with_curves_settings_lineage_and_files",
+    "runtime.tracker_project": f"{MLFLOW}test_a_training_is_reported_with_curves_settings_lineage_and_files",
     "task.train_data.input_path": "test_train.py::test_scripts_train_and_score_and_say_that_a_tpu_is_missing",
     "task.validation_data.input_path": "test_train.py::test_scripts_train_and_score_and_say_that_a_tpu_is_missing",
     "trainer.steps_per_loop": f"{LOOP}test_curves_have_every_loss_term_and_the_score_at_its_intervals",

@@ -70,6 +70,7 @@ def test_tensorboard_has_losses_by_layer_scores_and_annotated_photos(run):
     assert {("train", "losses/loss_ce/layer_0"), ("train", "losses/loss_dice/last_layer")} <= tags
     assert {("train", "learning_rate_backbone"), ("train", "update_ratio"), ("train", "gradient_norm")} <= tags
     assert ("validation", "quality/pq_things") in tags
+    assert {("train", "settings"), ("train", "lineage")} <= tags
     assert any(folder == "validation" and tag.startswith("truth and prediction/") for folder, tag in tags)
 
 

@@ -33,3 +33,14 @@ def test_scores_and_losses_go_to_their_own_folders_at_their_step(tmp_path):
             for value in event.summary.value:
                 found.add((path.parent.name, event.step, value.tag, float(tf.make_ndarray(value.tensor))))
     assert found == {("train", 7, "loss", 2.0), ("validation", 7, "quality/pq", 0.25)}
+
+
+def test_settings_and_lineage_are_tables_of_text(tmp_path):
+    TensorBoard(str(tmp_path), CATEGORIES).write_texts({"lineage": {"train_files": "a b", "init_checkpoint": ""}})
+    [path] = tmp_path.glob("train/events.out.*")
+    events = [
+        tf.compat.v1.Event.FromString(record) for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
+    ]
+    [value] = [value for event in events for value in event.summary.value]
+    text = "| name | value |\n| --- | --- |\n| train_files | a b |\n| init_checkpoint |  |"
+    assert (value.tag, tf.make_ndarray(value.tensor).item().decode()) == ("lineage", text)
