@@ -93,6 +93,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _roll_back(args: argparse.Namespace) -> int:
     serving_dir = str(pathlib.Path(args.root, "serving"))
+    if "://" in args.root:
+        raise NothingToRollBackError(
+            "`--root` must be a folder, because a bucket cannot rename a version at once. On a cluster, keep "
+            f"`pipeline.root` on a volume and run this where it is mounted at the same path. Received: {args.root}"
+        )
     if args.restore is not None:
         print(f"Serving again: {model_versions.restore(serving_dir, args.restore)}")
     elif not args.list:

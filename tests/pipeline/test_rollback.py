@@ -48,6 +48,13 @@ def test_a_version_that_cannot_be_gone_to_is_refused(root, flags, capsys):
     assert list_versions(root / "serving") == [100, 200, 300]
 
 
+def test_a_bucket_is_refused_with_what_to_do(capsys):
+    assert run("gs://bucket/maskformer") == command_errors.EXIT_USAGE
+    error = capsys.readouterr().err
+    assert "keep `pipeline.root` on a volume" in error
+    assert "Received: gs://bucket/maskformer" in error
+
+
 def test_a_single_version_is_not_taken_away(root, capsys):
     run(root, "--to", "100")
     assert run(root) == command_errors.EXIT_USAGE
