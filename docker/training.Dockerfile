@@ -6,13 +6,21 @@
 FROM python:3.11-slim-bookworm@sha256:528257d48c1da0dcecc2e725d1ae34498d60c965f1241e39cd6a85a8859bdf84 AS packages
 
 ARG ACCELERATOR=none
+ARG TRACKERS=no
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 RUN python -m venv /opt/venv
 ENV PATH=/opt/venv/bin:$PATH
-COPY requirements/build.lock requirements/train.lock requirements/cuda.lock /tmp/locks/
+COPY requirements/build.lock requirements/train.lock requirements/cuda.lock requirements/trackers.lock /tmp/locks/
 RUN pip install --no-deps --no-build-isolation --require-hashes -r /tmp/locks/build.lock \
     && pip install --no-deps --no-build-isolation --require-hashes -r /tmp/locks/train.lock \
-    && if [ "$ACCELERATOR" = cuda ]; then pip install --no-deps --require-hashes -r /tmp/locks/cuda.lock; fi
+    && case "$ACCELERATOR" in \
+        none) ;; \
+        cuda) pip install --no-deps --require-hashes -r /tmp/locks/cuda.lock ;; \
+        *) echo "ACCELERATOR must be none or cuda. Received: $ACCELERATOR" >&2; exit 1 ;; \
+    esac \
+    && if [ "$TRACKERS" = yes ]; then \
+        pip install --no-deps --no-build-isolation --require-hashes -r /tmp/locks/trackers.lock; \
+    fi
 COPY setup.py pyproject.toml /tmp/project/
 COPY maskformer_model /tmp/project/maskformer_model
 RUN pip install --no-deps --no-build-isolation /tmp/project

@@ -2,7 +2,8 @@
 
 The nodes are those of `maskformer_pipeline`. The file for Vertex AI is a PipelineJob. The file for open-source Kubeflow
 Pipelines v2 is a PipelineSpec and a PlatformSpec; Kubeflow has no drivers and no Resolver, so two nodes are replaced by
-others with the same outputs. Exit status: 0, or 2 if the command, the config or the data is wrong.
+others with the same outputs. Only `--output` is written, and no bucket is opened. A config that no cluster could run is
+refused; `--local` compiles it for a test on this machine. Exit status: 0, or 2 if the command or the config is wrong.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ import yaml
 
 from maskformer_model.command_errors import run_command
 from maskformer_model.command_parser import CommandParser
-from pipeline.compiled import compiled_spec, platform_config
-from pipeline.compiled.platform_config import PlatformConfig
-from pipeline.local_run import console, generated_data
+from pipeline.compiled import cluster_check, compiled_spec, platform_config
+from pipeline.compiled.platform_config import KUBEFLOW, VERTEX, PlatformConfig
+from pipeline.local_run import console
+from pipeline.local_run.generated_data import GeneratedDataConfig
 from pipeline.whole_files import write_durably
 
-VERTEX, KUBEFLOW = "vertex", "kubeflow"
 ENTRYPOINT = ("python", "-m", "pipeline.compiled.container_entrypoint")
 DRIVER = ("python", "-m", "pipeline.compiled.example_gen_driver")
 EXAMPLE_GEN, BASELINE, PUSHER, EXIT_HANDLER = "CocoExampleGen", "latest-blessed-model", "Pusher", "RunStatus"
@@ -52,11 +53,9 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--target", required=True, choices=(VERTEX, KUBEFLOW))
-    add(
-        "--config",
-        metavar="FILE",
-        help="YAML file, see docs/kubeflow.md (default: the demo, in folders of this machine)",
-    )
+    add("--config", metavar="FILE", help="YAML file, see docs/kubeflow.md; may be left out with --local: the demo")
+    local_help = "for run_compiled.py on this machine: folders of this machine, any image, this checkout's code"
+    add("--local", action="store_true", help=local_help)
     add("--output", required=True, metavar="FILE.yaml")
     return parser.parse_args(argv)
 
@@ -86,7 +85,7 @@ def compile_pipeline(config: PlatformConfig, target: str) -> list[dict[str, Any]
 def _compile_for_vertex(config: PlatformConfig) -> dict[str, Any]:
     from pipeline.maskformer_pipeline import create_pipeline
 
-    spec = _run_compiler(create_pipeline(config.pipeline), config, None)
+    spec = _run_compiler(create_pipeline(config.pipeline, keeps_metadata=False), config, None)
     spec["defaultPipelineRoot"] = config.pipeline_root or config.pipeline.artifacts_dir
     spec = compiled_spec.replace_driver(spec, EXAMPLE_GEN, list(DRIVER))
     spec = compiled_spec.never_cache(spec, (PUSHER,))
@@ -103,6 +102,7 @@ def _compile_for_kubeflow(config: PlatformConfig) -> dict[str, Any]:
         config.pipeline,
         example_gen=ManifestExampleGen(data.data_dir, _data_sha256(config), data.options).with_id(EXAMPLE_GEN),
         baseline=LastPushedModel(pointer_file=config.pipeline.pointer_path).with_id(BASELINE),
+        keeps_metadata=False,
     )
     spec = _run_compiler(pipeline, config, list(ENTRYPOINT))
     spec["defaultPipelineRoot"] = config.pipeline_root or KUBEFLOW_ROOT
@@ -128,7 +128,7 @@ def _run_compiler(pipeline: Any, config: PlatformConfig, command: list[str] | No
 
 
 def _data_sha256(config: PlatformConfig) -> str:
-    """Returns the digest that the run expects: the config's, or else that of the data's manifest."""
+    """Returns the digest that the run expects: the config's, or else that of the manifest of data on this machine."""
     import tensorflow as tf
 
     from components.coco_example_gen import data_manifest
@@ -138,13 +138,37 @@ def _data_sha256(config: PlatformConfig) -> str:
     if config.data_sha256:
         return config.data_sha256
     try:
-        sources = sources_of(data.data_dir, data.options).values()
-        if config.scenes is None:
-            return data_manifest.stated_digest(data.data_dir, sources)
+        if "://" in data.data_dir:
+            raise ValueError(f"compiling does not open {data.data_dir}.")
+        return data_manifest.stated_digest(data.data_dir, sources_of(data.data_dir, data.options).values())
     except (FileNotFoundError, ValueError, tf.errors.OpError) as error:
-        raise ValueError(f"`data_sha256` must be given, or found in the data's manifest. Received: {error}") from error
-    path = os.path.join(data.data_dir, data_manifest.MANIFEST_FILE)
-    return data_manifest.write_manifest(path, data_manifest.build_manifest(data.data_dir, sources))
+        write = f"python -m components.coco_example_gen.manifest write {data.data_dir}"
+        raise ValueError(
+            "`data_sha256` must be given, or found in the manifest beside the data, which "
+            f"`{_draw_command(config) if config.scenes else write}` writes. Received: {error}"
+        ) from error
+
+
+def _draw_command(config: PlatformConfig) -> str:
+    """Returns the command that draws the config's scenes, for which only this machine has a place."""
+    command = f"python -m pipeline.local_run.generated_data {config.pipeline.data.data_dir}"
+    if config.scenes is None or config.scenes == GeneratedDataConfig():
+        return command
+    return f"{command} --train {config.scenes.num_train} --eval {config.scenes.num_val} --seed {config.scenes.seed}"
+
+
+def _read_config(args: argparse.Namespace) -> PlatformConfig:
+    """Returns the config that the flags name, checked for the target unless it is for this machine."""
+    if args.local:
+        return platform_config.local_config(platform_config.read_config(args.config) if args.config else None)
+    if not args.config:
+        raise ValueError(
+            "`--config` must name a file; docs/examples/clusters has one for each platform. "
+            "`--local` compiles the demo for a test on this machine. Received: neither"
+        )
+    config = platform_config.read_config(args.config)
+    cluster_check.check_for_cluster(config, args.target)
+    return config
 
 
 def _move_project(spec: dict[str, Any], project_dir: str) -> dict[str, Any]:
@@ -164,11 +188,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _compile(args: argparse.Namespace) -> int:
-    config = platform_config.read_config(args.config) if args.config else platform_config.demo_config()
-    if config.scenes is not None:
-        if "://" in config.pipeline.root:
-            raise ValueError("`pipeline.data` must name the data: scenes are only drawn into local folders.")
-        generated_data.ensure_generated_data(config.pipeline.data.data_dir, config.scenes)
+    config = _read_config(args)
     console.quiet_environment()
     documents = compile_pipeline(config, args.target)
     os.makedirs(os.path.dirname(os.path.abspath(args.output)), exist_ok=True)
@@ -177,6 +197,8 @@ def _compile(args: argparse.Namespace) -> int:
 
     validate_spec(args.output)
     print(f"Compiled for {args.target}: {args.output}")
+    if config.scenes is not None and not os.path.isdir(config.pipeline.data.data_dir):
+        print(f"Its scenes, before a run: {_draw_command(config)}")
     return 0
 
 

@@ -57,7 +57,11 @@ _INFRA_PHOTOS, _INFRA_TIMEOUT_S = 3, 600
 
 
 def create_pipeline(
-    config: PipelineConfig, *, example_gen: BaseNode | None = None, baseline: BaseNode | None = None
+    config: PipelineConfig,
+    *,
+    example_gen: BaseNode | None = None,
+    baseline: BaseNode | None = None,
+    keeps_metadata: bool = True,
 ) -> Pipeline:
     """Connects the nodes without running them.
 
@@ -65,6 +69,8 @@ def create_pipeline(
         config: What to run.
         example_gen: A node to use instead of CocoExampleGen, with the same output, if a platform has no drivers.
         baseline: A node to use instead of latest_blessed_model, with its output `model`, if a platform has no Resolver.
+        keeps_metadata: Whether runs and artifacts are recorded in a file in `root`, whose folder is made at once. A
+            platform that has its own records needs none.
 
     Raises:
         ImportError: if a part of TFX that is used did not import.
@@ -103,7 +109,7 @@ def create_pipeline(
         drift_gate,
     ]
     if config.validates_only:
-        return _as_pipeline(config, validation)
+        return _as_pipeline(config, validation, keeps_metadata)
     tuner = _tuner(config, example_gen.outputs["examples"]) if config.tuning.choices else None
     trainer = _trainer(config, example_gen.outputs["examples"], transform.outputs["transform_graph"], tuner)
     for node in filter(None, (tuner, trainer)):
@@ -151,14 +157,15 @@ def create_pipeline(
         ),
     )
     training = [*filter(None, [tuner]), trainer, predictor, baseline_predictor, evaluator, infra_validator, pusher]
-    return _as_pipeline(config, [*validation, *training])
+    return _as_pipeline(config, [*validation, *training], keeps_metadata)
 
 
-def _as_pipeline(config: PipelineConfig, nodes: list[BaseNode]) -> Pipeline:
+def _as_pipeline(config: PipelineConfig, nodes: list[BaseNode], keeps_metadata: bool) -> Pipeline:
+    connection = metadata.sqlite_metadata_connection_config(config.metadata_path) if keeps_metadata else None
     return Pipeline(
         pipeline_name=config.name,
         pipeline_root=config.artifacts_dir,
-        metadata_connection_config=metadata.sqlite_metadata_connection_config(config.metadata_path),
+        metadata_connection_config=connection,
         components=nodes,
         enable_cache=True,
         beam_pipeline_args=list(config.beam_args),

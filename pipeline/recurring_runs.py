@@ -20,9 +20,10 @@ if not __package__:
     sys.path[0] = str(PROJECT_DIR)
 
 from maskformer_model.command_errors import run_command  # noqa: E402
+from pipeline.compiled.platform_config import KUBEFLOW, VERTEX  # noqa: E402
 from pipeline.compiled.spec_file import CompiledSpec, read_spec  # noqa: E402
 
-VERTEX, KUBEFLOW = "vertex", "kubeflow"
+_TIME_ZONES = ("TZ=", "CRON_TZ=")
 # The fields of a schedule that an update replaces; the platform owns the others.
 UPDATED_FIELDS = ("cron", "max_concurrent_run_count", "allow_queueing", "create_pipeline_job_request")
 
@@ -36,7 +37,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     vertex = targets.add_parser(VERTEX, help="a PipelineJobSchedule")
     kubeflow = targets.add_parser(KUBEFLOW, help="a recurring run of KFP v2")
     for target, cron_help in ((vertex, "five fields, with TZ=Europe/Berlin or the like before them"),
-                              (kubeflow, "six fields, seconds first, in UTC")):  # fmt: skip
+                              (kubeflow, "five fields, in UTC; or Kubeflow's six, seconds first")):  # fmt: skip
         add = target.add_argument
         add("spec", metavar="SPEC.yaml", help="a spec that compile_kubeflow.py wrote")
         add("--name", required=True, help="name of the schedule; one of the same name is replaced")
@@ -101,7 +102,7 @@ def vertex_schedule(args: argparse.Namespace) -> Any:
     root = args.pipeline_root or spec.pipeline_root
     if not root.startswith("gs://"):
         raise ValueError(f"`--pipeline_root` must be an address on gs:// for Vertex AI. Received: {root!r}")
-    _check_cron(args.cron.split()[1:] if args.cron.startswith(("TZ=", "CRON_TZ=")) else args.cron.split(), 5, args.cron)
+    check_vertex_cron(args.cron)
     job = aiplatform_v1.PipelineJob(
         display_name=args.name,
         labels=(spec.job or {}).get("labels", {}),
@@ -163,7 +164,7 @@ def kubeflow_recurring_run(args: argparse.Namespace) -> Any:
     documents: dict[str, Any] = spec.pipeline_spec
     if spec.platform_spec is not None:
         documents = {"pipeline_spec": spec.pipeline_spec, "platform_spec": spec.platform_spec}
-    _check_cron(args.cron.split(), 6, args.cron)
+    cron = kubeflow_cron(args.cron)
     return kfp_server_api.V2beta1RecurringRun(
         display_name=args.name,
         experiment_id=args.experiment_id,
@@ -171,7 +172,7 @@ def kubeflow_recurring_run(args: argparse.Namespace) -> Any:
         runtime_config=kfp_server_api.V2beta1RuntimeConfig(
             parameters=read_params(args.param, spec), pipeline_root=args.pipeline_root or spec.pipeline_root
         ),
-        trigger=kfp_server_api.V2beta1Trigger(cron_schedule=kfp_server_api.V2beta1CronSchedule(cron=args.cron)),
+        trigger=kfp_server_api.V2beta1Trigger(cron_schedule=kfp_server_api.V2beta1CronSchedule(cron=cron)),
         max_concurrency="1",
         no_catchup=True,
         mode=kfp_server_api.RecurringRunMode.ENABLE,
@@ -198,9 +199,36 @@ def submit_to_kubeflow(recurring_run: Any, api: Any) -> str:
     return created.recurring_run_id
 
 
-def _check_cron(fields: Sequence[str], count: int, received: str) -> None:
-    if len(fields) != count:
-        raise ValueError(f"`--cron` must have {count} fields here. Received: {received!r}")
+def check_vertex_cron(expression: str) -> None:
+    """Checks the form of a cron expression for Vertex AI, which may start with a time zone.
+
+    Raises:
+        ValueError: if it does not have five fields.
+    """
+    fields = expression.split()
+    if fields and fields[0].startswith(_TIME_ZONES):
+        del fields[0]
+    if len(fields) != 5:
+        raise ValueError(
+            f"`--cron` must have five fields, such as '0 3 * * *', for Vertex AI. Received: {expression!r}"
+        )
+
+
+def kubeflow_cron(expression: str) -> str:
+    """Returns Kubeflow's six fields, seconds first, for the usual five: `0 3 * * *` -> `0 0 3 * * *`.
+
+    Raises:
+        ValueError: if there are neither five nor six fields, or a time zone.
+    """
+    fields = expression.split()
+    if fields and fields[0].startswith(_TIME_ZONES):
+        raise ValueError(f"`--cron` must be in UTC for Kubeflow, without a time zone. Received: {expression!r}")
+    if len(fields) not in (5, 6):
+        raise ValueError(
+            "`--cron` must have five fields, such as '0 3 * * *', or Kubeflow's six, seconds first. "
+            f"Received: {expression!r}"
+        )
+    return " ".join(fields if len(fields) == 6 else ["0", *fields])
 
 
 def _parent(args: argparse.Namespace) -> str:

@@ -2,9 +2,10 @@
 
 This is a test tool: it shows that a file's tasks, conditions and parameters work before the file is submitted.
 docs/kubeflow.md says why kfp's own local runner is not used. Every task runs as on its platform: the spec's command in
-a new process, in a separate folder that holds only the task's inputs. Exit status: 0 if all tasks finished (even if the
-gate rejected the model), 1 if one failed, 2 if the command or the spec is wrong. `<root>/runs/<run>/summary.json` has
-the result.
+a new process, in a separate folder that holds only the task's inputs. The places of a cluster are imitated: the image's
+project folder by this checkout, `gs://` by `<root>/bucket/gcs`, volumes by `<root>/volumes`. Exit status: 0 if all
+tasks finished (even if the gate rejected the model), 1 if one failed, 2 if the command or the spec is wrong.
+`<root>/runs/<run>/summary.json` has the result.
 """
 
 from __future__ import annotations
@@ -28,12 +29,14 @@ from components.panoptic_evaluator.files import METRICS_FILE, REPORT_FILE  # noq
 from maskformer_model import command_errors  # noqa: E402
 from pipeline.compiled import local_platform  # noqa: E402
 from pipeline.compiled.artifact_store import ArtifactStore  # noqa: E402
+from pipeline.compiled.local_places import LocalPlaces  # noqa: E402
 from pipeline.compiled.local_platform import FAILED, SUCCEEDED, CommandRunner, LocalPlatform, TaskResult  # noqa: E402
 from pipeline.compiled.spec_file import CompiledSpec, read_spec  # noqa: E402
 from pipeline.local_run import root_lock  # noqa: E402
 
 EXIT_FAILED = 1
 KUBEFLOW_ROOT = "minio://mlpipeline/v2/artifacts"
+DATA_PARAMETER = "data_dir"
 _SUMMARY_FILE, _START_FILE = "summary.json", "start.json"
 _METRICS = ("pq", "sq", "rq")
 
@@ -93,11 +96,17 @@ def run(
         `report`, `tasks` (state, seconds, attempts, reason and whether it was resumed, by name).
 
     Raises:
-        ValueError: if the spec, or a parameter, is wrong.
+        ValueError: if the spec or a parameter is wrong, or the data is not there.
     """
     spec = read_spec(spec_path)
     parameters = parameters_from_args(texts, spec)
     store = ArtifactStore(pathlib.Path(root).resolve())
+    places = LocalPlaces.of(spec, store.root)
+    spec = places.localize(spec)
+    local_parameters = {
+        name: places.to_local(value) if isinstance(value, str) else value for name, value in parameters.items()
+    }
+    _check_data(spec, local_parameters)
     started = {"spec_sha256": _sha256(spec_path), "parameters": parameters}
     platform = LocalPlatform(
         spec=spec,
@@ -108,7 +117,7 @@ def run(
         run_command=run_command,
     )
     print(f"Run {platform.run_id} of {spec_path}: {platform.run_dir}", flush=True)
-    results = platform.run(parameters)
+    results = platform.run(local_parameters)
     summary = _summarize(platform, results)
     path = platform.run_dir / _SUMMARY_FILE
     path.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
@@ -121,6 +130,18 @@ def _pipeline_root(spec: CompiledSpec, store: ArtifactStore) -> str:
     if spec.is_kubeflow:
         return root if "://" in root else KUBEFLOW_ROOT
     return str(store.mount / "gcs" / spec.pipeline_spec["pipelineInfo"]["name"])
+
+
+def _check_data(spec: CompiledSpec, parameters: Mapping[str, Any]) -> None:
+    """Refuses a run whose data folder does not exist; a pipeline without the parameter is not checked."""
+    definition = spec.pipeline_spec["root"].get("inputDefinitions", {}).get("parameters", {}).get(DATA_PARAMETER, {})
+    folder = parameters.get(DATA_PARAMETER, definition.get("defaultValue"))
+    if folder is not None and not pathlib.Path(folder).is_dir():
+        raise ValueError(
+            f"The run's data must be in {folder}, which is no folder. Copy it there, name another one by "
+            f"`--param {DATA_PARAMETER}=DIR`, or draw scenes there: "
+            f"`python -m pipeline.local_run.generated_data {folder}`"
+        )
 
 
 def _new_run(root: pathlib.Path, started: Mapping[str, Any]) -> str:

@@ -12,10 +12,14 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from components.training.trainer import GPUS_VARIABLE
 from pipeline.compiled.platform_config import NodeConfig, PlatformConfig
 
 Spec = dict[str, Any]
 EXIT_HANDLED_DAG = "tfx-dag"  # TFX's name of the graph that an exit handler follows.
+# Only training fails without the GPUs that its node asks for.
+_CHECKED_FOR_GPUS = ("Trainer",)
+_GPU = re.compile(r"NVIDIA_|\w+\.com/gpu")
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _BINARY_UNITS = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 
@@ -59,8 +63,15 @@ def promote_parameters(spec: Spec, parameters: Mapping[str, tuple[str, str]]) ->
 
 
 def configure_nodes(spec: Spec, config: PlatformConfig) -> Spec:
-    """Gives every node its resources and retries."""
+    """Gives every node its image, resources and retries.
+
+    Raises:
+        ValueError: if the config names a node that the pipeline does not have.
+    """
     spec = copy.deepcopy(spec)
+    names = [name for name, task in _all_tasks(spec) if "dag" not in spec["components"][task["componentRef"]["name"]]]
+    if unknown := sorted(config.nodes.keys() - set(names)):
+        raise ValueError(f"`nodes` must name nodes of {sorted(names)}. Received: {unknown}")
     for name, task in _all_tasks(spec):
         if "dag" in spec["components"][task["componentRef"]["name"]]:
             continue
@@ -68,6 +79,10 @@ def configure_nodes(spec: Spec, config: PlatformConfig) -> Spec:
         if container is None:
             continue  # The platform runs a resolver's query itself, so it has no size and no retries.
         node = config.node(name)
+        if node.image:
+            container["image"] = node.image
+        if name in _CHECKED_FOR_GPUS and _GPU.match(node.accelerator):
+            container["env"] = [{"name": GPUS_VARIABLE, "value": str(node.accelerator_count)}]
         if resources := _resources(node):
             container["resources"] = resources
         if node.retries:
@@ -108,7 +123,7 @@ def replace_prefix(spec: Spec, old: str, new: str) -> Spec:
     def moved(value: str) -> str:
         return re.sub(rf"^((?:--\w+=)?){re.escape(old)}(?=/)", lambda match: match[1] + new, value)
 
-    return _map_strings(spec, moved)
+    return map_strings(spec, moved)
 
 
 def add_job(spec: Spec, config: PlatformConfig, display_name: str) -> Spec:
@@ -188,9 +203,10 @@ def _executor(spec: Spec, task: Spec) -> Spec:
     return spec["deploymentSpec"]["executors"][label]
 
 
-def _map_strings(value: Any, change: Callable[[str], str]) -> Any:
+def map_strings(value: Any, change: Callable[[str], str]) -> Any:
+    """Returns a copy of a document with every string changed; keys stay."""
     if isinstance(value, dict):
-        return {key: _map_strings(item, change) for key, item in value.items()}
+        return {key: map_strings(item, change) for key, item in value.items()}
     if isinstance(value, list):
-        return [_map_strings(item, change) for item in value]
+        return [map_strings(item, change) for item in value]
     return change(value) if isinstance(value, str) else value

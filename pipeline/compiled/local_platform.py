@@ -24,6 +24,7 @@ from pipeline.compiled.artifact_store import ArtifactStore
 from pipeline.compiled.container_entrypoint import STAGING_ROOT_VARIABLE
 from pipeline.compiled.spec_file import CompiledSpec
 from pipeline.compiled.task_inputs import Artifact, Scope
+from pipeline.compiled.task_log import last_error
 
 SUCCEEDED, FAILED, SKIPPED, NOT_TRIGGERED = "SUCCEEDED", "FAILED", "SKIPPED", "NOT_TRIGGERED"
 _PROJECT_DIR = pathlib.Path(__file__).resolve().parents[2]
@@ -256,11 +257,14 @@ class LocalPlatform:
         with log_path.open("a", encoding="utf-8") as log:
             log.write(f"$ {' '.join(command)[:500]}\n")
             log.flush()
+            start = log.tell()
             status = self.run_command(filled, work_dir, self._environment(), log)
         if status:
-            raise TaskFailedError(
-                f"{command[2] if command[1:2] == ['-m'] else command[0]} ended with {status}: {log_path}"
-            )
+            program = command[2] if command[1:2] == ["-m"] else command[0]
+            with log_path.open(encoding="utf-8", errors="replace") as log:
+                log.seek(start)
+                said = last_error(log.read())
+            raise TaskFailedError(f"{program} ended with {status}: {said or 'it wrote nothing'}. Log: {log_path}")
 
     def _environment(self) -> dict[str, str]:
         """Returns the variables that replace the image: this Python, this project, and the root of the file system."""

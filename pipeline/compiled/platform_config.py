@@ -8,7 +8,7 @@ The key `pipeline` of the file holds the flags of `run_local.py` by name, so tha
     nodes:
       Trainer: {cpu: 16, memory: 64G, accelerator: nvidia.com/gpu, accelerator_count: 1, retries: 5}
 
-Without a file the demo is compiled: drawn scenes, folders of this machine. Imports nothing heavy.
+Imports nothing heavy. `cluster_check` says whether a cluster could run a config.
 """
 
 from __future__ import annotations
@@ -28,8 +28,11 @@ from pipeline.local_run.generated_data import GeneratedDataConfig
 
 PROJECT_DIR = str(pathlib.Path(__file__).resolve().parents[2])
 IMAGE_PROJECT_DIR = "/opt/maskformer"  # The project's folder in docker/pipeline.Dockerfile.
-DEMO_ROOT = os.path.join(PROJECT_DIR, "runs", "compiled")
+VERTEX, KUBEFLOW = "vertex", "kubeflow"
+LOCAL_ROOT = os.path.join(PROJECT_DIR, "runs", "compiled")
+LOCAL_IMAGE = "maskformer-pipeline:local"  # Tasks that run on this machine start no image.
 _MEMORY = re.compile(r"\d+(\.\d+)?[KMGT]i?")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _LABEL_KEY, _LABEL_VALUE = re.compile(r"[a-z][a-z0-9_-]{0,62}"), re.compile(r"[a-z0-9_-]{0,63}")
 
 
@@ -42,6 +45,8 @@ class NodeConfig:
         memory: The memory, such as "16G" or "16Gi"; empty leaves it to the platform.
         accelerator: Vertex's name ("NVIDIA_TESLA_T4") or Kubernetes's resource ("nvidia.com/gpu", "google.com/tpu").
         accelerator_count: The number of accelerators of one pod.
+        image: The node's own image; empty: the config's. A node with an accelerator needs one whose TensorFlow uses it:
+            docker/pipeline.Dockerfile, built with `ACCELERATOR=cuda`.
         retries: How many times a failing node is tried again.
         backoff_s: The seconds before the first retry; they double each time.
         node_selector: The labels of the machines, only on Kubernetes (TPU type and topology, spot).
@@ -55,6 +60,7 @@ class NodeConfig:
     memory: str = ""
     accelerator: str = ""
     accelerator_count: int = 0
+    image: str = ""
     retries: int = 1
     backoff_s: int = 30
     node_selector: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -87,11 +93,12 @@ class PlatformConfig:
 
     Attributes:
         pipeline: The pipeline's config.
-        scenes: The scenes to draw into the data folder first; None if the user brings data.
-        image: The image with the project and its locked packages.
+        scenes: The drawn scenes that are the data of a local test; None if the config names its data.
+        image: The image with the project and its locked packages, of every node that names none of its own.
         project_dir: The project's folder in the image.
         pipeline_root: The platform's root of artifacts; empty: `root`'s, on Kubeflow its own.
-        data_sha256: The digest of the data's manifest; empty: read from the manifest when compiling.
+        data_sha256: The digest of the data's manifest; empty: read from the manifest when compiling, if the data is on
+            this machine.
         default_node: The settings of nodes that `nodes` does not name.
         nodes: The settings of nodes, by node id.
         labels: The labels of the run on Vertex, of every pod on Kubeflow.
@@ -103,7 +110,7 @@ class PlatformConfig:
 
     pipeline: PipelineConfig
     scenes: GeneratedDataConfig | None = None
-    image: str = "maskformer-pipeline:latest"
+    image: str = ""
     project_dir: str = IMAGE_PROJECT_DIR
     pipeline_root: str = ""
     data_sha256: str = ""
@@ -113,7 +120,11 @@ class PlatformConfig:
     volumes: tuple[VolumeConfig, ...] = ()
 
     def __post_init__(self):
-        require(bool(self.image), "`image` must be named.", repr(self.image))
+        require(
+            self.data_sha256 == "" or bool(_SHA256.fullmatch(str(self.data_sha256))),
+            "`data_sha256` must be 64 hexadecimal digits, in quotes where they are all decimal.",
+            repr(self.data_sha256),
+        )
         for key, value in self.labels.items():
             fits = _LABEL_KEY.fullmatch(key) and _LABEL_VALUE.fullmatch(value)
             require(bool(fits), "`labels` must be lower-case words of at most 63 letters.", {key: value})
@@ -123,9 +134,15 @@ class PlatformConfig:
         return self.nodes.get(node_id, self.default_node)
 
 
-def demo_config() -> PlatformConfig:
-    """Returns the config without a file: the demo's scenes and training, in folders of this machine."""
-    return config_from_dict({"pipeline": {"root": DEMO_ROOT}, "project_dir": PROJECT_DIR})
+def local_config(config: PlatformConfig | None = None) -> PlatformConfig:
+    """Returns the config of a test on this machine, with this checkout's code.
+
+    Args:
+        config: The config of a file; None: the demo's scenes and training, below `LOCAL_ROOT`.
+    """
+    if config is None:
+        config = config_from_dict({"pipeline": {"root": LOCAL_ROOT}})
+    return dataclasses.replace(config, image=config.image or LOCAL_IMAGE, project_dir=PROJECT_DIR)
 
 
 def read_config(path: str | os.PathLike[str]) -> PlatformConfig:

@@ -1,15 +1,20 @@
-"""Draws the generated scenes that a run without data uses.
+"""Draws the generated scenes that a run without data uses; also a program, for the local test of a compiled pipeline.
+
+    python -m pipeline.local_run.generated_data DIR [--train N] [--eval N]     # also writes DIR/manifest.json
 
 How scenes are drawn is left to `maskformer_model.scenes.data_set`, reading them to CocoExampleGen.
 """
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import json
 import os
 import pathlib
 import shutil
+import sys
+from collections.abc import Sequence
 
 from components.source_fingerprint import fingerprint_behind
 from pipeline.local_run.data_folder import DataFolderError
@@ -85,3 +90,33 @@ def _recipe(config: GeneratedDataConfig) -> dict[str, int | str]:
 def _read_recipe(root: pathlib.Path) -> dict[str, int | str] | None:
     path = root / _RECIPE_FILE
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Draws scenes and their manifest; returns the exit status, 2 if the folder holds something else."""
+    parser = argparse.ArgumentParser(prog="generated_data", description="Draws the demo's scenes and their manifest.")
+    parser.add_argument("data_dir", metavar="DIR")
+    flags = {
+        "--train": ("num_train", "number of train scenes"),
+        "--eval": ("num_val", "number of validation scenes"),
+        "--seed": ("seed", "another seed draws other scenes"),
+    }
+    for flag, (field, meaning) in flags.items():
+        default = getattr(GeneratedDataConfig, field)
+        parser.add_argument(
+            flag, dest=field, type=int, default=default, metavar="N", help=f"{meaning} (default: {default})"
+        )
+    args = vars(parser.parse_args(argv))
+    data_dir = args.pop("data_dir")
+    try:
+        ensure_generated_data(data_dir, GeneratedDataConfig(**args))
+    except (DataFolderError, ValueError) as error:
+        print(f"generated_data: {error}", file=sys.stderr)
+        return 2
+    from components.coco_example_gen import manifest
+
+    return manifest.main(["write", data_dir])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -118,3 +118,8 @@ def dag_tasks(spec: dict[str, Any]) -> dict[str, Any]:
 def set_program(spec: dict[str, Any], name: str, lines: str) -> None:
     """Has a task run other lines."""
     spec["deploymentSpec"]["executors"][f"{name}_executor"] = container(lines)
+
+
+def executor_of(spec: dict[str, Any], name: str) -> dict[str, Any]:
+    """The container of a task."""
+    return spec["deploymentSpec"]["executors"][f"{name}_executor"]["container"]

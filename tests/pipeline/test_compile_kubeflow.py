@@ -6,25 +6,46 @@ each of them import it anew, as `python pipeline/run_compiled.py` does, which ta
 
 from __future__ import annotations
 
+import copy
 import json
 import os
+import pathlib
 import subprocess
 import sys
 
 import pytest
 import yaml
 
-from pipeline import compile_kubeflow, recurring_runs, run_local
-from pipeline.compiled import platform_config
+from pipeline import compile_kubeflow, recurring_runs, rollback, run_local
 from pipeline.compiled.spec_file import read_spec
 from pipeline.compiled.spec_validation import validate_spec
+from pipeline.local_run import generated_data
 from tests.pipeline import prepared_trainer
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 RUNNERS = {"forked_tasks": "tests.pipeline.forked_tasks", "run_compiled": "pipeline.run_compiled"}
 RUNNER = RUNNERS[os.environ.get("MASKFORMER_TEST_RUNNER", "forked_tasks")]
 OVERRIDES = f"trainer.train_steps={prepared_trainer.FIRST},trainer.optimizer.drop_steps=[]"
-SCENES = {"generated_train_images": 8, "generated_eval_images": 12}
+TRAIN_SCENES, EVAL_SCENES = 8, 12
+IMAGE = "registry.example/maskformer"
+DOCUMENT = {
+    "pipeline": {
+        "root": "gs://models/maskformer",
+        "data": "gs://photos/scenes",
+        "experiment": "generated_scenes",
+        "params_override": OVERRIDES,
+    },
+    "image": f"{IMAGE}:1",
+    "default_node": {"cpu": 2, "memory": "4G", "retries": 0},
+    "nodes": {
+        "CocoExampleGen": {"cpu": 4, "retries": 2},
+        "Trainer": {"memory": "16G", "retries": 3, "image": f"{IMAGE}-cuda:1", "accelerator_count": 1},
+    },
+    "labels": {"team": "vision"},
+}
+ARTIFACTS = {"kubeflow": "s3://artifacts/maskformer", "vertex": "gs://artifacts/maskformer"}
+ACCELERATORS = {"kubeflow": "nvidia.com/gpu", "vertex": "NVIDIA_TESLA_T4"}
+EXAMPLES = {"gke_gcs": "kubeflow", "kubernetes_minio": "kubeflow", "vertex": "vertex"}
 PIPELINE_TASKS = {
     "AnomalyGate",
     "BaselinePredictor",
@@ -62,38 +83,44 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def compiled(folder):
-    """Compiles the pipeline for a target, with all that a config can say; returns the file."""
-
-    def compile_for(target):
-        document = {
-            "pipeline": {"root": str(folder / target), "params_override": OVERRIDES, **SCENES},
-            "project_dir": platform_config.PROJECT_DIR,
-            "default_node": {"cpu": 2, "memory": "4G", "retries": 0},
-            "nodes": {"CocoExampleGen": {"cpu": 4, "retries": 2}, "Trainer": {"memory": "16G", "retries": 3}},
-            "labels": {"team": "vision"},
-        }
-        (folder / f"{target}.config.yaml").write_text(yaml.safe_dump(document))
-        path = str(folder / f"{target}.yaml")
-        flags = ["--target", target, "--config", str(folder / f"{target}.config.yaml"), "--output", path]
-        assert compile_kubeflow.main(flags) == 0
-        return path
-
-    return compile_for
+def bucket(folder):
+    """What imitates `gs://` in the runs of the spec for Kubeflow."""
+    return folder / "kubeflow.runs" / "bucket" / "gcs"
 
 
 @pytest.fixture(scope="module")
-def specs(compiled):
-    """Both targets' files."""
-    return {target: compiled(target) for target in ("kubeflow", "vertex")}
+def data_sha256(bucket):
+    """Draws the data into its bucket; returns its digest."""
+    scenes = bucket / "photos" / "scenes"
+    assert generated_data.main([str(scenes), "--train", str(TRAIN_SCENES), "--eval", str(EVAL_SCENES)]) == 0
+    return json.loads((scenes / "manifest.json").read_text())["digest"]
 
 
 @pytest.fixture(scope="module")
-def local(folder):
-    """The summary of a local run of the same pipeline."""
-    scenes = [f"--{name}={value}" for name, value in SCENES.items()]
-    assert run_local.main(["--root", str(folder / "local"), "--params_override", OVERRIDES, *scenes]) == 0
-    return json.loads((folder / "local" / "summary.json").read_text())
+def specs(folder, data_sha256):
+    """Both targets' files, compiled for a cluster with all that a config can say; by target."""
+    paths = {}
+    for target in ("kubeflow", "vertex"):
+        document = copy.deepcopy(DOCUMENT) | {"pipeline_root": ARTIFACTS[target], "data_sha256": data_sha256}
+        document["nodes"]["Trainer"]["accelerator"] = ACCELERATORS[target]
+        config = folder / f"{target}.config.yaml"
+        config.write_text(yaml.safe_dump(document))
+        paths[target] = str(folder / f"{target}.yaml")
+        compile_here("--target", target, "--config", str(config), "--output", paths[target])
+    return paths
+
+
+def compile_here(*flags):
+    assert compile_kubeflow.main(flags) == 0
+
+
+@pytest.fixture(scope="module")
+def local(bucket, data_sha256):
+    """The summary of a local run of the same pipeline, whose root is the bucket: it pushes the first version."""
+    flags = ["--data", str(bucket / "photos" / "scenes"), "--experiment", "generated_scenes"]
+    root = bucket / "models" / "maskformer"
+    assert run_local.main(["--root", str(root), "--params_override", OVERRIDES, *flags]) == 0
+    return json.loads((root / "summary.json").read_text())
 
 
 def container(spec, task):
@@ -108,7 +135,10 @@ def test_a_compiled_spec_has_what_tfx_s_compiler_drops(specs, target):
     assert set(tasks) == PIPELINE_TASKS | BASELINE_TASKS[target]
     parameters = spec.pipeline_spec["root"]["inputDefinitions"]["parameters"]
     assert parameters["pq_floor"] == {"parameterType": "NUMBER_DOUBLE", "defaultValue": 0.0}
-    assert parameters["data_dir"]["defaultValue"].endswith(f"{target}/data/generated")
+    assert parameters["data_dir"]["defaultValue"] == "gs://photos/scenes"
+    assert container(spec.pipeline_spec, "Trainer")["image"] == f"{IMAGE}-cuda:1"
+    assert container(spec.pipeline_spec, "Trainer")["env"] == [{"name": "MASKFORMER_GPUS", "value": "1"}]
+    assert container(spec.pipeline_spec, "Pusher")["image"] == f"{IMAGE}:1"
     assert container(spec.pipeline_spec, "CocoExampleGen")["resources"]["cpuLimit"] == 4
     assert container(spec.pipeline_spec, "Trainer")["resources"]["resourceMemoryLimit"] == "16G"
     assert (tasks["CocoExampleGen"]["retryPolicy"]["maxRetryCount"], "retryPolicy" in tasks["Pusher"]) == (2, False)
@@ -126,16 +156,17 @@ def test_each_platform_gets_its_own_words(specs):
     assert "data_sha256" in kubeflow.pipeline_spec["root"]["inputDefinitions"]["parameters"]
 
 
-def test_a_compiled_spec_can_be_run_again_and_again(specs, capsys):
+def test_a_compiled_spec_can_be_scheduled(specs, capsys):
     common = ["--name", "retrain", "--pipeline_root", "gs://bucket/root"]
     vertex = ["--cron", "0 3 * * *", "--project", "p", "--location", "europe-west4"]
     assert recurring_runs.main(["vertex", specs["vertex"], *common, *vertex, "--param", "pq_floor=0.3"]) == 0
     job = json.loads(capsys.readouterr().out)["schedule"]["createPipelineJobRequest"]["pipelineJob"]
     assert job["pipelineSpec"] == read_spec(specs["vertex"]).pipeline_spec
     assert (job["labels"], job["runtimeConfig"]["parameterValues"]) == ({"team": "vision"}, {"pq_floor": 0.3})
-    kubeflow = ["--cron", "0 0 3 * * *", "--experiment_id", "e", "--param", "data_sha256=00"]
+    kubeflow = ["--cron", "0 3 * * *", "--experiment_id", "e", "--param", "data_sha256=00"]
     assert recurring_runs.main(["kubeflow", specs["kubeflow"], *common, *kubeflow]) == 0
     request = json.loads(capsys.readouterr().out)
+    assert request["trigger"] == {"cron_schedule": {"cron": "0 0 3 * * *"}}
     spec = read_spec(specs["kubeflow"])
     assert request["pipeline_spec"] == {"pipeline_spec": spec.pipeline_spec, "platform_spec": spec.platform_spec}
     assert request["runtime_config"]["parameters"] == {"data_sha256": "00"}
@@ -156,23 +187,78 @@ def load_with_vertex_s_client(path):
     )
 
 
-@pytest.mark.parametrize("target", ["kubeflow", "vertex"])
-def test_a_compiled_spec_runs_to_a_pushed_model_with_the_pq_of_a_local_run(folder, specs, local, target, project_dir):
-    command = [sys.executable, "-m", RUNNER, specs[target], "--root", str(folder / f"{target}.runs")]
+def run_here(folder, project_dir, target, path, *flags):
+    """Runs a file on this machine; returns the summary."""
+    command = [sys.executable, "-m", RUNNER, path, "--root", str(folder / f"{target}.runs"), *flags]
     done = subprocess.run(command, cwd=project_dir, capture_output=True, text=True, check=False)
     print(done.stdout)
-    [path] = (folder / f"{target}.runs" / "runs").glob("*/summary.json")
-    summary = json.loads(path.read_text())
+    [summary_path] = (folder / f"{target}.runs" / "runs").glob("*/summary.json")
+    summary = json.loads(summary_path.read_text())
     assert (done.returncode, summary["state"]) == (0, "SUCCEEDED"), done.stderr[-3000:]
     assert set(summary["tasks"]) == PIPELINE_TASKS | BASELINE_TASKS[target] | {"RunStatus", "tfx-dag"}
     assert {task["state"] for task in summary["tasks"].values()} == {"SUCCEEDED"}
+    return summary
+
+
+def assert_pushed(summary, root, local):
+    """As good as the local run's, pushed, named by the pointer, and noted by the exit handler; returns the version."""
     assert 0.3 < summary["pq"] < 0.9
     assert [summary[name] for name in ("pq", "sq", "rq")] == [local[name] for name in ("pq", "sq", "rq")]
-    # Pushed, named by the pointer, and noted by the exit handler.
-    [version] = os.listdir(folder / target / "serving")
-    assert summary["pushed_model"] == str(folder / target / "serving" / version)
-    assert json.loads((folder / target / "blessed" / "LATEST.json").read_text())["version"] == version
-    status = json.loads((folder / target / "status" / f"{summary['run_id']}.json").read_text())
+    version = max(os.listdir(root / "serving"), key=int)
+    assert summary["pushed_model"] == str(root / "serving" / version)
+    assert served_by_pointer(root) == version
+    status = json.loads((root / "status" / f"{summary['run_id']}.json").read_text())
     assert status["state"] in ("SUCCEEDED", "COMPLETE")
-    if target == "vertex":
-        assert load_with_vertex_s_client(specs[target]).runtime_config.parameter_values["pq_floor"] == 0.25
+    return version
+
+
+def served_by_pointer(root):
+    return json.loads((root / "blessed" / "LATEST.json").read_text())["version"]
+
+
+def test_a_spec_for_kubeflow_with_gcs_and_s3_runs_here_to_a_second_version_and_is_rolled_back(
+    folder, bucket, specs, local, project_dir, capsys
+):
+    root = bucket / "models" / "maskformer"
+    [first] = os.listdir(root / "serving")
+    summary = run_here(folder, project_dir, "kubeflow", specs["kubeflow"])
+    second = assert_pushed(summary, root, local)
+    assert sorted(os.listdir(root / "serving"), key=int) == [first, second]
+    assert summary["report"].startswith(str(folder / "kubeflow.runs" / "bucket" / "s3" / "artifacts" / "maskformer"))
+    # The local run's model was the baseline.
+    gate = json.loads(pathlib.Path(summary["report"]).with_name("gate.json").read_text())
+    [drop] = [reason["value"] for reason in gate["reasons"] if reason["rule"] == "allowed_drop"]
+    assert (gate["outcome"], drop) == ("not_different", 0.0)
+    assert rollback.main(["--root", str(root)]) == 0
+    assert f"Serves: {first}" in capsys.readouterr().out
+    assert served_by_pointer(root) == first
+
+
+def test_a_spec_for_vertex_runs_here_on_data_that_the_run_names(folder, bucket, specs, local, project_dir):
+    data = f"data_dir={bucket / 'photos' / 'scenes'}"
+    summary = run_here(folder, project_dir, "vertex", specs["vertex"], "--param", data)
+    assert_pushed(summary, folder / "vertex.runs" / "bucket" / "gcs" / "models" / "maskformer", local)
+    assert load_with_vertex_s_client(specs["vertex"]).runtime_config.parameter_values["pq_floor"] == 0.25
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_examples_compile_and_nothing_but_the_output_is_written(tmp_path, monkeypatch, project_dir, name):
+    monkeypatch.chdir(tmp_path)
+    runs = project_dir / "runs"
+    before = sorted(runs.rglob("*")) if runs.exists() else None
+    config = project_dir / "docs" / "examples" / "clusters" / f"{name}.yaml"
+    compile_here("--target", EXAMPLES[name], "--config", str(config), "--output", "spec.yaml")
+    assert [path.name for path in tmp_path.rglob("*")] == ["spec.yaml"]
+    assert (sorted(runs.rglob("*")) if runs.exists() else None) == before
+    spec = read_spec("spec.yaml").pipeline_spec
+    # Every place is one of the cluster's: nothing of this machine is left.
+    assert str(project_dir) not in pathlib.Path("spec.yaml").read_text()
+    assert container(spec, "Trainer")["image"].endswith("-cuda:1")
+
+
+def test_the_demo_compiles_for_this_machine_and_its_root_is_not_made(tmp_path, capsys):
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump({"pipeline": {"root": str(tmp_path / "root"), "generated_train_images": 8}}))
+    compile_here("--local", "--target", "vertex", "--config", str(config), "--output", str(tmp_path / "spec.yaml"))
+    assert f"generated_data {tmp_path}/root/data/generated --train 8 --eval 120" in capsys.readouterr().out
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.yaml", "spec.yaml"]

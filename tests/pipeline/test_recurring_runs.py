@@ -32,7 +32,7 @@ JOB = {
     "runtimeConfig": {"gcsOutputDirectory": "gs://b/of-the-file"},
 }
 VERTEX = ["--project", "p", "--location", "europe-west4", "--cron", "TZ=Europe/Berlin 0 3 * * *"]
-KUBEFLOW = ["--experiment_id", "e", "--cron", "0 0 3 * * *"]
+KUBEFLOW = ["--experiment_id", "e", "--cron", "0 3 * * *"]
 
 
 @pytest.fixture
@@ -180,10 +180,27 @@ def test_vertex_s_client_updates_a_schedule_of_the_same_name_instead_of_making_t
 
 
 @pytest.mark.parametrize(
+    ("cron", "sent"),
+    [("0 3 * * *", "0 0 3 * * *"), ("*/15 * * * 1-5", "0 */15 * * * 1-5"), ("30 0 3 * * *", "30 0 3 * * *")],
+)
+def test_kubeflow_gets_six_fields_for_the_usual_five(command, capsys, cron, sent):
+    assert recurring_runs.main(command("kubeflow", "--cron", cron)) == 0
+    assert json.loads(capsys.readouterr().out)["trigger"] == {"cron_schedule": {"cron": sent}}
+
+
+@pytest.mark.parametrize("cron", ["0 3 * * *", "TZ=Europe/Berlin 0 3 * * *", "CRON_TZ=UTC */15 * * * 1-5"])
+def test_vertex_gets_its_five_fields_as_they_are(command, capsys, cron):
+    assert recurring_runs.main(command("vertex", "--cron", cron)) == 0
+    assert json.loads(capsys.readouterr().out)["schedule"]["cron"] == cron
+
+
+@pytest.mark.parametrize(
     ("target", "flags", "words"),
     [
-        ("kubeflow", ["--cron", "0 3 * * *"], "`--cron` must have 6 fields"),
-        ("vertex", ["--cron", "0 0 3 * * *"], "`--cron` must have 5 fields"),
+        ("kubeflow", ["--cron", "3 * * *"], "`--cron` must have five fields, such as '0 3 * * *', or Kubeflow's six"),
+        ("kubeflow", ["--cron", "TZ=Europe/Berlin 0 3 * * *"], "`--cron` must be in UTC for Kubeflow"),
+        ("vertex", ["--cron", "0 0 3 * * *"], "`--cron` must have five fields, such as '0 3 * * *', for Vertex AI"),
+        ("vertex", ["--cron", ""], "`--cron` must have five fields"),
         ("kubeflow", ["--param", "steps=3"], "`--param` must be K=V with K of ['pq_floor', 'span']"),
         ("kubeflow", ["--submit"], "`--submit` needs `--host`"),
         ("kubeflow", ["--param", "pq_floor=high"], "`--param pq_floor` must be a NUMBER_DOUBLE. Received: 'high'"),

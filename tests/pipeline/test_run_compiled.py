@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pathlib
 
 import pytest
 import yaml
@@ -75,6 +76,44 @@ def test_what_a_failed_task_keeps_from_running_is_skipped_and_the_exit_handler_h
         "pipelineJobResourceName": f"projects/0/locations/local/pipelineJobs/{summary['run_id']}",
         "pipelineTaskName": "tfx-dag",
     }
+
+
+def test_a_failed_task_says_its_own_last_error_and_where_its_log_is(tmp_path, capsys):
+    spec = greeting_pipeline()
+    set_program(spec, "Write", 'print("INFO: all is well"); open("/absent/file")')
+    assert run_compiled.main([write(tmp_path, spec), "--root", str(tmp_path / "root")]) == 1
+    [line] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("FAILED        Write")]
+    assert "ended with 1: FileNotFoundError: [Errno 2] No such file or directory: '/absent/file'. Log: " in line
+    assert "all is well" in pathlib.Path(line.rpartition("Log: ")[2]).read_text()
+
+
+def test_only_the_last_attempt_s_error_is_said(tmp_path):
+    spec, counter = greeting_pipeline(), tmp_path / "attempts"
+    lines = f"""
+with open("{counter}", "a") as file:
+    file.write("x")
+if len(open("{counter}").read()) == 1:
+    raise ValueError("the first")
+sys.exit("the second")
+"""
+    set_program(spec, "Write", lines)
+    dag_tasks(spec)["Write"]["retryPolicy"] = {"maxRetryCount": 1, "backoffDuration": "0s"}
+    reason = run(tmp_path, spec)["tasks"]["Write"]["reason"]
+    assert "ended with 1: the second. Log: " in reason and "the first" not in reason
+
+
+def test_a_run_without_its_data_is_refused_before_any_task(tmp_path, capsys):
+    spec = with_parameter(greeting_pipeline())
+    folder = {"parameterType": "STRING", "defaultValue": "gs://bucket/coco"}
+    spec["root"]["inputDefinitions"]["parameters"]["data_dir"] = folder
+    command = [write(tmp_path, spec), "--root", str(tmp_path / "root")]
+    imitated = tmp_path / "root" / "bucket" / "gcs" / "bucket" / "coco"
+    assert run_compiled.main(command) == 2
+    assert f"The run's data must be in {imitated}, which is no folder." in capsys.readouterr().err
+    assert run_compiled.main([*command, "--param", f"data_dir={tmp_path}"]) == 0
+    imitated.mkdir(parents=True)
+    assert run_compiled.main(command) == 0
+    assert run_compiled.main([*command, "--param", "data_dir=gs://bucket/other"]) == 2
 
 
 def test_vertex_hands_the_final_status_over_as_text(tmp_path):

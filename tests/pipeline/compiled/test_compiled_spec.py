@@ -9,6 +9,7 @@ import pytest
 from pipeline.compiled import compiled_spec
 from pipeline.compiled.platform_config import NodeConfig, PlatformConfig, VolumeConfig, config_from_dict
 from tests.pipeline.small_spec import dag_tasks, greeting_pipeline
+from tests.pipeline.small_spec import executor_of as executor
 
 
 @pytest.fixture(scope="module")
@@ -34,10 +35,6 @@ def config() -> PlatformConfig:
             "volumes": [{"claim": "data", "mount_path": "/data"}],
         }
     )
-
-
-def executor(spec, name):
-    return spec["deploymentSpec"]["executors"][f"{name}_executor"]["container"]
 
 
 def test_a_constant_becomes_a_parameter_with_that_default_and_reaches_the_exit_handler_s_graph():
@@ -77,6 +74,32 @@ def test_every_node_gets_its_resources(config):
         "accelerator": {"type": "google.com/tpu", "count": 4, "resourceType": "google.com/tpu", "resourceCount": "4"},
     }
     assert executor(spec, "Status")["resources"] == {"cpuLimit": 2.0, "resourceCpuLimit": "2"}
+
+
+def test_a_node_can_have_an_image_of_its_own():
+    config = config_from_dict({"image": "m:1", "nodes": {"Write": {"image": "m-cuda:1"}}})
+    spec = compiled_spec.configure_nodes(greeting_pipeline(), config)
+    # Those of the others are the compiler's.
+    assert [executor(spec, name)["image"] for name in ("Write", "Shout")] == ["m-cuda:1", "python"]
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "count", "asked"),
+    [("nvidia.com/gpu", 2, "2"), ("NVIDIA_TESLA_T4", 1, "1"), ("google.com/tpu", 4, None), ("", 0, None)],
+)
+def test_the_trainer_is_told_how_many_gpus_it_must_see(accelerator, count, asked):
+    spec = greeting_pipeline()
+    dag_tasks(spec)["Trainer"] = dag_tasks(spec).pop("Shout")
+    node = {"accelerator": accelerator, "accelerator_count": count}
+    config = config_from_dict({"nodes": {"Trainer": node, "Write": node}})
+    configured = compiled_spec.configure_nodes(spec, config)
+    env = [{"name": "MASKFORMER_GPUS", "value": asked}] if asked else None
+    assert (executor(configured, "Shout").get("env"), executor(configured, "Write").get("env")) == (env, None)
+
+
+def test_a_node_that_does_not_exist_is_refused_by_name():
+    with pytest.raises(ValueError, match=r"`nodes` must name nodes of \['Shout', 'Status', 'Write'\].*\['Wirte'\]"):
+        compiled_spec.configure_nodes(greeting_pipeline(), config_from_dict({"nodes": {"Wirte": {"cpu": 4}}}))
 
 
 def test_retries_are_of_the_task_and_of_no_graph(config):
@@ -146,6 +169,8 @@ def test_a_config_names_its_wrong_values(config):
         NodeConfig(accelerator="nvidia.com/gpu")
     with pytest.raises(ValueError, match="labels"):
         PlatformConfig(pipeline=config.pipeline, labels={"Team": "vision"})
+    with pytest.raises(ValueError, match="`data_sha256` must be 64 hexadecimal digits.* Received: 12"):
+        config_from_dict({"data_sha256": 12})
     with pytest.raises(ValueError, match="cpus"):
         config_from_dict({"default_node": {"cpus": 2}})
     with pytest.raises(ValueError, match="imgae"):

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from components.coco_example_gen.options import IngestOptions
+from pipeline.local_run import generated_data
 from pipeline.local_run.data_folder import DataFolderError, check_data_dir
 from pipeline.local_run.generated_data import GeneratedDataConfig, ensure_generated_data
 
@@ -57,3 +58,14 @@ def test_a_folder_of_somebody_else_is_never_replaced(tmp_path):
 def test_no_scenes_to_evaluate_on_are_refused():
     with pytest.raises(ValueError, match="`num_val` of the generated scenes must be positive. Received: 0"):
         GeneratedDataConfig(num_val=0)
+
+
+def test_the_program_draws_scenes_with_a_manifest_and_prints_its_digest(tmp_path, capsys):
+    command = [str(tmp_path / "scenes"), "--train", "2", "--eval", "1"]
+    assert generated_data.main(command) == 0
+    digest = json.loads((tmp_path / "scenes" / "manifest.json").read_text())["digest"]
+    assert capsys.readouterr().out == f"{digest}\n"
+    assert generated_data.main(command) == 0
+    assert capsys.readouterr().out == f"{digest}\n"
+    assert generated_data.main([str(tmp_path)]) == 2
+    assert "must hold generated scenes or not exist" in capsys.readouterr().err
