@@ -29,6 +29,10 @@ _NOT_SHOWN = (
     "backbone.norm",
     "backbone.drop_path_rate",
     "backbone.res5_multi_grid",
+    "backbone.rope_base",
+    "backbone.rope_rescale",
+    "backbone.norm_epsilon",
+    "backbone.layer_scale",
     "pixel_decoder.num_heads",
     "pixel_decoder.dropout",
     "decoder.num_heads",
@@ -36,6 +40,10 @@ _NOT_SHOWN = (
     "decoder.deep_supervision",
     "decoder.enforce_input_projection",
     "decoder.input_feature",
+    "decoder.mask_annealing_starts",
+    "decoder.mask_annealing_ends",
+    "decoder.mask_annealing_power",
+    "decoder.masks_at_inference",
 )
 
 

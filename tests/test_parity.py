@@ -148,6 +148,17 @@ def test_larger_mask2formers_equal_the_official_ones_after_training_too(shared_d
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["eomt_tiny", "eomt_small"])
+def test_eomts_equal_the_official_ones_on_their_points_and_random_masks(shared_dir, capsys, name):
+    code = parity.main([str(shared_dir / "data" / "golden" / name)])
+    printed = capsys.readouterr().out
+    assert code == 0, printed
+    quantities = ("half.pred_masks", "plain.pred_logits", "eval_panoptic_segment_1", "assignments", "exact loss_dice")
+    for quantity in (*quantities, "later attn_mask_probs.2", "later lr_backbone_norm", "final weights, each"):
+        assert f"\n{quantity} " in printed
+
+
+@pytest.mark.slow
 def test_in_float64_our_numbers_are_those_of_the_formulas_to_ten_digits(project_dir, capsys):
     golden = project_dir / "tests" / "golden"
     names = ("formula_few_queries", "formula_deeplab_multigrid")
@@ -176,9 +187,9 @@ def test_a_difference_that_is_not_a_number_does_not_pass():
 def test_outputs_that_only_one_side_has_do_not_pass():
     zeros = np.zeros((1, 3, 2, 2))
     names = ("padded_images", "features.res2", "mask_features", "pred_logits", "pred_masks")
-    ours = types.SimpleNamespace(outputs=dict.fromkeys(names, zeros))
+    ours = types.SimpleNamespace(outputs=dict.fromkeys(names, zeros), maps={}, given=frozenset({"drawn"}))
     expected = dict.fromkeys(("padded_images", "features.res2", "features.res3", "pred_logits"), zeros)
-    expected |= {"mask_features": np.ones((1, 3, 2, 2)), "pred_masks": zeros[0]}
+    expected |= {"mask_features": np.ones((1, 3, 2, 2)), "pred_masks": zeros[0], "drawn": zeros}
     found = output_rows.output_rows(ours, types.SimpleNamespace(outputs=expected), rows.FLOAT32)
     assert {row.quantity: row.passed for row in found} == {
         "padded_images": True,
@@ -188,6 +199,16 @@ def test_outputs_that_only_one_side_has_do_not_pass():
         "pred_logits": True,
         "pred_masks": False,  # Of another shape.
     }
+
+
+def test_a_label_map_may_differ_in_one_pixel_of_ten_thousand():
+    labels = np.zeros((100, 100), np.int32)
+    one_off, two_off = labels.copy(), labels.copy()
+    one_off[3, 4] = two_off[:2, 0] = 7
+    ours = types.SimpleNamespace(outputs={}, maps={"a": one_off, "b": two_off, "c": labels}, given=frozenset())
+    folder = types.SimpleNamespace(outputs={"a": labels, "b": labels, "c": labels[:50]})
+    found = {row.quantity: row.passed for row in output_rows.output_rows(ours, folder, rows.FLOAT32)}
+    assert found == {"a": True, "b": False, "c": False}
 
 
 def compare_queries(cost, official, found):

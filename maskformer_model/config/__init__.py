@@ -11,9 +11,10 @@ from maskformer_model.config.backbones import (
     EfficientNetLiteConfig,
     ResNetConfig,
     SwinConfig,
+    VitConfig,
 )
 from maskformer_model.config.data import DataConfig, ParserConfig
-from maskformer_model.config.decoders import DecoderConfig, MaskedAttentionConfig, TransformerDecoderConfig
+from maskformer_model.config.decoders import DecoderConfig, EomtConfig, MaskedAttentionConfig, TransformerDecoderConfig
 from maskformer_model.config.experiment import (
     SEED_NAMES,
     ExperimentConfig,
@@ -24,7 +25,13 @@ from maskformer_model.config.experiment import (
     to_dict,
 )
 from maskformer_model.config.model import ModelConfig
-from maskformer_model.config.pixel_decoders import DeformableConfig, FpnConfig, PixelDecoderConfig, TransformerFpnConfig
+from maskformer_model.config.pixel_decoders import (
+    DeformableConfig,
+    FpnConfig,
+    NoPixelDecoderConfig,
+    PixelDecoderConfig,
+    TransformerFpnConfig,
+)
 from maskformer_model.config.scores import SCORE_OF_TASK
 from maskformer_model.config.task import (
     INSTANCE,
@@ -48,12 +55,14 @@ __all__ = [
     "DecoderConfig",
     "DeformableConfig",
     "EfficientNetLiteConfig",
+    "EomtConfig",
     "ExperimentConfig",
     "FpnConfig",
     "InferenceConfig",
     "LossConfig",
     "MaskedAttentionConfig",
     "ModelConfig",
+    "NoPixelDecoderConfig",
     "OptimizerConfig",
     "ParserConfig",
     "PixelDecoderConfig",
@@ -64,6 +73,7 @@ __all__ = [
     "TrainerConfig",
     "TransformerDecoderConfig",
     "TransformerFpnConfig",
+    "VitConfig",
     "differing_settings",
     "from_dict",
     "merge",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import ClassVar
 
-from maskformer_model.config.rules import require
+from maskformer_model.config.rules import require, require_heads
 from maskformer_model.config.variant import Variant
 
 RESNET_BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
@@ -12,7 +13,19 @@ NORMS = ("frozen_batch", "batch", "group")
 
 
 class BackboneConfig(Variant):
-    """A feature extractor: photo -> features res2 to res5."""
+    """A feature extractor: photo -> features.
+
+    Attributes:
+        gives: Names of its features.
+        size_multiple: Heights and widths that it reads are multiples of this many px.
+    """
+
+    gives: ClassVar[tuple[str, ...]] = ("res2", "res3", "res4", "res5")
+
+    @property
+    def size_multiple(self) -> int:
+        """Returns 1: any size will do."""
+        return 1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -114,6 +127,78 @@ class EfficientNetLiteConfig(BackboneConfig):
     def __post_init__(self):
         super().__post_init__()
         _require_norm(self.norm)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class VitConfig(BackboneConfig):
+    """A plain vision transformer (arXiv:2010.11929) as DINOv2 and DINOv3 train it, or its first blocks.
+
+    Attributes:
+        patch_size: Edge of a patch in px.
+        embed_dim: Width of its tokens.
+        depth: Blocks that run before queries join; those behind belong to the decoder (`task.model.decoder`).
+        num_heads: Attention heads of a block.
+        mlp_dim: Hidden width of a block's feed-forward layers.
+        mlp_kind: "gelu", or "swiglu" (DINOv2's giant): two branches of that width, multiplied.
+        num_registers: Register tokens (arXiv:2309.16588), besides the class token.
+        position_encoding: "learned" (DINOv2): one vector for each patch of a photo of `image_size_px`, resized for
+            other sizes; "rotary" (DINOv3).
+        image_size_px: "learned": height and width that the positions are for.
+        rope_base: "rotary": the longest period, in units of 2 pi.
+        rope_rescale: "rotary": in training, positions are scaled by a random factor between its inverse and this;
+            1: never.
+        key_bias: Whether keys have a bias; DINOv3's have none.
+        norm_epsilon: Of its layer norms.
+        layer_scale: Where the factors of each block's outputs start.
+    """
+
+    gives: ClassVar[tuple[str, ...]] = ("prefix_tokens", "patches")
+
+    type: str = "vit"
+    patch_size: int = 16
+    embed_dim: int = 384
+    depth: int = 9
+    num_heads: int = 6
+    mlp_dim: int = 1536
+    mlp_kind: str = "gelu"
+    num_registers: int = 4
+    position_encoding: str = "learned"
+    image_size_px: tuple[int, int] = (640, 640)
+    rope_base: float = 100.0
+    rope_rescale: float = 2.0
+    key_bias: bool = True
+    norm_epsilon: float = 1e-6
+    layer_scale: float = 1e-5
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name in ("patch_size", "embed_dim", "num_heads", "mlp_dim", "rope_base", "norm_epsilon"):
+            require(getattr(self, name) > 0, f"`task.model.backbone.{name}` must be positive.", getattr(self, name))
+        for name in ("depth", "num_registers"):
+            value = getattr(self, name)
+            require(value >= 0, f"`task.model.backbone.{name}` must not be negative.", value)
+        require_heads(self.embed_dim, self.num_heads, "task.model.backbone", width="embed_dim")
+        for name, kinds in (("mlp_kind", ("gelu", "swiglu")), ("position_encoding", ("learned", "rotary"))):
+            value = getattr(self, name)
+            require(value in kinds, f"`task.model.backbone.{name}` must be one of {kinds}.", value)
+        require(
+            self.position_encoding != "rotary" or (self.embed_dim // self.num_heads) % 4 == 0,
+            "`task.model.backbone.embed_dim` must be a multiple of 4 times `num_heads` for rotary positions.",
+            (self.embed_dim, self.num_heads),
+        )
+        require(
+            len(self.image_size_px) == 2
+            and min(self.image_size_px) > 0
+            and all(edge % self.patch_size == 0 for edge in self.image_size_px),
+            "`task.model.backbone.image_size_px` must be a height and a width in whole patches.",
+            (self.image_size_px, self.patch_size),
+        )
+        require(self.rope_rescale >= 1, "`task.model.backbone.rope_rescale` must be at least 1.", self.rope_rescale)
+
+    @property
+    def size_multiple(self) -> int:
+        """Returns the patch size: what is no whole patch cannot be read."""
+        return self.patch_size
 
 
 def _require_norm(norm: str) -> None:

@@ -22,6 +22,9 @@ class ParserConfig:
         crop_size_px: Height and width of the crop for "semantic"; for "detr" smallest and largest crop edge.
         crop_min_sizes_px: "detr": shortest edges to choose from before the crop.
         scale_range: "lsj": smallest and largest size of the photo, in units of `output_size`.
+        jitters_color: "lsj": change the colours too (EoMT's jitter, `color_jitter.py`).
+        redraws_empty_crops: "lsj": draw again where a crop shows no segment (EoMT).
+        padding_pixel: Value of padding that the network sees ("lsj" and "semantic").
         max_targets: Rows of the padded target list; more segments than this are dropped smallest first.
         keep_crowd: Train on crowd segments instead of leaving them void.
         keep_emptied_targets: Panoptic: keep expecting segments that a crop has emptied (with an empty mask), as both
@@ -36,6 +39,9 @@ class ParserConfig:
     crop_size_px: tuple[int, int] = (384, 600)
     crop_min_sizes_px: tuple[int, ...] = (400, 500, 600)
     scale_range: tuple[float, float] = (0.1, 2.0)
+    jitters_color: bool = False
+    redraws_empty_crops: bool = False
+    padding_pixel: int = 128
     max_targets: int = 100
     keep_crowd: bool = False
     keep_emptied_targets: bool = False
@@ -63,6 +69,7 @@ class ParserConfig:
             "`parser.max_size_px` must not be below `parser.min_sizes_px`.",
             (self.max_size_px, self.min_sizes_px),
         )
+        require(0 <= self.padding_pixel <= 255, "`parser.padding_pixel` must be in 0..255.", self.padding_pixel)
         require(0 < self.max_targets <= 255, "`parser.max_targets` must be in 1..255.", self.max_targets)
         self._check_augmentation()
 

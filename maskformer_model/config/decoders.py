@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 from maskformer_model.config.rules import require, require_heads
 from maskformer_model.config.variant import Variant
@@ -17,6 +18,9 @@ class DecoderConfig(Variant):
     def reads(self) -> tuple[str, ...]:
         """Returns the names of the features that it needs."""
         return ()
+
+    def require_fit(self, model: Any) -> None:
+        """Checks what must hold between it and the rest of the network, a `ModelConfig`."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -63,7 +67,7 @@ class TransformerDecoderConfig(DecoderConfig):
 
     @property
     def reads(self) -> tuple[str, ...]:
-        return () if self.input_feature == "auto" else (self.input_feature,)
+        return ("res5" if self.input_feature == "auto" else self.input_feature, "pixel_embedding")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -98,3 +102,48 @@ class MaskedAttentionConfig(DecoderConfig):
     @property
     def reads(self) -> tuple[str, ...]:
         return ("scale_0", "scale_1", "scale_2", "pixel_embedding")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EomtConfig(DecoderConfig):
+    """EoMT's: a plain ViT's last blocks, in which queries join the patches (arXiv:2503.19108).
+
+    Attributes:
+        num_blocks: Blocks with queries; there is one prediction more in training.
+        mask_annealing_starts: The step from which each of these blocks lets go of its attention mask; empty: never.
+        mask_annealing_ends: The step from which each block has none.
+        mask_annealing_power: In between, a query keeps its mask with probability `(1 - progress) ** power`.
+        masks_at_inference: Whether attention is masked at inference too, for a network whose masks were never annealed.
+    """
+
+    type: str = "eomt"
+    num_blocks: int = 3
+    mask_annealing_starts: tuple[int, ...] = ()
+    mask_annealing_ends: tuple[int, ...] = ()
+    mask_annealing_power: float = 0.9
+    masks_at_inference: bool = False
+
+    def __post_init__(self):
+        super().__post_init__()
+        require(self.num_blocks > 0, f"`{_PATH}.num_blocks` must be positive.", self.num_blocks)
+        starts, ends = self.mask_annealing_starts, self.mask_annealing_ends
+        require(
+            len(starts) == len(ends) in (0, self.num_blocks)
+            and all(0 <= start <= end for start, end in zip(starts, ends, strict=True)),
+            f"`{_PATH}.mask_annealing_starts` and `_ends` must be empty or name a step for each of `num_blocks`, the "
+            "end not before the start.",
+            (starts, ends, self.num_blocks),
+        )
+        power = self.mask_annealing_power
+        require(power > 0, f"`{_PATH}.mask_annealing_power` must be positive.", power)
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return ("prefix_tokens", "patches")
+
+    def require_fit(self, model: Any) -> None:
+        require(
+            model.mask_dim == model.backbone.embed_dim,
+            f'`task.model.mask_dim` must be `task.model.backbone.embed_dim` for `{_PATH}.type` "{self.type}".',
+            (model.mask_dim, model.backbone.embed_dim),
+        )

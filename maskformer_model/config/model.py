@@ -9,10 +9,8 @@ from maskformer_model.config.decoders import DecoderConfig, TransformerDecoderCo
 from maskformer_model.config.pixel_decoders import PixelDecoderConfig, TransformerFpnConfig
 from maskformer_model.config.rules import require
 
-# Features that every network has: the backbone's, and the per-pixel mask embeddings.
 MOST_CLASSES = 65_534  # A semantic PNG has 16 bits.
 MOST_QUERIES = 10_000
-COMMON_FEATURES = ("res2", "res3", "res4", "res5", "pixel_embedding")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,11 +38,14 @@ class ModelConfig:
         for name in ("num_queries", "mask_dim"):
             value = getattr(self, name)
             require(0 < value <= MOST_QUERIES, f"`task.model.{name}` must be in 1..{MOST_QUERIES}.", value)
-        given = (*COMMON_FEATURES, *self.pixel_decoder.gives)
-        missing = [name for name in self.decoder.reads if name not in given]
-        require(
-            not missing,
-            f'`task.model.decoder` needs {missing}, which `task.model.pixel_decoder.type` "{self.pixel_decoder.type}" '
-            "does not give.",
-            given,
-        )
+        self._require_features("pixel_decoder", self.backbone.gives)
+        pixel_embedding = ("pixel_embedding",) if self.pixel_decoder.embeds_pixels else ()
+        self._require_features("decoder", (*self.backbone.gives, *self.pixel_decoder.gives, *pixel_embedding))
+        self.decoder.require_fit(self)
+
+    def _require_features(self, part: str, given: tuple[str, ...]) -> None:
+        missing = [name for name in getattr(self, part).reads if name not in given]
+        kinds = f'`task.model.backbone.type` "{self.backbone.type}"'
+        if part == "decoder":
+            kinds += f' with `task.model.pixel_decoder.type` "{self.pixel_decoder.type}"'
+        require(not missing, f"`task.model.{part}` needs {missing}, which {kinds} does not give.", given)

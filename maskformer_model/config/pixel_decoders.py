@@ -15,10 +15,14 @@ class PixelDecoderConfig(Variant):
     """A pixel decoder: features res2 to res5 -> per-pixel embeddings and what the decoder attends to.
 
     Attributes:
+        reads: Names of the backbone's features that it needs.
         gives: Names of the features that it gives to the decoder, besides the backbone's and "pixel_embedding".
+        embeds_pixels: Whether it gives "pixel_embedding", the per-pixel mask embeddings.
     """
 
+    reads: ClassVar[tuple[str, ...]] = ("res2", "res3", "res4", "res5")
     gives: ClassVar[tuple[str, ...]] = ()
+    embeds_pixels: ClassVar[bool] = True
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -105,6 +109,16 @@ class DeformableConfig(PixelDecoderConfig):
         for name in ("encoder_layers", "num_points", "feedforward_dim"):
             require(getattr(self, name) > 0, f"`{_PATH}.{name}` must be positive.", getattr(self, name))
         require(0 <= self.dropout < 1, f"`{_PATH}.dropout` must be in [0, 1).", self.dropout)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NoPixelDecoderConfig(PixelDecoderConfig):
+    """No pixel decoder: the decoder makes its own per-pixel embeddings (EoMT)."""
+
+    reads: ClassVar[tuple[str, ...]] = ()
+    embeds_pixels: ClassVar[bool] = False
+
+    type: str = "none"
 
 
 def _require_group_norm(hidden_dim: int) -> None:

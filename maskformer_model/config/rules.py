@@ -11,10 +11,10 @@ def require(condition: bool, rule: str, received: Any) -> None:
         raise ValueError(f"{rule} Received: {received}")
 
 
-def require_heads(hidden_dim: int, num_heads: int, path: str) -> None:
+def require_heads(hidden_dim: int, num_heads: int, path: str, width: str = "hidden_dim") -> None:
     """Raises ValueError if attention with that many heads and a sine position embedding do not fit the width."""
     require(
         num_heads > 0 and hidden_dim % num_heads == 0 and hidden_dim % 4 == 0,
-        f"`{path}.num_heads` must divide `{path}.hidden_dim`, which must be a multiple of 4.",
+        f"`{path}.num_heads` must divide `{path}.{width}`, which must be a multiple of 4.",
         (num_heads, hidden_dim),
     )

@@ -26,6 +26,7 @@ class LossConfig:
             `class_weight`).
         pixel_loss: "focal" (MaskFormer) or "cross_entropy" (Mask2Former; only with "points").
         mask_loss: "exact" (every pixel) or "points" (uncertainty-sampled, as Mask2Former, for memory).
+        mask_normalizer: What mask losses are divided by: "targets", or "pairs" (EoMT): those that found a query.
         num_points: Points per mask for "points".
         oversample_ratio: So many times `num_points` are candidates for the points where a mask is least certain.
         importance_sample_ratio: The share of `num_points` that is chosen from them; the others are drawn evenly.
@@ -38,6 +39,7 @@ class LossConfig:
     class_cost: float = 1.0
     pixel_loss: str = "focal"
     mask_loss: str = "exact"
+    mask_normalizer: str = "targets"
     num_points: int = 12544
     oversample_ratio: float = 3.0
     importance_sample_ratio: float = 0.75
@@ -47,6 +49,12 @@ class LossConfig:
             require(getattr(self, name) >= 0, f"`task.losses.{name}` must not be negative.", getattr(self, name))
         kinds = ("exact", "points")
         require(self.mask_loss in kinds, f"`task.losses.mask_loss` must be one of {kinds}.", self.mask_loss)
+        normalizers = ("targets", "pairs")
+        require(
+            self.mask_normalizer in normalizers,
+            f"`task.losses.mask_normalizer` must be one of {normalizers}.",
+            self.mask_normalizer,
+        )
         pixel_losses = ("focal",) if self.mask_loss == "exact" else ("focal", "cross_entropy")
         require(
             self.pixel_loss in pixel_losses,
@@ -75,6 +83,10 @@ class InferenceConfig:
         size_divisibility: Pad the resized photo to a multiple of this (reference `MODEL.MASK_FORMER.SIZE_DIVISIBILITY`:
             32, and 0 for COCO); 0: no padding. The network attends to padding, so another divisor gives other answers.
             Training has its own: `train_data.parser.size_divisibility`.
+        pads_with_black: Pad before normalising, so that the network sees black, and round sizes half to even (EoMT);
+            otherwise padding is zeros after normalising.
+        window_px: Semantic answers are averages over square windows of this edge along the longer side of the photo,
+            whose shorter side is scaled to it (EoMT); 0: the whole photo at once.
         semantic_fusion_size: Where semantic answers turn masks into scores of classes: "input", at the size that the
             network saw, and the scores are resized to the photo (the reference's semantic models); "photo", masks are
             resized first (where it sets `SEM_SEG_POSTPROCESSING_BEFORE_INFERENCE` or `PANOPTIC_ON`).
@@ -91,6 +103,8 @@ class InferenceConfig:
     shortest_edge_px: int = 800
     max_size_px: int = 1333
     size_divisibility: int = 0
+    pads_with_black: bool = False
+    window_px: int = 0
     semantic_fusion_size: str = PHOTO_SIZE
     max_pixels: int = 100_000_000
     augmented_edges_px: tuple[int, ...] = ()
@@ -114,6 +128,12 @@ class InferenceConfig:
             self.size_divisibility >= 0,
             "`task.inference.size_divisibility` must not be negative.",
             self.size_divisibility,
+        )
+        require(self.window_px >= 0, "`task.inference.window_px` must not be negative.", self.window_px)
+        require(
+            not (self.window_px and self.augmented_edges_px),
+            "`task.inference.window_px` and `augmented_edges_px` exclude each other: windows are not augmented.",
+            (self.window_px, self.augmented_edges_px),
         )
         require(self.max_pixels > 0, "`task.inference.max_pixels` must be positive.", self.max_pixels)
         sizes = (INPUT_SIZE, PHOTO_SIZE)
@@ -161,3 +181,22 @@ class TaskConfig:
             f"`task.init_checkpoint_modules` must be one of {modules}.",
             self.init_checkpoint_modules,
         )
+        self._require_whole_patches()
+
+    def _require_whole_patches(self):
+        """A plain ViT reads whole patches only, so that photos must be padded to them."""
+        multiple, parser = self.model.backbone.size_multiple, self.train_data.parser
+        if multiple == 1:
+            return
+        # Where the divisor is set, it divides `output_size` too.
+        training = (parser.size_divisibility,) if parser.size_divisibility else parser.output_size
+        inference = (self.inference.size_divisibility, self.inference.window_px or multiple)
+        for name, sizes in (
+            ("`task.inference.size_divisibility` and `window_px`", inference),
+            ("`task.train_data.parser.size_divisibility` or `output_size`", training),
+        ):
+            require(
+                all(size > 0 and size % multiple == 0 for size in sizes),
+                f'{name} must be multiples of {multiple} px for the backbone "{self.model.backbone.type}".',
+                sizes,
+            )

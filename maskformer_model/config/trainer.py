@@ -60,20 +60,29 @@ class OptimizerConfig:
     Attributes:
         learning_rate: The learning rate of everything but the backbone.
         backbone_multiplier: Times `learning_rate` for the backbone.
-        weight_decay: Decoupled; never on norms, embeddings and relative-position tables.
+        layer_decay: Times the rate for each block of a plain ViT that lies in front of another; its tokens learn as its
+            first block does. 1: all blocks learn alike.
+        undecayed_blocks: So many last blocks keep the whole rate.
+        weight_decay: Decoupled; not on norms, embeddings and relative-position tables ...
+        decays_everything: ... unless this is set (EoMT).
         clip_norm: Largest global norm of all gradients together; 0 switches clipping off.
-        schedule: "constant", "step" or "poly".
+        schedule: "constant", "step", "poly", or "two_stage_poly" (EoMT): the backbone waits for the others' warm-up,
+            then warms up itself, and each rate falls from the end of its own warm-up on.
         drop_steps: "step": where the rate is multiplied by `drop_factor`.
         drop_factor: "step".
         power: "poly".
         warmup_steps: Linear warm-up from `warmup_factor` times the rate.
         warmup_factor: Start of the warm-up.
+        backbone_warmup_steps: "two_stage_poly": the backbone's warm-up, behind `warmup_steps`.
         ema_momentum: Average of the weights that is exported; 0 switches it off.
     """
 
     learning_rate: float = 1e-4
     backbone_multiplier: float = 0.1
+    layer_decay: float = 1.0
+    undecayed_blocks: int = 0
     weight_decay: float = 1e-4
+    decays_everything: bool = False
     clip_norm: float = 0.01
     schedule: str = "step"
     drop_steps: tuple[int, ...] = ()
@@ -81,13 +90,16 @@ class OptimizerConfig:
     power: float = 0.9
     warmup_steps: int = 0
     warmup_factor: float = 1.0
+    backbone_warmup_steps: int = 0
     ema_momentum: float = 0.0
 
     def __post_init__(self):
         require(0 < self.learning_rate <= 1, "`trainer.optimizer.learning_rate` must be in (0, 1].", self.learning_rate)
-        schedules = ("constant", "step", "poly")
+        schedules = ("constant", "step", "poly", "two_stage_poly")
         require(self.schedule in schedules, f"`trainer.optimizer.schedule` must be one of {schedules}.", self.schedule)
-        for name in ("backbone_multiplier", "weight_decay", "clip_norm", "warmup_steps"):
+        require(0 < self.layer_decay <= 1, "`trainer.optimizer.layer_decay` must be in (0, 1].", self.layer_decay)
+        counts = ("undecayed_blocks", "warmup_steps", "backbone_warmup_steps")
+        for name in ("backbone_multiplier", "weight_decay", "clip_norm", *counts):
             require(getattr(self, name) >= 0, f"`trainer.optimizer.{name}` must not be negative.", getattr(self, name))
         require(0 <= self.ema_momentum < 1, "`trainer.optimizer.ema_momentum` must be in [0, 1).", self.ema_momentum)
 

@@ -32,11 +32,13 @@ from typing import Any
 import tensorflow as tf
 
 from maskformer_model.config import PANOPTIC, SEMANTIC, ParserConfig
+from maskformer_model.data.color_jitter import gentle_color_jitter
 from maskformer_model.data.preprocessing import resize_image, resized_size
 
 NearestPixels = Callable[[Any, Any], tf.Tensor]  # Old and new edge in px -> `[new edge]` the old pixel of each new one.
 
 _NO_LIMIT_PX = 2**30
+MOST_CROPS = 50  # Of one photo, where all of them miss its segments.
 
 
 def nearest_centers(old_edge_px, new_edge_px) -> tf.Tensor:
@@ -102,6 +104,10 @@ def augment(
         image, segment_map = random_flip(image, segment_map, flip_seed)
         return detr_resize_crop(image, segment_map, parser, size_seed, nearest)
     if parser.augmentation == "lsj":
+        # Coloured while it is whole, as in EoMT: the mean that contrast is about is the photo's, not the crop's.
+        image = gentle_color_jitter(image, color_seed) if parser.jitters_color else image
+        if parser.redraws_empty_crops:
+            size_seed = seed_of_seen_crop(segment_map, parser, size_seed, nearest)
         image, segment_map = large_scale_jitter(image, segment_map, parser, size_seed, nearest)
     elif parser.augmentation == "semantic":
         image, segment_map = resize_crop(image, segment_map, parser, size_seed, nearest)
@@ -164,13 +170,41 @@ def large_scale_jitter(
     image: tf.Tensor, segment_map: tf.Tensor, parser: ParserConfig, seed: tf.Tensor, nearest: NearestPixels
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Fits the photo into `output_size` times a random scale of `scale_range`, and crops it to `output_size`."""
+    new_size_px, crop_px = _jittered_size_and_crop(tf.shape(image)[:2], parser, seed)
+    return resize(image, segment_map, new_size_px, crop_px, nearest)
+
+
+def seed_of_seen_crop(
+    segment_map: tf.Tensor, parser: ParserConfig, seed: tf.Tensor, nearest: NearestPixels
+) -> tf.Tensor:
+    """Returns the first of a row of seeds with which `large_scale_jitter` shows a segment; the last one if none does.
+
+    A map without any segment is not tried again.
+    """
+
+    def is_empty(seed):
+        new_size_px, crop_px = _jittered_size_and_crop(tf.shape(segment_map), parser, seed)
+        top, left, height, width = tf.unstack(crop_px, num=4)
+        rows = nearest(tf.shape(segment_map)[0], new_size_px[0])[top : top + height]
+        columns = nearest(tf.shape(segment_map)[1], new_size_px[1])[left : left + width]
+        return tf.reduce_max(tf.gather(tf.gather(segment_map, rows), columns, axis=1)) == 0
+
+    _, seed = tf.while_loop(
+        lambda tries, seed: (tries < MOST_CROPS) & is_empty(seed) & (tf.reduce_max(segment_map) > 0),
+        lambda tries, seed: (tries + 1, tf.random.split(seed, 1)[0]),
+        (0, seed),
+    )
+    return seed
+
+
+def _jittered_size_and_crop(size_px: tf.Tensor, parser: ParserConfig, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     scale_seed, offset_seed = tf.unstack(tf.random.split(seed, 2))
-    old_size_px = tf.cast(tf.shape(image)[:2], tf.float32)
+    old_size_px = tf.cast(size_px, tf.float32)
     box_px = tf.constant(parser.output_size, tf.float32) * _uniform(scale_seed, *parser.scale_range)
     new_size_px = tf.round(old_size_px * tf.reduce_min(box_px / old_size_px))
     new_size_px = tf.maximum(tf.cast(new_size_px, tf.int32), 1)
     crop_size_px = tf.minimum(new_size_px, parser.output_size)
-    return resize(image, segment_map, new_size_px, _random_crop(new_size_px, crop_size_px, offset_seed), nearest)
+    return new_size_px, _random_crop(new_size_px, crop_size_px, offset_seed)
 
 
 def resize_crop(

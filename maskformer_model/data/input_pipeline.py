@@ -26,9 +26,8 @@ from maskformer_model.data.aspect_ratio_groups import (
 from maskformer_model.data.examples import check_shards, parse_example
 
 PADDING_CLASS = -1
-# Padding that the network sees (crops of "lsj" and "semantic" smaller than the batch) is grey, as in the reference;
-# all other padding lies outside `valid_size_px` and is set to zero after normalisation, whatever its value.
-PADDING_PIXEL = 128
+# Padding that the network sees (crops of "lsj" and "semantic" smaller than the batch) is `parser.padding_pixel`; all
+# other padding lies outside `valid_size_px` and is set to zero after normalisation, whatever its value.
 
 _NUM_OPEN_FILES = 16
 _GLOB_CHARACTERS = frozenset("*?[")
@@ -237,7 +236,7 @@ def _finish(
         # The largest of multiples is a multiple: padding each photo is enough for the batch.
         missing = -tf.shape(segment_map) % parser.size_divisibility
         paddings = [[0, missing[0]], [0, missing[1]]]
-        image = tf.pad(image, [*paddings, [0, 0]], constant_values=PADDING_PIXEL)
+        image = tf.pad(image, [*paddings, [0, 0]], constant_values=parser.padding_pixel)
         segment_map = tf.pad(segment_map, paddings)
     return {
         "image": image,
@@ -263,7 +262,7 @@ def _padded_batches(data: tf.data.Dataset, data_config: DataConfig, parser: Pars
             "image_id": [],
         },
         padding_values={
-            "image": tf.constant(PADDING_PIXEL, tf.uint8),
+            "image": tf.constant(parser.padding_pixel, tf.uint8),
             "valid_size_px": 0,
             "segment_map": tf.constant(0, tf.uint8),
             "segment_classes": PADDING_CLASS,

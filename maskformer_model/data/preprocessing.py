@@ -119,6 +119,23 @@ def resized_size(height_px, width_px, shortest_edge_px, max_size_px):
     return new_height, new_width
 
 
+def scaled_size(size_px: tf.Tensor, edge_px: int, *, fits: bool) -> tf.Tensor:
+    """The size of a photo that fits a square, or that covers it, in EoMT's order of operations; halves go to even.
+
+    Args:
+        size_px: `[2]` int32, height and width.
+        edge_px: Edge of the square.
+        fits: Whether the longer side gets this length, or the shorter one.
+
+    Returns:
+        `[2]` int32, at least 1.
+    """
+    sides = tf.cast(size_px, tf.float64)
+    factors = tf.constant(edge_px, tf.float64) / sides
+    factor = tf.reduce_min(factors) if fits else tf.reduce_max(factors)
+    return tf.maximum(tf.cast(tf.round(sides * factor), tf.int32), 1)
+
+
 def resize_image(image: tf.Tensor, size_px, crop_px=None) -> tf.Tensor:
     """Resizes bilinearly with antialiasing, as Pillow does: first the width, then the height, each rounded to uint8.
 
@@ -146,11 +163,13 @@ def resize_for_inference(image: tf.Tensor, config: InferenceConfig) -> tf.Tensor
 
     Args:
         image: `[height, width, 3]` uint8.
-        config: its `shortest_edge_px` and `max_size_px` are used.
+        config: its `shortest_edge_px`, `max_size_px` and `pads_with_black` are used.
 
     Returns:
         `[new_height, new_width, 3]` uint8.
     """
+    if config.pads_with_black and config.shortest_edge_px == config.max_size_px:
+        return resize_image(image, scaled_size(tf.shape(image)[:2], config.max_size_px, fits=True))
     height_px, width_px = tf.unstack(tf.shape(image)[:2])
     return resize_image(image, resized_size(height_px, width_px, config.shortest_edge_px, config.max_size_px))
 

@@ -124,6 +124,8 @@ def _write_extra_assets(
 
 def _serving_facts(categories: CategoryTable, config: ExperimentConfig, signatures: list[str]) -> dict[str, Any]:
     """What a caller in any language must know about the numbers that go in and come out."""
+    is_black = config.task.inference.pads_with_black
+    padding = "black before normalising" if is_black else "zeros after normalising"
     return {
         "signatures": signatures,
         "task": config.task.kind,
@@ -138,6 +140,6 @@ def _serving_facts(categories: CategoryTable, config: ExperimentConfig, signatur
             "resize": "bilinear with antialiasing, to `shortest_edge_px`, no edge above `max_size_px`",
             "pixel_mean": list(PIXEL_MEAN_RGB),
             "pixel_std": list(PIXEL_STD_RGB),
-            "padding": "zeros after normalising, at the bottom and right, to a multiple of `size_divisibility`",
+            "padding": f"{padding}, at the bottom and right, to a multiple of `size_divisibility`",
         },
     }

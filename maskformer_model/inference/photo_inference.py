@@ -18,7 +18,7 @@ import tensorflow as tf
 from maskformer_model.config import InferenceConfig
 from maskformer_model.data.normalization import normalize
 from maskformer_model.data.preprocessing import resize_for_inference
-from maskformer_model.inference import bands, postprocessing, semantic_bands, test_time_augmentation
+from maskformer_model.inference import bands, postprocessing, semantic_bands, semantic_windows, test_time_augmentation
 from maskformer_model.modeling.maskformer import MaskFormer
 
 Tensor = Any
@@ -136,6 +136,8 @@ class PhotoInference:
 
     def semantic(self, photo: Tensor) -> Tensor:
         """`[height, width]` int32 class indices: the best of `postprocessing.semantic_inference` at every pixel."""
+        if self.config.window_px:
+            return semantic_windows.class_map(self._view_outputs, photo, self.config.window_px)
         return semantic_bands.class_map(self._views(photo), tf.shape(photo)[:2], self.config.semantic_fusion_size)
 
     def instances(self, photo: Tensor, describe_mask: Callable[[Tensor], dict[str, Tensor]], signature, max_instances):
@@ -203,7 +205,7 @@ class PhotoInference:
         return {name: outputs[name] for name in ("class_logits", "mask_logits")}
 
     def _propose(self, padded: Tensor, valid_sizes_px: Tensor) -> dict[str, Tensor]:
-        return self.network.propose(normalize(padded, valid_sizes_px))
+        return self.network.propose(normalize(padded, None if self.config.pads_with_black else valid_sizes_px))
 
     def prepare(self, photo: Tensor) -> tuple[Tensor, Tensor]:
         """What the network sees of a photo, `[height, width, 3]` uint8, and the size of the part that is photo."""

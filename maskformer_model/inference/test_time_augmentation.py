@@ -169,12 +169,16 @@ def views_of(network: Callable[[Tensor], dict[str, Tensor]], photo: Tensor, conf
     height_px, width_px = ops.shape(resized)[:2]
     for shortest_edge_px in config.augmented_edges_px:
         view_size_px = preprocessing.resized_size(height_px, width_px, shortest_edge_px, config.augmented_max_size_px)
-        view = normalization.normalize(preprocessing.resize_image(resized, view_size_px)[None])
+        view = preprocessing.resize_image(resized, view_size_px)[None]
         padding = [-edge % max(1, config.size_divisibility) for edge in view_size_px]
         for is_flipped in (False, True) if config.augmented_flip else (False,):
             seen = ops.flip(view, axis=2) if is_flipped else view
-            # Behind the normalisation, so padding is exact zeros, as in training.
-            outputs = network(ops.pad(seen, [[0, 0], [0, padding[0]], [0, padding[1]], [0, 0]]))
+            paddings = [[0, 0], [0, padding[0]], [0, padding[1]], [0, 0]]
+            if config.pads_with_black:
+                seen = normalization.normalize(ops.pad(seen, paddings))
+            else:  # Behind the normalisation, so padding is exact zeros, as in training.
+                seen = ops.pad(normalization.normalize(seen), paddings)
+            outputs = network(seen)
             yield View(
                 class_logits=ops.cast(outputs["class_logits"][0], "float32"),
                 mask_logits=outputs["mask_logits"][0],

@@ -59,7 +59,9 @@ def maskformer_losses(
     layers = [*outputs["aux_outputs"], {key: outputs[key] for key in ("class_logits", "mask_logits")}]
     num_queries = layers[0]["class_logits"].shape[1]
     if normalizers is None:
-        normalizers = loss_normalizers(segment_classes, num_queries, config.background_cls_weight)
+        normalizers = loss_normalizers(
+            segment_classes, num_queries, config.background_cls_weight, config.mask_normalizer
+        )
     num_masks, class_weight_sum = normalizers
     queries, finite = matched or match_layers(layers, segment_map, segment_classes, config, draw=draw)
     losses = {}
@@ -78,21 +80,24 @@ def maskformer_losses(
     return losses
 
 
-def loss_normalizers(segment_classes, num_queries, background_cls_weight=0.1):
+def loss_normalizers(segment_classes, num_queries, background_cls_weight=0.1, mask_normalizer="targets"):
     """Counts over the global batch what the losses are divided by; it follows from the targets alone.
 
     Args:
         segment_classes: `[batch, targets]` int32, -1 for padding.
         num_queries: how many queries each image has.
         background_cls_weight: weight of a query without target.
+        mask_normalizer: "targets" or "pairs", as of `LossConfig`.
 
     Returns:
-        Two float32 scalars: the number of targets, at least 1, and the sum of the class weights of all queries.
+        Two float32 scalars: the number of targets or of pairs, at least 1, and the sum of the class weights of all
+        queries.
     """
     num_targets = ops.sum(ops.cast(segment_classes >= 0, precise_dtype()), axis=1)
     num_matched = ops.minimum(num_targets, float(num_queries))
     weights = num_matched + background_cls_weight * (num_queries - num_matched)
-    num_masks, class_weight_sum = sum_over_replicas([ops.sum(num_targets), ops.sum(weights)])
+    counted = num_matched if mask_normalizer == "pairs" else num_targets
+    num_masks, class_weight_sum = sum_over_replicas([ops.sum(counted), ops.sum(weights)])
     return ops.maximum(num_masks, 1.0), class_weight_sum
 
 

@@ -86,13 +86,13 @@ class MaskFormer(keras.Model):
         features = self.backbone(image, training=False)
         hidden, memory = self.pixel_decoder.hidden_features(features, training=False)
         sources = {**features, **memory}
-        if self.predictor.reads_mask_features:
+        if self.predictor.reads_mask_features and hidden is not None:
             sources["pixel_embedding"] = self.pixel_decoder.mask_features(hidden)
-        class_logits, embeddings = self.predictor.last_queries(sources)
+        class_logits, embeddings, *pixels = self.predictor.last_queries(sources)
         return {
             "class_logits": class_logits,
             "mask_embeddings": embeddings,
-            "pixels": sources.get("pixel_embedding", hidden),
+            "pixels": pixels[0] if pixels else sources.get("pixel_embedding", hidden),
         }
 
     def mask_logits_of(self, mask_embeddings, pixels):

@@ -2,13 +2,15 @@
 
 Adding a part means a module for its layer, a class for its settings in `config/`, and one line here.
 
-- A backbone maps a normalised image `[batch, height, width, 3]` to a dict of features "res2" to "res5" at strides 4, 8,
-  16 and 32 (sizes rounded up). `output_channels` names the channels of each.
+- A backbone maps a normalised image `[batch, height, width, 3]` to a dict of features, those that its config's `gives`
+  names: "res2" to "res5" at strides 4, 8, 16 and 32 (sizes rounded up), or the tokens of a plain ViT.
+  `output_channels` names the channels of each.
 - A pixel decoder maps such a dict to `(mask features [batch, height / 4, width / 4, mask_dim], memory)`. `memory` holds
   what it gives to the decoder, by the names in its config's `gives`; `output_channels` names their channels.
-  `hidden_features` stops in front of the last convolution, `mask_features`.
+  `hidden_features` stops in front of the last convolution, `mask_features`. "none" gives None and nothing.
 - A decoder maps a dict of all of these to predictions, one dict of `class_logits` and `mask_logits` a layer. It also
-  has `last_queries`, `reads_mask_features` and `num_aux_outputs`.
+  has `last_queries`, `reads_mask_features` and `num_aux_outputs`. It may have `after_step`, which is called with the
+  number of updates after each of them. Where it makes its own per-pixel embeddings, `last_queries` returns them too.
 """
 
 from __future__ import annotations
@@ -23,36 +25,45 @@ from maskformer_model.config import (
     DecoderConfig,
     DeformableConfig,
     EfficientNetLiteConfig,
+    EomtConfig,
     FpnConfig,
     MaskedAttentionConfig,
     ModelConfig,
+    NoPixelDecoderConfig,
     PixelDecoderConfig,
     ResNetConfig,
     SwinConfig,
     TransformerDecoderConfig,
     TransformerFpnConfig,
+    VitConfig,
 )
 from maskformer_model.modeling.backbones.efficientnet_lite import EfficientNetLite0
 from maskformer_model.modeling.backbones.resnet import ResNet
 from maskformer_model.modeling.backbones.swin import SwinTransformer
+from maskformer_model.modeling.backbones.vit import VisionTransformer
+from maskformer_model.modeling.decoders.eomt import EomtDecoder
 from maskformer_model.modeling.decoders.masked_attention import MaskedAttentionDecoder
 from maskformer_model.modeling.decoders.transformer import TransformerPredictor
 from maskformer_model.modeling.pixel_decoders.deformable import DeformablePixelDecoder
 from maskformer_model.modeling.pixel_decoders.fpn import PixelDecoder
+from maskformer_model.modeling.pixel_decoders.none import NoPixelDecoder
 
 BACKBONES: dict[type[BackboneConfig], Any] = {
     ResNetConfig: ResNet,
     SwinConfig: SwinTransformer,
     EfficientNetLiteConfig: EfficientNetLite0,
+    VitConfig: VisionTransformer,
 }
 PIXEL_DECODERS: dict[type[PixelDecoderConfig], Any] = {
     FpnConfig: PixelDecoder,
     TransformerFpnConfig: PixelDecoder,
     DeformableConfig: DeformablePixelDecoder,
+    NoPixelDecoderConfig: NoPixelDecoder,
 }
 DECODERS: dict[type[DecoderConfig], Any] = {
     TransformerDecoderConfig: TransformerPredictor,
     MaskedAttentionConfig: MaskedAttentionDecoder,
+    EomtConfig: EomtDecoder,
 }
 
 

@@ -16,7 +16,8 @@ import numpy as np
 
 from maskformer_model.config import RESNET_BLOCKS, ModelConfig, merge
 from maskformer_model.pretrained import mask2former_architecture
-from maskformer_model.pretrained.shown_sizes import count_of, require_matrices, shape_of
+from maskformer_model.pretrained.eomt import architecture as eomt_architecture
+from maskformer_model.pretrained.tables.shown_sizes import count_of, require_matrices, shape_of
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -39,15 +40,18 @@ def infer_model_config(
     Raises:
         ValueError: if the arrays fit no architecture that can be configured, or not the settings.
     """
+    if eomt_architecture.is_eomt(arrays):
+        shown = eomt_architecture.values(arrays)
+        _require_shown(settings, {name: value for name, value in shown.items() if name != "backbone"})
+        stated = _united(_united(eomt_architecture.defaults(arrays) if base is None else {}, settings), shown)
+        return merge(base or ModelConfig(), stated)
     backbone = _backbone_values(arrays)
     if base is None and backbone.get("stem_type") == "deeplab":
         backbone["res5_multi_grid"] = [1, 2, 4]
     is_mask2former = mask2former_architecture.is_mask2former(arrays)
     head = mask2former_architecture.head_values(arrays) if is_mask2former else _head_values(arrays)
     require_matrices(arrays, [*_head_matrices(head), *_backbone_matrices(backbone)])
-    differing = _differing(settings, head)
-    if differing:
-        raise ValueError(f"The settings must be those that the arrays show. Received: {', '.join(differing)}")
+    _require_shown(settings, head)
     # In one piece, because rules hold between the settings and what the arrays show.
     values = _united(settings, {**head, "backbone": {**backbone, **settings.get("backbone", {})}})
     return merge(base or ModelConfig(), values)
@@ -72,6 +76,20 @@ def _backbone_matrices(backbone: Mapping[str, Any]) -> list[tuple[str, int, int]
         return [("a backbone", last, last), ("a window", backbone["window_size"] ** 2, max(backbone["num_heads"]))]
     channels = backbone["stage_channels"] or [backbone["res2_channels"] * 8]
     return [("a backbone", max(channels), backbone["bottleneck_channels"])]
+
+
+def is_other_family(config: ModelConfig, arrays: Arrays) -> bool:
+    """Returns whether a whole model's arrays are of another family than a network with these settings."""
+    if eomt_architecture.is_eomt(arrays):
+        return config.decoder.type != "eomt"
+    kind = "masked_attention" if mask2former_architecture.is_mask2former(arrays) else "transformer"
+    return any(name.startswith("sem_seg_head.") for name in arrays) and config.decoder.type != kind
+
+
+def _require_shown(settings: Mapping[str, Any], shown: Mapping[str, Any]) -> None:
+    differing = _differing(settings, shown)
+    if differing:
+        raise ValueError(f"The settings must be those that the arrays show. Received: {', '.join(differing)}")
 
 
 def _differing(settings: Mapping[str, Any], shown: Mapping[str, Any], path: str = "") -> list[str]:

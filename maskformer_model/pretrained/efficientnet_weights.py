@@ -7,7 +7,7 @@ import pathlib
 from typing import Any
 
 from maskformer_model.pretrained.readers.torch_files import read_torch_file
-from maskformer_model.pretrained.weight_table import (
+from maskformer_model.pretrained.tables.weight_table import (
     CONVOLUTION,
     DEPTHWISE,
     Weight,

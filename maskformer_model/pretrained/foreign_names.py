@@ -12,15 +12,18 @@ from typing import Any
 
 import numpy as np
 
+from maskformer_model.pretrained.eomt.hugging_face import EOMT, EOMT_DINOV3, TIMM_VIT
+from maskformer_model.pretrained.eomt.names import BACKBONE as EOMT_BACKBONE
 from maskformer_model.pretrained.hugging_face_mask2former import MASK2FORMER
 
 Arrays = Mapping[str, np.ndarray]
 
 # Buffers that the architecture implies, and counters that nothing reads.
 _NOT_WEIGHTS = re.compile(
-    r"(^|\.)(num_batches_tracked|relative_position_index|attn_mask)$|^criterion\.empty_weight$|^pixel_(mean|std)$"
+    r"(^|\.)(num_batches_tracked|relative_position_index|attn_mask)$|^criterion\.empty_weight$|(^|\.)pixel_(mean|std)$"
 )
-_PART = re.compile(r"(.*)#([012])$")
+_PART = re.compile(r"(.*)#([012])(of2)?$")
+_TOKENS = re.compile(rf"{re.escape(EOMT_BACKBONE)}\.(cls_token|reg_token|pos_embed)$")
 
 _HF_BACKBONE = r"model\.pixel_level_module\.encoder\."
 _HF_SWIN = _HF_BACKBONE + r"(?:(?:model|swin)\.)?"  # MaskFormer's; Mask2Former's has no wrapper but for one norm.
@@ -120,7 +123,14 @@ _OLD_OFFICIAL: list[tuple[str, Any]] = [
 
 # What wrappers put before names, and by what names without a wrapper are known.
 _WRAPPERS = ("module.", "model.", "net.", "network.")
-_FIRST_NAMES = ("sem_seg_head.", "backbone.", "model.pixel_level_module.", "pixel_level_module.")
+_FIRST_NAMES = (
+    "sem_seg_head.",
+    "backbone.",
+    "model.pixel_level_module.",
+    "pixel_level_module.",
+    f"{EOMT_BACKBONE}.",
+    "embeddings.",
+)
 _OF_BACKBONES = ("layer1.0.conv1.weight", "res2.0.conv1.weight", "patch_embed.proj.weight")
 
 
@@ -131,10 +141,10 @@ def _hf_attention(kind: str) -> str:
 def official_names(arrays: Arrays) -> dict[str, np.ndarray]:
     """Returns a MaskFormer's or an ImageNet backbone's arrays under the official names, whatever wrote them.
 
-    Known: the official MaskFormer (both versions of its names), Hugging Face's MaskFormer with ResNet or Swin, with or
-    without its heads, torchvision's and detectron2's ResNet and the Swin authors' ImageNet checkpoints. Prefixes of
-    wrappers (`module.`, `_orig_mod.`, Lightning's `model.`) are taken off. The classifier of an ImageNet
-    checkpoint is dropped, and so is the final norm of a Swin that feeds it.
+    Known: the official MaskFormer (both versions of its names), Mask2Former and EoMT, Hugging Face's of all three, with
+    or without heads, torchvision's and detectron2's ResNet, the Swin authors' ImageNet checkpoints, and ViTs with
+    registers of timm and Hugging Face. Prefixes of wrappers (`module.`, `_orig_mod.`, Lightning's `model.`) are taken
+    off. The classifier of an ImageNet checkpoint is dropped, and so is the final norm of a Swin that feeds it.
 
     Args:
         arrays: Name -> array.
@@ -146,6 +156,12 @@ def official_names(arrays: Arrays) -> dict[str, np.ndarray]:
         ValueError: if the names look like none of these.
     """
     arrays = _unwrapped({name: array for name, array in arrays.items() if not _NOT_WEIGHTS.search(name)})
+    if any(name.startswith(f"{EOMT_BACKBONE}.") for name in arrays):
+        return arrays
+    if "embeddings.register_tokens" in arrays:
+        return _vit_of_hugging_face(arrays)
+    if "patch_embed.proj.weight" in arrays and "cls_token" in arrays:
+        return _rename(_without(arrays, r"(head|fc_norm)\."), TIMM_VIT)
     if any(name.startswith("sem_seg_head.") for name in arrays):
         return _rename(arrays, _OLD_OFFICIAL)
     if any(name.startswith("model.pixel_level_module.") for name in arrays):
@@ -159,8 +175,9 @@ def official_names(arrays: Arrays) -> dict[str, np.ndarray]:
     if "patch_embed.proj.weight" in arrays:
         return _rename(_without(arrays, r"(norm|head)\."), _SWIN_BACKBONE)
     raise ValueError(
-        "The names in a checkpoint must be those of MaskFormer (official or Hugging Face) or of an ImageNet ResNet or "
-        f"Swin (torchvision, detectron2, official). Received: {', '.join(sorted(arrays)[:5])}, ..."
+        "The names in a checkpoint must be those of MaskFormer, Mask2Former or EoMT (official or Hugging Face) or of "
+        "an ImageNet ResNet or Swin (torchvision, detectron2, official) or a ViT with registers (timm, Hugging Face). "
+        f"Received: {', '.join(sorted(arrays)[:5])}, ..."
     )
 
 
@@ -175,6 +192,15 @@ def _unwrapped(arrays: Arrays) -> dict[str, np.ndarray]:
     if any(name.startswith("pixel_level_module.") for name in arrays):  # Hugging Face's model without its heads.
         arrays = {f"model.{name}": array for name, array in arrays.items()}
     return dict(arrays)
+
+
+def _vit_of_hugging_face(arrays: Arrays) -> dict[str, np.ndarray]:
+    """An EoMT, or a ViT alone; the token that stood for hidden patches in its training is left out."""
+    arrays = _without(arrays, r"embeddings\.mask_token$")
+    is_dinov2 = "embeddings.patch_embeddings.projection.weight" in arrays
+    renamed = _stack_parts(_rename(arrays, EOMT if is_dinov2 else EOMT_DINOV3))
+    # Tables are batches of one officially.
+    return {name: array[None] if _TOKENS.match(name) and array.ndim == 2 else array for name, array in renamed.items()}
 
 
 def _without(arrays: Arrays, prefix: str) -> dict[str, np.ndarray]:
@@ -197,10 +223,12 @@ def _rename(arrays: Arrays, patterns: list[tuple[str, Any]]) -> dict[str, np.nda
 
 def _stack_parts(arrays: Arrays) -> dict[str, np.ndarray]:
     stacked = {name: array for name, array in arrays.items() if not _PART.match(name)}
-    parts = {match[1] for match in map(_PART.match, arrays) if match}
-    for name in parts:
-        pieces = [arrays[f"{name}#{part}"] for part in range(3) if f"{name}#{part}" in arrays]
-        if len(pieces) < 3:
-            raise ValueError(f"A checkpoint must hold query, key and value of an attention. Missing for: `{name}`")
+    parts = {(match[1], match[3] or "") for match in map(_PART.match, arrays) if match}
+    for name, of_two in parts:
+        count = 2 if of_two else 3
+        pieces = [arrays[key] for part in range(count) if (key := f"{name}#{part}{of_two}") in arrays]
+        if len(pieces) < count:
+            what = "gate and value of a feed-forward layer" if of_two else "query, key and value of an attention"
+            raise ValueError(f"A checkpoint must hold {what}. Missing for: `{name}`")
         stacked[name] = np.concatenate(pieces)
     return stacked

@@ -1,4 +1,4 @@
-"""What a Hugging Face `config.json` says of a MaskFormer or Mask2Former beyond the arrays.
+"""What a Hugging Face `config.json` says of a MaskFormer, a Mask2Former or an EoMT beyond the arrays.
 
 Every setting is known here or refused by name: one that this project does not know could change the answer. A table
 says of each group which settings must have one value because the official model has no other, and which do not change
@@ -11,7 +11,10 @@ import reprlib
 from collections.abc import Mapping
 from typing import Any
 
-MASKFORMER, MASK2FORMER = "maskformer", "mask2former"
+from maskformer_model.pretrained.eomt import architecture as eomt_architecture
+
+MASKFORMER, MASK2FORMER, EOMT, EOMT_DINOV3 = "maskformer", "mask2former", "eomt", "eomt_dinov3"
+_VITS_ALONE = ("dinov2_with_registers", "dinov3_vit")  # They start a backbone, whose settings the network has.
 _STAGES = ["stage1", "stage2", "stage3", "stage4"]
 
 # Settings of every Hugging Face config. Most are of text models and say nothing here.
@@ -42,6 +45,19 @@ _IGNORED = {
         importance_sample_ratio init_std init_xavier_std use_auxiliary_loss output_auxiliary_logits num_hidden_layers
         backbone use_pretrained_backbone
     """,
+    EOMT: """
+        hidden_size num_hidden_layers num_attention_heads image_size patch_size mlp_ratio layerscale_value
+        num_upscale_blocks use_swiglu_ffn num_blocks layer_norm_eps initializer_range no_object_weight class_weight
+        mask_weight dice_weight train_num_points oversample_ratio importance_sample_ratio num_queries
+        num_register_tokens attention_dropout drop_path_rate
+    """,
+    EOMT_DINOV3: """
+        hidden_size num_hidden_layers num_attention_heads image_size patch_size intermediate_size layerscale_value
+        num_upscale_blocks num_blocks layer_norm_eps initializer_range no_object_weight class_weight mask_weight
+        dice_weight train_num_points oversample_ratio importance_sample_ratio num_queries num_register_tokens
+        attention_dropout drop_path_rate use_gated_mlp key_bias rope_parameters rope_theta default_theta
+        pos_embed_rescale
+    """,
     "swin": """
         image_size num_channels embed_dim depths num_layers num_heads window_size mlp_ratio hidden_dropout_prob
         attention_probs_dropout_prob drop_path_rate initializer_range encoder_stride hidden_size stage_names
@@ -60,6 +76,16 @@ _IGNORED = {
 _ONLY: dict[str, dict[str, Any]] = {
     MASKFORMER: {},
     MASK2FORMER: {"activation_function": "relu", "common_stride": 4, "feature_strides": [4, 8, 16, 32]},
+    EOMT: {"hidden_act": "gelu", "num_channels": 3, "hidden_dropout_prob": 0.0},
+    EOMT_DINOV3: {
+        "hidden_act": "gelu",
+        "num_channels": 3,
+        "hidden_dropout_prob": 0.0,
+        "query_bias": True,
+        "value_bias": True,
+        "proj_bias": True,
+        "mlp_bias": True,
+    },
     "swin": {
         "hidden_act": "gelu",
         "layer_norm_eps": 1e-5,
@@ -91,8 +117,14 @@ def hugging_face_settings(config: Mapping[str, Any]) -> dict[str, Any]:
         ValueError: if it asks for something that the official model does not have, or has a setting that is not known.
     """
     kind = config.get("model_type", MASKFORMER)
+    if kind in _VITS_ALONE:
+        return {}
+    if kind in (EOMT, EOMT_DINOV3):
+        _require_known(config, kind, "")
+        return eomt_architecture.hugging_face_settings(config)
     if kind not in (MASKFORMER, MASK2FORMER):
-        raise ValueError(f"config.json: `model_type` must be 'maskformer' or 'mask2former'. Received: {kind!r}")
+        known = f"'{MASKFORMER}', '{MASK2FORMER}', '{EOMT}' or '{EOMT_DINOV3}'"
+        raise ValueError(f"config.json: `model_type` must be {known}. Received: {kind!r}")
     backbone, decoder = _backbone_of(config), config.get("decoder_config") or {}
     backbone_kind = _kind_of_backbone(backbone)
     _require_known(config, kind, "")

@@ -15,14 +15,17 @@ from maskformer_model.categories import CategoryTable, TableMatch, compare_categ
 from maskformer_model.config import ExperimentConfig, ModelConfig, differing_settings, from_dict, to_dict
 from maskformer_model.config.files import CATEGORIES_FILE, EXPERIMENT_FILE, WEIGHTS_FILE
 from maskformer_model.pretrained import efficientnet_weights
+from maskformer_model.pretrained.architecture import is_other_family
+from maskformer_model.pretrained.eomt.resampling import fitted
 from maskformer_model.pretrained.maskformer_names import backbone_weights, official_weights
 from maskformer_model.pretrained.readers import model_garden
 from maskformer_model.pretrained.readers.keras_weights import load_weights, save_weights
 from maskformer_model.pretrained.sources import read_checkpoint
-from maskformer_model.pretrained.weight_table import write_weights
+from maskformer_model.pretrained.tables.weight_table import write_weights
 
-_CLASS_HEAD = "sem_seg_head.predictor.class_embed"
-_HEADS = (f"{_CLASS_HEAD}.", "sem_seg_head.predictor.mask_embed.")
+_CLASS_HEADS = ("sem_seg_head.predictor.class_embed", "class_head")  # EoMT's is the second.
+_HEADS = (*(f"{name}." for name in _CLASS_HEADS), "sem_seg_head.predictor.mask_embed.", "mask_head.")
+_BACKBONES = ("backbone.", "encoder.backbone.")
 _SWIN_OUTPUT_NORM = re.compile(r"backbone\.norm[0-3]\.")
 
 
@@ -43,7 +46,7 @@ def initialize(
         modules: "backbone" or "all".
         remakes_class_head: "all": where the checkpoint has other classes, leave the class head as it was initialised
             and say so in the log, instead of refusing. Classes of the same name are taken over, where the names are
-            known.
+            known. Of a checkpoint of another family (a MaskFormer's for a Mask2Former), take over the backbone alone.
         categories: What the network's class indices mean; compared with the `categories.json` of a training run.
 
     Raises:
@@ -68,10 +71,15 @@ def initialize(
                 f"A Model Garden checkpoint gives a backbone; `modules` must be 'backbone'. Received: 'all' of {source}"
             )
         load_official_backbone(network.backbone, model_garden.read_model_garden_resnet(source))
-    elif modules == "all":
-        load_official_weights(network, read_checkpoint(source).arrays, remakes_class_head=remakes_class_head)
     else:
-        load_official_backbone(network.backbone, read_checkpoint(source).arrays)
+        arrays = read_checkpoint(source).arrays
+        is_other = remakes_class_head and is_other_family(network.config, arrays)
+        if modules == "all" and is_other:
+            _log_other_family(source, network.config)
+        if modules == "all" and not is_other:
+            load_official_weights(network, arrays, remakes_class_head=remakes_class_head)
+        else:
+            _load_backbone_of(network, arrays)
 
 
 def load_official_weights(network: Any, arrays: Mapping[str, np.ndarray], *, remakes_class_head: bool = False) -> None:
@@ -86,13 +94,14 @@ def load_official_weights(network: Any, arrays: Mapping[str, np.ndarray], *, rem
         CheckpointMismatchError: listing every array left over, missing or of the wrong shape; nothing is written then.
     """
     table = official_weights(network)
+    head = next(name for name in _CLASS_HEADS if any(weight.name == f"{name}.bias" for weight in table))
     if remakes_class_head and not any(name.startswith(_HEADS) for name in arrays):
         logging.warning("The checkpoint has no heads: those of classes and masks start anew, the rest is taken over.")
         table = [weight for weight in table if not weight.name.startswith(_HEADS)]
-    elif remakes_class_head and _has_other_classes(table, arrays):
-        _log_new_class_head(network, arrays[f"{_CLASS_HEAD}.bias"].shape[0] - 1)
-        table = [weight for weight in table if not weight.name.startswith(f"{_CLASS_HEAD}.")]
-        arrays = {name: array for name, array in arrays.items() if not name.startswith(f"{_CLASS_HEAD}.")}
+    elif remakes_class_head and _has_other_classes(table, arrays, head):
+        _log_new_class_head(network, arrays[f"{head}.bias"].shape[0] - 1)
+        table = [weight for weight in table if not weight.name.startswith(f"{head}.")]
+        arrays = {name: array for name, array in arrays.items() if not name.startswith(f"{head}.")}
     write_weights(table, arrays)
 
 
@@ -108,8 +117,21 @@ def load_official_backbone(backbone: Any, arrays: Mapping[str, np.ndarray]) -> N
     Raises:
         CheckpointMismatchError: as for `load_official_weights`.
     """
-    arrays = {name: array for name, array in arrays.items() if name.startswith("backbone.")}
-    table = backbone_weights(backbone)
+    _write_backbone(backbone_weights(backbone), arrays)
+
+
+def _load_backbone_of(network: Any, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes the backbone of a whole network; the last blocks of a ViT belong to an EoMT's decoder."""
+    config = network.config.backbone
+    if config.type != "vit":
+        load_official_backbone(network.backbone, arrays)
+        return
+    arrays = fitted(arrays, config.patch_size, network.backbone.grid)
+    _write_backbone([weight for weight in official_weights(network) if weight.name.startswith(_BACKBONES)], arrays)
+
+
+def _write_backbone(table: list[Any], arrays: Mapping[str, np.ndarray]) -> None:
+    arrays = {name: array for name, array in arrays.items() if name.startswith(_BACKBONES)}
     if not any(_SWIN_OUTPUT_NORM.match(name) for name in arrays):
         table = [weight for weight in table if not _SWIN_OUTPUT_NORM.match(weight.name)]
     write_weights(table, arrays)
@@ -185,6 +207,9 @@ def _copy_run(
 ) -> None:
     """Copies the weights of our own network; its classes are those that the folder's `categories.json` names."""
     path = os.path.join(source, CATEGORIES_FILE)
+    if modules == "all" and remakes_class_head and other.config.decoder.type != network.config.decoder.type:
+        _log_other_family(source, network.config)
+        modules = "backbone"
     if modules == "backbone" or categories is None or not os.path.isfile(path):
         _copy_weights(network, other, modules, remakes_class_head)
         return
@@ -224,7 +249,7 @@ def _copy_classes_by_name(network: Any, other: Any, ours: CategoryTable, theirs:
 
 def _copy_weights(network: Any, other: Any, modules: str, remakes_class_head: bool) -> None:
     if modules == "backbone":
-        targets, origins = network.backbone.weights, other.backbone.weights
+        targets, origins = ([weight for weight in one.weights if _is_of_backbone(weight)] for one in (network, other))
     elif remakes_class_head and network.config.num_classes != other.config.num_classes:
         _log_new_class_head(network, other.config.num_classes)
         targets, origins = _without_class_head(network, other)
@@ -250,10 +275,24 @@ def _without_class_head(*networks: Any) -> tuple[list[Any], ...]:
     return tuple([weight for weight in network.weights if id(weight) not in left_out] for network in networks)
 
 
-def _has_other_classes(table: list[Any], arrays: Mapping[str, np.ndarray]) -> bool:
-    ours = next(weight.shape for weight in table if weight.name == f"{_CLASS_HEAD}.bias")
-    theirs = arrays.get(f"{_CLASS_HEAD}.bias")
+def _has_other_classes(table: list[Any], arrays: Mapping[str, np.ndarray], head: str) -> bool:
+    ours = next(weight.shape for weight in table if weight.name == f"{head}.bias")
+    theirs = arrays.get(f"{head}.bias")
     return theirs is not None and theirs.shape != ours
+
+
+def _is_of_backbone(weight: Any) -> bool:
+    """Whether it lies below a layer of that name, as a ViT's last blocks do in an EoMT's decoder."""
+    return "backbone" in weight.path.split("/")[:-1]
+
+
+def _log_other_family(source: str, config: ModelConfig) -> None:
+    logging.warning(
+        'The checkpoint %s is of another family than `task.model.decoder.type` "%s": its backbone is taken over, the '
+        "rest starts from scratch.",
+        source,
+        config.decoder.type,
+    )
 
 
 def _log_new_class_head(network: Any, num_classes: int) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from maskformer_model.pretrained.shown_sizes import count_of, shape_of
+from maskformer_model.pretrained.tables.shown_sizes import count_of, shape_of
 
 Arrays = Mapping[str, np.ndarray]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from maskformer_model.pretrained.weight_table import (
+from maskformer_model.pretrained.tables.weight_table import (
     LINEAR,
     TABLE,
     Weight,

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from maskformer_model.pretrained import mask2former_names
-from maskformer_model.pretrained.weight_table import (
+from maskformer_model.pretrained.eomt import names as eomt_names
+from maskformer_model.pretrained.tables.weight_table import (
     CONVOLUTION,
     LINEAR,
     TABLE,
@@ -29,8 +30,11 @@ def official_weights(network: Any) -> list[Weight]:
     Raises:
         ValueError: if the network's backbone is none of the official ones.
     """
-    pixel_decoder_tables = {"deformable": mask2former_names.pixel_decoder_weights}
-    decoder_tables = {"masked_attention": mask2former_names.decoder_weights}
+    pixel_decoder_tables: dict[str, Any] = {
+        "deformable": mask2former_names.pixel_decoder_weights,
+        "none": lambda prefix, decoder: [],
+    }
+    decoder_tables = {"masked_attention": mask2former_names.decoder_weights, "eomt": eomt_names.decoder_weights}
     of_pixel_decoder = pixel_decoder_tables.get(network.config.pixel_decoder.type, _pixel_decoder_weights)
     of_decoder = decoder_tables.get(network.config.decoder.type, _predictor_weights)
     return [
@@ -41,17 +45,19 @@ def official_weights(network: Any) -> list[Weight]:
 
 
 def backbone_weights(backbone: Any) -> list[Weight]:
-    """Every weight of a built `ResNet` or `SwinTransformer` under its official name.
+    """Every weight of a built `ResNet`, `SwinTransformer` or `VisionTransformer` under its official name.
 
     Raises:
-        ValueError: if the backbone is neither.
+        ValueError: if the backbone is none of these.
     """
+    if hasattr(backbone, "class_token"):
+        return eomt_names.vit_weights(backbone)
     if hasattr(backbone, "stem") and hasattr(backbone, "res2"):
         return _resnet_weights(backbone)
     if hasattr(backbone, "patch_embedding"):
         return _swin_weights(backbone)
     raise ValueError(
-        f"Official checkpoints exist for ResNet and Swin backbones only. Received: {type(backbone).__name__}"
+        f"Official checkpoints exist for ResNet, Swin and ViT backbones only. Received: {type(backbone).__name__}"
     )
 
 

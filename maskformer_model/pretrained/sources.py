@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from maskformer_model.pretrained import mask2former_architecture
+from maskformer_model.pretrained.eomt import architecture as eomt_architecture
 from maskformer_model.pretrained.foreign_names import official_names
 from maskformer_model.pretrained.hugging_face_config import hugging_face_settings
 from maskformer_model.pretrained.labels import Labels, read_labels
@@ -48,12 +49,13 @@ class Checkpoint:
     @property
     def is_whole_model(self) -> bool:
         """Returns whether there is more than a backbone."""
-        return any(name.startswith("sem_seg_head.") for name in self.arrays)
+        return eomt_architecture.is_eomt(self.arrays) or any(name.startswith("sem_seg_head.") for name in self.arrays)
 
     @property
     def lacks_heads(self) -> bool:
         """Returns whether it is a whole model but for its heads, as Hugging Face's base models are."""
-        return self.is_whole_model and "sem_seg_head.predictor.class_embed.weight" not in self.arrays
+        heads = ("sem_seg_head.predictor.class_embed.weight", "class_head.weight")
+        return self.is_whole_model and not any(name in self.arrays for name in heads)
 
 
 def read_checkpoint(source: str) -> Checkpoint:
@@ -150,6 +152,8 @@ def golden_settings(golden: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: if it asks for something that this model does not have.
     """
+    if "network" in golden:
+        return eomt_architecture.golden_settings(golden)
     head, options = golden["sem_seg_head"], golden["mask_former"]
     resnet, swin = golden.get("resnet") or {}, golden.get("swin") or {}
     for holder, key, only in (

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 from keras import ops
 
 from maskformer_model.config import OptimizerConfig
 
 
-def make_schedule(config: OptimizerConfig, train_steps: int) -> WarmupSchedule:
+def make_schedule(config: OptimizerConfig, train_steps: int) -> Any:
     """Returns the schedule that the config describes, over `train_steps` steps."""
+    if config.schedule == "two_stage_poly":
+        return TwoStageSchedule(
+            config.learning_rate,
+            train_steps=train_steps,
+            power=config.power,
+            warmup_steps=config.warmup_steps,
+            backbone_warmup_steps=config.backbone_warmup_steps,
+        )
     return WarmupSchedule(
         config.learning_rate,
         schedule=config.schedule,
@@ -83,3 +93,51 @@ class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
     def get_config(self):
         names = ("learning_rate", "schedule", "train_steps", "drop_steps", "drop_factor", "power")
         return {name: getattr(self, name) for name in (*names, "warmup_steps", "warmup_factor")}
+
+
+@keras.saving.register_keras_serializable(package="maskformer_model")
+class TwoStageSchedule(keras.optimizers.schedules.LearningRateSchedule):
+    """Two rates, each with a linear warm-up from 0 and a polynomial fall to 0 (EoMT's `TwoStageWarmupPolySchedule`).
+
+    The schedule itself is the rate of everything but the backbone. `backbone_rate` is 0 until that warm-up is over.
+
+    Args:
+        learning_rate: Both rates at the end of their warm-ups.
+        train_steps: Where both reach 0.
+        power: What the share of the steps that are left is raised to.
+        warmup_steps: Warm-up of everything but the backbone.
+        backbone_warmup_steps: Warm-up of the backbone, after the other.
+    """
+
+    def __init__(
+        self,
+        learning_rate: float,
+        *,
+        train_steps: int,
+        power: float = 0.9,
+        warmup_steps: int = 0,
+        backbone_warmup_steps: int = 0,
+    ):
+        super().__init__()
+        self.learning_rate = learning_rate
+        self.train_steps = train_steps
+        self.power = power
+        self.warmup_steps = warmup_steps
+        self.backbone_warmup_steps = backbone_warmup_steps
+
+    def __call__(self, step):
+        return self._rate(ops.cast(step, "float32"), 0, self.warmup_steps)
+
+    def backbone_rate(self, step):
+        """Returns the backbone's rate at a step."""
+        return self._rate(ops.cast(step, "float32"), self.warmup_steps, self.backbone_warmup_steps)
+
+    def _rate(self, step, begin: int, length: int):
+        rises = ops.clip((step - begin) / max(length, 1), 0.0, 1.0)
+        end = begin + length
+        falls = ops.clip((self.train_steps - step) / max(self.train_steps - end, 1), 0.0, 1.0)
+        return self.learning_rate * ops.where(step < end, rises, ops.power(falls, self.power))
+
+    def get_config(self):
+        names = ("learning_rate", "train_steps", "power", "warmup_steps", "backbone_warmup_steps")
+        return {name: getattr(self, name) for name in names}

@@ -157,6 +157,7 @@ def build_for_training(config: ExperimentConfig, categories: CategoryTable | Non
             remakes_class_head=True,
             categories=categories,
         )
+    model.start_over()
     if config.task.freeze_backbone:
         network.backbone.trainable = False
     trainer = config.trainer

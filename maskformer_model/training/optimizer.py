@@ -9,6 +9,8 @@ changes those things and leaves the rest (state, averaging, distribution) to Ker
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -17,8 +19,12 @@ from keras import ops
 from maskformer_model.backend.precision import precise_dtype
 from maskformer_model.backend.replicas import sum_over_replicas
 from maskformer_model.config import OptimizerConfig
+from maskformer_model.modeling.layers.vit_blocks import BLOCK_NAME
+from maskformer_model.training.learning_rate import TwoStageSchedule
 
 BACKBONE = "backbone"
+_BLOCK = re.compile(rf"{BLOCK_NAME}(\d+)$")
+_CLOSING_NORM = "norm"  # Behind the backbone's last block.
 INITIAL_LOSS_SCALE = 2.0**15
 LOSS_SCALE_GROWTH_STEPS = 2000
 # Norms, embeddings and relative-position tables do not decay; biases do.
@@ -44,6 +50,9 @@ def make_optimizer(config: OptimizerConfig, learning_rate: Any, *, scales_loss: 
         learning_rate,
         decay=config.weight_decay,
         backbone_multiplier=config.backbone_multiplier,
+        layer_decay=config.layer_decay,
+        undecayed_blocks=config.undecayed_blocks,
+        decays_everything=config.decays_everything,
         clip_norm=config.clip_norm,
         scales_loss=scales_loss,
         use_ema=config.ema_momentum > 0,
@@ -55,9 +64,10 @@ def make_optimizer(config: OptimizerConfig, learning_rate: Any, *, scales_loss: 
 class AdamW(keras.optimizers.Optimizer):
     """AdamW (arXiv:1711.05101) as `torch.optim.AdamW` computes it.
 
-    A variable below a layer named "backbone" learns at `backbone_multiplier` times the rate; a variable whose own name
-    is in `WITHOUT_DECAY` does not decay. Where replicas train together, their gradients are summed first and the norm
-    of the sum is clipped, so that the update does not depend on how a batch is cut.
+    A variable below a layer named "backbone" learns at `backbone_multiplier` times the rate, in a plain ViT also times
+    `layer_decay` for each block behind its own; a `TwoStageSchedule` has a rate of its own for it. A variable whose
+    own name is in `WITHOUT_DECAY` does not decay. Where replicas train together, their gradients are summed first and
+    the norm of the sum is clipped, so that the update does not depend on how a batch is cut.
 
     A step whose gradient is not finite is skipped: it counts as a step, and weights and moments stay as they are.
     `gradient_norm` (before clipping), `skipped_steps` and `skipped_in_row` are variables that tell.
@@ -69,6 +79,9 @@ class AdamW(keras.optimizers.Optimizer):
         beta_2: Decay of the second moment.
         epsilon: Added to the bias-corrected root of the second moment.
         backbone_multiplier: At least 0.
+        layer_decay: In (0, 1]; below 1 only for a backbone of numbered blocks.
+        undecayed_blocks: So many last blocks learn as the norm behind them does.
+        decays_everything: Whether `WITHOUT_DECAY` is left out.
         clip_norm: Largest global norm of all gradients together; 0: no clipping.
         scales_loss: Multiply the loss by `loss_scale`, so that float16 gradients do not vanish: halved by each skipped
             step, doubled after `LOSS_SCALE_GROWTH_STEPS` good ones in a row.
@@ -83,6 +96,9 @@ class AdamW(keras.optimizers.Optimizer):
         beta_2: float = 0.999,
         epsilon: float = 1e-8,
         backbone_multiplier: float = 1.0,
+        layer_decay: float = 1.0,
+        undecayed_blocks: int = 0,
+        decays_everything: bool = False,
         clip_norm: float = 0.0,
         scales_loss: bool = False,
         name: str = "adamw",
@@ -96,6 +112,9 @@ class AdamW(keras.optimizers.Optimizer):
         self.beta_2 = beta_2
         self.epsilon = epsilon
         self.backbone_multiplier = backbone_multiplier
+        self.layer_decay = layer_decay
+        self.undecayed_blocks = undecayed_blocks
+        self.decays_everything = decays_everything
         self.clip_norm = clip_norm
         self.scales_loss = scales_loss
 
@@ -105,9 +124,17 @@ class AdamW(keras.optimizers.Optimizer):
         super().build(variables)
         self._first_moments, self._second_moments = self.add_optimizer_variables(variables, ["momentum", "velocity"])
         parts = [variable.path.split("/") for variable in variables]
-        self._multipliers = [self.backbone_multiplier if BACKBONE in path[:-1] else 1.0 for path in parts]
-        self._distinct_multipliers = sorted(set(self._multipliers))
-        self._decays = [0.0 if path[-1] in WITHOUT_DECAY else self.decay for path in parts]
+        is_backbone = [BACKBONE in path[:-1] for path in parts]
+        decays = layer_decays(parts, self.layer_decay, self.undecayed_blocks)
+        self._multipliers = [
+            self.backbone_multiplier * decay if of_backbone else 1.0
+            for of_backbone, decay in zip(is_backbone, decays, strict=True)
+        ]
+        # Variables of one group share the factors of their update.
+        self._groups = list(zip(is_backbone, self._multipliers, strict=True))
+        self._distinct_groups = sorted(set(self._groups))
+        spared = () if self.decays_everything else WITHOUT_DECAY
+        self._decays = [0.0 if path[-1] in spared else self.decay for path in parts]
         self.gradient_norm = self._add_scalar("gradient_norm", 0.0)
         self.skipped_steps = self._add_scalar("skipped_steps", 0, "int32")
         self.skipped_in_row = self._add_scalar("skipped_in_row", 0, "int32")
@@ -134,7 +161,12 @@ class AdamW(keras.optimizers.Optimizer):
 
     def _factors(self, learning_rate):
         """What all updates are multiplied by, computed once: it would be a third of the step's operations otherwise."""
-        rate = ops.cast(learning_rate, precise_dtype())
+        rate = backbone_rate = ops.cast(learning_rate, precise_dtype())
+        if isinstance(self._learning_rate, TwoStageSchedule):
+            backbone_rate = ops.cast(self._learning_rate.backbone_rate(self.iterations), precise_dtype())
+        rates = [
+            (backbone_rate if of_backbone else rate) * multiplier for of_backbone, multiplier in self._distinct_groups
+        ]
         applied = ops.cast(self._is_applied, precise_dtype())
         step = ops.cast(self.iterations + 1, precise_dtype())
         # 1 - beta**step, without the loss of digits that float32 would suffer at beta 0.999 and step 1.
@@ -145,14 +177,14 @@ class AdamW(keras.optimizers.Optimizer):
             "second": applied * (1.0 - self.beta_2),
             "root": ops.sqrt(second_correction),
             "epsilon": ops.convert_to_tensor(self.epsilon, precise_dtype()),
-            "rates": [applied * rate * multiplier / first_correction for multiplier in self._distinct_multipliers],
-            "decays": [applied * rate * multiplier * self.decay for multiplier in self._distinct_multipliers],
+            "rates": [applied * rate / first_correction for rate in rates],
+            "decays": [applied * rate * self.decay for rate in rates],
         }
 
     def update_step(self, gradient, variable, learning_rate):
         """Updates one variable; `learning_rate` is what `_factors` gives."""
         index = self._get_variable_index(variable)
-        place = self._distinct_multipliers.index(self._multipliers[index])
+        place = self._distinct_groups.index(self._groups[index])
         factors = {name: learning_rate[name] for name in ("first", "second", "root", "epsilon")}
         factors |= {"rate": learning_rate["rates"][place], "decay": learning_rate["decays"][place]}
         factors = {name: ops.cast(value, variable.dtype) for name, value in factors.items()}
@@ -199,8 +231,37 @@ class AdamW(keras.optimizers.Optimizer):
         return grads_and_vars  # Already summed, before clipping.
 
     def get_config(self):
-        names = ("decay", "beta_1", "beta_2", "epsilon", "backbone_multiplier", "clip_norm", "scales_loss")
+        names = ["decay", "beta_1", "beta_2", "epsilon", "backbone_multiplier", "layer_decay", "undecayed_blocks"]
+        names += ["decays_everything", "clip_norm", "scales_loss"]
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+
+
+def layer_decays(paths: Sequence[Sequence[str]], layer_decay: float, undecayed_blocks: int = 0) -> list[float]:
+    """Returns what each variable's learning rate is multiplied by for its depth in a plain ViT.
+
+    Args:
+        paths: The parts of each variable's path.
+        layer_decay: The factor of one block.
+        undecayed_blocks: So many last blocks keep the whole rate.
+
+    Raises:
+        ValueError: if the factor is not 1 and no variable belongs to a numbered block.
+    """
+    if layer_decay == 1:
+        return [1.0] * len(paths)
+    numbers = [next((int(match[1]) for match in map(_BLOCK.match, path) if match), None) for path in paths]
+    last = max((number for number in numbers if number is not None), default=None)
+    if last is None:
+        raise ValueError(
+            "`trainer.optimizer.layer_decay` below 1 needs a backbone of numbered blocks "
+            f'(`task.model.backbone.type` "vit"). Received: {layer_decay}'
+        )
+    decays = []
+    for path, number in zip(paths, numbers, strict=True):
+        closes = number is None and path[-2:-1] == [_CLOSING_NORM]
+        is_whole = closes or (number is not None and number > last - undecayed_blocks)
+        decays.append(1.0 if is_whole else layer_decay ** (last - (number or 0)))
+    return decays
 
 
 def global_norm(gradients) -> Any:

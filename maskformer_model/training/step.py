@@ -64,14 +64,39 @@ class MaskFormerTraining(keras.Model):
         layers = range(network.predictor.num_aux_outputs)
         names += [f"{name}_{layer}" for layer in layers for name in SHOWN_LOSSES]
         self.loss_means = [keras.metrics.Mean(name=name) for name in names]
+        self._after_step = getattr(network.predictor, "after_step", None)
+        self.num_updates: Any = None
 
     def build(self, input_shape=None):
         """Makes the network's weights, which depend on no size, where they have not been made."""
         if not self.network.built:
             self.network.build()
+        if self._after_step is not None:
+            self.num_updates = self.add_weight(
+                name="num_updates",
+                shape=(),
+                dtype="int32",
+                initializer="zeros",
+                trainable=False,
+                aggregation="only_first_replica",
+            )
 
     def call(self, x, training=None):
-        return self.network(normalize(x["image"], x["valid_size_px"]), training=training)
+        outputs = self.network(normalize(x["image"], x["valid_size_px"]), training=training)
+        if training and keras.backend.backend() != "tensorflow":
+            self._count_update()  # Elsewhere the step is Keras's own; this runs once in it.
+        return outputs
+
+    def start_over(self):
+        """Tells the decoder that there was no update yet, whatever the weights that it starts from have behind them."""
+        if self._after_step is not None:
+            self._after_step(0)
+
+    def _count_update(self):
+        """Tells the decoder how many updates there have been, this step's among them, if it wants to know."""
+        if self._after_step is not None:
+            self.num_updates.assign(self.num_updates + 1)
+            self._after_step(self.num_updates)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         losses = self._loss_terms(y, y_pred)
@@ -99,6 +124,7 @@ class MaskFormerTraining(keras.Model):
             x, y = data
             losses, gradients = self._losses_and_gradients(x, y)
             self.optimizer.apply(gradients, self.trainable_variables)
+            self._count_update()
             return {"loss": keras.ops.reshape(self._note(losses), (1,))}
 
         def _maybe_symbolic_build(self, iterator=None, data_batch=None):
@@ -109,7 +135,10 @@ class MaskFormerTraining(keras.Model):
         import tensorflow as tf
 
         normalizers = loss_normalizers(
-            y["segment_classes"], self.network.config.num_queries, self.loss_config.background_cls_weight
+            y["segment_classes"],
+            self.network.config.num_queries,
+            self.loss_config.background_cls_weight,
+            self.loss_config.mask_normalizer,
         )
         if self.accumulation_steps == 1:
             return self._part(x, y, normalizers)

@@ -9,7 +9,11 @@ from tests.parity.golden_folder import GoldenFolder
 from tests.parity.measurement import Measurement
 
 # Family -> module with `measure(folder, float64)` and `matching_costs(folder)`.
-FAMILIES = {"MaskFormer": "tests.parity.maskformer_family", "Mask2Former": "tests.parity.mask2former_family"}
+FAMILIES = {
+    "MaskFormer": "tests.parity.maskformer_family",
+    "Mask2Former": "tests.parity.mask2former_family",
+    "EoMT": "tests.parity.eomt_family",
+}
 
 
 def family_of(folder: GoldenFolder) -> Any:
@@ -22,6 +26,8 @@ def family_of(folder: GoldenFolder) -> Any:
     name = settings.get("meta_architecture")
     if name is None and "NUM_OBJECT_QUERIES" in settings.get("mask_former", {}):
         name = "Mask2Former" if "TRAIN_NUM_POINTS" in settings["mask_former"] else "MaskFormer"
+    if name is None and "num_q" in settings.get("network", {}):
+        name = "EoMT"
     if name not in FAMILIES:
         raise ValueError(f"golden.json must be of one of {sorted(FAMILIES)}. Received: {name} in {folder.path}")
     return importlib.import_module(FAMILIES[name])

@@ -32,8 +32,8 @@ class GoldenFolder:
 
     @property
     def trajectory(self) -> list[dict[str, float]]:
-        """Every loss term, the total and the gradient norm at each step."""
-        return self.settings["trajectory"]
+        """Every loss term, the total, the gradient norm and what else is noted at each step; lists one by one."""
+        return [_flat(step) for step in self.settings["trajectory"]]
 
     @property
     def is_float64(self) -> bool:
@@ -84,6 +84,16 @@ class GoldenFolder:
     def _numbers(self, name: str) -> dict[str, float]:
         path = self.path / name
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def _flat(step: dict[str, Any]) -> dict[str, float]:
+    flat: dict[str, float] = {}
+    for name, value in step.items():
+        if isinstance(value, list):
+            flat |= {f"{name}.{index}": one for index, one in enumerate(value)}
+        else:
+            flat[name] = value
+    return flat
 
 
 def read_batch(folder: pathlib.Path, size_divisibility: int = 0) -> tuple[Any, Any, Any, Any]:

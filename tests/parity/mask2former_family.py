@@ -22,7 +22,7 @@ from tests.parity.measurement import Arrays, Measurement
 def measure(folder: GoldenFolder, *, float64: bool = False) -> Measurement:
     """Runs the whole trajectory of the folder, and the losses on every pixel centre at its first weights."""
     with float_type("float64" if float64 else "float32"):
-        run = _PointsRun(folder)
+        run = PointsRun(folder)
         layers = run.first_layers()
         costs, exact_matches, exact_losses = run.costs_of(layers), *run.exact_of(layers)
         measurement = trained(run, folder)
@@ -51,14 +51,15 @@ def matching_costs(folder: GoldenFolder) -> Costs:
     return costs
 
 
-class _PointsRun(TrainingRun):
+class PointsRun(TrainingRun):
     """A golden Mask2Former that is trained on given points."""
 
     def __init__(self, folder: GoldenFolder):
         self.folder = folder
         super().__init__(folder)
 
-    def read_loss_config(self, options: dict[str, Any]) -> LossConfig:
+    def read_loss_config(self, settings: dict[str, Any]) -> LossConfig:
+        options = settings["mask_former"]
         return LossConfig(
             class_weight=options["CLASS_WEIGHT"],
             class_cost=options["CLASS_WEIGHT"],
@@ -108,7 +109,7 @@ class _PointsRun(TrainingRun):
         features = {**outputs["memory"], "pixel_embedding": outputs["mask_features"]}
         _, embeddings, blocked = self.network.predictor.decode(features)
         for layer, cells in enumerate(blocked):
-            named[f"attention_mask.layer_{layer}"] = _packed(cells)
+            named[f"attention_mask.layer_{layer}"] = packed(cells)
             is_opened = self._is_negative_everywhere(embeddings[layer], features, layer)
             named[f"attention_rows_opened.layer_{layer}"] = tf.cast(is_opened, tf.int8)
         # A folder holds the masks of a layer in full or thinned out; what it holds of neither stays, and fails.
@@ -167,7 +168,7 @@ class _PointsRun(TrainingRun):
         terms = criterion.maskformer_losses(
             outputs, segment_map, segment_classes, config, matched=(queries, finite), draw=draw
         )
-        losses = {name: float(value) for name, value in terms.items()}
+        losses = {name: float(value) for name, value in self.official_losses(terms).items()}
         return _matches(queries), {**losses, "total": sum(losses.values())}
 
 
@@ -183,7 +184,7 @@ def _matches(queries: list[Any]) -> Arrays:
     return found
 
 
-def _packed(cells: Any) -> Any:
+def packed(cells: Any) -> Any:
     """`numpy.packbits` over the last axis, as int32 of 0..255."""
     missing = -cells.shape[2] % 8
     bits = tf.cast(tf.pad(cells, [[0, 0], [0, 0], [0, missing]]), tf.int32)

@@ -16,6 +16,7 @@ from maskformer_model.losses import criterion
 from maskformer_model.pretrained import initialize, maskformer_names
 from maskformer_model.pretrained.architecture import infer_model_config
 from maskformer_model.pretrained.sources import read_checkpoint
+from maskformer_model.training.learning_rate import make_schedule
 from maskformer_model.training.optimizer import make_optimizer
 from tests.parity.assignment_rows import Costs
 from tests.parity.golden_folder import GoldenFolder, read_batch
@@ -114,18 +115,12 @@ class TrainingRun:
         initialize.load_official_weights(self.network, checkpoint.arrays)
         self.variables = self.network.trainable_variables
         self.weights = maskformer_names.official_weights(self.network)
-        options, solver = folder.settings["mask_former"], folder.settings["solver"]
-        self.loss_config = self.read_loss_config(options)
-        self.learning_rate = solver["base_lr"]
-        config = OptimizerConfig(
-            learning_rate=solver["base_lr"],
-            backbone_multiplier=solver["backbone_multiplier"],
-            weight_decay=solver["weight_decay"],
-            clip_norm=solver["clip_global_norm"] or 0.0,
-        )
-        self.optimizer = make_optimizer(config, solver["base_lr"])
+        self.loss_config = self.read_loss_config(folder.settings)
+        config, num_steps = self.read_optimizer_config(folder.settings)
+        self.learning_rate = config.learning_rate
+        self.optimizer = make_optimizer(config, make_schedule(config, num_steps))
         self.optimizer.build(self.variables)
-        self.batch = read_batch(folder.path, options["SIZE_DIVISIBILITY"])
+        self.batch = self.read_batch(folder)
         self._gradients: list[Any] = []
         self._num_steps = 0
         self._compute = tf.function(self._traced_step, autograph=False)
@@ -133,8 +128,25 @@ class TrainingRun:
             lambda gradients: self.optimizer.apply(gradients, self.variables), autograph=False, reduce_retracing=True
         )
 
-    def read_loss_config(self, options: dict[str, Any]) -> LossConfig:
+    def read_batch(self, folder: GoldenFolder) -> tuple[Any, Any, Any, Any]:
+        """Reads the folder's padded images, their sizes and targets."""
+        return read_batch(folder.path, folder.settings["mask_former"]["SIZE_DIVISIBILITY"])
+
+    def read_optimizer_config(self, settings: dict[str, Any]) -> tuple[OptimizerConfig, int]:
+        """Reads the optimizer from the folder's `solver`, and how many steps its schedule has."""
+        solver = settings["solver"]
+        config = OptimizerConfig(
+            learning_rate=solver["base_lr"],
+            backbone_multiplier=solver["backbone_multiplier"],
+            weight_decay=solver["weight_decay"],
+            clip_norm=solver["clip_global_norm"] or 0.0,
+            schedule="constant",
+        )
+        return config, 1
+
+    def read_loss_config(self, settings: dict[str, Any]) -> LossConfig:
         """Reads the objective from the folder's `mask_former`."""
+        options = settings["mask_former"]
         return LossConfig(
             mask_weight=options["MASK_WEIGHT"],
             dice_weight=options["DICE_WEIGHT"],
@@ -145,6 +157,10 @@ class TrainingRun:
         """Returns the points that a step's losses look at, by layer and kind; empty: all pixels."""
         return {}
 
+    def forward(self, normalized: Any, points: dict[str, Any]) -> dict[str, Any]:
+        """Runs the network as a training step does."""
+        return self.network.outputs_with_features(normalized, training=True)
+
     def official_outputs(self, normalized: Any, outputs: dict[str, Any]) -> dict[str, Any]:
         """Names every tensor of the forward pass as the golden folders do, channels first."""
         return _official_outputs(normalized, outputs)
@@ -153,7 +169,7 @@ class TrainingRun:
         image, valid_size_px, segment_map, segment_classes = self.batch
         with tf.GradientTape() as tape:
             normalized = normalize(image, valid_size_px)
-            outputs = self.network.outputs_with_features(normalized, training=True)
+            outputs = self.forward(normalized, points)
             draw = (lambda layer, kind, shape: points[f"{layer}.{kind}"]) if points else None
             terms = criterion.maskformer_losses(outputs, segment_map, segment_classes, self.loss_config, draw=draw)
             total = tf.add_n(list(terms.values()))
@@ -165,9 +181,13 @@ class TrainingRun:
         return {
             "outputs": self.official_outputs(normalized, outputs),
             "queries": queries,
-            "losses": {**terms, "total": total, "grad_norm": tf.linalg.global_norm(gradients)},
+            "losses": {**self.official_losses(terms), "total": total, "grad_norm": tf.linalg.global_norm(gradients)},
             "gradients": gradients,
         }
+
+    def official_losses(self, terms: dict[str, Any]) -> dict[str, Any]:
+        """Names the loss terms as the folder's trajectory does."""
+        return terms
 
     def step(self) -> dict[str, Any]:
         """Computes outputs, losses and gradients at the present weights."""

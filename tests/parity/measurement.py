@@ -22,6 +22,8 @@ class Measurement:
         groups: Learning rate and weight decay of every trained parameter.
         final: Every trained parameter after the last update.
         exact_losses: Loss terms on every pixel centre before the first update, of a family that samples points.
+        maps: Label maps by name, of which a few pixels may differ.
+        given: Names in the folder's outputs that are inputs.
         parts: How many of our variables a parameter stacks (3: query, key and value); 1 where it is not named.
     """
 
@@ -34,6 +36,8 @@ class Measurement:
     final: Arrays
     parts: dict[str, int]
     exact_losses: dict[str, float] = dataclasses.field(default_factory=dict)
+    maps: Arrays = dataclasses.field(default_factory=dict)
+    given: frozenset[str] = frozenset()
 
 
 def split_parts(arrays: Arrays, parts: dict[str, int]) -> Arrays:

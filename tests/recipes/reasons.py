@@ -9,6 +9,7 @@ OURS_ALONE = {
     "runtime.": "how a process computes and reports: seed, precision, tracker; officially float32, no AMP, no tracker",
     "task.model.backbone.stage_blocks": "empty: the blocks of `depth`",
     "task.model.backbone.stage_channels": "empty: `res2_channels`, doubled by each stage",
+    "task.losses.mask_normalizer": "targets: all of them, as there; pairs are EoMT's",
     "task.losses.oversample_ratio": 'of `mask_loss` "points" alone',
     "task.losses.importance_sample_ratio": 'of `mask_loss` "points" alone',
     "task.losses.num_points": 'of `mask_loss` "points" alone',
@@ -22,11 +23,16 @@ OURS_ALONE = {
     "task.train_data.drop_remainder": "the sampler is without end, as there: no batch is smaller",
     "task.inference.pixel_threshold": "0: a segment takes every pixel that its query owns, as there",
     "task.train_data.parser.scale_range": 'of the augmentation "lsj" alone',
+    "task.train_data.parser.jitters_color": 'of the augmentation "lsj" alone',
+    "task.train_data.parser.redraws_empty_crops": 'of the augmentation "lsj" alone',
+    "task.train_data.parser.padding_pixel": "128, as the mappers that pad a crop do",
     "task.train_data.parser.max_targets": (
         "officially without a limit. No more than the queries can be matched; of a photo with more than 100 segments "
         "ours keeps the 100 largest, there the 100 that are cheapest to match"
     ),
     "task.validation_data.": "photos are scored at their own size, as `task.inference` says; only the path is read",
+    "task.inference.pads_with_black": "false: zeros after normalising, as there; black is EoMT's",
+    "task.inference.window_px": "0: the whole photo, as there; windows are EoMT's",
     "task.inference.max_pixels": "a limit of the server's",
     "task.init_checkpoint": "officially ImageNet weights (MODEL.WEIGHTS), which the user names",
     "task.init_checkpoint_modules": "the backbone alone, as there",
@@ -37,6 +43,10 @@ OURS_ALONE = {
     "trainer.max_skipped_steps": "officially a loss that is not finite ends the run at once",
     "trainer.steps_per_execution": "without effect on results",
     "trainer.jit_compile": "without effect on results but rounding",
+    "trainer.optimizer.layer_decay": "1: none, as there; of a plain ViT alone",
+    "trainer.optimizer.undecayed_blocks": "of a plain ViT alone",
+    "trainer.optimizer.decays_everything": "false: norms and embeddings do not decay, as there",
+    "trainer.optimizer.backbone_warmup_steps": 'of the schedule "two_stage_poly" alone',
     "trainer.optimizer.ema_momentum": "0: none, as there",
 }
 

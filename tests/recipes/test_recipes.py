@@ -15,9 +15,9 @@ from tests.recipes.official import FILES, data, recipe_of
 from tests.recipes.reasons import BUILT_IN, OURS_ALONE, THE_USER_S
 from tests.recipes.rules import OF_RECIPE, NotRead, fields_of
 
-NOT_OFFICIAL = {"coco_overfit", "coco_small", "generated_scenes", "mask2former_small"}
-# Of another repository: `tests/maskformer_model/experiments/test_mask2former_recipes.py` has their numbers.
-OF_MASK2FORMER = {name for name in experiments.names() if name.startswith("mask2former_")} - NOT_OFFICIAL
+NOT_OFFICIAL = {"coco_overfit", "coco_small", "generated_scenes", "eomt_small", "mask2former_small"}
+# Of other repositories: `test_mask2former_recipes.py` and `test_eomt_recipes.py` have their numbers.
+OF_OTHERS = {name for name in experiments.names() if name.startswith(("mask2former_", "eomt_"))} - NOT_OFFICIAL
 
 
 def differences(name, config):
@@ -32,7 +32,7 @@ def differences(name, config):
 
 
 def test_every_experiment_is_official_or_named_as_our_own():
-    assert set(experiments.names()) == set(FILES) | NOT_OFFICIAL | OF_MASK2FORMER
+    assert set(experiments.names()) == set(FILES) | NOT_OFFICIAL | OF_OTHERS
     leaves = set(data()["files"]) - {entry.get("base") for entry in data()["files"].values()}
     models = {file for file in data()["files"] if "/Base-" not in file}
     assert leaves <= models

@@ -1,4 +1,4 @@
-"""The heads that both decoders put on a query's state (arXiv:2107.06278, section 3.3)."""
+"""The heads that the decoders put on a query's state (arXiv:2107.06278, section 3.3)."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ def class_head(dim: int, num_classes: int) -> keras.layers.Dense:
     return torch_linear(num_classes + 1, dim, name="class_head")
 
 
-def mask_head(dim: int, mask_dim: int) -> list[keras.layers.Dense]:
+def mask_head(dim: int, mask_dim: int, activation: str = "relu") -> list[keras.layers.Dense]:
     """Returns the three layers from a query's state to its mask embedding."""
     return [
-        torch_linear(dim, dim, activation="relu", name="mask_head_0"),
-        torch_linear(dim, dim, activation="relu", name="mask_head_1"),
+        torch_linear(dim, dim, activation=activation, name="mask_head_0"),
+        torch_linear(dim, dim, activation=activation, name="mask_head_1"),
         torch_linear(mask_dim, dim, name="mask_head_2"),
     ]

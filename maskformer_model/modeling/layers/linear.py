@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import keras
 from keras import ops
@@ -14,13 +16,15 @@ def torch_default_uniform(fan_in: int) -> keras.initializers.Initializer:
     return keras.initializers.RandomUniform(-bound, bound)
 
 
-def torch_linear(units: int, fan_in: int, activation: str | None = None, *, name: str) -> keras.layers.Dense:
+def torch_linear(
+    units: int, fan_in: int, activation: str | Callable[[Any], Any] | None = None, *, name: str
+) -> keras.layers.Dense:
     """Returns a dense layer whose weights and bias start as those of PyTorch's `nn.Linear`.
 
     Args:
         units: Number of outputs.
         fan_in: Number of inputs.
-        activation: Keras's name of an activation.
+        activation: Keras's name of an activation, or a function.
         name: The layer's name.
     """
     return keras.layers.Dense(

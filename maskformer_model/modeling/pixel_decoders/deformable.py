@@ -12,6 +12,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from maskformer_model.backend.precision import precise_dtype
 from maskformer_model.config import DeformableConfig, ModelConfig
 from maskformer_model.modeling.layers.bilinear import resize_bilinear
 from maskformer_model.modeling.layers.convolution import ConvNorm, make_norm
@@ -160,10 +161,10 @@ class DeformableEncoderLayer(keras.layers.Layer):
 
 
 def cell_centres(height, width):
-    """`[height * width, 2]` float32: x and y of each cell's centre as a share of the map's edges, row by row."""
+    """`[height * width, 2]` float: x and y of each cell's centre as a share of the map's edges, row by row."""
 
     def centres(length):
-        return (ops.cast(ops.arange(length, dtype="int32"), "float32") + 0.5) / ops.cast(length, "float32")
+        return (ops.arange(length, dtype=precise_dtype()) + 0.5) / ops.cast(length, precise_dtype())
 
     columns = ops.broadcast_to(ops.expand_dims(centres(width), 0), (height, width))
     rows = ops.broadcast_to(ops.expand_dims(centres(height), 1), (height, width))

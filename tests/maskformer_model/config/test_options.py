@@ -52,6 +52,14 @@ SWIN = (
     f"{BACKBONE}window_size=2,{BACKBONE}drop_path_rate=0"
 )
 WIDE = f"{BACKBONE}stem_channels=32,{BACKBONE}res2_channels=128,{BACKBONE}bottleneck_channels=32"  # For 32 groups.
+VIT = (
+    f"{MODEL}mask_dim=8,{BACKBONE}type=vit,{BACKBONE}embed_dim=8,{BACKBONE}depth=1,{BACKBONE}num_heads=2,"
+    f"{BACKBONE}mlp_dim=16,{BACKBONE}layer_scale=1,{BACKBONE}image_size_px=[64,96],{PIXEL_DECODER}type=none,"
+    f"{DECODER}type=eomt,{DECODER}num_blocks=1,task.inference.size_divisibility=16"
+)
+ROTARY = f"{VIT},{BACKBONE}position_encoding=rotary,{BACKBONE}num_heads=1"
+ANNEALED = f"{VIT},{DECODER}mask_annealing_starts=[2],{DECODER}mask_annealing_ends=[8]"
+TWO_STAGES = "trainer.optimizer.schedule=two_stage_poly,trainer.optimizer.warmup_steps=5"
 MASK2FORMER = f"{PIXEL_DECODER}type=deformable,{DECODER}type=masked_attention"
 DETR = f"{PARSER}augmentation=detr,{PARSER}crop_size_px=[3,6],{PARSER}crop_min_sizes_px=[8]"
 STEP = "trainer.optimizer.drop_steps=[3],trainer.optimizer.schedule=step"
@@ -229,6 +237,54 @@ def updated(config):
     return [variable.numpy() for variable in variables]
 
 
+def updated_blocks(config):
+    """Two blocks of a ViT and their scales, after three updates."""
+    variables = []
+    for number in range(2):
+        with keras.name_scope("backbone"), keras.name_scope(f"vit_block_{number}"):
+            variables += [keras.Variable([1.0, 2.0], name=name) for name in ("kernel", "gamma")]
+    optimizer = make_optimizer(config.trainer.optimizer, make_schedule(config.trainer.optimizer, 100))
+    optimizer.build(variables)
+    optimizer.iterations.assign(20)
+    for gradient in (1.0, 3.0):
+        optimizer.apply([keras.ops.full((2,), gradient)] * 4, variables)
+    return [variable.numpy() for variable in variables]
+
+
+def mask_probabilities(config):
+    network = MaskFormer(config.task.model)
+    network.build()
+    found = []
+    for step in (3, 5, 7):
+        network.predictor.after_step(step)
+        found.append(network.predictor.mask_probability.numpy())
+    return found
+
+
+def losses_of_too_many_targets(config):
+    """Two queries and three targets: one target stays without."""
+    rng = np.random.default_rng(0)
+    outputs = {
+        "class_logits": tf.constant(rng.normal(size=(1, 2, 4)), tf.float32),
+        "mask_logits": tf.constant(rng.normal(size=(1, 2, 4, 4)), tf.float32),
+        "aux_outputs": [],
+    }
+    segment_map = np.repeat([[[1] * 4 + [2] * 8 + [3] * 4]], 16, axis=1).astype(np.uint8)
+    terms = criterion.maskformer_losses(outputs, tf.constant(segment_map), tf.constant([[0, 2, 1]]), config.task.losses)
+    return {name: float(value) for name, value in terms.items()}
+
+
+def sparse_batches(config, folder):
+    """Photos whose only segments lie in a corner, so that most crops show none."""
+    ids = np.zeros((16, 32), np.int32)
+    ids[:2, :2] = 1
+    noise = np.random.default_rng(0).integers(0, 256, (12, 16, 32, 3), dtype=np.uint8)
+    found = [_record(ids, noise[n], source_id=str(n), classes=[0]) for n in range(12)]
+    path = _write(f"{folder}/sparse", found)
+    data = input_pipeline.make_dataset(path, config.task.train_data, training=True, kind=config.task.kind)
+    return [value for batch in data.take(1).as_numpy_iterator() for value in batch.values()]
+
+
 def compute_dtype(config):
     with loop.dtype_policy(config.runtime.mixed_precision_dtype):
         return keras.layers.Dense(1).compute_dtype
@@ -294,6 +350,22 @@ EFFECTS = {
     f"{BACKBONE}num_heads": (SWIN, "[1,1,1,1]", "[1,2,1,1]", backbone_weights),
     f"{BACKBONE}window_size": (SWIN, "2", "3", backbone_weights),
     f"{BACKBONE}mlp_ratio": (SWIN, "4", "2", backbone_weights),
+    f"{BACKBONE}patch_size": (VIT, "16", "8", backbone_weights),
+    f"{BACKBONE}mlp_dim": (VIT, "16", "17", backbone_weights),
+    f"{BACKBONE}mlp_kind": (VIT, "gelu", "swiglu", backbone_weights),
+    f"{BACKBONE}num_registers": (VIT, "4", "0", backbone_weights),
+    f"{BACKBONE}position_encoding": (VIT, "learned", "rotary", backbone_weights),
+    f"{BACKBONE}image_size_px": (VIT, "[64,96]", "[64,64]", backbone_weights),
+    f"{BACKBONE}rope_base": (ROTARY, "100", "10", answer),
+    f"{BACKBONE}rope_rescale": (ROTARY, "1", "2", training_answer),
+    f"{BACKBONE}key_bias": (VIT, "true", "false", backbone_weights),
+    f"{BACKBONE}norm_epsilon": (VIT, "0.000001", "0.1", answer),
+    f"{BACKBONE}layer_scale": (VIT, "1", "0.1", answer),
+    f"{DECODER}num_blocks": (VIT, "1", "2", network_weights),
+    f"{DECODER}masks_at_inference": (VIT, "false", "true", answer),
+    f"{DECODER}mask_annealing_starts": (ANNEALED, "[2]", "[4]", mask_probabilities),
+    f"{DECODER}mask_annealing_ends": (ANNEALED, "[8]", "[6]", mask_probabilities),
+    f"{DECODER}mask_annealing_power": (ANNEALED, "0.9", "2", mask_probabilities),
     f"{BACKBONE}drop_path_rate": (f"{SWIN},{BACKBONE}depths=[2,2,2,2]", "0", "0.9", training_answer),
     "task.losses.class_weight": ("", "1", "2", loss_terms),
     "task.losses.mask_weight": ("", "20", "5", loss_terms),
@@ -304,6 +376,7 @@ EFFECTS = {
     "task.losses.oversample_ratio": ("task.losses.mask_loss=points", "3", "2", loss_terms),
     "task.losses.importance_sample_ratio": ("task.losses.mask_loss=points", "0.75", "0.5", loss_terms),
     "task.losses.mask_loss": ("", "exact", "points", loss_terms),
+    "task.losses.mask_normalizer": ("", "targets", "pairs", losses_of_too_many_targets),
     "task.losses.num_points": ("task.losses.mask_loss=points", "32", "64", loss_terms),
     "runtime.seed": ("", "0", "1", answer),
     "runtime.mixed_precision_dtype": ("", "float32", "bfloat16", compute_dtype),
@@ -322,6 +395,14 @@ EFFECTS = {
     f"{PARSER}crop_size_px": (f"{PARSER}augmentation=semantic,{PARSER}crop_size_px=[7,7]", "[6,6]", "[8,8]", batches),
     f"{PARSER}crop_min_sizes_px": (DETR, "[8]", "[16]", batches),
     f"{PARSER}scale_range": (f"{PARSER}augmentation=lsj", "[1.0,1.0]", "[0.5,0.5]", batches),
+    f"{PARSER}jitters_color": (f"{PARSER}augmentation=lsj", "false", "true", batches),
+    f"{PARSER}redraws_empty_crops": (
+        f"{PARSER}augmentation=lsj,{PARSER}scale_range=[8.0,8.0],task.train_data.global_batch_size=12",
+        "false",
+        "true",
+        sparse_batches,
+    ),
+    f"{PARSER}padding_pixel": (f"{PARSER}augmentation=lsj,{PARSER}scale_range=[0.5,0.5]", "128", "0", batches),
     f"{PARSER}max_targets": ("", "3", "2", batches),
     f"{PARSER}keep_crowd": ("", "false", "true", batches),
     f"{PARSER}keep_emptied_targets": (f"{PARSER}max_targets=4,{PARSER}min_sizes_px=[3]", "false", "true", batches),
@@ -331,6 +412,8 @@ EFFECTS = {
     "task.inference.shortest_edge_px": ("", "40", "20", resized),
     "task.inference.max_size_px": ("", "64", "48", resized),
     "task.inference.size_divisibility": (TWO_VIEWS, "0", "128", seen_sizes),
+    "task.inference.pads_with_black": ("task.inference.size_divisibility=128", "false", "true", class_map),
+    "task.inference.window_px": ("", "0", "32", class_map),
     "task.inference.semantic_fusion_size": ("", "photo", "input", class_map),
     "task.inference.max_pixels": ("", "2560", "2559", is_photo_taken),
     "task.inference.augmented_edges_px": ("", "[20]", "[20,40]", seen_sizes),
@@ -345,6 +428,9 @@ EFFECTS = {
     "trainer.train_steps": ("trainer.optimizer.schedule=poly", "100", "200", rates),
     "trainer.optimizer.learning_rate": ("", "0.001", "0.01", updated),
     "trainer.optimizer.backbone_multiplier": ("", "0.1", "1", updated),
+    "trainer.optimizer.layer_decay": ("", "1", "0.5", updated_blocks),
+    "trainer.optimizer.undecayed_blocks": ("trainer.optimizer.layer_decay=0.5", "0", "2", updated_blocks),
+    "trainer.optimizer.decays_everything": ("trainer.optimizer.weight_decay=0.5", "false", "true", updated_blocks),
     "trainer.optimizer.weight_decay": ("", "0", "0.5", updated),
     "trainer.optimizer.clip_norm": ("", "0", "0.01", updated),
     "trainer.optimizer.ema_momentum": ("", "0", "0.9", updated),
@@ -353,6 +439,7 @@ EFFECTS = {
     "trainer.optimizer.drop_factor": (STEP, "0.1", "0.5", rates),
     "trainer.optimizer.power": ("trainer.optimizer.schedule=poly", "0.9", "2", rates),
     "trainer.optimizer.warmup_steps": (WARM, "5", "3", rates),
+    "trainer.optimizer.backbone_warmup_steps": (TWO_STAGES, "0", "40", updated_blocks),
     "trainer.optimizer.warmup_factor": (WARM, "0.1", "0.5", rates),
 }
 LOOP = "training/test_loop.py::"

@@ -125,7 +125,7 @@ def test_photo_map_and_classes_belong_together_and_are_padded(tmp_path):
     np.testing.assert_array_equal(batch["valid_size_px"][0], [4, 8])
     assert batch["image"][0, 0, 0].tolist() == [0, 0, 0]
     assert batch["image"][0, 3, 7].tolist() == [300 - 256] * 3
-    assert (batch["image"][0, 4:] == input_pipeline.PADDING_PIXEL).all()
+    assert (batch["image"][0, 4:] == 128).all()
 
 
 def test_output_size_zero_pads_to_the_largest_of_the_batch(tmp_path):

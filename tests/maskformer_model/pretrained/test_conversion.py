@@ -15,7 +15,7 @@ from maskformer_model.pretrained.foreign_names import official_names
 from maskformer_model.pretrained.hugging_face_config import hugging_face_settings
 from maskformer_model.pretrained.maskformer_names import backbone_weights, official_weights
 from maskformer_model.pretrained.sources import golden_settings, read_checkpoint
-from maskformer_model.pretrained.weight_table import CheckpointMismatchError
+from maskformer_model.pretrained.tables.weight_table import CheckpointMismatchError
 from tests.maskformer_model.helpers.flat_model import model_config
 
 RESNET, SWIN = "tiny_resnet50_transformer_fpn", "tiny_swin_fpn"
@@ -291,10 +291,10 @@ def test_every_published_recipe_is_found_from_its_own_architecture():
         try:
             assert convert_checkpoint.published_recipe_of(experiments.get(name).task.model) == name
         except ValueError as error:
-            # Mask2Former's networks are the same for several tasks of a data set: the user must say which one it is.
+            # Some networks are the same for several tasks or lengths of training: the user must say which one it is.
             assert "--experiment: " in str(error) and name in str(error)
             asked.add(name)
-    assert asked < {name for name in published if name.startswith("mask2former_")}
+    assert asked < {name for name in published if name.startswith(("mask2former_", "eomt_"))}
 
 
 def test_of_a_checkpoint_without_a_recipe_it_is_asked_whose_settings_it_keeps(golden_dir, tmp_path, capsys):

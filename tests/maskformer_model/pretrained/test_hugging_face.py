@@ -1,4 +1,4 @@
-"""A Hugging Face MaskFormer or Mask2Former, saved and converted, gives the same logits. Needs the extra `parity`."""
+"""A Hugging Face MaskFormer, Mask2Former or EoMT gives the same logits when it is converted. Needs `parity`."""
 
 import numpy as np
 import pytest
@@ -109,6 +109,50 @@ def test_logits_of_mask2former_are_the_same(tmp_path, kind):
     config = convert(str(tmp_path / "theirs"), str(tmp_path / "ours"), settings_of="maskformer_coco_panoptic").config
     assert (config.task.model.pixel_decoder.num_heads, config.task.model.decoder.num_layers) == (4, 2)
     image = np.random.default_rng(0).normal(size=(1, 64, 96, 3)).astype(np.float32)
+    with torch.no_grad():
+        theirs = model(pixel_values=torch.from_numpy(image.transpose(0, 3, 1, 2)))
+    ours = load_converted(str(tmp_path / "ours"))(image)
+    np.testing.assert_allclose(ours["class_logits"], theirs.class_queries_logits, atol=1e-4)
+    np.testing.assert_allclose(ours["mask_logits"], theirs.masks_queries_logits, atol=1e-4)
+
+
+def random_eomt(kind, mask_probability, **values):
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 48, "num_hidden_layers": 4, "num_attention_heads": 3, "image_size": 64, "patch_size": 16}
+    settings = {**sizes, "num_blocks": 2, "num_queries": 5, "num_labels": 4, **values}
+    if kind == "eomt":
+        model = transformers.EomtForUniversalSegmentation(transformers.EomtConfig(**settings))
+    else:
+        config = transformers.EomtDinov3Config(**settings, intermediate_size=96)
+        model = transformers.EomtDinov3ForUniversalSegmentation(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+        model.attn_mask_probs.fill_(mask_probability)
+    return model.eval()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "mask_probability", "values"),
+    [
+        ("eomt", 0.0, {}),
+        ("eomt", 1.0, {}),  # Never annealed: Hugging Face masks its attention at inference too.
+        ("eomt", 0.0, {"use_swiglu_ffn": True}),
+        ("eomt_dinov3", 0.0, {}),
+        ("eomt_dinov3", 1.0, {}),
+    ],
+)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_logits_of_eomt_are_the_same(tmp_path, kind, mask_probability, values, dtype):
+    model = random_eomt(kind, mask_probability, **values).to(getattr(torch, dtype))
+    model.save_pretrained(tmp_path / "theirs", max_shard_size="100KB")
+    assert len(list((tmp_path / "theirs").glob("model-*.safetensors"))) > 1
+    model = model.float()  # With the weights as they were saved.
+    settings_of = "eomt_coco_panoptic_small_640"
+    config = convert(str(tmp_path / "theirs"), str(tmp_path / "ours"), settings_of=settings_of).config
+    assert (config.task.model.backbone.depth, config.task.model.decoder.num_blocks) == (2, 2)
+    image = np.random.default_rng(0).normal(size=(1, 64, 64, 3)).astype(np.float32)
     with torch.no_grad():
         theirs = model(pixel_values=torch.from_numpy(image.transpose(0, 3, 1, 2)))
     ours = load_converted(str(tmp_path / "ours"))(image)

@@ -10,7 +10,7 @@ from maskformer_model.config import SwinConfig
 from maskformer_model.modeling.backbones import swin
 from maskformer_model.modeling.registry import build_backbone
 from maskformer_model.pretrained.maskformer_names import backbone_weights
-from maskformer_model.pretrained.weight_table import write_weights
+from maskformer_model.pretrained.tables.weight_table import write_weights
 from maskformer_model.training.optimizer import WITHOUT_DECAY
 
 TINY = SwinConfig(embed_dim=8, depths=(1, 1, 2, 1), num_heads=(1, 1, 2, 2), window_size=3, drop_path_rate=0.0)

@@ -1,9 +1,9 @@
-"""Tests of `maskformer_model.pretrained.shown_sizes`."""
+"""Tests of `maskformer_model.pretrained.tables.shown_sizes`."""
 
 import numpy as np
 import pytest
 
-from maskformer_model.pretrained.shown_sizes import count_of, require_matrices, shape_of
+from maskformer_model.pretrained.tables.shown_sizes import count_of, require_matrices, shape_of
 
 
 def test_an_array_shows_its_shape():

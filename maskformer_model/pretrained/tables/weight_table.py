@@ -24,25 +24,31 @@ class Layout:
     Attributes:
         axes: The foreign axis that each of our axes takes its values from.
         parts: The foreign array is this many of ours, stacked along its first axis.
+        leading: So many axes of length 1, which ours lack, stand in front of the foreign array's others.
     """
 
     axes: tuple[int, ...]
     parts: int = 1
+    leading: int = 0
 
     def to_ours(self, array: np.ndarray) -> list[np.ndarray]:
         """Our arrays, from the foreign one."""
+        array = array.reshape(array.shape[self.leading :])
         return [part.transpose(self.axes) for part in np.split(array, self.parts)]
 
     def from_ours(self, arrays: Sequence[np.ndarray]) -> np.ndarray:
         """Returns the foreign array, from ours."""
-        return np.concatenate([array.transpose(np.argsort(self.axes)) for array in arrays])
+        array = np.concatenate([array.transpose(np.argsort(self.axes)) for array in arrays])
+        return array.reshape((1,) * self.leading + array.shape)
 
 
 VECTOR = Layout((0,))
 TABLE = Layout((0, 1))  # A matrix that both sides index in the same order, such as an embedding.
+TOKENS = Layout((0, 1), leading=1)  # The same, for a batch of one.
 LINEAR = Layout((1, 0))  # [out, in] -> [in, out].
 CONVOLUTION = Layout((2, 3, 1, 0))  # [out, in, height, width] -> [height, width, in, out].
 DEPTHWISE = Layout((2, 3, 0, 1))  # [channels, 1, height, width] -> [height, width, channels, 1].
+GATED_LINEAR, GATED_VECTOR = Layout((1, 0), parts=2), Layout((0,), parts=2)
 QKV_LINEAR = Layout((1, 0), parts=3)
 QKV_VECTOR = Layout((0,), parts=3)
 
@@ -66,7 +72,7 @@ class Weight:
         """Of the foreign array."""
         ours = self.variables[0].shape
         first, *rest = (ours[self.layout.axes.index(axis)] for axis in range(len(ours)))
-        return (first * self.layout.parts, *rest)
+        return (*(1,) * self.layout.leading, first * self.layout.parts, *rest)
 
     def assign(self, array: np.ndarray) -> None:
         """Writes a foreign array of `shape` into our variables."""

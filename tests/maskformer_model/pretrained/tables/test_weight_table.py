@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from maskformer_model.pretrained.weight_table import (
+from maskformer_model.pretrained.tables.weight_table import (
     CONVOLUTION,
     DEPTHWISE,
     LINEAR,

@@ -1,0 +1,9 @@
+"""COCO instance, EoMT with the large DINOv2 at 1280 px (reference: AP 48.8 on val2017, 12 epochs)."""
+
+from maskformer_model.config import INSTANCE, ExperimentConfig
+from maskformer_model.experiments import eomt_recipes
+
+
+def experiment() -> ExperimentConfig:
+    """See the module's docstring."""
+    return eomt_recipes.coco(INSTANCE, eomt_recipes.LARGE, 4, 1280)

@@ -1,0 +1,1 @@
+"""EoMT on COCO, with DINOv3."""

@@ -1,0 +1,1 @@
+"""Tests of `maskformer_model.pretrained.tables`."""
