@@ -164,11 +164,15 @@ class Executor(tfx_evaluator.Executor):
         """Lets TFMA sum the images again, for its readers and its viewer."""
         labels = slice_labels(candidate, config.slices)
         names = {feature: feature.rsplit("/", 1)[-1] for feature in labels}
-        of_candidate = candidate.vectors(analysis.layout)
-        of_baseline = baseline.vectors(analysis.layout) if baseline is not None else [None] * len(of_candidate)
+        vector_of = analysis.layout.vector
+        of_baseline = baseline.measures if baseline is not None else [None] * len(candidate.measures)
         images = [
-            tfma_metric.extracts_of(*vectors, {names[f]: labels[f][number].partition("=")[2] for f in labels})
-            for number, vectors in enumerate(zip(of_candidate, of_baseline, strict=True))
+            tfma_metric.extracts_of(
+                vector_of(ours),
+                vector_of(theirs) if theirs is not None else None,
+                {names[f]: labels[f][number].partition("=")[2] for f in labels},
+            )
+            for number, (ours, theirs) in enumerate(zip(candidate.measures, of_baseline, strict=True))
         ]
         tfma_config = tfma_metric.eval_config(
             analysis.layout,

@@ -11,13 +11,16 @@ only depend on the number of images, so a gate's verdict can be repeated exactly
 from __future__ import annotations
 
 import dataclasses
+from typing import TypeAlias
 
 import numpy as np
+import scipy.sparse
 
 from components.panoptic_evaluator.scoring.scores import CountLayout
 
 _SEED = 20_210_706
 _RESAMPLES_AT_ONCE = 100
+CountVectors: TypeAlias = "np.ndarray | scipy.sparse.csr_array"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -56,8 +59,8 @@ class Resampled:
 
 def resample(
     layout: CountLayout,
-    candidate: np.ndarray,
-    baseline: np.ndarray | None,
+    candidate: CountVectors,
+    baseline: CountVectors | None,
     *,
     num_resamples: int = 1000,
     confidence: float = 0.95,
@@ -66,14 +69,14 @@ def resample(
 
     Args:
         layout: The layout of the vectors.
-        candidate: `[images, size]`, one vector per image, in the order of their ids.
+        candidate: `[images, size]`, one vector per image, in the order of their ids; dense or sparse.
         baseline: `[images, size]`, the baseline's vectors of the same images, or None.
         num_resamples: The number of resamples; 0 gives values without intervals.
         confidence: The confidence of the intervals, in 0..1.
     """
     models = [candidate] if baseline is None else [candidate, baseline]
     values = [_flat(layout, vectors.sum(axis=0)) for vectors in models]
-    draws = _draw(layout, models, num_resamples if len(candidate) > 1 else 0)
+    draws = _draw(layout, models, num_resamples if candidate.shape[0] > 1 else 0)
     scores = _intervals(values[0], draws[0], confidence, mirrored=True)
     changes: list[Interval | None] = [None] * len(scores)
     if baseline is not None:
@@ -93,9 +96,9 @@ def _flat(layout: CountLayout, sums: np.ndarray) -> np.ndarray:
     return np.concatenate([np.stack([scores[name] for name in layout.names], axis=-1), scores["pq_per_class"]], axis=-1)
 
 
-def _draw(layout: CountLayout, models: list[np.ndarray], num_resamples: int) -> list[np.ndarray]:
+def _draw(layout: CountLayout, models: list[CountVectors], num_resamples: int) -> list[np.ndarray]:
     """Returns `[resamples, scores]` per model, from the same resamples."""
-    num_images = len(models[0])
+    num_images = models[0].shape[0]
     generator = np.random.default_rng([_SEED, num_images])
     draws: list[list[np.ndarray]] = [[] for _ in models]
     for start in range(0, num_resamples, _RESAMPLES_AT_ONCE):

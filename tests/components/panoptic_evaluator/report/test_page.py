@@ -22,6 +22,7 @@ from components.panoptic_evaluator.report.training_curves import training_charts
 from components.panoptic_evaluator.scoring.analysis import analyze
 from components.panoptic_evaluator.scoring.analysis_config import AnalysisConfig
 from components.panoptic_evaluator.scoring.evaluation import evaluation_from_files
+from maskformer_model.categories import CategoryTable
 from maskformer_model.data import panoptic_png
 from tests.components.image_lines import CATEGORIES, image_line, sums_text
 
@@ -194,6 +195,46 @@ def test_names_from_the_data_cannot_become_markup():
     page = render_report(_report(kept_aside={"<img src=x onerror=alert(1)>": 1}))
     assert "<img src=x" not in page
     assert "&lt;img src=x" in page
+
+
+HOSTILE = (
+    "</script><script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "' style='background:url(//example.org/x)",
+    "{{ 7 * 7 }}{% raw %}",
+    "\u202egnp.txt",
+    "a" * 3000,
+)
+
+
+def test_hostile_names_of_classes_files_and_facts_add_no_element_no_attribute_and_no_address():
+    categories = CategoryTable.from_coco([{"id": n, "name": name, "isthing": 1} for n, name in enumerate(HOSTILE, 1)])
+    rows = [[index, 0.9, 1, 1, 1] for index in range(len(HOSTILE))]
+    lines = [image_line(name, rows=rows, attributes={"image/format": name}, num_crowds=0) for name in HOSTILE]
+    confusion = [[0, 1, 5], [1, 0, 5]]
+    candidate = evaluation_from_files(categories, sums_text(rows, confusion), lines)
+    facts = [(name, name) for name in HOSTILE]
+    page = render_report(
+        _report(candidate=candidate, galleries=[], kept_aside=dict.fromkeys(HOSTILE, 1), card=facts, data_notes=facts)
+    )
+    plain = render_report(_report(galleries=[]))
+    assert _names(page) == _names(plain)
+    assert "{{ 7 * 7 }}" in page
+
+
+def _names(page: str) -> set[str]:
+    """The names of elements and attributes, and every style; a name from the data must add none."""
+    found: set[str] = set()
+    parser = html.parser.HTMLParser()
+
+    def add(tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        found.update([tag, *(f"{tag} {name}" for name, _ in attributes)])
+        found.update("address" for name, value in attributes if name == "style" and "url(" in (value or ""))
+
+    parser.handle_starttag = add
+    parser.feed(page)
+    assert page.count("<script") == 1
+    return found
 
 
 def test_the_same_input_gives_the_same_bytes():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.sparse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -114,3 +115,10 @@ def test_fewer_than_two_images_have_no_interval(found):
 def test_groups_of_unknown_classes_or_names_are_refused(groups, message):
     with pytest.raises(ValueError, match=message):
         CountLayout(categories=CATEGORIES, groups=groups)
+
+
+def test_sparse_vectors_give_the_same_scores_to_the_bit():
+    candidate, baseline = vectors([1, 4] * 15), vectors([0, 3] * 15)
+    dense = resample(LAYOUT, candidate, baseline, num_resamples=100)
+    sparse = resample(LAYOUT, scipy.sparse.csr_array(candidate), scipy.sparse.csr_array(baseline), num_resamples=100)
+    assert sparse == dense
