@@ -14,7 +14,7 @@ from components.panoptic_evaluator.gate.config import GateConfig
 from components.panoptic_evaluator.scoring.analysis_config import AnalysisConfig
 from components.training.tuning import TuningConfig, trial_experiment
 from maskformer_model.config import ExperimentConfig
-from maskformer_model.config.rules import require
+from maskformer_model.config.rules import require, require_no_pattern
 
 BLOCK, WARN = "block", "warn"
 POINTER_PARTS = ("blessed", "LATEST.json")
@@ -95,6 +95,7 @@ class PipelineConfig:
 
     def __post_init__(self):
         require(bool(self.root), "`root` must name a folder.", repr(self.root))
+        require_no_pattern(self.root, "root")
         require(bool(self.name), "`name` must not be empty.", repr(self.name))
         for name in ("keep_versions", "predict_batch_size"):
             require(getattr(self, name) > 0, f"`{name}` must be positive.", getattr(self, name))

@@ -11,6 +11,19 @@ def require(condition: bool, rule: str, received: Any) -> None:
         raise ValueError(f"{rule} Received: {received}")
 
 
+def require_no_pattern(path: str, name: str) -> None:
+    """Raises ValueError if a folder's path would be taken for a pattern of files.
+
+    TensorFlow, Beam and TFX look for files by patterns that begin with the folder: `[a]` stands for `a` there, and the
+    files are not found.
+    """
+    require(
+        not set(path) & set("*?[\\"),
+        f"`{name}` must be a folder without the characters * ? [ \\ in its path, which stand for other files.",
+        path,
+    )
+
+
 def require_heads(hidden_dim: int, num_heads: int, path: str, width: str = "hidden_dim") -> None:
     """Raises ValueError if attention with that many heads and a sine position embedding do not fit the width."""
     require(

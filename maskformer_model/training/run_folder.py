@@ -12,6 +12,7 @@ from typing import Any
 from maskformer_model.categories import CategoryTable, compare_categories
 from maskformer_model.config import ExperimentConfig, differing_settings, from_dict, to_dict
 from maskformer_model.config.files import CATEGORIES_FILE, EXPERIMENT_FILE
+from maskformer_model.config.rules import require_no_pattern
 
 
 def note_run(config: ExperimentConfig, categories: CategoryTable, model_dir: str, *, writes: bool) -> None:
@@ -29,6 +30,7 @@ def note_run(config: ExperimentConfig, categories: CategoryTable, model_dir: str
     """
     import tensorflow as tf
 
+    require_no_pattern(model_dir, "model_dir")
     earlier = _read_json(os.path.join(model_dir, EXPERIMENT_FILE))
     if earlier is not None:
         _require_same_settings(from_dict(earlier), config, model_dir)

@@ -178,7 +178,7 @@ def full_disk_in(folder: str) -> Callable[[Root], str]:
 
 def moved_root(root: Root) -> str:
     """Moves the root to another name, runs there, and moves it back."""
-    moved = Root(root.path.with_name(f"{root.path.name} (moved) [1]"), 0)
+    moved = Root(root.path.with_name(f"{root.path.name} (moved) {1} é"), 0)
     root.path.rename(moved.path)
     try:
         moved.must_succeed()
@@ -224,7 +224,11 @@ def main() -> int:
     parser.add_argument("faults", nargs="*", choices=[[], *FAULTS], help=f"of {', '.join(FAULTS)} (default: all)")
     args = parser.parse_args()
     root, held = Root(args.root.resolve(), args.seed), True
-    root.must_succeed()
+    try:
+        root.must_succeed()
+    except NotHeldError as error:
+        print(f"first run: NOT HELD. {error}")
+        return 1
     for name in args.faults or FAULTS:
         if name.startswith("full_disk") and os.geteuid():
             print(f"{name}: left out, mounting needs root", flush=True)

@@ -41,6 +41,12 @@ def test_a_wrong_data_value_is_refused_by_name(name, value):
         IngestStepConfig(**({"data_dir": "/tmp/data"} | {name: value}))
 
 
+@pytest.mark.parametrize("root", ["/runs/[a]", "/runs/a*", "/runs/what?", "/runs\\\\a"])
+def test_a_root_that_would_be_taken_for_a_pattern_is_refused(root):
+    with pytest.raises(ValueError, match="`root` must be a folder without the characters"):
+        make_config(root=root)
+
+
 def test_a_config_cannot_be_changed():
     with pytest.raises(dataclasses.FrozenInstanceError):
         make_config().root = "/elsewhere"

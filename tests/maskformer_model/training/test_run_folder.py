@@ -77,6 +77,13 @@ def test_checkpoints_without_an_experiment_are_not_taken_for_ours(tmp_path):
     assert contents(tmp_path) == before
 
 
+def test_a_folder_that_would_be_taken_for_a_pattern_is_refused(tmp_path):
+    """TensorFlow would not find the checkpoints in it, and the training would begin anew."""
+    with pytest.raises(ValueError, match="`model_dir` must be a folder without the characters"):
+        note(tmp_path / "run [1]")
+    assert contents(tmp_path) == {}
+
+
 def test_a_damaged_note_is_named_with_its_path(tmp_path):
     (tmp_path / EXPERIMENT_FILE).write_text('{"task": {"kind"')
     with pytest.raises(ValueError, match=rf"{EXPERIMENT_FILE} is damaged, so this run cannot be continued"):
