@@ -25,7 +25,7 @@ COMPILE_LOCK := $(COMPILE_PLAIN) --override requirements/overrides.txt
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo overfit test test-slow bench check lint env env-pipeline env-parity env-exports env-trackers env-labelling audit lock clean clean-env
+.PHONY: help demo overfit test test-slow bench sizes check lint env env-pipeline env-parity env-exports env-trackers env-labelling audit lock clean clean-env
 
 help:  ## List the targets.
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r target text; do \
@@ -47,6 +47,9 @@ test-slow: env env-trackers  ## Run the slow tests: end-to-end runs and injected
 
 bench: env-parity  ## Measure against named peers, all or BENCH="NAME ...", and print one table.
 	$(BIN)/python -m benchmarks $(BENCH)
+
+sizes: env  ## Print the time of each command's --help and the size of the wheel; ARGS=--environment: also for serving.
+	$(BIN)/python -m benchmarks.front_door $(ARGS)
 
 # Where `make env` was not run, of an environment that holds the checkers alone and is set up in seconds.
 CHECKERS := $(if $(wildcard $(VENV)/dev.installed),$(VENV),.venv-lint)

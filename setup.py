@@ -6,8 +6,11 @@ with `--no-deps` first (CONTRIBUTING.md). Tools for tests and checks are in requ
 """
 
 import pathlib
+import shutil
+from typing import Any
 
 import setuptools
+from setuptools.command.build_py import build_py
 
 README = pathlib.Path(__file__).parent / "README.md"
 
@@ -47,6 +50,40 @@ EXTRAS = {
     "parity": ["torch>=2.9", "transformers>=5"],
 }
 
+# A wheel keeps the packages of these names below a folder of its own, because other distributions bring packages of the
+# same names: pip would write over their files. A .pth file, which Python reads at its start, lets them be imported
+# where no other package has the name; the command `maskformer` puts the folder first.
+SHARED_NAMES = ("components", "pipeline")
+FOLDER = "maskformer_tfx"
+
+
+class BuildWithOwnFolder(build_py):
+    """Builds the packages, and moves those whose names are not ours alone into `FOLDER`."""
+
+    editable_mode = False
+
+    def run(self) -> None:
+        """Runs setuptools' command, then moves what it has written. An editable install stays as it is."""
+        super().run()
+        if self.editable_mode:
+            return
+        built, own = pathlib.Path(self.build_lib), pathlib.Path(self.build_lib, FOLDER)
+        shutil.rmtree(own, ignore_errors=True)
+        own.mkdir()
+        for name in SHARED_NAMES:
+            shutil.move(built / name, own / name)
+        (built / f"{FOLDER}.pth").write_text(f"{FOLDER}\n", encoding="utf-8")
+
+    def get_outputs(self, *args: Any, **kwargs: Any) -> list[str]:
+        """Returns where the files are in the end."""
+        built = pathlib.Path(self.build_lib)
+        found = []
+        for path in super().get_outputs(*args, **kwargs):
+            inside = pathlib.Path(path).relative_to(built)
+            found.append(str(built / FOLDER / inside if inside.parts[0] in SHARED_NAMES else built / inside))
+        return [*found, str(built / f"{FOLDER}.pth")]
+
+
 setuptools.setup(
     name="maskformer-tfx",
     version="0.1.0",
@@ -55,6 +92,24 @@ setuptools.setup(
     long_description=README.read_text("utf-8") if README.is_file() else "",
     long_description_content_type="text/markdown",
     license="Apache-2.0",
+    project_urls={
+        "MaskFormer (paper)": "https://arxiv.org/abs/2107.06278",
+        "Mask2Former (paper)": "https://arxiv.org/abs/2112.01527",
+    },
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "License :: OSI Approved :: Apache Software License",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3 :: Only",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering :: Image Recognition",
+    ],
+    keywords="maskformer mask2former panoptic-segmentation keras tensorflow tfx",
+    cmdclass={"build_py": BuildWithOwnFolder},
     python_requires=">=3.11",
     packages=setuptools.find_packages(
         include=[

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import pathlib
+from typing import TYPE_CHECKING
 
-import jinja2
+if TYPE_CHECKING:
+    import jinja2
 
 
 def templates_of(module_file: str) -> jinja2.Environment:
     """Returns the templates that lie beside a module, given its `__file__`."""
+    import jinja2  # Takes longer than all else that a command's `--help` needs.
+
     return jinja2.Environment(
         loader=jinja2.FileSystemLoader(pathlib.Path(module_file).parent),
         autoescape=True,

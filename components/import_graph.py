@@ -12,6 +12,12 @@ import pathlib
 from collections.abc import Iterable, Iterator, Mapping
 
 
+def package_dir(project_dir: pathlib.Path, package: str) -> pathlib.Path:
+    """Returns the folder of a package; in a wheel, `maskformer_model` lies beside the folder that holds the others."""
+    inside = project_dir / package
+    return inside if inside.is_dir() else project_dir.parent / package
+
+
 @dataclasses.dataclass(frozen=True)
 class ImportGraph:
     """Modules of the project and what each of them imports.
@@ -27,11 +33,12 @@ class ImportGraph:
     @classmethod
     def read(cls, project_dir: pathlib.Path, packages: Iterable[str]) -> ImportGraph:
         """Reads the sources of the packages."""
-        files = [path for package in packages for path in sorted((project_dir / package).rglob("*.py"))]
-        paths = {dotted_name(project_dir, path): path for path in files}
+        folders = [package_dir(project_dir, package) for package in packages]
+        parents = {path: folder.parent for folder in folders for path in sorted(folder.rglob("*.py"))}
+        paths = {dotted_name(parent, path): path for path, parent in parents.items()}
         imports = {}
         for name, path in paths.items():
-            found = imported_names(path.read_text("utf-8"), package_of(project_dir, path))
+            found = imported_names(path.read_text("utf-8"), package_of(parents[path], path))
             imports[name] = {module for module in (_module_of(imported, paths) for imported in found) if module} - {
                 name
             }

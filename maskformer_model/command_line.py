@@ -6,15 +6,16 @@ only their names. A module is imported once its command is asked for, so this pa
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import importlib
-import importlib.metadata
 import importlib.util
 import os
 import pathlib
 import shlex
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from maskformer_model import extras
 from maskformer_model.command_parser import COMPLETION_VARIABLE, CommandParser, complete, started_as
@@ -47,7 +48,7 @@ COMMANDS = {
     "demo": Command("pipeline.run_local", "draws scenes, trains, judges and pushes a small model", "pipeline"),
     "inspect": Command("components.coco_example_gen.inspect", "shows what a data folder holds", "pipeline"),
     "convert": Command("maskformer_model.convert_checkpoint", "converts a published checkpoint"),
-    "train": Command("maskformer_model.train", "trains or fine-tunes a model"),
+    "train": Command("components.training.train_data_folder", "trains or fine-tunes a model"),
     "evaluate": Command("components.panoptic_evaluator.evaluate", "scores predictions or a model", "pipeline"),
     "predict": Command("maskformer_model.predict", "segments photos with an exported model", function="run"),
     "export": Command("maskformer_model.export_weights", "writes weights as a SavedModel that takes photos"),
@@ -92,7 +93,7 @@ def split_command(words: Sequence[str]) -> tuple[str, list[str]]:
 
 def _run(name: str, argv: list[str], completes: bool) -> int:
     command = COMMANDS[name]
-    _put_our_packages_first()
+    put_our_packages_first()
     wants_help = completes or not {"-h", "--help"}.isdisjoint(argv)
     missing = extras.missing_modules(command.extra) if command.extra and not wants_help else []
     if missing:
@@ -124,7 +125,7 @@ def _parser(group: str) -> CommandParser:
             prog=PROGRAM,
             description="MaskFormer and Mask2Former: from your data, or a published checkpoint, to a server.",
         )
-        parser.add_argument("--version", action="version", version=f"{PROGRAM} {version()}")
+        parser.add_argument("--version", action=_ShowVersion, nargs=0, help="show the version and exit")
         shown = {name: command.summary for name, command in COMMANDS.items() if " " not in name} | GROUPS
     commands = parser.add_subparsers(metavar="COMMAND", title="commands (each has a --help)")
     for name, summary in shown.items():
@@ -132,15 +133,25 @@ def _parser(group: str) -> CommandParser:
     return parser
 
 
+class _ShowVersion(argparse.Action):
+    """Looks the version up when it is asked for, which takes longer than the rest of `--help`."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        print(f"{PROGRAM} {version()}")
+        parser.exit()
+
+
 def version() -> str:
     """Returns the installed version of the project, or says that it is not installed."""
+    import importlib.metadata
+
     try:
         return importlib.metadata.version(DISTRIBUTION)
     except importlib.metadata.PackageNotFoundError:
         return "(a checkout that is not installed)"
 
 
-def _put_our_packages_first() -> None:
+def put_our_packages_first() -> None:
     """Lets `import pipeline` find ours, here and in the processes that are started from here.
 
     Other distributions bring packages of these names too, and the one that stands first in `sys.path` is imported.

@@ -22,7 +22,7 @@ import logging
 import os
 import pathlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from maskformer_model.command_errors import run_command
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from maskformer_model.config import ExperimentConfig
 
 TRAIN, EVAL, TRAIN_AND_EVAL, CONTINUOUS_EVAL = "train", "eval", "train_and_eval", "continuous_eval"
-DEFAULT_EXPERIMENT = "maskformer_coco_panoptic"
+MODES = (TRAIN, EVAL, TRAIN_AND_EVAL, CONTINUOUS_EVAL)
+DEFAULT_EXPERIMENT, DEFAULT_MODEL_DIR = "maskformer_coco_panoptic", os.path.join("runs", "train")
 RECORDS_VARIABLE = "TFRECORDS_DIR"
 EVALUATION_FILE = "evaluation.json"
 EXIT_FAILED = 1
@@ -42,18 +43,23 @@ STOPPED_EXIT_CODE = 143  # What a shell reports of a process that SIGTERM ended.
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
-    options = _parser().parse_args(arguments)
+    return run(make_parser().parse_args(arguments))
+
+
+def run(options: argparse.Namespace, prepare: Callable[[], None] = lambda: None) -> int:
+    """Trains or evaluates as the options say, after what `prepare` does; returns the exit code."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("absl").setLevel(logging.WARNING)
     return run_command(
         "maskformer_model.train",
-        lambda: _run_or_stop(options),
+        lambda: _run_or_stop(options, prepare),
         status=EXIT_FAILED,
         shows_traceback=options.traceback,
     )
 
 
-def _run_or_stop(options: argparse.Namespace) -> int:
+def _run_or_stop(options: argparse.Namespace, prepare: Callable[[], None]) -> int:
+    prepare()
     try:
         return _run(read_config(options, os.environ), options)
     except RuntimeError as error:
@@ -63,7 +69,8 @@ def _run_or_stop(options: argparse.Namespace) -> int:
         return STOPPED_EXIT_CODE
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
     summary, _, details = (__doc__ or "").partition("\n\n")
     parser = CommandParser(
         prog="python -m maskformer_model.train",
@@ -78,8 +85,9 @@ def _parser() -> argparse.ArgumentParser:
         "--experiment also with a short schedule, and photos and batches that fit this machine"
     )
     parser.add_argument("--init", metavar="DIR", default="", help=init_help)
-    parser.add_argument("--mode", choices=[TRAIN, EVAL, TRAIN_AND_EVAL, CONTINUOUS_EVAL], required=True)
-    parser.add_argument("--model_dir", required=True, help="checkpoints, curves, TensorBoard files, weights")
+    parser.add_argument("--mode", choices=MODES, default=TRAIN_AND_EVAL, help="default: %(default)s")
+    model_dir_help = "checkpoints, curves, TensorBoard files, weights (default: %(default)s)"
+    parser.add_argument("--model_dir", default=DEFAULT_MODEL_DIR, help=model_dir_help)
     parser.add_argument("--tpu", default="", help='name or address of a TPU; "local" on a TPU VM')
     parser.add_argument("--config_file", type=pathlib.Path, help="yaml with settings, over the experiment's")
     parser.add_argument("--params_override", default="", help="a.b=c,... over both")
@@ -157,6 +165,7 @@ def _run(config: ExperimentConfig, options: argparse.Namespace) -> int:
         model_dir=options.model_dir,
         strategy=strategy,
     )
+    print(f"Export it: maskformer export --weights {options.model_dir} --output DIR", file=sys.stderr)
     scored = [row for row in result.history if "pq" in row]
     if options.mode == TRAIN_AND_EVAL and scored:
         step = int(scored[-1]["step"])

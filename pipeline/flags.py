@@ -21,11 +21,11 @@ from components.training.tuning import TuningConfig
 from maskformer_model.command_parser import CommandParser
 from pipeline.config import BLOCK, DEFAULT_BEAM_ARGS, WARN, IngestStepConfig, PipelineConfig
 from pipeline.local_run import generated_data
+from pipeline.project_folder import default_root, setup_file
 
 if TYPE_CHECKING:
     from maskformer_model.config import ExperimentConfig
 
-PROJECT_DIR = pathlib.Path(__file__).resolve().parent.parent
 GENERATED_EXPERIMENT, COCO_EXPERIMENT = "generated_scenes", "coco_small"
 _DRIFT_HELP = "what to do when the class distribution has changed (default: %(default)s)"
 
@@ -38,8 +38,12 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--data", metavar="DIR", help="COCO, ADE20K, Cityscapes or Mapillary Vistas (default: drawn scenes)")
-    root = str(PROJECT_DIR / "runs")
-    add("--root", metavar="DIR", default=root, help="folder for everything that a run writes (default: %(default)s)")
+    add(
+        "--root",
+        metavar="DIR",
+        default=default_root(),
+        help="folder for everything that a run writes (default: %(default)s)",
+    )
     experiment_help = f"what to train (default: {GENERATED_EXPERIMENT}, or {COCO_EXPERIMENT} with --data)"
     add("--experiment", metavar="NAME", help=experiment_help)
     init_help = (
@@ -202,9 +206,17 @@ def config_from_args(args: argparse.Namespace) -> PipelineConfig:
         step_attempts=args.step_attempts,
         retry_wait_s=args.retry_wait_s,
         checkpoints_dir=os.path.join(root, "checkpoints"),
-        # Beam sends this package to runners with remote workers; without it TFX packs itself again for every node.
-        beam_args=(*DEFAULT_BEAM_ARGS, f"--setup_file={PROJECT_DIR / 'setup.py'}"),
+        beam_args=(*DEFAULT_BEAM_ARGS, *_package_args()),
     )
+
+
+def _package_args() -> tuple[str, ...]:
+    """Names what Beam sends to remote workers; without it TFX packs itself again for every node.
+
+    Where a wheel was installed there is nothing to pack: its workers must have the wheel, too.
+    """
+    path = setup_file()
+    return (f"--setup_file={path}",) if path else ()
 
 
 def _experiment_from_args(args: argparse.Namespace) -> tuple[str, ExperimentConfig]:

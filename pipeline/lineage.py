@@ -24,6 +24,7 @@ if not __package__:
 from maskformer_model.command_errors import run_command  # noqa: E402
 from maskformer_model.command_parser import CommandParser  # noqa: E402
 from pipeline.local_run.json_lines import read_json_lines  # noqa: E402
+from pipeline.project_folder import default_root  # noqa: E402
 
 _RUNS_FILE, _STATES_DIR = "runs.jsonl", os.path.join("retrain", "spans")
 
@@ -40,7 +41,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("version", type=int, metavar="MODEL_VERSION", help="folder name below ROOT/serving")
-    add("--root", metavar="DIR", default=str(PROJECT_DIR / "runs"), help="the pipeline's folder (default: %(default)s)")
+    add("--root", metavar="DIR", default=default_root(), help="the pipeline's folder (default: %(default)s)")
     add("--json", action="store_true", help="print JSON")
     return parser.parse_args(argv)
 

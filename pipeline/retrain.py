@@ -28,6 +28,7 @@ if not __package__:
 
 from maskformer_model.command_errors import run_command  # noqa: E402
 from maskformer_model.command_parser import CommandParser  # noqa: E402
+from pipeline.project_folder import default_root  # noqa: E402
 
 EXIT_NOT_WELL, EXIT_BUSY, EXIT_STOPPED = 1, 3, 143
 LOCK_FILE = "lock"
@@ -47,7 +48,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--spans", metavar="DIR", required=True, help="folder of the spans, local or on an object store such as gs://")
     add("--pattern", metavar="P", default="span-{SPAN}", help="pattern of the spans' names (default: %(default)s)")
-    add("--root", metavar="DIR", default=str(PROJECT_DIR / "runs"), help="the pipeline's folder (default: %(default)s)")
+    add("--root", metavar="DIR", default=default_root(), help="the pipeline's folder (default: %(default)s)")
     add("--backfill", metavar="3,7-9", default="", help="run only these spans, even if they were run before")
     add("--dry-run", action="store_true", help="print what would happen and why, and do nothing")
     when = parser.add_mutually_exclusive_group()

@@ -21,6 +21,7 @@ from maskformer_model.command_errors import run_command  # noqa: E402
 from maskformer_model.command_parser import CommandParser  # noqa: E402
 from pipeline.config import POINTER_PARTS  # noqa: E402
 from pipeline.local_run import runs_page  # noqa: E402
+from pipeline.project_folder import default_root  # noqa: E402
 
 
 class NothingToRollBackError(ValueError):
@@ -33,7 +34,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         prog="rollback.py", description="Takes the newest pushed model out of service, so that the one before serves."
     )
     add = parser.add_argument
-    add("--root", metavar="DIR", default=str(PROJECT_DIR / "runs"), help="the pipeline's folder (default: %(default)s)")
+    add("--root", metavar="DIR", default=default_root(), help="the pipeline's folder (default: %(default)s)")
     what = parser.add_mutually_exclusive_group()
     what.add_argument(
         "--to", type=int, metavar="VERSION", help="go back to this version (default: the one before the newest)"

@@ -56,7 +56,8 @@ def main() -> None:
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation"]
         subprocess.run([*command, "--no-index", "--target", str(packages), str(archive)], check=True)
     environment = os.environ | {
-        "PYTHONPATH": str(packages),
+        # `--target` is no folder for site-packages, so the .pth file there does not count.
+        "PYTHONPATH": os.pathsep.join([str(packages / "maskformer_tfx"), str(packages)]),
         "WORKER_ID": args.id,
         "PIPELINE_OPTIONS": options,
         "LOGGING_API_SERVICE_DESCRIPTOR": f'url: "{args.logging_endpoint}"',

@@ -113,7 +113,11 @@ def test_the_documents_show_commands():
 
 
 PYTHON_PROGRAMS = sorted(
-    {command.program for _, command in our_commands() if command.program[-1].startswith(OURS)} - {("make",)}
+    {
+        command.program
+        for _, command in our_commands()
+        if command.program[0] == "python" and command.program[-1].startswith(OURS)
+    }
 )
 SUB_COMMANDS = sorted({command.program for _, command in our_commands() if command.program[0] == "maskformer"})
 PROGRAMS = [program for program in PYTHON_PROGRAMS if not program[-1].startswith(WITHOUT_ARGUMENTS)] + SUB_COMMANDS

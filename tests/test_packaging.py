@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.metadata
+import os
 import pathlib
 import re
 import shutil
@@ -128,7 +129,7 @@ def test_every_import_is_declared(project_dir, package):
 def source(project_dir, tmp_path_factory):
     """A copy of what the package is built from, so that building leaves nothing in the checkout."""
     directory = tmp_path_factory.mktemp("source")
-    for name in ("setup.py", "pyproject.toml"):
+    for name in ("setup.py", "pyproject.toml", "README.md"):
         shutil.copy(project_dir / name, directory)
     for package in (*PACKAGES, "tests"):
         shutil.copytree(project_dir / package, directory / package, ignore=shutil.ignore_patterns("__pycache__"))
@@ -154,8 +155,58 @@ def package_files(source: pathlib.Path) -> set[str]:
 
 @pytest.mark.slow
 def test_the_wheel_holds_every_module_and_data_file_and_no_test(source, wheel):
-    names = zipfile.ZipFile(wheel).namelist()
-    assert {name for name in names if ".dist-info/" not in name} == package_files(source)
+    names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    shared = ("components/", "pipeline/")
+    expected = {f"maskformer_tfx/{name}" if name.startswith(shared) else name for name in package_files(source)}
+    assert names == expected | {"maskformer_tfx.pth"}
+
+
+@pytest.mark.slow
+def test_the_wheel_says_what_it_is_and_brings_the_command(wheel):
+    archive = zipfile.ZipFile(wheel)
+    [folder] = {name.split("/")[0] for name in archive.namelist() if ".dist-info/" in name}
+    metadata = archive.read(f"{folder}/METADATA").decode()
+    python = "Classifier: Programming Language :: Python :: 3.13"
+    for line in ("Name: maskformer-tfx", "Requires-Python: >=3.11", python):
+        assert f"\n{line}\n" in metadata
+    assert "Description-Content-Type: text/markdown" in metadata
+    assert re.search(r"^Project-URL: .*https://arxiv.org", metadata, re.MULTILINE)
+    assert not re.search(r"file:|localhost|/home", metadata.partition("\n\n")[0])
+    assert "maskformer = maskformer_model.command_line:main" in archive.read(f"{folder}/entry_points.txt").decode()
+
+
+@pytest.mark.slow
+def test_an_installed_wheel_runs_outside_the_repository_beside_packages_of_the_same_names(wheel, tmp_path):
+    # As in a site-packages folder where another distribution has brought `pipeline` and `components`.
+    site = tmp_path / "site"
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", str(site)]
+    subprocess.run([*command, str(wheel)], check=True)
+    for name in ("pipeline", "components"):
+        assert not (site / name).exists()
+        (site / name).mkdir()
+        (site / name / "__init__.py").write_text("raise ImportError('the other one')")
+    environment = {**os.environ, "PYTHONPATH": str(site), "COLUMNS": "400"}
+    shown = subprocess.run(
+        [sys.executable, "-m", "maskformer_model", "demo", "--help"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert f"(default: {tmp_path / 'runs'})" in shown.stdout
+    program = """
+from maskformer_model import command_line
+command_line.put_our_packages_first()
+from components.source_fingerprint import fingerprint_behind
+from pipeline.local_run.code_version import code_version
+from pipeline.project_folder import PROJECT_DIR
+print(len(fingerprint_behind("components.training.trainer")), code_version(PROJECT_DIR)["commit"])
+"""
+    found = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert found.stdout.split() == ["64", "None"], found.stderr
 
 
 @pytest.mark.slow

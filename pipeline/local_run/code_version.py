@@ -5,6 +5,7 @@ from __future__ import annotations
 import pathlib
 import subprocess
 
+from components.import_graph import package_dir
 from components.source_fingerprint import source_fingerprint
 
 PACKAGES = ("maskformer_model", "components", "pipeline")
@@ -25,7 +26,7 @@ def code_version(project_dir: pathlib.Path) -> dict[str, str | bool | None]:
     return {
         "commit": commit,
         "changed": None if changes is None else bool(changes),
-        "sources_sha256": source_fingerprint([project_dir / name for name in PACKAGES]),
+        "sources_sha256": source_fingerprint([package_dir(project_dir, name) for name in PACKAGES]),
     }
 
 

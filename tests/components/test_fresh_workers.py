@@ -116,7 +116,8 @@ def test_a_conversion_runs_in_fresh_workers_that_install_the_package(start_pool,
     assert records.stat().st_size > 1000
     where = (pool.folder / "imported_from").read_text().splitlines()
     assert where == [
-        str(pool.folder / "packages" / name / "__init__.py") for name in ("components", "maskformer_model")
+        str(pool.folder / "packages" / name / "__init__.py")
+        for name in ("maskformer_tfx/components", "maskformer_model")
     ]
 
 

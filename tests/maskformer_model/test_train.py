@@ -14,7 +14,7 @@ from tests.maskformer_model.helpers import tiny_run
 
 
 def read_config(*arguments, **environment):
-    options = train._parser().parse_args(["--model_dir=m", *arguments])
+    options = train.make_parser().parse_args(["--model_dir=m", *arguments])
     return train.read_config(options, environment)
 
 

@@ -121,7 +121,7 @@ def test_the_command_of_a_job_is_one_that_training_understands():
     from maskformer_model import train
 
     overrides = "trainer.train_steps=3,trainer.optimizer.drop_steps=[],task.train_data.input_path=gs://bucket/train-*"
-    options = train._parser().parse_args(config(tpu=True, params_override=overrides).command[3:])
+    options = train.make_parser().parse_args(config(tpu=True, params_override=overrides).command[3:])
     assert (options.model_dir, options.tpu) == ("gs://bucket/run", "local")
     experiment = train.read_config(options, {})
     assert (experiment.trainer.train_steps, experiment.runtime.distribution_strategy) == (3, "tpu")
