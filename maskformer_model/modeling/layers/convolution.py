@@ -65,13 +65,15 @@ class GroupNorm(keras.layers.GroupNormalization):
     TensorFlow does on a CPU. A group's variance is the mean of its channels' variances and the variance of their means.
     """
 
-    def call(self, inputs):
+    def call(self, inputs, training=None):
         features = ops.cast(inputs, keras.backend.result_type(inputs.dtype, "float32"))
         means, variances = ops.moments(features, axes=(1, 2), keepdims=True)
         mean = self._mean_of_group(means)
         variance = self._mean_of_group(variances + ops.square(means - mean))
         scale = ops.cast(self.gamma, features.dtype) * ops.rsqrt(variance + self.epsilon)
         shift = ops.cast(self.beta, features.dtype) - mean * scale
+        if training:
+            scale, shift = for_each_row(scale, features), for_each_row(shift, features)
         return ops.cast(features * scale + shift, inputs.dtype)
 
     def _mean_of_group(self, of_channels):
@@ -80,6 +82,24 @@ class GroupNorm(keras.layers.GroupNormalization):
         grouped = ops.reshape(of_channels, shape)
         means = ops.broadcast_to(ops.mean(grouped, axis=-1, keepdims=True), ops.shape(grouped))
         return ops.reshape(means, (-1, 1, 1, of_channels.shape[-1]))
+
+
+def for_each_row(of_channels, features):
+    """Repeats what is the same in every pixel for each row, so that its gradient is summed along rows first.
+
+    TensorFlow adds up the gradients of all pixels one after the other, which loses a digit on large maps. Of 51,200
+    pixels of noise, the gradient of a bias was off by 4.6e-6 and that of a norm's shift by 1.8e-6 (PyTorch: 1.5e-7).
+    Summed by rows, and then over the rows, both are off by 2.0e-7, in less time.
+
+    Args:
+        of_channels: `[channels]` or `[batch, 1, 1, channels]`.
+        features: `[batch, height, width, channels]`, what it is added to or multiplied with.
+
+    Returns:
+        The same numbers as `[batch, height, 1, channels]`.
+    """
+    batch, height = ops.shape(features)[:2]
+    return ops.broadcast_to(of_channels, (batch, height, 1, features.shape[-1]))
 
 
 def make_norm(norm: str, name: str = "norm") -> keras.layers.Layer:
@@ -167,9 +187,14 @@ class ConvNorm(keras.layers.Layer):
         folded = self.folded or self.fold(inputs.dtype)
         outputs = self._convolve(inputs, ops.cast(folded.kernel, inputs.dtype))
         if folded.shift is not None:
-            outputs = ops.add(outputs, ops.cast(folded.shift, outputs.dtype))
+            shift = ops.cast(folded.shift, outputs.dtype)
+            # In half precision the sum of the bias's gradient is better in one piece, which adds up in float32.
+            by_rows = (
+                self.use_bias and training and keras.backend.standardize_dtype(outputs.dtype).endswith(("32", "64"))
+            )
+            outputs = ops.add(outputs, for_each_row(shift, outputs) if by_rows else shift)
         if self.norm is not None and not isinstance(self.norm, FrozenBatchNorm):
-            outputs = self.norm(outputs, training=training) if _is_batch_norm(self.norm) else self.norm(outputs)
+            outputs = self.norm(outputs, training=training)
         return ops.relu(outputs) if self.activation == "relu" else outputs
 
     def fold(self, dtype) -> FoldedKernel:
@@ -194,7 +219,3 @@ def build_chain(layers: Sequence[ConvNorm], input_shape) -> None:
     for layer in layers:
         layer.build(input_shape)
         input_shape = (*input_shape[:-1], layer.filters)
-
-
-def _is_batch_norm(layer: keras.layers.Layer) -> bool:
-    return isinstance(layer, keras.layers.BatchNormalization)
