@@ -9,10 +9,12 @@ import re
 import sys
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 
 from benchmarks import __main__ as benchmarks
 from benchmarks.contestants.turns import in_turns, serve
+from benchmarks.training.padding import photo_share
 
 
 @pytest.mark.parametrize("name", benchmarks.measurements())
@@ -25,6 +27,14 @@ def test_the_measurements_that_the_documents_name_exist(project_dir):
     lists = [found for text in texts for found in re.findall(r'BENCH="?([a-z_ ]+)', text)]
     named = {name for names in lists for name in names.split()}
     assert {"training_path", "matcher"} <= named <= benchmarks.measurements().keys()
+
+
+def test_a_wide_and_a_high_photo_in_one_group_are_half_padding():
+    # 2 x 4 and 4 x 2 px are padded to 4 x 4 px: 16 of 32 px are photo. With their like none is padding.
+    sizes_px = np.array([[2, 4], [4, 2], [2, 4], [4, 2]])
+    assert photo_share(sizes_px, 2) == 0.5
+    assert photo_share(sizes_px[[0, 2, 1, 3]], 2) == 1.0
+    assert photo_share(sizes_px[:1], 1) == 1.0
 
 
 def test_every_program_runs_once_a_turn_after_warming_up(tmp_path):

@@ -43,12 +43,13 @@ def write_records(folder: pathlib.Path, num_train: int = 10, num_val: int = 4, s
     source = folder / "coco"
     data_set.write_data_set(source, num_train=num_train, num_val=num_val, size_px=size_px, seed=0)
     for split in ("train", "val"):
-        categories = _write_split(source, f"{split}2017", folder / f"{split}.tfrecord")
+        categories = write_split(source, f"{split}2017", folder / f"{split}.tfrecord")
     categories.save(folder / "categories.json")
     return categories
 
 
-def _write_split(source: pathlib.Path, split: str, path: pathlib.Path) -> CategoryTable:
+def write_split(source: pathlib.Path, split: str, path: pathlib.Path) -> CategoryTable:
+    """Writes a split of a folder in COCO's panoptic layout as one record file."""
     coco = json.loads((source / "annotations" / f"panoptic_{split}.json").read_text("utf-8"))
     categories = CategoryTable.from_coco(coco["categories"])
     images = {image["id"]: image for image in coco["images"]}
