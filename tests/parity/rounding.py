@@ -1,0 +1,124 @@
+"""Compares the rounding of a step: ours and PyTorch's in float32, each against ours in float64.
+
+`python -m tests.parity.rounding FOLDER ...` prints, for each golden folder, the errors of the forward pass's tensors as
+shares of their norms, and those of every parameter's gradient at step 0: the global one, the median, and the worst.
+PyTorch's float32 numbers are the folder's own where the official code computed it in float32, or else those of
+`tests/reference`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import pathlib
+import sys
+
+import numpy as np
+
+from tests.parity.golden_folder import GoldenFolder
+from tests.parity.measurement import Arrays
+
+
+@dataclasses.dataclass(frozen=True)
+class Rounding:
+    """Errors of a model's step.
+
+    Attributes:
+        outputs: Both errors of each tensor of the forward pass, as a share of its norm.
+        names: The parameters whose gradient is more than rounding error.
+        ours: Our float32 gradient's error, as a share of the gradient's norm.
+        theirs: PyTorch's.
+        global_error: Both errors of all parameters together, as a share of the global norm.
+    """
+
+    outputs: dict[str, tuple[float, float]]
+    names: list[str]
+    ours: np.ndarray
+    theirs: np.ndarray
+    global_error: tuple[float, float]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Prints the tables."""
+    parser = argparse.ArgumentParser(prog="python -m tests.parity.rounding", description=__doc__.splitlines()[0])
+    parser.add_argument("folders", type=pathlib.Path, nargs="+", help="folders in the golden model layout")
+    parser.add_argument("--worst", type=int, default=10, metavar="N", help="parameters to list (default: %(default)s)")
+    options = parser.parse_args(arguments)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    for path in options.folders:
+        print_rounding(path, measure(GoldenFolder(path)), options.worst)
+    return 0
+
+
+def measure(folder: GoldenFolder) -> Rounding:
+    """Computes the gradients of a folder's first step in both precisions and compares them."""
+    from tests.parity.gradient_rows import judged_names
+    from tests.parity.measurement import split_parts
+    from tests.parity.rows import FLOAT32
+
+    exact, ours, theirs = _our_step(folder, "float64"), _our_step(folder, "float32"), _their_step(folder)
+    outputs = {
+        name: (_share(ours.outputs[name], value), _share(theirs.outputs[name], value))
+        for name, value in exact.outputs.items()
+        if name in theirs.outputs
+    }
+    true, found, official = (split_parts(step.gradients, exact.parts) for step in (exact, ours, theirs))
+    norms = {name: float(np.linalg.norm(value)) for name, value in true.items()}
+    judged = judged_names(norms, FLOAT32)
+    names = [name for name in norms if name in judged]
+    shares = [np.array([_share(step[name], true[name]) for name in names]) for step in (found, official)]
+    sizes = np.array([norms[name] for name in names])
+    ours_all, theirs_all = (float(np.linalg.norm(share * sizes) / np.linalg.norm(sizes)) for share in shares)
+    return Rounding(outputs, names, *shares, (ours_all, theirs_all))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Step:
+    outputs: Arrays
+    gradients: Arrays
+    parts: dict[str, int]
+
+
+def _share(value: np.ndarray, exact: np.ndarray) -> float:
+    """Returns the error as a share of the exact array's norm."""
+    return float(np.linalg.norm(value.astype(np.float64) - exact) / np.linalg.norm(exact))
+
+
+def _our_step(folder: GoldenFolder, float_type: str) -> _Step:
+    from tests.parity import maskformer_family
+
+    with maskformer_family.float_type(float_type):
+        run = maskformer_family.TrainingRun(folder)
+        step = run.step()
+        parts = {weight.name: weight.layout.parts for weight in run.weights}
+        return _Step(step["outputs"], run.by_official_name(step["gradients"]), parts)
+
+
+def _their_step(folder: GoldenFolder) -> _Step:
+    if folder.gradients and not folder.is_float64:
+        return _Step(folder.outputs, folder.gradients, {})
+    import torch
+
+    from tests.reference.training import train
+
+    with np.load(folder.path / "inputs.npz") as inputs:
+        trajectory = train(folder.settings, folder.initial, dict(inputs), 1, torch.float32)
+    return _Step(trajectory.outputs, trajectory.gradients, {})
+
+
+def print_rounding(path: pathlib.Path, rounding: Rounding, num_worst: int) -> None:
+    """Prints one folder's table, the worst of ours first."""
+    print(f"{path}: error in float32\n{'':60} {'ours':>8} {'PyTorch':>8}")
+    rows = {f"output {name}": errors for name, errors in rounding.outputs.items()}
+    rows[f"gradients of {len(rounding.names)} parameters, all together"] = rounding.global_error
+    for name, function in (("median", np.median), ("worst", np.max)):
+        rows[f"gradients, {name}"] = (float(function(rounding.ours)), float(function(rounding.theirs)))
+    for index in np.argsort(-rounding.ours)[:num_worst]:
+        rows[rounding.names[index]] = (rounding.ours[index], rounding.theirs[index])
+    for name, (ours, theirs) in rows.items():
+        print(f"{name.replace('sem_seg_head.', ''):60} {ours:8.1e} {theirs:8.1e}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
