@@ -65,12 +65,13 @@ class BuildWithOwnFolder(build_py):
     def run(self) -> None:
         """Runs setuptools' command, then moves what it has written. An editable install stays as it is."""
         super().run()
-        if self.editable_mode:
-            return
         built, own = pathlib.Path(self.build_lib), pathlib.Path(self.build_lib, FOLDER)
+        found = [name for name in SHARED_NAMES if (built / name).is_dir()]
+        if self.editable_mode or not found:  # docker/training.Dockerfile builds `maskformer_model` alone.
+            return
         shutil.rmtree(own, ignore_errors=True)
         own.mkdir()
-        for name in SHARED_NAMES:
+        for name in found:
             shutil.move(built / name, own / name)
         (built / f"{FOLDER}.pth").write_text(f"{FOLDER}\n", encoding="utf-8")
 
@@ -81,7 +82,7 @@ class BuildWithOwnFolder(build_py):
         for path in super().get_outputs(*args, **kwargs):
             inside = pathlib.Path(path).relative_to(built)
             found.append(str(built / FOLDER / inside if inside.parts[0] in SHARED_NAMES else built / inside))
-        return [*found, str(built / f"{FOLDER}.pth")]
+        return [*found, str(built / f"{FOLDER}.pth")] if (built / f"{FOLDER}.pth").is_file() else found
 
 
 setuptools.setup(

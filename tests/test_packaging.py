@@ -162,6 +162,18 @@ def test_the_wheel_holds_every_module_and_data_file_and_no_test(source, wheel):
 
 
 @pytest.mark.slow
+def test_the_model_package_builds_alone_as_in_the_training_image(source, tmp_path):
+    for name in ("setup.py", "pyproject.toml"):
+        shutil.copy(source / name, tmp_path)
+    shutil.copytree(source / "maskformer_model", tmp_path / "maskformer_model")
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*command, "--wheel-dir", str(tmp_path / "wheel"), str(tmp_path)], check=True)
+    [path] = (tmp_path / "wheel").glob("*.whl")
+    names = {name.split("/")[0] for name in zipfile.ZipFile(path).namelist() if ".dist-info/" not in name}
+    assert names == {"maskformer_model"}
+
+
+@pytest.mark.slow
 def test_the_wheel_says_what_it_is_and_brings_the_command(wheel):
     archive = zipfile.ZipFile(wheel)
     [folder] = {name.split("/")[0] for name in archive.namelist() if ".dist-info/" in name}
