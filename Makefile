@@ -25,7 +25,7 @@ COMPILE_LOCK := $(COMPILE_PLAIN) --override requirements/overrides.txt
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo overfit test test-slow bench sizes check lint env env-pipeline env-parity env-exports env-trackers env-labelling audit lock clean clean-env
+.PHONY: help demo overfit learn test test-slow bench sizes check lint env env-pipeline env-parity env-exports env-trackers env-labelling audit lock clean clean-env
 
 help:  ## List the targets.
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r target text; do \
@@ -38,6 +38,11 @@ demo: env-pipeline  ## Run the pipeline on generated scenes, or with ARGS="--dat
 overfit: env-pipeline  ## Prove the whole path: learn eight photos of DATA=DIR by heart and score them.
 	$(BIN)/python pipeline/run_local.py --data "$(DATA)" --experiment coco_overfit --max_train_images 8 --evaluate_on_train \
 		--root runs/overfit $(ARGS)
+
+# DATA names a folder of ../shared/data, or is the path of one of the same name elsewhere.
+learn: env-pipeline  ## Train DATA=nuclei or DATA=camvid from ImageNet's weights, through the whole pipeline.
+	$(BIN)/python pipeline/run_local.py --data "$(if $(findstring /,$(DATA)),$(DATA),../shared/data/$(DATA))" \
+		--experiment $(notdir $(patsubst %/,%,$(DATA)))_small --root runs/$(notdir $(patsubst %/,%,$(DATA))) $(ARGS)
 
 test: env  ## Run all tests but the slow ones (at most 10 minutes on two cores).
 	$(PYTEST) -m "not slow" $(PYTEST_ARGS)

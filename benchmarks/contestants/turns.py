@@ -1,8 +1,8 @@
 """Two programs measured in turns, each in a process of its own that stays up: neither has the quiet minute alone.
 
 A contestant is a module whose `main` hands `serve` a function to time. It prints its name when it is warm, then runs
-once for every line that it reads, and answers with the seconds that took and its peak memory so far. A line may name a
-part of the work, to be timed alone.
+once for every line that it reads, and answers with the seconds that took, those of processors, and its peak memory. A
+line may name a part of the work, to be timed alone.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ class Contestant:
         )
         self.name = self._answer()["name"]
         self.seconds: list[float] = []
+        self.processor_seconds: list[float] = []  # Of whole repetitions; on a busy machine steadier than `seconds`.
         self.part_seconds: dict[str, list[float]] = {}
         self.peak_gib = 0.0
 
@@ -39,6 +40,8 @@ class Contestant:
         answer = self._answer()
         seconds = self.part_seconds.setdefault(part, []) if part else self.seconds
         seconds.append(answer["seconds"])
+        if not part:
+            self.processor_seconds.append(answer["processor_seconds"])
         self.peak_gib = answer["peak_gib"]
 
     def close(self) -> None:
@@ -82,8 +85,9 @@ def serve(
     print(json.dumps({"name": name}), flush=True)
     for line in sys.stdin:
         call = parts[line.strip()] if line.strip() else run
-        start = time.perf_counter()
+        start, processor_start = time.perf_counter(), time.process_time()
         call()
-        seconds = time.perf_counter() - start
+        seconds, processor_seconds = time.perf_counter() - start, time.process_time() - processor_start
         peak_gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-        print(json.dumps({"seconds": seconds, "peak_gib": peak_gib}), flush=True)
+        answer = {"seconds": seconds, "processor_seconds": processor_seconds, "peak_gib": peak_gib}
+        print(json.dumps(answer), flush=True)

@@ -15,7 +15,15 @@ from tests.recipes.official import FILES, data, recipe_of
 from tests.recipes.reasons import BUILT_IN, OURS_ALONE, THE_USER_S
 from tests.recipes.rules import OF_RECIPE, NotRead, fields_of
 
-NOT_OFFICIAL = {"coco_overfit", "coco_small", "generated_scenes", "eomt_small", "mask2former_small"}
+NOT_OFFICIAL = {
+    "camvid_small",
+    "coco_overfit",
+    "coco_small",
+    "generated_scenes",
+    "eomt_small",
+    "mask2former_small",
+    "nuclei_small",
+}
 # Of other repositories: `test_mask2former_recipes.py` and `test_eomt_recipes.py` have their numbers.
 OF_OTHERS = {name for name in experiments.names() if name.startswith(("mask2former_", "eomt_"))} - NOT_OFFICIAL
 

@@ -1,0 +1,81 @@
+"""Cell nuclei on two processor cores: many small objects, each of which needs a query and enough pixels.
+
+For photos like those of the 2018 Data Science Bowl, 256 x 256 px and up, read as panoptic maps or as instances. Photos
+are enlarged before they are cropped, so that a nucleus of ten pixels covers some cells of a mask and a crop holds fewer
+of them; answers are made at such a size too. The decoder attends to the mask features: at stride 32 a nucleus is less
+than a cell. Colours are jittered, because fluorescence, stained tissue and brightfield are learned as one class.
+"""
+
+from maskformer_model.config import (
+    DataConfig,
+    EfficientNetLiteConfig,
+    ExperimentConfig,
+    LossConfig,
+    ModelConfig,
+    OptimizerConfig,
+    ParserConfig,
+    TaskConfig,
+    TrainerConfig,
+    TransformerDecoderConfig,
+    TransformerFpnConfig,
+)
+from maskformer_model.experiments import recipes
+from maskformer_model.pretrained.efficientnet_weights import PACKAGE
+
+CROP_PX = 256
+SHORTEST_EDGES_PX = (320, 384, 448, 512)
+TEST_EDGE_PX, MAX_SIZE_PX = 416, 800
+NUM_QUERIES = 150
+
+
+def experiment() -> ExperimentConfig:
+    """See the module's docstring."""
+    parser = ParserConfig(
+        augmentation="semantic",
+        output_size=(CROP_PX, CROP_PX),
+        min_sizes_px=SHORTEST_EDGES_PX,
+        max_size_px=MAX_SIZE_PX,
+        crop_size_px=(CROP_PX, CROP_PX),
+        max_targets=NUM_QUERIES,
+    )
+    return ExperimentConfig(
+        task=TaskConfig(
+            model=ModelConfig(
+                backbone=EfficientNetLiteConfig(),
+                pixel_decoder=TransformerFpnConfig(
+                    hidden_dim=64, encoder_layers=1, num_heads=4, feedforward_dim=128, dropout=0.0
+                ),
+                decoder=TransformerDecoderConfig(
+                    hidden_dim=64,
+                    num_layers=3,
+                    num_heads=4,
+                    feedforward_dim=128,
+                    dropout=0.0,
+                    input_feature="pixel_embedding",
+                ),
+                num_queries=NUM_QUERIES,
+                mask_dim=64,
+            ),
+            losses=LossConfig(class_weight=2.0),
+            train_data=DataConfig(global_batch_size=4, cache=True, parser=parser),
+            validation_data=DataConfig(drop_remainder=False, parser=parser),
+            inference=recipes.inference(
+                TEST_EDGE_PX, MAX_SIZE_PX, object_mask_threshold=0.4, overlap_threshold=0.5, size_divisibility=32
+            ),
+            init_checkpoint=PACKAGE,
+        ),
+        trainer=TrainerConfig(
+            train_steps=2400,
+            steps_per_loop=50,
+            checkpoint_interval=400,
+            optimizer=OptimizerConfig(
+                learning_rate=7e-4,
+                backbone_multiplier=0.3,
+                clip_norm=1.0,
+                schedule="poly",
+                warmup_steps=50,
+                warmup_factor=0.01,
+                ema_momentum=0.99,
+            ),
+        ),
+    )
