@@ -3,7 +3,7 @@
 import pytest
 
 from maskformer_model.config import OptimizerConfig
-from maskformer_model.training.learning_rate import WarmupSchedule, make_schedule
+from maskformer_model.training.learning_rate import TwoStageSchedule, WarmupSchedule, make_schedule
 
 
 def rates(schedule, *steps):
@@ -34,3 +34,17 @@ def test_a_schedule_comes_back_from_its_config():
 def test_an_unknown_schedule_is_refused():
     with pytest.raises(ValueError, match="cosine"):
         WarmupSchedule(1.0, schedule="cosine")
+
+
+def test_the_backbone_waits_for_the_other_warm_up_and_each_rate_falls_from_the_end_of_its_own():
+    schedule = TwoStageSchedule(1.0, train_steps=10, power=1.0, warmup_steps=2, backbone_warmup_steps=4)
+    assert rates(schedule, 0, 1, 2, 6, 10, 12) == pytest.approx([0, 0.5, 1, 0.5, 0, 0])
+    assert rates(schedule.backbone_rate, 0, 2, 3, 6, 8, 10) == pytest.approx([0, 0, 0.25, 1, 0.5, 0])
+
+
+def test_two_stages_without_warm_ups_are_one_fall():
+    config = OptimizerConfig(learning_rate=0.5, schedule="two_stage_poly", power=0.9)
+    schedule = make_schedule(config, train_steps=4)
+    again = TwoStageSchedule.from_config(schedule.get_config())
+    expected = [0.5 * (left / 4) ** 0.9 for left in (4, 3, 2, 1, 0)]
+    assert rates(again, *range(5)) == rates(again.backbone_rate, *range(5)) == pytest.approx(expected)

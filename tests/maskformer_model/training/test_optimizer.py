@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from maskformer_model.config import OptimizerConfig
-from maskformer_model.training.optimizer import AdamW, global_norm, make_optimizer
+from maskformer_model.training.optimizer import AdamW, global_norm, layer_decays, make_optimizer
 
 
 def torch_adamw(value, gradients, *, rate, decay, clip_norm):
@@ -84,3 +84,24 @@ def test_an_optimizer_comes_back_from_its_config():
     optimizer = make_optimizer(OptimizerConfig(weight_decay=0.3, clip_norm=0.7, ema_momentum=0.9), 0.01)
     again = keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
     assert (again.decay, again.clip_norm, again.use_ema, again.ema_momentum) == (0.3, 0.7, True, 0.9)
+
+
+def paths_of_a_vit():
+    names = ["patch_embedding/kernel", "blocks/vit_block_0/norm1/gamma", "blocks/vit_block_1/linear1/bias"]
+    in_backbone = [f"network/backbone/{name}".split("/") for name in names]
+    in_decoder = [f"network/predictor/backbone/{name}".split("/") for name in ("vit_block_2/linear1/bias", "norm/beta")]
+    return [*in_backbone, *in_decoder]
+
+
+def test_each_block_of_a_vit_learns_slower_than_the_next_and_tokens_as_the_first():
+    assert layer_decays(paths_of_a_vit(), 0.5) == [0.25, 0.25, 0.5, 1.0, 1.0]
+
+
+def test_the_last_blocks_may_keep_the_whole_rate():
+    assert layer_decays(paths_of_a_vit(), 0.5, undecayed_blocks=2) == [0.25, 0.25, 1.0, 1.0, 1.0]
+
+
+def test_layer_decay_needs_numbered_blocks():
+    with pytest.raises(ValueError, match=r"layer_decay` below 1 needs a backbone of numbered blocks"):
+        layer_decays([["network", "backbone", "res2", "kernel"]], 0.8)
+    assert layer_decays([["network", "backbone", "res2", "kernel"]], 1.0) == [1.0]
