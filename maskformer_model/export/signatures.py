@@ -15,7 +15,6 @@ import tensorflow as tf
 
 from maskformer_model.categories import CategoryTable
 from maskformer_model.config import ExperimentConfig
-from maskformer_model.data.normalization import normalize
 from maskformer_model.export.photo_decoding import decode_photo
 from maskformer_model.inference.photo_inference import PhotoInference
 from maskformer_model.modeling.maskformer import MaskFormer
@@ -155,7 +154,7 @@ class ServingSignatures:
 
     def logits(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
         """Returns the network's own outputs for photos that already have one size: nothing is resized or padded."""
-        outputs = self.inference.logits(normalize(images))
+        outputs = self.inference.logits(images)
         return {name: tf.cast(logits, tf.float32) for name, logits in outputs.items()}
 
     def _for_each(self, image_bytes, answer: Callable[[tf.Tensor], Any], signature) -> Any:

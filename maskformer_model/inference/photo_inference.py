@@ -63,11 +63,11 @@ class PhotoInference:
         # One graph of the network, however many functions of an export call it: traced, stored and loaded once.
         self._network_outputs = tf.function(
             self._propose,
-            input_signature=[tf.TensorSpec([1, None, None, 3], tf.uint8), tf.TensorSpec([1, 2], tf.int32)],
+            input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8), tf.TensorSpec([None, 2], tf.int32)],
             autograph=False,
         )
         self._view_outputs = tf.function(
-            self.logits,
+            self._all_outputs,
             input_signature=[tf.TensorSpec([1, None, None, 3])],
             autograph=False,
         )
@@ -196,11 +196,18 @@ class PhotoInference:
             valid_sizes_px: `[batch, 2]` int32.
             photo_sizes_px: `[batch, 2]` int32.
         """
-        outputs = self._propose(padded, valid_sizes_px)
+        outputs = self._network_outputs(padded, valid_sizes_px)
         return lambda place: _proposals_at(place, outputs, tf.shape(padded)[1:3], valid_sizes_px, photo_sizes_px)
 
     def logits(self, images: Tensor) -> dict[str, Tensor]:
-        """`class_logits` and `mask_logits` of all queries of normalised images `[batch, height, width, 3]`."""
+        """`class_logits` and `mask_logits` of all queries of unpadded images `[batch, height, width, 3]` uint8."""
+        batch, height, width, _ = tf.unstack(tf.shape(images))
+        outputs = self._network_outputs(images, tf.broadcast_to(tf.stack([height, width]), [batch, 2]))
+        mask_logits = self.network.all_mask_logits(outputs["mask_embeddings"], outputs["pixels"])
+        return {"class_logits": outputs["class_logits"], "mask_logits": mask_logits}
+
+    def _all_outputs(self, images: Tensor) -> dict[str, Tensor]:
+        """The same of normalised images."""
         outputs = self.network(images, training=False)
         return {name: outputs[name] for name in ("class_logits", "mask_logits")}
 

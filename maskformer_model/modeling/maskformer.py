@@ -13,6 +13,7 @@ from keras import ops
 
 from maskformer_model.config import ModelConfig
 from maskformer_model.modeling.layers.convolution import ConvNorm
+from maskformer_model.modeling.layers.mask_product import mask_product
 from maskformer_model.modeling.registry import build_backbone, build_decoder, build_pixel_decoder
 
 
@@ -94,6 +95,21 @@ class MaskFormer(keras.Model):
             "mask_embeddings": embeddings,
             "pixels": pixels[0] if pixels else sources.get("pixel_embedding", hidden),
         }
+
+    def all_mask_logits(self, mask_embeddings, pixels):
+        """Masks of all queries of a batch, equal to those of `call`.
+
+        Args:
+            mask_embeddings: `[batch, queries, mask_dim]`, of `propose`.
+            pixels: `[batch, height / 4, width / 4, channels]`, of `propose`.
+
+        Returns:
+            `[batch, queries, height / 4, width / 4]`.
+        """
+        reads_mask_features = self.predictor.reads_mask_features
+        return mask_product(
+            mask_embeddings, pixels if reads_mask_features else self.pixel_decoder.mask_features(pixels)
+        )
 
     def mask_logits_of(self, mask_embeddings, pixels):
         """Masks of chosen queries of one image.
