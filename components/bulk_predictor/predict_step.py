@@ -20,10 +20,10 @@ from collections.abc import Iterator
 
 import apache_beam as beam
 import tensorflow as tf
-from apache_beam.utils import shared
 
 from components.bulk_predictor.plan import Shard, photos_of
 from components.panoptic_predictor.serving_model import ServingModel
+from components.panoptic_predictor.shared_model import shared_model
 from components.whole_files import whole_file, write_text
 from maskformer_model.data.photo_files import refusal
 
@@ -54,11 +54,10 @@ class PredictShard(beam.DoFn):
     def __init__(self, model_dir: str, output_dir: str):
         self._model_dir = model_dir
         self._output_dir = output_dir
-        self._shared_model = shared.Shared()
 
     def setup(self):
         # Once per worker process, whatever the number of its threads.
-        self._model = self._shared_model.acquire(lambda: ServingModel(self._model_dir), tag=self._model_dir)
+        self._model = shared_model(self._model_dir)
 
     def process(self, shard: Shard) -> Iterator[str]:
         """Writes the counts, then the predictions; yields the name of the file."""

@@ -16,7 +16,6 @@ from typing import NamedTuple
 import apache_beam as beam
 import numpy as np
 import tensorflow as tf
-from apache_beam.utils import shared
 
 from components.panoptic_predictor import prediction_files
 from components.panoptic_predictor.counts import ClassCounts, SegmentCounts, sum_counts
@@ -24,6 +23,7 @@ from components.panoptic_predictor.image_attributes import attributes_of
 from components.panoptic_predictor.image_measures import measure_image
 from components.panoptic_predictor.prediction_files import Prediction
 from components.panoptic_predictor.serving_model import ServedAnswer, ServingModel
+from components.panoptic_predictor.shared_model import shared_model
 from components.whole_files import whole_file
 from maskformer_model.data import examples, panoptic_png
 from maskformer_model.metrics.segment_matching import MatchedSegment
@@ -154,11 +154,10 @@ class PredictShard(beam.DoFn):
         self._output_dir = output_dir
         self._isthing = isthing
         self._batch_size = batch_size
-        self._shared_model = shared.Shared()
 
     def setup(self):
         # Once per worker process, whatever the number of its threads.
-        self._model = self._shared_model.acquire(lambda: ServingModel(self._model_dir), tag=self._model_dir)
+        self._model = shared_model(self._model_dir)
 
     def process(self, shard: ExampleShard) -> Iterator[ShardResult]:
         """Writes the shard whole or not at all, then yields what is in it."""

@@ -14,12 +14,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import apache_beam as beam
-from apache_beam.utils import shared
 
 from components.panoptic_evaluator.coco_files.coco_json import leaves_folder, read_panoptic_json
 from components.panoptic_predictor import serving_model
 from components.panoptic_predictor.prediction_step import require_finite_scores
-from components.panoptic_predictor.serving_model import ServedAnswer, ServingModel
+from components.panoptic_predictor.serving_model import ServedAnswer
+from components.panoptic_predictor.shared_model import shared_model
 from components.whole_files import whole_file, write_text
 from maskformer_model.categories import CategoryTable
 from maskformer_model.coco_schema import shown
@@ -131,11 +131,10 @@ class PredictBlock(beam.DoFn):
         self._model_dir = model_dir
         self._photos_dir = photos_dir
         self._output_dir = output_dir
-        self._shared_model = shared.Shared()
 
     def setup(self):
         # Once per worker process, whatever the number of its threads.
-        self._model = self._shared_model.acquire(lambda: ServingModel(self._model_dir), tag=self._model_dir)
+        self._model = shared_model(self._model_dir)
 
     def process(self, block: PhotoBlock) -> Iterator[int]:
         """Yields the number of photos that were written."""

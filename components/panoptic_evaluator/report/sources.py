@@ -25,6 +25,7 @@ from components.panoptic_evaluator.scoring.headline import Headline
 from components.panoptic_predictor import prediction_files, serving_model
 from components.panoptic_predictor.prediction_files import Prediction
 from components.panoptic_predictor.prediction_step import predict_records
+from components.panoptic_predictor.shared_model import shared_model
 from maskformer_model.categories import CategoryTable
 from maskformer_model.data import examples
 
@@ -138,7 +139,7 @@ def _train_gallery(train_dir: str | None, model_dir: str, categories: CategoryTa
     images = []
     for path in prediction_files.example_files(train_dir)[:1] if train_dir and count else []:
         serialized = list(itertools.islice(prediction_files.read_records(path), count))
-        model = serving_model.ServingModel(model_dir)
+        model = shared_model(model_dir)
         predictions = predict_records(model, serialized, categories.isthing, batch_size=1)
         for example, prediction in zip(serialized, predictions, strict=True):
             score = image_score(prediction, categories)
