@@ -25,14 +25,21 @@ COMPILE_LOCK := $(COMPILE_PLAIN) --override requirements/overrides.txt
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
+<<<<<<< HEAD
 .PHONY: help demo overfit learn test test-slow bench sizes check lint env env-pipeline env-parity env-exports env-trackers env-labelling audit lock clean clean-env
+=======
+.PHONY: help demo demo-full overfit test test-slow bench check lint env env-pipeline env-parity env-exports env-trackers env-labelling audit lock clean clean-env
+>>>>>>> 69386ef3 (Give a first result in minutes: the experiment generated_scenes_quick)
 
 help:  ## List the targets.
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r target text; do \
 		printf '%-20s %s\n' "$$target" "$$text"; done
 
-demo: env-pipeline  ## Run the pipeline on generated scenes, or with ARGS="--data DIR ...".
+demo: env-pipeline  ## Run the pipeline on generated scenes (minutes), or with ARGS="--data DIR ...".
 	$(BIN)/python pipeline/run_local.py $(ARGS)
+
+demo-full: env-pipeline  ## The same with the longer experiment generated_scenes.
+	$(BIN)/python pipeline/run_local.py --experiment generated_scenes $(ARGS)
 
 # DATA is a folder in COCO's panoptic layout; the first eight of its train photos are learnt by heart.
 overfit: env-pipeline  ## Prove the whole path: learn eight photos of DATA=DIR by heart and score them.

@@ -26,7 +26,7 @@ from pipeline.project_folder import default_root, setup_file
 if TYPE_CHECKING:
     from maskformer_model.config import ExperimentConfig
 
-GENERATED_EXPERIMENT, COCO_EXPERIMENT = "generated_scenes", "coco_small"
+GENERATED_EXPERIMENT, COCO_EXPERIMENT = "generated_scenes_quick", "coco_small"
 _DRIFT_HELP = "what to do when the class distribution has changed (default: %(default)s)"
 
 

@@ -101,6 +101,8 @@ def describe(summary: dict[str, Any]) -> list[str]:
     ]
     if summary["pushed_model"]:
         lines.append(f"{'Pushed' if summary['pushed_now'] else 'Already serving'}: {summary['pushed_model']}")
+        versions_dir = os.path.dirname(summary["pushed_model"])
+        lines.append(f"Try it: maskformer serve --model {versions_dir}, then open http://127.0.0.1:8501/")
     else:
         lines.append("Nothing was pushed.")
     if summary["cannot_serve_because"]:

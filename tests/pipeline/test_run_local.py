@@ -44,7 +44,7 @@ def test_the_script_finds_its_packages_from_any_folder(project_dir, tmp_path):
 def test_without_data_the_generated_scenes_and_their_experiment_are_taken(tmp_path):
     args = parse_args(["--root", str(tmp_path)])
     config, scenes = config_from_args(args), generated_data_from_args(args)
-    assert config.experiment_name == "generated_scenes"
+    assert config.experiment_name == "generated_scenes_quick"
     assert config.data.data_dir == str(tmp_path / "data" / "generated")
     assert scenes.num_val >= 100
 

@@ -90,7 +90,9 @@ def test_a_model_that_already_serves_is_named_but_was_not_pushed_now(config, tmp
     serving = {"pushed": 0, "pushed_destination": "/serving/5", "already_serving": 1}
     summary = build_summary(config, full_records(tmp_path, evaluation_dir, serving))
     assert (summary["pushed_model"], summary["pushed_now"]) == ("/serving/5", False)
-    assert "Already serving: /serving/5" in describe(summary)
+    lines = describe(summary)
+    assert "Already serving: /serving/5" in lines
+    assert "Try it: maskformer serve --model /serving, then open http://127.0.0.1:8501/" in lines
 
 
 def test_a_push_of_an_earlier_run_is_not_claimed_by_a_cached_pusher(config, tmp_path, evaluation_dir):
