@@ -73,6 +73,17 @@ lint: $(CHECKERS)/$(if $(filter $(VENV),$(CHECKERS)),dev,lint).installed  ## Che
 check: env lint  ## Check style and types and run all tests.
 	$(PYTEST) $(PYTEST_ARGS)
 
+.PHONY: docs
+# In an environment of its own, which needs nothing of .venv. The variable silences mkdocs-material's note on MkDocs 2.
+docs: .venv-docs/docs.installed  ## Build the documentation as a site into site/; a warning or a broken link is an error.
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet
+	@echo "Open site/index.html, or serve it: .venv-docs/bin/mkdocs serve"
+
+.venv-docs/docs.installed: requirements/docs.lock
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install --disable-pip-version-check -qq --no-deps --require-hashes -r requirements/docs.lock
+	@touch $@
+
 env: $(VENV)/dev.installed $(VENV)/project.installed  ## Set up .venv for the pipeline, tests and checks.
 
 # Enough for `make demo`; dev.lock holds all of pipeline.lock, so `make env` sets it up as well.
@@ -137,13 +148,14 @@ lock: env  ## Write the locks anew, keeping versions where they still fit (UPGRA
 	$(COMPILE_PLAIN) requirements/audit.in -o requirements/audit.lock
 	$(COMPILE_LOCK) --override requirements/trackers_overrides.txt -c requirements/dev.lock setup.py --extra trackers requirements/trackers.in -o requirements/trackers.lock
 	$(COMPILE_PLAIN) -c requirements/dev.lock requirements/lint.in -o requirements/lint.lock
+	$(COMPILE_PLAIN) requirements/docs.in -o requirements/docs.lock
 	$(COMPILE_PLAIN) requirements/labelling.in -o requirements/labelling.lock
 	$(COMPILE_PLAIN) -c requirements/dev.lock requirements/cuda.in -o requirements/cuda.lock
 	$(subst manylinux_2_28,manylinux_2_31,$(COMPILE_PLAIN)) requirements/tpu.in -o requirements/tpu.lock
 
 clean:  ## Remove caches and built packages; runs/ and .venv stay.
-	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +
 
-clean-env:  ## Remove .venv and .venv-lint.
-	rm -rf $(VENV) .venv-lint
+clean-env:  ## Remove .venv, .venv-docs and .venv-lint.
+	rm -rf $(VENV) .venv-docs .venv-lint

@@ -265,3 +265,43 @@ def test_a_link_leads_to_a_file_and_to_a_heading_in_it(name):
         if not target.exists() or (anchor and anchor not in anchors_of(target)):
             broken.append(link)
     assert broken == []
+
+
+MOST_WORDS = 700
+
+
+def words_shown(text: str) -> list[str]:
+    """Returns the words that a reader of a document sees, code and tables included; addresses of links are not."""
+    return re.findall(r"\S*\w\S*", re.sub(r"\]\([^)]*\)", "]", text))
+
+
+def test_the_readme_is_read_in_a_few_minutes():
+    assert words_shown("| a | b |\n\n[two words](a/b.md) and `code` - 3\n") == [
+        "a",
+        "b",
+        "[two",
+        "words]",
+        "and",
+        "`code`",
+        "3",
+    ]
+    assert len(words_shown(text_of("README.md"))) <= MOST_WORDS
+
+
+def source_text() -> str:
+    """Returns all source code, with string literals that stand one after the other joined."""
+    paths = (path for package in OURS[:3] for path in sorted((PROJECT_DIR / package).rglob("*.py")))
+    return "\n".join(re.sub(r'"\s*\n\s*f?"', "", path.read_text("utf-8")) for path in paths)
+
+
+def test_a_message_that_is_explained_can_be_printed():
+    quoted = re.findall(r"^\| `([^`]+)` \|", text_of("docs/troubleshooting.md"), flags=re.MULTILINE)
+    assert len(quoted) > 20
+    source = source_text()
+    parts = [part.strip(" ()") for message in quoted for part in message.split("...")]
+    assert [part for part in parts if part not in source] == []
+
+
+def test_every_page_is_in_the_site():
+    pages = {path.relative_to(PROJECT_DIR / "docs").as_posix() for path in (PROJECT_DIR / "docs").rglob("*.md")}
+    assert set(re.findall(r"[:-] ([\w/-]+\.md)$", text_of("mkdocs.yml"), flags=re.MULTILINE)) == pages
