@@ -30,7 +30,7 @@ SMALL = (
 def example(project_dir, tmp_path_factory):
     """Imports the code blocks of the document, by title, as modules of their own."""
     text = (project_dir / "docs" / "how-to-extend.md").read_text("utf-8")
-    blocks = dict(re.findall(r"^```python title=(\w+)\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL))
+    blocks = dict(re.findall(r'^```python title="(\w+)"\n(.*?)^```', text, flags=re.MULTILINE | re.DOTALL))
     folder = tmp_path_factory.mktemp("examples")
     loaded = {}
 
@@ -73,11 +73,9 @@ def variables_that_a_step_moves(config, part):
 
 
 def test_the_backbone_is_a_module_a_config_and_a_line(example, monkeypatch):
-    settings = example("config").ConvNeXtConfig
-    monkeypatch.setitem(registry.BACKBONES, settings, example("backbone").ConvNeXt)
-    small = (
-        "task.model.backbone.type=convnext,task.model.backbone.dims=[8,8,16,16],task.model.backbone.depths=[1,1,1,1]"
-    )
+    settings = example("config").PlainConfig
+    monkeypatch.setitem(registry.BACKBONES, settings, example("backbone").PlainNetwork)
+    small = "task.model.backbone.type=plain,task.model.backbone.dims=[8,8,16,16]"
     config = config_of(
         f"{small},task.model.hidden_dim=32,task.model.feedforward_dim=32,task.model.num_decoder_layers=1"
     )
@@ -88,7 +86,7 @@ def test_the_backbone_is_a_module_a_config_and_a_line(example, monkeypatch):
     total, moved = variables_that_a_step_moves(config, "backbone")
     assert moved == total > 0
     with pytest.raises(ValueError, match="must name four stages"):
-        config_of("task.model.backbone.type=convnext,task.model.backbone.dims=[8]")
+        config_of("task.model.backbone.type=plain,task.model.backbone.dims=[8]")
 
 
 def test_the_decoder_is_a_module_a_config_and_a_line(example, monkeypatch):

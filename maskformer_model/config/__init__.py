@@ -8,6 +8,7 @@ through plain dicts (json, yaml). What a value means for the model is documented
 from maskformer_model.config.backbones import (
     RESNET_BLOCKS,
     BackboneConfig,
+    ConvNeXtConfig,
     EfficientNetLiteConfig,
     ResNetConfig,
     SwinConfig,
@@ -51,6 +52,7 @@ __all__ = [
     "SEED_NAMES",
     "SEMANTIC",
     "BackboneConfig",
+    "ConvNeXtConfig",
     "DataConfig",
     "DecoderConfig",
     "DeformableConfig",

@@ -106,11 +106,7 @@ class SwinConfig(BackboneConfig):
             "`task.model.backbone.depths` and `.num_heads` must name four stages.",
             (self.depths, self.num_heads),
         )
-        require(
-            0 <= self.drop_path_rate < 1,
-            "`task.model.backbone.drop_path_rate` must be in [0, 1).",
-            self.drop_path_rate,
-        )
+        _require_drop_path_rate(self.drop_path_rate)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -199,6 +195,37 @@ class VitConfig(BackboneConfig):
     def size_multiple(self) -> int:
         """Returns the patch size: what is no whole patch cannot be read."""
         return self.patch_size
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ConvNeXtConfig(BackboneConfig):
+    """ConvNeXt (arXiv:2201.03545); the defaults are those of ConvNeXt-Tiny.
+
+    Attributes:
+        dims: Channels of each stage.
+        depths: Blocks of each stage.
+        layer_scale: What the scale of each block's channels starts at.
+        drop_path_rate: Stochastic depth of the last block; grows linearly from 0.
+    """
+
+    type: str = "convnext"
+    dims: tuple[int, ...] = (96, 192, 384, 768)
+    depths: tuple[int, ...] = (3, 3, 9, 3)
+    layer_scale: float = 1e-6
+    drop_path_rate: float = 0.1
+
+    def __post_init__(self):
+        super().__post_init__()
+        require(
+            len(self.dims) == len(self.depths) == 4 and min(*self.dims, *self.depths) > 0,
+            "`task.model.backbone.dims` and `.depths` must name four stages, with positive numbers.",
+            (self.dims, self.depths),
+        )
+        _require_drop_path_rate(self.drop_path_rate)
+
+
+def _require_drop_path_rate(rate: float) -> None:
+    require(0 <= rate < 1, "`task.model.backbone.drop_path_rate` must be in [0, 1).", rate)
 
 
 def _require_norm(norm: str) -> None:

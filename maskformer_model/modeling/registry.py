@@ -22,6 +22,7 @@ import keras
 
 from maskformer_model.config import (
     BackboneConfig,
+    ConvNeXtConfig,
     DecoderConfig,
     DeformableConfig,
     EfficientNetLiteConfig,
@@ -37,6 +38,7 @@ from maskformer_model.config import (
     TransformerFpnConfig,
     VitConfig,
 )
+from maskformer_model.modeling.backbones.convnext import ConvNeXt
 from maskformer_model.modeling.backbones.efficientnet_lite import EfficientNetLite0
 from maskformer_model.modeling.backbones.resnet import ResNet
 from maskformer_model.modeling.backbones.swin import SwinTransformer
@@ -53,6 +55,7 @@ BACKBONES: dict[type[BackboneConfig], Any] = {
     SwinConfig: SwinTransformer,
     EfficientNetLiteConfig: EfficientNetLite0,
     VitConfig: VisionTransformer,
+    ConvNeXtConfig: ConvNeXt,
 }
 PIXEL_DECODERS: dict[type[PixelDecoderConfig], Any] = {
     FpnConfig: PixelDecoder,

@@ -116,6 +116,24 @@ _TORCHVISION_RESNET: list[tuple[str, Any]] = [
 
 _DETECTRON2_BACKBONE: list[tuple[str, Any]] = [(r"(stem|res[2-5])\.", r"backbone.\1.")]
 _SWIN_BACKBONE: list[tuple[str, Any]] = [(r"(patch_embed|layers|norm[0-3])\.", r"backbone.\1.")]
+_CONVNEXT_BACKBONE: list[tuple[str, Any]] = [(r"(downsample_layers|stages|norm[0-3])\.", r"backbone.\1.")]
+_TIMM_CONVNEXT: list[tuple[str, Any]] = [
+    (r"stem\.", "backbone.downsample_layers.0."),
+    (r"stages\.(\d)\.downsample\.", r"backbone.downsample_layers.\1."),
+    (r"stages\.(\d)\.blocks\.(\d+)\.conv_dw\.", r"backbone.stages.\1.\2.dwconv."),
+    (r"stages\.(\d)\.blocks\.(\d+)\.mlp\.fc([12])\.", r"backbone.stages.\1.\2.pwconv\3."),
+    (r"stages\.(\d)\.blocks\.(\d+)\.", r"backbone.stages.\1.\2."),
+]
+_HF_CONVNEXT = r"(?:convnext\.)?"
+_HUGGING_FACE_CONVNEXT: list[tuple[str, Any]] = [
+    (_HF_CONVNEXT + r"embeddings\.patch_embeddings\.", "backbone.downsample_layers.0.0."),
+    (_HF_CONVNEXT + r"embeddings\.layernorm\.", "backbone.downsample_layers.0.1."),
+    (_HF_CONVNEXT + r"encoder\.stages\.(\d)\.downsampling_layer\.", r"backbone.downsample_layers.\1."),
+    (_HF_CONVNEXT + r"encoder\.stages\.(\d)\.layers\.(\d+)\.layernorm\.", r"backbone.stages.\1.\2.norm."),
+    (_HF_CONVNEXT + r"encoder\.stages\.(\d)\.layers\.(\d+)\.layer_scale_parameter$", r"backbone.stages.\1.\2.gamma"),
+    (_HF_CONVNEXT + r"encoder\.stages\.(\d)\.layers\.(\d+)\.", r"backbone.stages.\1.\2."),
+    (r"hidden_states_norms\.stage(\d)\.", lambda match: f"backbone.norm{int(match[1]) - 1}."),
+]
 # Before its second version the head held the pixel decoder's layers itself (reference `mask_former_head.py`).
 _OLD_OFFICIAL: list[tuple[str, Any]] = [
     (r"sem_seg_head\.(?!predictor\.|pixel_decoder\.)", "sem_seg_head.pixel_decoder."),
@@ -131,7 +149,11 @@ _FIRST_NAMES = (
     f"{EOMT_BACKBONE}.",
     "embeddings.",
 )
-_OF_BACKBONES = ("layer1.0.conv1.weight", "res2.0.conv1.weight", "patch_embed.proj.weight")
+_HF_CONVNEXT_STEMS = ("convnext.embeddings.patch_embeddings.weight", "embeddings.patch_embeddings.weight")
+_OF_BACKBONES = (
+    *("layer1.0.conv1.weight", "res2.0.conv1.weight", "patch_embed.proj.weight"),
+    *("downsample_layers.0.0.weight", "stages.0.blocks.0.conv_dw.weight", *_HF_CONVNEXT_STEMS),
+)
 
 
 def _hf_attention(kind: str) -> str:
@@ -142,9 +164,10 @@ def official_names(arrays: Arrays) -> dict[str, np.ndarray]:
     """Returns a MaskFormer's or an ImageNet backbone's arrays under the official names, whatever wrote them.
 
     Known: the official MaskFormer (both versions of its names), Mask2Former and EoMT, Hugging Face's of all three, with
-    or without heads, torchvision's and detectron2's ResNet, the Swin authors' ImageNet checkpoints, and ViTs with
-    registers of timm and Hugging Face. Prefixes of wrappers (`module.`, `_orig_mod.`, Lightning's `model.`) are taken
-    off. The classifier of an ImageNet checkpoint is dropped, and so is the final norm of a Swin that feeds it.
+    or without heads, torchvision's and detectron2's ResNet, the Swin authors' ImageNet checkpoints, ConvNeXts of their
+    authors, timm and Hugging Face, and ViTs with registers of timm and Hugging Face. Prefixes of wrappers (`module.`,
+    `_orig_mod.`, Lightning's `model.`) are taken off. The classifier of an ImageNet checkpoint is dropped, and so is
+    the norm that feeds it.
 
     Args:
         arrays: Name -> array.
@@ -174,9 +197,16 @@ def official_names(arrays: Arrays) -> dict[str, np.ndarray]:
         return _rename(_without(arrays, r"(stem\.)?fc\."), _DETECTRON2_BACKBONE)
     if "patch_embed.proj.weight" in arrays:
         return _rename(_without(arrays, r"(norm|head)\."), _SWIN_BACKBONE)
+    if "downsample_layers.0.0.weight" in arrays:
+        return _rename(_without(arrays, r"(norm|head)\."), _CONVNEXT_BACKBONE)
+    if "stages.0.blocks.0.conv_dw.weight" in arrays:
+        return _rename(_without(arrays, r"head\."), _TIMM_CONVNEXT)
+    if not arrays.keys().isdisjoint(_HF_CONVNEXT_STEMS):
+        return _rename(_without(arrays, r"(convnext\.)?layernorm\.|classifier\."), _HUGGING_FACE_CONVNEXT)
     raise ValueError(
         "The names in a checkpoint must be those of MaskFormer, Mask2Former or EoMT (official or Hugging Face) or of "
-        "an ImageNet ResNet or Swin (torchvision, detectron2, official) or a ViT with registers (timm, Hugging Face). "
+        "an ImageNet ResNet, Swin or ConvNeXt (torchvision, detectron2, official, timm, Hugging Face) or a ViT with "
+        "registers (timm, Hugging Face). "
         f"Received: {', '.join(sorted(arrays)[:5])}, ..."
     )
 

@@ -26,7 +26,7 @@ from maskformer_model.pretrained.tables.weight_table import write_weights
 _CLASS_HEADS = ("sem_seg_head.predictor.class_embed", "class_head")  # EoMT's is the second.
 _HEADS = (*(f"{name}." for name in _CLASS_HEADS), "sem_seg_head.predictor.mask_embed.", "mask_head.")
 _BACKBONES = ("backbone.", "encoder.backbone.")
-_SWIN_OUTPUT_NORM = re.compile(r"backbone\.norm[0-3]\.")
+_OUTPUT_NORM = re.compile(r"backbone\.norm[0-3]\.")
 
 
 def initialize(
@@ -108,10 +108,10 @@ def load_official_weights(network: Any, arrays: Mapping[str, np.ndarray], *, rem
 def load_official_backbone(backbone: Any, arrays: Mapping[str, np.ndarray]) -> None:
     """Writes the backbone alone; arrays of other modules are not looked at.
 
-    An ImageNet Swin has no norms at the outputs res2 to res5: without any in `arrays`, they stay as they are.
+    An ImageNet Swin or ConvNeXt has no norms at the outputs res2 to res5: if `arrays` has none, they stay as they are.
 
     Args:
-        backbone: A built `ResNet` or `SwinTransformer`.
+        backbone: A built `ResNet`, `SwinTransformer` or `ConvNeXt`.
         arrays: Official name -> array.
 
     Raises:
@@ -132,8 +132,8 @@ def _load_backbone_of(network: Any, arrays: Mapping[str, np.ndarray]) -> None:
 
 def _write_backbone(table: list[Any], arrays: Mapping[str, np.ndarray]) -> None:
     arrays = {name: array for name, array in arrays.items() if name.startswith(_BACKBONES)}
-    if not any(_SWIN_OUTPUT_NORM.match(name) for name in arrays):
-        table = [weight for weight in table if not _SWIN_OUTPUT_NORM.match(weight.name)]
+    if not any(_OUTPUT_NORM.match(name) for name in arrays):
+        table = [weight for weight in table if not _OUTPUT_NORM.match(weight.name)]
     write_weights(table, arrays)
 
 

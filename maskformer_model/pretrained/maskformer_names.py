@@ -12,8 +12,10 @@ from maskformer_model.pretrained import mask2former_names
 from maskformer_model.pretrained.eomt import names as eomt_names
 from maskformer_model.pretrained.tables.weight_table import (
     CONVOLUTION,
+    DEPTHWISE,
     LINEAR,
     TABLE,
+    VECTOR,
     Weight,
     attention_weights_of,
     conv_norm_weights_of,
@@ -45,7 +47,7 @@ def official_weights(network: Any) -> list[Weight]:
 
 
 def backbone_weights(backbone: Any) -> list[Weight]:
-    """Every weight of a built `ResNet`, `SwinTransformer` or `VisionTransformer` under its official name.
+    """Every weight of a built `ResNet`, `SwinTransformer`, `ConvNeXt` or `VisionTransformer` under its official name.
 
     Raises:
         ValueError: if the backbone is none of these.
@@ -56,8 +58,11 @@ def backbone_weights(backbone: Any) -> list[Weight]:
         return _resnet_weights(backbone)
     if hasattr(backbone, "patch_embedding"):
         return _swin_weights(backbone)
+    if hasattr(backbone, "stages"):
+        return _convnext_weights(backbone)
     raise ValueError(
-        f"Official checkpoints exist for ResNet, Swin and ViT backbones only. Received: {type(backbone).__name__}"
+        "Official checkpoints exist for ResNet, Swin, ConvNeXt and ViT backbones only. "
+        f"Received: {type(backbone).__name__}"
     )
 
 
@@ -85,6 +90,24 @@ def _swin_weights(backbone: Any) -> list[Weight]:
             prefix = f"backbone.layers.{stage_index}.downsample"
             found += weights_of(f"{prefix}.reduction", stage.downsample.reduction, LINEAR)
             found += norm_weights_of(f"{prefix}.norm", stage.downsample.norm)
+        found += norm_weights_of(f"backbone.norm{stage_index}", backbone.output_norms[stage_index])
+    return found
+
+
+def _convnext_weights(backbone: Any) -> list[Weight]:
+    found = []
+    for stage_index, stage in enumerate(backbone.stages):
+        convolution, norm = (0, 1) if stage.downsampling.is_stem else (1, 0)
+        prefix = f"backbone.downsample_layers.{stage_index}"
+        found += weights_of(f"{prefix}.{convolution}", stage.downsampling.convolution, CONVOLUTION)
+        found += norm_weights_of(f"{prefix}.{norm}", stage.downsampling.norm)
+        for block_index, block in enumerate(stage.blocks):
+            prefix = f"backbone.stages.{stage_index}.{block_index}"
+            found += weights_of(f"{prefix}.dwconv", block.depthwise, DEPTHWISE)
+            found += norm_weights_of(f"{prefix}.norm", block.norm)
+            found += weights_of(f"{prefix}.pwconv1", block.expand, LINEAR)
+            found += weights_of(f"{prefix}.pwconv2", block.project, LINEAR)
+            found.append(Weight(f"{prefix}.gamma", (block.scale,), VECTOR))
         found += norm_weights_of(f"backbone.norm{stage_index}", backbone.output_norms[stage_index])
     return found
 

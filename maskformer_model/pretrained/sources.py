@@ -29,6 +29,7 @@ from maskformer_model.pretrained.readers.whole_file import require_whole_file
 _TORCH_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt")
 _MASK2FORMER_PIXEL_DECODER = "MSDeformAttnPixelDecoder"
 _GOLDEN_PIXEL_DECODERS = {"BasePixelDecoder": "fpn", "TransformerEncoderPixelDecoder": "transformer_fpn"}
+_HUGGING_FACE_BACKBONE = "convnext"  # Its own folders hold an ImageNet classifier and no settings of ours.
 _STATE_KEYS = ("model", "state_dict")  # Under which training scripts keep the weights.
 
 
@@ -76,7 +77,10 @@ def read_checkpoint(source: str) -> Checkpoint:
         golden = _read_json(path / "golden.json")
         return Checkpoint(official_names(_read_file(path / "weights.npz")), golden_settings(golden))
     if (path / "config.json").is_file():
-        settings = hugging_face_settings(_read_json(path / "config.json"))
+        config = _read_json(path / "config.json")
+        if config.get("model_type") == _HUGGING_FACE_BACKBONE:
+            return Checkpoint(official_names(_read_hugging_face_weights(path)))
+        settings = hugging_face_settings(config)
         return Checkpoint(official_names(_read_hugging_face_weights(path)), settings, read_labels(path))
     if path.is_dir():
         raise FileNotFoundError(f"A checkpoint folder must hold config.json or golden.json. Received: {source}")

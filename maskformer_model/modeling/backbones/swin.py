@@ -14,6 +14,7 @@ from keras import ops
 
 from maskformer_model.config import SwinConfig
 from maskformer_model.modeling.layers.linear import torch_default_uniform, torch_linear
+from maskformer_model.modeling.layers.padding import pad_to_multiple
 from maskformer_model.modeling.layers.transformer import LAYER_NORM_EPSILON
 
 PATCH_SIZE = 4
@@ -69,7 +70,7 @@ class SwinTransformer(keras.layers.Layer):
             norm.build((None, channels))
 
     def call(self, image, training=None):
-        features = self.patch_norm(self.patch_embedding(_pad_to_multiple(image, PATCH_SIZE)))
+        features = self.patch_norm(self.patch_embedding(pad_to_multiple(image, PATCH_SIZE)))
         outputs = {}
         for name, stage, norm in zip(self.output_channels, self.stages, self.output_norms, strict=True):
             features = stage.run_blocks(features, training=training)
@@ -184,7 +185,7 @@ class SwinBlock(keras.layers.Layer):
 
     def _attend(self, features, region_logits):
         shape = ops.shape(features)
-        padded = _pad_to_multiple(features, self.window_size)
+        padded = pad_to_multiple(features, self.window_size)
         padded_shape = ops.shape(padded)
         if self.shift:
             padded = ops.roll(padded, (-self.shift, -self.shift), axis=(1, 2))
@@ -292,7 +293,7 @@ def stack_neighbours(features):
     Returns:
         `[batch, ceil(height / 2), ceil(width / 2), 4 * channels]`: rows of the square run fastest, as in the reference.
     """
-    features = _pad_to_multiple(features, 2)
+    features = pad_to_multiple(features, 2)
     shape = ops.shape(features)
     height, width, channels = shape[1] // 2, shape[2] // 2, shape[3]
     squares = ops.reshape(features, (shape[0], height, 2, width, 2, channels))
@@ -347,14 +348,6 @@ def relative_position_index(window_size: int) -> np.ndarray:
     vertical = rows[:, None] - rows[None] + window_size - 1
     horizontal = columns[:, None] - columns[None] + window_size - 1
     return vertical * (2 * window_size - 1) + horizontal
-
-
-def _pad_to_multiple(features, multiple: int):
-    shape = ops.shape(features)
-    below, right = -shape[1] % multiple, -shape[2] % multiple
-    if isinstance(below, int) and isinstance(right, int) and below == right == 0:
-        return features
-    return ops.pad(features, [[0, 0], [0, below], [0, right], [0, 0]])
 
 
 def _layer_norm(name: str) -> keras.layers.Layer:

@@ -51,6 +51,7 @@ SWIN = (
     f"{BACKBONE}type=swin,{BACKBONE}embed_dim=8,{BACKBONE}depths=[1,1,1,1],{BACKBONE}num_heads=[1,1,1,1],"
     f"{BACKBONE}window_size=2,{BACKBONE}drop_path_rate=0"
 )
+CONVNEXT = f"{BACKBONE}type=convnext,{BACKBONE}dims=[4,4,4,4],{BACKBONE}depths=[1,1,1,1]"
 WIDE = f"{BACKBONE}stem_channels=32,{BACKBONE}res2_channels=128,{BACKBONE}bottleneck_channels=32"  # For 32 groups.
 VIT = (
     f"{MODEL}mask_dim=8,{BACKBONE}type=vit,{BACKBONE}embed_dim=8,{BACKBONE}depth=1,{BACKBONE}num_heads=2,"
@@ -349,6 +350,7 @@ EFFECTS = {
     f"{BACKBONE}depths": (SWIN, "[1,1,1,1]", "[1,2,1,1]", backbone_weights),
     f"{BACKBONE}num_heads": (SWIN, "[1,1,1,1]", "[1,2,1,1]", backbone_weights),
     f"{BACKBONE}window_size": (SWIN, "2", "3", backbone_weights),
+    f"{BACKBONE}dims": (CONVNEXT, "[4,4,4,4]", "[4,4,4,8]", backbone_weights),
     f"{BACKBONE}mlp_ratio": (SWIN, "4", "2", backbone_weights),
     f"{BACKBONE}patch_size": (VIT, "16", "8", backbone_weights),
     f"{BACKBONE}mlp_dim": (VIT, "16", "17", backbone_weights),

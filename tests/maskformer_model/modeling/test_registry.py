@@ -2,7 +2,7 @@
 
 import pytest
 
-from maskformer_model.config import EfficientNetLiteConfig, ModelConfig, ResNetConfig, SwinConfig
+from maskformer_model.config import ConvNeXtConfig, EfficientNetLiteConfig, ModelConfig, ResNetConfig, SwinConfig
 from maskformer_model.config.variant import kinds_of
 from maskformer_model.modeling.registry import BACKBONES, DECODERS, PIXEL_DECODERS, build_backbone
 
@@ -13,6 +13,7 @@ from maskformer_model.modeling.registry import BACKBONES, DECODERS, PIXEL_DECODE
         (ResNetConfig(), [256, 512, 1024, 2048]),
         (ResNetConfig(depth=18, res2_channels=64), [64, 128, 256, 512]),
         (SwinConfig(), [96, 192, 384, 768]),
+        (ConvNeXtConfig(), [96, 192, 384, 768]),
         (EfficientNetLiteConfig(), [24, 40, 112, 320]),
     ],
 )
