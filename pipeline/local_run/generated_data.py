@@ -17,6 +17,7 @@ import sys
 from collections.abc import Sequence
 
 from components.source_fingerprint import fingerprint_behind
+from maskformer_model.command_errors import run_command
 from pipeline.local_run.data_folder import DataFolderError
 
 _RECIPE_FILE = "generated.json"
@@ -107,12 +108,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             flag, dest=field, type=int, default=default, metavar="N", help=f"{meaning} (default: {default})"
         )
     args = vars(parser.parse_args(argv))
-    data_dir = args.pop("data_dir")
-    try:
-        ensure_generated_data(data_dir, GeneratedDataConfig(**args))
-    except (DataFolderError, ValueError) as error:
-        print(f"generated_data: {error}", file=sys.stderr)
-        return 2
+    return run_command("generated_data", lambda: _draw(args.pop("data_dir"), GeneratedDataConfig(**args)))
+
+
+def _draw(data_dir: str, scenes: GeneratedDataConfig) -> int:
+    ensure_generated_data(data_dir, scenes)
     from components.coco_example_gen import manifest
 
     return manifest.main(["write", data_dir])

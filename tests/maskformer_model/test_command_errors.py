@@ -146,5 +146,6 @@ def test_every_command_is_behind_the_boundary(project_dir):
             text, name = path.read_text("utf-8"), str(path.relative_to(project_dir))
             if "argparse.ArgumentParser(" in text or 'if __name__ == "__main__"' in text:
                 is_command = "\ndef main(" in text and not name.startswith(by_platforms)
-                missing += [name] if is_command and "run_command(" not in text else []
+                has_boundary = "run_command(" in text or "return train.run(" in text  # `train.run` is behind it.
+                missing += [name] if is_command and not has_boundary else []
     assert missing == []
