@@ -237,7 +237,7 @@ def _import_official(folder: str):
 
 
 def _repeated_files(folder: str, copies: int) -> tuple[pathlib.Path, pathlib.Path]:
-    """The same photos several times under other ids."""
+    """The same photos several times, under other ids and with PNGs of other names."""
     paths = []
     for name, source in (("truth", TRUTH), ("predictions", PREDICTIONS)):
         document = json.loads(source.read_text(encoding="utf-8"))
@@ -245,9 +245,14 @@ def _repeated_files(folder: str, copies: int) -> tuple[pathlib.Path, pathlib.Pat
             document[key] = [
                 entry | {field: entry[field] + 1_000_000 * copy} for copy in range(copies) for entry in document[key]
             ]
+        for place, entry in enumerate(document["annotations"]):
+            copy = place * copies // len(document["annotations"])
+            entry["file_name"] = f"{copy}/{entry['file_name']}"
         path = pathlib.Path(folder, f"{name}.json")
         path.write_text(json.dumps(document), encoding="utf-8")
-        path.with_suffix("").symlink_to(source.with_suffix(""))
+        path.with_suffix("").mkdir()
+        for copy in range(copies):
+            (path.with_suffix("") / str(copy)).symlink_to(source.with_suffix(""))
         paths.append(path)
     return paths[0], paths[1]
 
