@@ -28,7 +28,7 @@ class ImageMeasures:
 
     Attributes:
         panoptic: PQ's counts as rows per class, by variant: `all`, `boundary`, `small`, `medium` and `large`.
-        pixels: (true class, predicted class, pixels); predicted void is the number of classes.
+        pixels: (true class, predicted class, pixels); predicted void, and true background, is the number of classes.
         confusion: (true class, predicted class, segments), -1 for nothing; see `segment_confusion`.
         instances: record of the matched instances; see `average_precision`.
     """
@@ -100,7 +100,9 @@ def measure_image(
         BOUNDARY: panoptic_quality.count_matches(bounded, *sides, num_classes),
         **by_size,
     }
-    pixels = semantic_quality.pixel_confusion_of_segments(matches.intersections, *sides, num_classes)
+    pixels = semantic_quality.pixel_confusion_of_segments(
+        matches.intersections, *sides, num_classes, void_is_background=void_is_background
+    )
     confusion = segment_confusion.segment_confusion(matches, *sides)
     if instances is None:
         instances = average_precision.instances_of_map(predicted_ids, predicted_segments, isthing, scores)

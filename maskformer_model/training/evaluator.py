@@ -70,7 +70,7 @@ class Evaluator:
         """
         isthing, num_classes = self._categories.isthing, self._categories.num_classes
         counts = PanopticCounts.zeros(num_classes)
-        confusion = np.zeros((num_classes, num_classes + 1), np.int64)
+        confusion = np.zeros((num_classes + 1, num_classes + 1), np.int64)
         instances = []
         for serialized in self._records.as_numpy_iterator():
             record = examples.decode_record(serialized)
@@ -82,7 +82,7 @@ class Evaluator:
             matches = match_segments(*maps, image_name=record.filename, void_is_background=rule)
             sides = (truth, answer["segments"], num_classes)
             counts += count_matches(matches, *sides)
-            confusion += semantic.pixel_confusion_of_segments(matches.intersections, *sides)
+            confusion += semantic.pixel_confusion_of_segments(matches.intersections, *sides, void_is_background=rule)
             true_instances = average_precision.instances_of_map(truth_ids, truth, isthing)
             instances.append(average_precision.match_instances(true_instances, answer["instances"]))
             if on_image is not None:

@@ -64,7 +64,7 @@ class Evaluation:
         quality: PQ, SQ and RQ of these sums.
         images: One score per image, ordered by id.
         measures: The counts of every image, in the same order.
-        pixel_confusion: `[classes, classes + 1]` int64, summed over all images; see `semantic_quality`.
+        pixel_confusion: `[classes + 1, classes + 1]` int64, summed over all images; see `semantic_quality`.
         segment_confusion: The segments by (true class, predicted class), -1 for nothing; see `segment_confusion`.
     """
 
@@ -107,7 +107,7 @@ def evaluation_from_files(categories: CategoryTable, counts_json: str, image_lin
         sums[kind][first, second] = numbers
     rows = [[class_index, *numbers] for (variant, class_index), numbers in sums["panoptic"].items() if variant == ALL]
     counts = counts_lib.to_panoptic_counts(counts_lib.from_json_rows(rows), categories.num_classes)
-    pixels = np.zeros((categories.num_classes, categories.num_classes + 1), np.int64)
+    pixels = np.zeros((categories.num_classes + 1, categories.num_classes + 1), np.int64)
     for (true, predicted), [count] in sums["pixels"].items():
         pixels[true, predicted] = count
     images = sorted(map(_image, image_lines), key=lambda image: (len(image[0].source_id), image[0].source_id))

@@ -75,8 +75,11 @@ class CountLayout:
 
     @property
     def size(self) -> int:
-        """Returns the number of counts per image: PQ's, then right, true and predicted pixels of each class."""
-        return int(np.prod(self.shape)) + 3 * self.categories.num_classes
+        """Returns the number of counts per image: PQ's, then right, true and predicted pixels of each class.
+
+        Behind the classes is the background of exhaustive annotations.
+        """
+        return int(np.prod(self.shape)) + 3 * (self.categories.num_classes + 1)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -89,12 +92,11 @@ class CountLayout:
         for variant, rows in measures.panoptic.items():
             for class_index, counts in rows:
                 panoptic[VARIANTS.index(variant), class_index] += counts
-        pixels = np.zeros((3, self.categories.num_classes))
+        pixels = np.zeros((3, self.categories.num_classes + 1))
         for true, predicted, count in measures.pixels:
             pixels[0, true] += count if true == predicted else 0
             pixels[1, true] += count
-            if predicted < self.categories.num_classes:
-                pixels[2, predicted] += count
+            pixels[2, predicted] += count
         return np.concatenate([panoptic.ravel(), pixels.ravel()])
 
     def scores(self, sums: np.ndarray) -> dict[str, np.ndarray]:
@@ -107,8 +109,7 @@ class CountLayout:
             The scores by name, `[...]` float64 in 0..1, NaN if no class occurs; `pq_per_class` is `[..., classes]`, NaN
             for a class that does not occur.
         """
-        num_classes = self.categories.num_classes
-        panoptic, pixels = np.split(sums, [sums.shape[-1] - 3 * num_classes], axis=-1)
+        panoptic, pixels = np.split(sums, [int(np.prod(self.shape))], axis=-1)
         panoptic = panoptic.reshape(*sums.shape[:-1], *self.shape)
         quality = quality_per_class(*np.moveaxis(panoptic, -1, 0))
         of_variant = {name: index for index, name in enumerate(VARIANTS)}
@@ -123,7 +124,7 @@ class CountLayout:
             result[name] = _mean_of_chosen(
                 quality.pq[..., of_variant[variant], :], quality.seen[..., of_variant[variant], :]
             )
-        result |= _semantic(pixels.reshape(*sums.shape[:-1], 3, num_classes))
+        result |= _semantic(pixels.reshape(*sums.shape[:-1], 3, -1))
         pq, seen = quality.pq[..., of_variant[ALL], :], quality.seen[..., of_variant[ALL], :]
         for group, names in self.groups.items():
             result[f"pq_{group}"] = _mean_of_chosen(pq, seen & np.isin(self.categories.names, list(names)))
@@ -132,14 +133,16 @@ class CountLayout:
 
 
 def _semantic(pixels: np.ndarray) -> dict[str, np.ndarray]:
-    right, true, predicted = np.moveaxis(pixels, -2, 0)
+    all_right, all_true, predicted = np.moveaxis(pixels, -2, 0)
+    # Background is the last: what is predicted there is wrong, and it is no class of its own.
+    right, true, predicted = all_right[..., :-1], all_true[..., :-1], predicted[..., :-1]
     union = true + predicted - right
     iou = np.divide(right, union, out=np.zeros_like(right), where=union > 0)
     total = true.sum(axis=-1)
     return {
         "mean_iou": _mean_of_chosen(iou, union > 0),
         "frequency_weighted_iou": _share((iou * true).sum(axis=-1), total),
-        "pixel_accuracy": _share(right.sum(axis=-1), total),
+        "pixel_accuracy": _share(all_right.sum(axis=-1), all_true.sum(axis=-1)),
     }
 
 

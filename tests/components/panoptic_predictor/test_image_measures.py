@@ -5,15 +5,22 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from components.panoptic_evaluator.scoring.scores import CountLayout
 from components.panoptic_predictor.counts import sum_counts
 from components.panoptic_predictor.image_measures import ALL, VARIANTS, ImageMeasures, measure_image
+from maskformer_model.categories import CategoryTable
 from maskformer_model.metrics.panoptic_quality import SIZES
 from maskformer_model.metrics.segment_matching import MatchedSegment
+from maskformer_model.metrics.semantic_quality import semantic_quality
 
 ISTHING = np.array([True, False, True])
+CATEGORIES = CategoryTable.from_coco(
+    [{"id": 1, "name": "disc"}, {"id": 2, "name": "ground", "isthing": 0}, {"id": 3, "name": "ring"}]
+)
 
 
 @st.composite
@@ -70,6 +77,37 @@ def test_sizes_add_up_to_all_and_json_keeps_every_bit(image):
             summed[index] = sum_counts([counts, *([summed[index]] if index in summed else [])])
     assert summed == dict(measures.panoptic[ALL])
     assert ImageMeasures.from_json(json.loads(json.dumps(measures.to_json()))) == measures
+
+
+def test_background_of_an_exhaustive_annotation_counts_in_pq_and_in_pixels_and_void_in_neither():
+    # A disc of 4 px is found with 3 px of background too, and another disc is invented on 4 px of it.
+    truth, predicted = np.zeros((2, 4, 5), int)
+    truth[0, :4] = 1
+    predicted[0], predicted[1, 3:], predicted[3, 1:] = 5, 5, 6
+    discs = [MatchedSegment(1, 0)], [MatchedSegment(5, 0), MatchedSegment(6, 0)]
+    expected = {
+        # 4 of 4 px beside void: IoU 1, and what lies on void is excused.
+        False: (1.0, 0, ((0, 0, 4),), (1.0, 1.0)),
+        # 4 of 7 px, and a false positive. Pixels: 4 of 11; right are 4 and 9 of background, of 20.
+        True: (4 / 7, 1, ((0, 0, 4), (3, 0, 7), (3, 3, 9)), (4 / 11, 13 / 20)),
+    }
+    layout = CountLayout(categories=CATEGORIES)
+    for rule, (iou, false_positives, pixels, (mean_iou, accuracy)) in expected.items():
+        sides = (truth, discs[0], predicted, discs[1])
+        measures = measure_image(*sides, [0.9, 0.8], ISTHING, void_is_background=rule)
+        [(_, counts)] = measures.panoptic[ALL]
+        assert counts.iou_sum == pytest.approx(iou) and counts.false_positives == false_positives
+        assert measures.pixels == pixels
+        confusion = np.zeros((4, 4), np.int64)
+        for true, found, count in pixels:
+            confusion[true, found] = count
+        scores = layout.scores(layout.vector(measures))
+        quality = semantic_quality(confusion)
+        for found in (scores["mean_iou"], quality.mean_iou):
+            assert found == pytest.approx(mean_iou)
+        for found in (scores["pixel_accuracy"], quality.pixel_accuracy):
+            assert found == pytest.approx(accuracy)
+        assert scores["frequency_weighted_iou"] == pytest.approx(quality.frequency_weighted_iou)
 
 
 def test_the_truth_predicted_is_perfect_in_every_variant():

@@ -25,6 +25,24 @@ def test_hand_counted_pixels():
     assert quality.pixel_accuracy == 3 / 5
 
 
+def test_a_class_on_background_is_wrong_where_the_annotation_is_exhaustive():
+    # Of 4 pixels of class 0 two are found; it is predicted on 3 of 6 pixels of background too.
+    truth = np.array([[0] * 4 + [VOID] * 6])
+    prediction = np.array([[0, 0, VOID, VOID, 0, 0, 0, VOID, VOID, VOID]])
+    void = semantic_quality(pixel_confusion(truth, prediction, 3))
+    assert (void.mean_iou, void.pixel_accuracy) == (2 / 4, 2 / 4)
+    exhaustive = semantic_quality(pixel_confusion(truth, prediction, 3, void_is_background=True))
+    assert exhaustive.iou.tolist() == [2 / 7, 0, 0]  # 2 / (4 + 5 - 2).
+    assert exhaustive.mean_iou == exhaustive.frequency_weighted_iou == 2 / 7  # Background is no class.
+    assert exhaustive.pixel_accuracy == 5 / 10  # Two nuclei's pixels, and three where nothing is predicted.
+
+
+def test_a_class_that_is_predicted_on_background_alone_is_seen():
+    truth, prediction = np.array([[0, VOID]]), np.array([[0, 1]])
+    assert semantic_quality(pixel_confusion(truth, prediction, 3)).mean_iou == 1.0
+    assert semantic_quality(pixel_confusion(truth, prediction, 3, void_is_background=True)).mean_iou == 0.5
+
+
 def test_nothing_but_void_is_zero_and_no_error():
     quality = semantic_quality(pixel_confusion(np.full((2, 2), VOID), np.zeros((2, 2), int), 3))
     assert (quality.mean_iou, quality.frequency_weighted_iou, quality.pixel_accuracy) == (0.0, 0.0, 0.0)
@@ -56,8 +74,10 @@ def test_segments_count_like_the_class_maps_that_they_paint(seed):
         for of_map, of_id in zip(ids, classes, strict=True)
     )
     shared = match_segments(ids[0], truth, ids[1], prediction).intersections
-    expected = pixel_confusion(classes[0][ids[0]], classes[1][ids[1]], VOID)
-    assert np.array_equal(pixel_confusion_of_segments(shared, truth, prediction, VOID), expected)
+    for rule in (False, True):
+        expected = pixel_confusion(classes[0][ids[0]], classes[1][ids[1]], VOID, void_is_background=rule)
+        found = pixel_confusion_of_segments(shared, truth, prediction, VOID, void_is_background=rule)
+        assert np.array_equal(found, expected)
 
 
 def test_maps_of_two_sizes_and_unknown_classes_are_refused():
