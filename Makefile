@@ -25,11 +25,8 @@ COMPILE_LOCK := $(COMPILE_PLAIN) --override requirements/overrides.txt
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-<<<<<<< HEAD
 .PHONY: help demo overfit learn test test-slow bench sizes check lint env env-pipeline env-parity env-exports env-trackers env-labelling audit lock clean clean-env
-=======
 .PHONY: help demo demo-full overfit test test-slow bench check lint env env-pipeline env-parity env-exports env-trackers env-labelling audit lock clean clean-env
->>>>>>> 69386ef3 (Give a first result in minutes: the experiment generated_scenes_quick)
 
 help:  ## List the targets.
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r target text; do \
@@ -100,7 +97,8 @@ env-trackers: $(VENV)/trackers.installed  ## Add the clients of MLflow and Weigh
 
 env-labelling: env  ## Set up .venv-labelling: the packages of labelling tools, for tests of exports and pre-annotations.
 	$(PYTHON) -m venv .venv-labelling
-	.venv-labelling/bin/python -m pip install --disable-pip-version-check -qq --no-deps --require-hashes -r requirements/labelling.lock
+	.venv-labelling/bin/python -m pip install --disable-pip-version-check -qq --no-deps --no-compile --require-hashes \
+		-r requirements/labelling.lock
 
 $(VENV)/build.installed: requirements/build.lock
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "Python 3.11 is needed. Received: " + sys.version)'
@@ -149,7 +147,7 @@ lock: env  ## Write the locks anew, keeping versions where they still fit (UPGRA
 	$(COMPILE_LOCK) --override requirements/trackers_overrides.txt -c requirements/dev.lock setup.py --extra trackers requirements/trackers.in -o requirements/trackers.lock
 	$(COMPILE_PLAIN) -c requirements/dev.lock requirements/lint.in -o requirements/lint.lock
 	$(COMPILE_PLAIN) requirements/docs.in -o requirements/docs.lock
-	$(COMPILE_PLAIN) requirements/labelling.in -o requirements/labelling.lock
+	$(COMPILE_PLAIN) --override requirements/labelling_overrides.txt requirements/labelling.in -o requirements/labelling.lock
 	$(COMPILE_PLAIN) -c requirements/dev.lock requirements/cuda.in -o requirements/cuda.lock
 	$(subst manylinux_2_28,manylinux_2_31,$(COMPILE_PLAIN)) requirements/tpu.in -o requirements/tpu.lock
 
