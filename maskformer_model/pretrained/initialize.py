@@ -233,12 +233,9 @@ def _copy_run(
 
 def _copy_classes_by_name(network: Any, other: Any, ours: CategoryTable, theirs: CategoryTable) -> int:
     """Copies what is known of the classes that both tables name, and of no object; returns how many classes."""
-    index_of = {(category.name, category.isthing): index for index, category in enumerate(theirs.categories)}
-    pairs = [
-        (index, index_of[category.name, category.isthing])
-        for index, category in enumerate(ours.categories)
-        if (category.name, category.isthing) in index_of
-    ]
+    # Names that repeat in a table are told apart by their ids.
+    keys, known = (list(zip(table.names, table.isthing.tolist(), strict=True)) for table in (ours, theirs))
+    pairs = [(index, known.index(key)) for index, key in enumerate(keys) if key in known]
     rows, origins = zip(*pairs, (ours.num_classes, theirs.num_classes), strict=True)
     for weight, origin in zip(network.predictor.class_head.weights, other.predictor.class_head.weights, strict=True):
         values = np.array(weight)

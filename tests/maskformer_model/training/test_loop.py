@@ -13,6 +13,7 @@ import pytest
 import tensorflow as tf
 
 from maskformer_model import config as config_lib
+from maskformer_model.categories import CategoryTable
 from maskformer_model.config.files import HISTORY_FILE, WEIGHTS_FILE
 from maskformer_model.pretrained.initialize import build_network, initialize
 from maskformer_model.training import batches, loop
@@ -110,6 +111,63 @@ def test_a_checkpoint_that_is_cut_short_is_passed_over(data, run, tmp_path, capl
 def test_a_folder_of_another_network_is_refused(data, run):
     with pytest.raises(ValueError, match="another network"):
         train(data, run[0], f"{NOTED},task.model.num_queries=9")
+
+
+def contents(folder):
+    return {str(path): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def of_classes(*categories):
+    return CategoryTable(tuple(dataclasses.replace(entry, **changes) for entry, changes in categories))
+
+
+def test_a_folder_of_other_or_reordered_classes_is_refused_before_anything_in_it_changes(data, run, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(run[0], folder)
+    before = contents(folder)
+    first, *others = data[1].categories
+    renamed = CategoryTable((dataclasses.replace(first, name="globe"), *others))
+    reordered = CategoryTable((*others, first))
+    for categories, words in ((renamed, f"only in the folder: {first.name}"), (reordered, "class 0 is")):
+        with pytest.raises(ValueError, match=f"a run of other classes; choose another folder: .*{words}"):
+            train((data[0], categories), folder, f"{NOTED},trainer.train_steps=8")
+        assert contents(folder) == before
+
+
+def test_a_warm_start_takes_over_classes_by_name_and_kind(data, run, caplog):
+    known, trained = data[1].categories, run[1].network.predictor.class_head
+    # The first two in the other order and with other ids, between them a new class and one that was of the other kind.
+    categories = of_classes(
+        (known[1], {"id": 1}),
+        (known[0], {"id": 2, "name": "new"}),
+        (known[2], {"id": 3, "isthing": not known[2].isthing}),
+        (known[0], {"id": 4}),
+    )
+    network = build_network(dataclasses.replace(run[1].config.task.model, num_classes=4))
+    own = [np.array(weight) for weight in network.predictor.class_head.weights]
+    with pytest.raises(ValueError, match="must be of the data's classes, but the categories differ"):
+        initialize(network, str(run[0]), "all", categories=categories)
+    with caplog.at_level(logging.WARNING):
+        initialize(network, str(run[0]), "all", remakes_class_head=True, categories=categories)
+    assert "the class head takes over 2 classes by their names, the other 2 start anew" in caplog.text
+    for weight, before, theirs in zip(network.predictor.class_head.weights, own, trained.weights, strict=True):
+        now, theirs = np.array(weight), np.array(theirs)
+        np.testing.assert_array_equal(now[..., [0, 3, 4]], theirs[..., [1, 0, len(known)]])
+        np.testing.assert_array_equal(now[..., 1:3], before[..., 1:3])
+
+
+def test_classes_that_share_a_name_are_taken_over_by_their_ids(data, run, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(run[0], folder)
+    same = {"name": "cells", "isthing": True}
+    number = data[1].num_classes
+    table = of_classes(*((entry, same | {"id": place}) for place, entry in enumerate(data[1].categories)))
+    table.save(folder / "categories.json")
+    network = build_network(run[1].config.task.model)
+    reversed_table = CategoryTable(table.categories[::-1])
+    initialize(network, str(folder), "all", remakes_class_head=True, categories=reversed_table)
+    ours, theirs = (np.array(n.predictor.class_head.kernel) for n in (network, run[1].network))
+    np.testing.assert_array_equal(ours, theirs[..., [*range(number)[::-1], number]])
 
 
 def test_an_evaluation_without_data_is_refused_before_the_first_step(data, tmp_path):
