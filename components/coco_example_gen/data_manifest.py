@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import ijson
 import tensorflow as tf
 
-from components.coco_example_gen.layouts.data_files import walk_files
+from components.coco_example_gen.layouts.data_files import is_readable, walk_files
 from components.coco_example_gen.layouts.split_source import PACKAGE_PREFIX, SplitSource
 from components.whole_files import write_text
 
@@ -28,6 +28,7 @@ MANIFEST_FILE = "manifest.json"
 
 _HASHING_THREADS = 8
 _CHUNK_BYTES = 1 << 22
+_UNREADABLE = hashlib.sha256(b"This file cannot be read.").hexdigest()
 
 
 def build_manifest(data_dir: str, sources: Iterable[SplitSource]) -> dict[str, str]:
@@ -38,12 +39,13 @@ def build_manifest(data_dir: str, sources: Iterable[SplitSource]) -> dict[str, s
         sources: The splits that are read; their files must exist.
 
     Returns:
-        By path relative to the data folder: SHA-256, hexadecimal. Files of other folders are left out.
+        By path relative to the data folder: SHA-256, hexadecimal. Files of other folders are left out. A file that
+        cannot be read has the hash of that fact: it costs a record at most, and the ingestion names it.
     """
     paths = {os.path.relpath(path, data_dir): path for source in sources for path in _input_files(source)}
     names = sorted(paths)
     with concurrent.futures.ThreadPoolExecutor(_HASHING_THREADS) as pool:
-        return dict(zip(names, pool.map(file_sha256, (paths[name] for name in names)), strict=True))
+        return dict(zip(names, pool.map(_sha256_or_unreadable, (paths[name] for name in names)), strict=True))
 
 
 def manifest_digest(manifest: Mapping[str, str]) -> str:
@@ -143,6 +145,10 @@ def _digest(entries: Iterable[tuple[str, str]]) -> str:
         separator = ", "
     digest.update(b"}")
     return digest.hexdigest()
+
+
+def _sha256_or_unreadable(path: str) -> str:
+    return file_sha256(path) if is_readable(path) else _UNREADABLE
 
 
 def file_sha256(path: str) -> str:

@@ -111,7 +111,7 @@ def pin_eval_photos(target: str, source: Source) -> None:
     from tfx.dsl.io import fileio
 
     places = (f"{VAL}/", f"annotations/panoptic_{VAL}", f"panoptic_{VAL}/")
-    names = [name for name in source.manifest if name.startswith(places)]
+    names = [name for name in source.manifest if name.startswith(places) and _can_be_copied(f"{source.path}/{name}")]
     if not _photos(source, VAL):
         raise OtherDataError("it has no photos to evaluate on")
     unfinished = f"{target}.unfinished"
@@ -200,8 +200,15 @@ def _photo(source: Source, split: str, image: Mapping[str, Any], annotation: Map
     # No manifest has a name with `..`, so nothing outside of the folders is read or written.
     if path not in source.manifest or png_path is None:
         return None
+    if not all(_can_be_copied(f"{source.path}/{name}") for name in (path, png_path)):
+        return None
     sha256 = source.manifest[path]
     return Photo(source=source, path=path, png_path=png_path, sha256=sha256, image=image, annotation=annotation)
+
+
+def _can_be_copied(path: str) -> bool:
+    """Returns whether a file is no pipe and no link to nothing; in an object store there are none."""
+    return "://" in path or os.path.isfile(path)
 
 
 def _read_panoptic_json(path: str, split: str) -> dict[str, Any]:

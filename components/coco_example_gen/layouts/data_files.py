@@ -43,6 +43,18 @@ def read_file(path: str) -> bytes | None:
         return None
 
 
+def is_readable(path: str) -> bool:
+    """Returns whether a file can be opened: no pipe, which would wait for ever, and no link to nothing or to itself."""
+    try:
+        if "://" in path or _is_file(path):
+            with tf.io.gfile.GFile(path, "rb") as file:
+                file.read(1)
+            return True
+    except (UnreadableFileError, tf.errors.PermissionDeniedError, tf.errors.NotFoundError):
+        return False
+    return False
+
+
 def _is_file(path: str) -> bool:
     """Returns whether a local path is a file; opening a pipe would wait for ever."""
     try:

@@ -1,13 +1,17 @@
 """Tests of `pipeline.retraining.mixed_data`."""
 
 import json
+import os
 import shutil
+import tempfile
 
 import pytest
 
 from components.coco_example_gen.data_manifest import read_manifest
 from components.coco_example_gen.layouts.split_source import PANOPTIC
 from components.coco_example_gen.options import IngestOptions
+from components.coco_example_gen.records.reader import read_record
+from components.coco_example_gen.records.reference_files import SplitRequest, plan_split, read_references
 from components.coco_example_gen.sources import sources_of
 from pipeline.retraining.mixed_data import FIXED, OtherDataError, Source, build_mix, check_categories, pin_eval_photos
 from tests.pipeline.span_folders import change_annotations, rename_a_class, seal, write_span
@@ -108,6 +112,53 @@ def test_a_record_that_cannot_be_used_or_leaves_the_folder_is_left_out(drawn_spa
     change_annotations(tmp_path / "span-1", spoil, ["train2017"])
     counts = build_mix(str(tmp_path / "mix"), source(tmp_path, 1), [], source(tmp_path, 1), history_share=0)
     assert counts["train"] == {"span-1": 3}
+
+
+def named_segments(path, split):
+    """Name and area of every segment of a folder, by the class indices that its Examples have."""
+    part = sources_of(str(path), IngestOptions())[split]
+    with tempfile.TemporaryDirectory() as work_dir:
+        plan = plan_split(SplitRequest(split=split, num_shards=1), part, work_dir)
+        records = [read_record(ref, part, plan.categories) for ref in read_references(plan.shards[0])]
+    names = plan.categories.names
+    return names, sorted((names[s.class_index], s.area_px) for record in records for s in record.segments)
+
+
+def test_a_span_that_lists_its_classes_in_another_order_keeps_their_meaning_in_the_mix(spans, tmp_path):
+    order, first = named_segments(spans[0].path, "train")
+    expected = named_segments(spans[1].path, "train")[1]
+    change_annotations(tmp_path / "span-2", lambda document: document["categories"].reverse())
+    assert named_segments(spans[1].path, "train") == (order[::-1], expected)
+    new = source(tmp_path, 2)
+    check_categories(new.path, spans[0].path)
+    counts = build_mix(str(tmp_path / "mix"), new, spans[:1], spans[0], history_share=0.5)
+    assert counts["train"] == {"span-2": 6, "span-1": 6}
+    # The order in which every model has learnt, and each segment of both spans with its own name.
+    assert named_segments(tmp_path / "mix", "train") == (order, sorted(first + expected))
+
+
+def test_a_span_that_numbers_the_same_names_otherwise_is_refused(spans, tmp_path):
+    def renumber(document):
+        for category in document["categories"]:
+            category["id"] += 1000
+
+    change_annotations(tmp_path / "span-2", renumber)
+    with pytest.raises(OtherDataError, match=r"its classes in panoptic_val2017.json are others.*ball \(id 1001, thing"):
+        check_categories(spans[1].path, spans[0].path)
+
+
+def test_a_pipe_in_the_place_of_a_photo_is_left_out_and_nothing_waits_for_it(drawn_spans, tmp_path):
+    shutil.copytree(drawn_spans / "span-1", tmp_path / "span-1")
+    for split in ("train2017", "val2017"):
+        photo = sorted((tmp_path / "span-1" / split).iterdir())[0]
+        photo.unlink()
+        os.mkfifo(photo)
+    seal(tmp_path / "span-1")
+    span = source(tmp_path, 1)
+    pin_eval_photos(str(tmp_path / "fixed"), span)
+    fixed = Source(FIXED, str(tmp_path / "fixed"), read_manifest(str(tmp_path / "fixed" / "manifest.json")))
+    counts = build_mix(str(tmp_path / "mix"), span, [], fixed, history_share=0)
+    assert counts == {"train": {"span-1": 5}, "eval": {"fixed": 2}}
 
 
 def test_other_classes_are_refused_by_name(spans, tmp_path):
