@@ -214,7 +214,7 @@ def _category_from_coco(entry: Mapping[str, Any], needs_isthing: bool) -> Catego
         name = coco_schema.text_field(entry, "name")
         isthing = coco_schema.flag_field(entry, "isthing")
     except coco_schema.FieldError as error:
-        raise ValueError(f"A category needs `id` and `name`; {where}: {error}") from error
+        raise ValueError(f"{where}: {error}") from error
     if isthing is None and needs_isthing:
         raise ValueError(
             f"{where} has no `isthing`: a panoptic json must say of each category if it is a thing (1) or stuff (0)"

@@ -17,6 +17,7 @@ fields would need a function of ours all the same.
 from __future__ import annotations
 
 import math
+import re
 import reprlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeGuard
@@ -25,6 +26,7 @@ MAX_SEGMENT_ID = 256**3 - 1
 _MAX_INTEGER = 2**63 - 1  # What an Example's int64 holds.
 _MAX_IMAGE_ID = 10**100  # Longer numbers cannot be turned into text.
 _HALF_SURROGATES = range(0xD800, 0xE000)
+_WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,101}")
 
 _SHORT = reprlib.Repr()
 _SHORT.maxlevel, _SHORT.maxdict, _SHORT.maxlist, _SHORT.maxstring, _SHORT.maxother = 3, 8, 8, 80, 80
@@ -268,6 +270,15 @@ def as_whole(value: Any) -> int | None:
     if type(value) is int:
         return value
     return int(value) if isinstance(value, float) and value.is_integer() else None
+
+
+def whole_of_text(text: Any) -> int | None:
+    """Returns the whole number that a text of a list or a table says, or None where it says none.
+
+    `int` and `str.isdigit` take more: digits of other scripts, such as the superscript two, and "1_0".
+    """
+    match = _WHOLE_NUMBER.fullmatch(text.strip()) if isinstance(text, str) else None
+    return int(match[0]) if match else None
 
 
 def is_number(value: Any) -> TypeGuard[int | float]:

@@ -60,7 +60,7 @@ def span_regex(pattern: str) -> re.Pattern[str]:
             raise ValueError(f"A span pattern's fields must be of {list(_FIELDS)}. Received: {pattern!r}")
         width = match["width"] or {"YYYY": "4", "MM": "2", "DD": "2"}.get(match["name"])
         digits = f"{{{width}}}" if width else "+"
-        parts += [re.escape(pattern[end : match.start()]), rf"(?P<{_FIELDS[match['name']]}>\d{digits})"]
+        parts += [re.escape(pattern[end : match.start()]), rf"(?P<{_FIELDS[match['name']]}>[0-9]{digits})"]
         seen.append(match["name"])
         end = match.end()
     numbered = seen.count("SPAN") == 1 or all(name in seen for name in ("YYYY", "MM", "DD"))

@@ -31,7 +31,11 @@ def test_an_instance_file_s_categories_are_things():
 
 @pytest.mark.parametrize(
     ("entries", "complaint"),
-    [([], "at least one"), ([GAPS[0], GAPS[0]], "unique"), ([{"id": 1}], "needs `id` and `name`")],
+    [
+        ([], "at least one"),
+        ([GAPS[0], GAPS[0]], "unique"),
+        ([{"id": 1}], "category 1: `name` must be text. Received: None"),
+    ],
 )
 def test_a_table_that_makes_no_sense_is_refused(entries, complaint):
     with pytest.raises(ValueError, match=complaint):

@@ -22,11 +22,13 @@ import json
 import re
 from typing import Any
 
+from maskformer_model.coco_schema import as_whole, shown, whole_of_text
+
 Color = tuple[int, int, int]
 _VOID_NAMES = {"void", "ignore", "ignored", "__ignore__", "unlabeled", "unlabelled", "undefined", "ignore_label"}
 _BACKGROUND_NAMES = {"background", "_background_", "__background__"}
-_NUMBERED = re.compile(r"(-?\d+)\s*[:,;\s]\s*(\S.*)")
-_COLORED = re.compile(r"(\d+)[\s,]+(\d+)[\s,]+(\d+)[\s,:]+(\S.*)")
+_NUMBERED = re.compile(r"(-?[0-9]+)\s*[:,;\s]\s*(\S.*)")
+_COLORED = re.compile(r"([0-9]+)[\s,]+([0-9]+)[\s,]+([0-9]+)[\s,:]+(\S.*)")
 _MOST_CLASSES = 65536
 
 
@@ -102,25 +104,26 @@ def category_entries(
 
 
 def _from_json(text: str) -> list[ClassName]:
-    document = json.loads(text)
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"A list of class names that begins with a bracket must be json. {error}") from error
     pairs = enumerate(document) if isinstance(document, list) else document.items()
-    return [ClassName(int(number), str(name)) for number, name in pairs]
+    return [ClassName(_number(number), _name(name)) for number, name in pairs]
 
 
 def _from_lines(lines: list[str]) -> list[ClassName]:
     head = [cell.strip().lower() for cell in lines[0].split(",")]
     if head[:2] in (["pixel value", "class"], ["pixel_value", "class"]):
-        rows = list(csv.reader(lines[1:], skipinitialspace=True))
-        return [ClassName(int(row[0]), row[1].strip()) for row in rows]
+        return [ClassName(_number(row[0]), row[1].strip()) for row in _rows(lines, 2)]
     if len(head) >= 4 and head[0] in ("name", "class", "label") and head[1:4] == ["r", "g", "b"]:
-        rows = list(csv.reader(lines[1:], skipinitialspace=True))
-        return [ClassName(place, row[0].strip(), _color(row[1:4])) for place, row in enumerate(rows)]
+        return [ClassName(place, row[0].strip(), _color(row[1:4])) for place, row in enumerate(_rows(lines, 4))]
     if all(line.count(":") >= 3 for line in lines):
         return [_of_labelmap(place, line) for place, line in enumerate(lines)]
     if matches := _all_match(_COLORED, lines):
         return [ClassName(place, match[4].strip(), _color(match.group(1, 2, 3))) for place, match in enumerate(matches)]
     if matches := _all_match(_NUMBERED, lines):
-        return [ClassName(int(match[1]), match[2].strip()) for match in matches]
+        return [ClassName(_number(match[1]), match[2].strip()) for match in matches]
     first = -1 if lines[0] == "__ignore__" else 0
     return [ClassName(first + place, line) for place, line in enumerate(lines)]
 
@@ -148,10 +151,35 @@ def _all_match(pattern: re.Pattern[str], lines: list[str]) -> list[re.Match[str]
 
 
 def _color(cells: Any) -> Color:
-    values = [int(cell) for cell in cells]
-    if len(values) != 3 or not all(0 <= value <= 255 for value in values):
-        raise ValueError(f"A colour must be three numbers in 0..255. Received: {list(cells)}")
+    values = [value for value in map(whole_of_text, cells) if value is not None and 0 <= value <= 255]
+    if not len(values) == len(cells) == 3:
+        raise ValueError(f"A colour must be three numbers in 0..255. Received: {shown(list(cells))}")
     return values[0], values[1], values[2]
+
+
+def _number(value: Any) -> int:
+    number = as_whole(value) if isinstance(value, int) else whole_of_text(value)
+    if number is None:
+        raise ValueError(f"The number of a class must be a whole number. Received: {shown(value)}")
+    return number
+
+
+def _name(value: Any) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(f"The name of a class must be text. Received: {shown(value)}")
+    return value.strip()
+
+
+def _rows(lines: list[str], num_cells: int) -> list[list[str]]:
+    """The rows of a csv below its head."""
+    try:
+        rows = list(csv.reader(lines[1:], skipinitialspace=True))
+    except csv.Error as error:
+        raise ValueError(f"A list of class names must be csv below its head {lines[0]!r}. {error}") from error
+    if short := [row for row in rows if len(row) < num_cells]:
+        rule = f"Each line of a list of class names with the head {lines[0]!r} must have {num_cells} cells"
+        raise ValueError(f"{rule}. Received: {shown(short[0])}")
+    return rows
 
 
 def _check(classes: list[ClassName]) -> None:

@@ -26,6 +26,7 @@ from PIL import Image, UnidentifiedImageError
 
 from components.coco_example_gen.kept_aside import BadRecordError
 from maskformer_model.categories import CategoryTable
+from maskformer_model.coco_schema import flag_field, text_field, whole_of_text
 
 # What Pillow raises of a file that is cut short or changed.
 _DAMAGE = (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError)
@@ -177,7 +178,10 @@ def _labels(content: bytes) -> list[dict[str, Any]]:
     try:
         labels = json.loads(content)["labels"]
         for label in labels:
-            label["name"], label["instances"], label["evaluate"], label["color"]
+            text_field(label, "name")
+            if None in (flag_field(label, "instances"), flag_field(label, "evaluate")):
+                raise ValueError(f"Received: {label}")
+            label["color"]
     except (ValueError, KeyError, TypeError) as error:
         rule = "The data set's labels must be json with `labels`, each with name, color, instances and evaluate."
         raise ValueError(f"{rule} Failed with: {error!r}") from error
@@ -186,10 +190,10 @@ def _labels(content: bytes) -> list[dict[str, Any]]:
 
 def _ade20k_categories(text: str) -> list[dict[str, Any]]:
     rows = [line.split("\t") for line in text.splitlines()[1:] if line.strip()]
-    if any(len(row) != 6 or not row[0].strip().isdigit() for row in rows):
+    if wrong := [row for row in rows if len(row) != 6 or (whole_of_text(row[0]) or 0) < 1]:
         raise ValueError(
-            "objectInfo150.txt must have six columns: number, ratio, train, val, stuff, name. "
-            f"Received: {[row for row in rows if len(row) != 6][:1]}"
+            "objectInfo150.txt must have six columns: number (from 1), ratio, train, val, stuff, name. "
+            f"Received: {wrong[:1]}"
         )
     # Its column "stuff" is not used: without instances a thing is one region like stuff.
     return [{"id": int(row[0]) - 1, "name": row[5].split(",")[0].strip(), "isthing": 0} for row in rows]

@@ -22,7 +22,7 @@ from components.panoptic_predictor.serving_model import ServedAnswer
 from components.panoptic_predictor.shared_model import shared_model
 from components.whole_files import whole_file, write_text
 from maskformer_model.categories import CategoryTable
-from maskformer_model.coco_schema import shown
+from maskformer_model.coco_schema import shown, whole_of_text
 from maskformer_model.data import panoptic_png
 
 _PHOTOS_PER_BLOCK = 16
@@ -106,7 +106,8 @@ def _images_to_predict(document: dict[str, Any], truth_json: str) -> list[dict[s
 
 def _as_number(image_id: str) -> int | str:
     """Returns the number that an id is, as COCO's server wants it, or the id where it is a name."""
-    return int(image_id) if image_id.isascii() and image_id.isdigit() and str(int(image_id)) == image_id else image_id
+    number = whole_of_text(image_id)
+    return number if number is not None and str(number) == image_id else image_id
 
 
 def png_names(file_names: Sequence[str]) -> dict[str, str]:

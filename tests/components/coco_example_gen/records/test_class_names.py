@@ -46,6 +46,18 @@ def test_every_form_of_a_list_is_read(text, expected):
         (b"a:300,1,1::\n", "0..255"),
         (b"99999: sky\n", "0..65535"),
         (b"\xff\xfe", "UTF-8"),
+        ("Pixel Value, Class\n\u00b2, sky\n".encode(), "must be a whole number. Received: '\u00b2'"),
+        (b"Pixel Value, Class\n1_0, sky\n", "must be a whole number. Received: '1_0'"),
+        (b"Pixel Value, Class\n1\n", "must have 2 cells"),
+        (b"name,r,g,b\nsky,1,2\n", "must have 4 cells"),
+        (b"name,r,g,b\nsky,1,2,x\n", "must be three numbers"),
+        (b'name,r,g,b\n"' + b"a" * 200_000 + b'",1,2,3\n', "must be csv below its head"),
+        (b'{"0": null}', "must be text. Received: None"),
+        (b'["sky", 7]', "must be text. Received: 7"),
+        (b'{"sky": 0}', "must be a whole number. Received: 'sky'"),
+        (b'{"1.5": "sky"}', "must be a whole number. Received: '1.5'"),
+        (b'{"0": "sky"', "must be json"),
+        (b"[" * 100_000, "must be json"),
     ],
 )
 def test_a_list_that_cannot_be_meant_is_refused(content, words):
@@ -71,3 +83,8 @@ def test_the_palette_of_voc():
     assert (voc_color(0), voc_color(1), voc_color(15), voc_color(255)) == (
         (0, 0, 0), (128, 0, 0), (192, 128, 128), (224, 224, 192),
     )  # fmt: skip
+
+
+def test_digits_of_other_scripts_are_part_of_a_name():
+    # `\d` would take them for the number of a class.
+    assert [entry.number for entry in read_class_names("\u0661: sky\n\u0662: sea\n".encode())] == [0, 1]
