@@ -10,7 +10,6 @@ an HTML page, with pictures of a few photos and their truth. Exit status: 0, or 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import pathlib
 import sys
@@ -91,8 +90,8 @@ def inspect_folder(args: argparse.Namespace, config: ExperimentConfig) -> str:
         )
         for split in SPLITS
     ]
-    others = _other_forms(args.data_dir, options, sources, config)
-    facts = notes_on(sources, options.eval_share)
+    others, faults = _other_forms(args.data_dir, options, sources, config)
+    facts = [*notes_on(sources, options.eval_share), *faults]
     facts += [f"Can also be read as: {layout} (--layout {layout})" for layout, _ in others]
     facts += [f"{split}: {', '.join(_places(sources[split]))}" for split in SPLITS]
     title = f"Data in {args.data_dir}"
@@ -112,23 +111,28 @@ def _places(source: SplitSource) -> list[str]:
 
 def _other_forms(
     data_dir: str, options: IngestOptions, sources: Mapping[str, SplitSource], config: ExperimentConfig
-) -> list[tuple[str, dict[str, SegmentRanks]]]:
-    """Finds the folder's other layouts, with the segments that their annotations state."""
+) -> tuple[list[tuple[str, dict[str, SegmentRanks]]], list[str]]:
+    """Finds the other layouts of the folder, with the segments that their annotations state, and what is broken."""
     import dataclasses
 
     from components.coco_example_gen.inspection.stated_segments import stated_ranks
     from components.coco_example_gen.sources import sources_of
 
-    found = []
+    found, faults = [], []
     for layout in LAYOUT_NAMES if options.layout == AUTO_LAYOUT else ():
         if layout == sources[SPLITS[0]].layout:
             continue
-        with contextlib.suppress(UnknownLayoutError):
+        try:
             others = sources_of(data_dir, dataclasses.replace(options, layout=layout))
             kind = config.task.kind
             ranks = {split: stated_ranks(others[split], kind) for split in SPLITS}
-            found.append((layout, ranks))
-    return found
+        except UnknownLayoutError:
+            continue
+        except (OSError, ValueError) as error:
+            faults.append(f"Cannot be read as {layout}: {error}")
+            continue
+        found.append((layout, ranks))
+    return found, faults
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ tables.
 | bad_file_name           | the file name is absolute or leaves the data folder; the file is not opened                |
 | missing_photo           | no such file                                                                               |
 | unreadable_file         | the file cannot be opened: a pipe, a circle of links, a name that is too long              |
-| ambiguous_photo         | more than one of the folders of photos has the file                                        |
+| ambiguous_photo         | more than one of the folders of photos has the file, or one label PNG has two photos       |
 | not_an_image            | the photo is neither JPEG nor PNG                                                          |
 | too_large               | the photo has more pixels than the limit for decoding                                      |
 | size_mismatch           | the photo, panoptic PNG or label PNG does not have the expected size                       |
@@ -39,14 +39,16 @@ tables.
 | too_many_segments       | the photo has more than 255 segments, but 8-bit masks are requested                        |
 | unexpected_error        | any other error; the detail has it                                                         |
 
-| notice                | meaning; the photo's record is written                                |
-|-----------------------|-----------------------------------------------------------------------|
-| orphaned_annotation   | segments, or an object, belong to a photo that the json does not list |
-| stray_polygon         | a polygon of fewer than three points beside a good one is left out    |
-| object_without_pixels | an object that is too small to cover a pixel is left out              |
-| box_leaves_photo      | an object's box goes beyond the photo's edge                          |
-| exif_orientation      | viewers turn or mirror the photo; the truth is for the stored pixels  |
-| other_file            | a file among the photos has a name with another ending                |
+| notice                | meaning; the photo's record is written                                      |
+|-----------------------|-----------------------------------------------------------------------------|
+| orphaned_annotation   | segments, or an object, belong to a photo that the json does not list       |
+| stray_polygon         | a polygon of fewer than three points beside a good one is left out          |
+| object_without_pixels | an object that is too small to cover a pixel is left out                    |
+| box_leaves_photo      | an object's box goes beyond the photo's edge                                |
+| object_left_out       | the converter leaves an object out of the `image/object/` keys              |
+| exif_orientation      | viewers turn or mirror the photo; the truth is for the stored pixels        |
+| other_file            | a file among the photos has another ending, or is no json of labelme        |
+| unlabeled_photo       | a task of Label Studio has no finished annotation, so its photo is left out |
 """
 
 from __future__ import annotations
@@ -116,6 +118,25 @@ def describe(counts: Mapping[str, int], list_path: str) -> str:
 def as_lines(entries: Iterable[KeptAside]) -> str:
     """Returns the text of a list's file."""
     return "".join(f"{entry.to_json()}\n" for entry in entries)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class UnreadPhoto:
+    """A photo, or a file in the place of one, of which no reference can be made.
+
+    Attributes:
+        image_id: The photo's id as text; empty if it has none.
+        file_name: The photo's file, or the file that should say it.
+        reason: A reason from the module's tables.
+        detail: A sentence for people.
+        is_record: Whether it is a record that is skipped; otherwise it is only noticed.
+    """
+
+    image_id: str = ""
+    file_name: str
+    reason: str = "malformed_annotation"
+    detail: str
+    is_record: bool = True
 
 
 class Notice(NamedTuple):

@@ -34,7 +34,7 @@ from collections.abc import Iterable, Sequence
 
 import tensorflow as tf
 
-from maskformer_model.config.files import CATEGORIES_FILE, KEPT_ASIDE_FILE, RECORD_DIGESTS_FILE
+from maskformer_model.config.files import CATEGORIES_FILE, KEPT_ASIDE_FILE, NOTICES_FILE, RECORD_DIGESTS_FILE
 
 _VOID_IS_BACKGROUND = "image/void_is_background"
 _CHANNEL_KEYS = ("image/channel_sum", "image/channel_square_sum")
@@ -254,6 +254,11 @@ def categories_path(file_pattern: str) -> str:
 def kept_aside_path(file_pattern: str) -> str:
     """Returns the path of the list of skipped records, beside `categories_path(file_pattern)`."""
     return posixpath.join(_records_root(file_pattern), KEPT_ASIDE_FILE)
+
+
+def notices_path(file_pattern: str) -> str:
+    """Returns the path of the list of what was noticed, beside `categories_path(file_pattern)`."""
+    return posixpath.join(_records_root(file_pattern), NOTICES_FILE)
 
 
 def record_digests_path(file_pattern: str) -> str:

@@ -80,28 +80,20 @@ def object_features(
     names: Mapping[int, str],
     *,
     include_masks: bool = False,
-    skip_outside: bool = False,
 ) -> dict[str, tf.train.Feature]:
     """Returns the `image/object/` keys; empty without objects.
 
     Args:
-        objects: one whose box has no width or height inside of the photo is left out.
+        objects: Those that `why_left_out` does not leave out; a box is cut at the photo's edge.
         size_px: height and width of the photo.
         names: The names of the categories, by id.
         include_masks: writes each object's mask.
-        skip_outside: leaves out objects whose box leaves the photo; otherwise the box is cut at the photo's edge.
     """
-    height, width = size_px
-    found = [(o, stated_extents.clipped(o.entry.bbox or (0, 0, 0, 0), size_px)) for o in objects]
-    found = [
-        (o, box)
-        for o, box in found
-        if box[2] > 0 and box[3] > 0 and not (skip_outside and not _is_inside(o.entry.bbox or box, size_px))
-    ]
-    if not found:
+    if not objects:
         return {}
-    boxes = np.array([box for _, box in found], np.float64)
-    entries = [o.entry for o, _ in found]
+    height, width = size_px
+    entries = [o.entry for o in objects]
+    boxes = np.array([stated_extents.clipped(entry.bbox or (0, 0, 0, 0), size_px) for entry in entries], np.float64)
     left, top, right, bottom = boxes[:, 0], boxes[:, 1], boxes[:, 0] + boxes[:, 2], boxes[:, 1] + boxes[:, 3]
     features = {
         "image/object/bbox/xmin": _floats(left / width),
@@ -114,8 +106,24 @@ def object_features(
         "image/object/is_crowd": _integers([int(entry.iscrowd) for entry in entries]),
     }
     if include_masks:
-        features["image/object/mask"] = _bytes([_png(o.mask) for o, _ in found if o.mask is not None])
+        features["image/object/mask"] = _bytes([_png(o.mask) for o in objects if o.mask is not None])
     return features
+
+
+def why_left_out(bbox: Sequence[float] | None, size_px: tuple[int, int], *, skip_outside: bool = False) -> str:
+    """Returns why an object cannot be written, as a clause; empty if it can.
+
+    Args:
+        bbox: x, y, width, height in px; None where nothing says them.
+        size_px: Height and width of the photo.
+        skip_outside: Leaves out objects whose box leaves the photo, as tf-maskformer does.
+    """
+    box = stated_extents.clipped((bbox[0], bbox[1], bbox[2], bbox[3]) if bbox else (0, 0, 0, 0), size_px)
+    if box[2] <= 0 or box[3] <= 0:
+        return f"its `bbox` has no pixel in a photo of {size_px} px. Received: {bbox and list(bbox)}"
+    if skip_outside and bbox is not None and not _is_inside(bbox, size_px):
+        return f"its `bbox` leaves the photo of {size_px} px. Received: {list(bbox)}"
+    return ""
 
 
 def semantic_feature(segment_ids: np.ndarray, segments: Sequence[SegmentRecord]) -> dict[str, tf.train.Feature]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from components.panoptic_evaluator.files import GATE_FILE, METRICS_FILE, REPORT_FILE
 from maskformer_model.config import INSTANCE, SEMANTIC
-from maskformer_model.config.files import KEPT_ASIDE_FILE
+from maskformer_model.config.files import KEPT_ASIDE_FILE, NOTICES_FILE
 from maskformer_model.config.scores import SCORE_LABELS, SCORES_OF_TASK
 from pipeline.config import PipelineConfig
 from pipeline.local_run.run_record import RAN, ArtifactRecord, NodeFailedError, NodeRecord, find_artifact
@@ -44,10 +44,11 @@ def build_summary(
         comparison); `blessed`; `verdict` (the gate's reasons in words); `warnings` (what the scores say nothing about);
         `can_serve` and `cannot_serve_because` (what InfraValidator found);
         `pushed_model` (folder of the version that serves this model, or None) and `pushed_now` (False where it already
-        served); `report` (path); `kept_aside` (count per reason) and `kept_aside_list` (path); `components` (by node
-        id: `state`, `seconds`, `peak_memory_mb`, `attempts`); `experiment`, `data`, `data_fingerprint` (of its
-        content), `root`; `span` (what the data is called) and `validates_only` (whether the run was to stop before
-        training); `model_run` (folder of the trained weights, to start another training from).
+        served); `report` (path); `kept_aside` (count per reason) and `kept_aside_list` (path); `noticed` and
+        `noticed_list`, the same for what was left out or is unusual and cost no record; `components` (by node id:
+        `state`, `seconds`, `peak_memory_mb`, `attempts`); `experiment`, `data`, `data_fingerprint` (of its content),
+        `root`; `span` (what the data is called) and `validates_only` (whether the run was to stop before training);
+        `model_run` (folder of the trained weights, to start another training from).
     """
     examples = find_artifact(records, "CocoExampleGen", "examples")
     evaluation = find_artifact(records, "PanopticEvaluator", "evaluation")
@@ -64,6 +65,8 @@ def build_summary(
         "report": _existing(evaluation, REPORT_FILE),
         "kept_aside": _count_reasons(_existing(examples, KEPT_ASIDE_FILE)),
         "kept_aside_list": _existing(examples, KEPT_ASIDE_FILE),
+        "noticed": _count_reasons(_existing(examples, NOTICES_FILE)),
+        "noticed_list": _existing(examples, NOTICES_FILE),
         "components": {
             record.node_id: {
                 "state": record.state,
@@ -88,7 +91,7 @@ def describe(summary: dict[str, Any]) -> list[str]:
     if summary["failure"]:
         return [f"FAILED in {summary['failure']['component']}: {summary['failure']['reason']}"]
     if summary["validates_only"]:
-        return ["Data validation passed.", *_describe_kept_aside(summary)]
+        return ["Data validation passed.", *_describe_left_out(summary)]
     pq, sq, rq, things, stuff = (
         "-" if summary[name] is None else f"{summary[name]:.4f}" for name in ("pq", "sq", "rq", "pq_things", "pq_stuff")
     )
@@ -97,7 +100,7 @@ def describe(summary: dict[str, Any]) -> list[str]:
         f"PQ {pq} (things {things}, stuff {stuff}), SQ {sq}, RQ {rq} on {summary['images']} images",
         *summary["verdict"],
         *summary["warnings"],
-        *_describe_kept_aside(summary),
+        *_describe_left_out(summary),
     ]
     if summary["pushed_model"]:
         lines.append(f"{'Pushed' if summary['pushed_now'] else 'Already serving'}: {summary['pushed_model']}")
@@ -117,11 +120,13 @@ def _task_line(summary: dict[str, Any]) -> list[str]:
     return [", ".join(texts)] if texts else []
 
 
-def _describe_kept_aside(summary: dict[str, Any]) -> list[str]:
-    if not summary["kept_aside"]:
-        return []
-    counts = ", ".join(f"{count} {reason}" for reason, count in summary["kept_aside"].items())
-    return [f"Skipped: {counts}; listed in {summary['kept_aside_list']}"]
+def _describe_left_out(summary: dict[str, Any]) -> list[str]:
+    lines = []
+    for title, key in (("Skipped", "kept_aside"), ("Noticed", "noticed")):
+        if summary[key]:
+            counts = ", ".join(f"{count} {reason}" for reason, count in summary[key].items())
+            lines.append(f"{title}: {counts}; listed in {summary[f'{key}_list']}")
+    return lines
 
 
 def write_summary(root: str, summary: dict[str, Any]) -> str:

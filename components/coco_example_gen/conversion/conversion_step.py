@@ -20,7 +20,7 @@ import apache_beam as beam
 import numpy as np
 import tensorflow as tf
 
-from components.coco_example_gen.kept_aside import BadRecordError, KeptAside, as_lines
+from components.coco_example_gen.kept_aside import BadRecordError, KeptAside, Notice, as_lines
 from components.coco_example_gen.layouts.data_files import UnreadableFileError
 from components.coco_example_gen.records.reader import read_checked_record
 from components.coco_example_gen.records.reference_files import ShardPlan, read_references
@@ -45,8 +45,21 @@ _NOT_OF_THE_RECORD = (
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
 
+
+class Encoded(NamedTuple):
+    """A record as it is written.
+
+    Attributes:
+        example: The Example.
+        notices: What was left out of it.
+    """
+
+    example: tf.train.Example
+    notices: Sequence[Notice] = ()
+
+
 # Makes the Example of a record; gets the reference and the segment ids too, for further keys.
-Encoder = Callable[[ExampleRecord, ImageRef, np.ndarray], tf.train.Example]
+Encoder = Callable[[ExampleRecord, ImageRef, np.ndarray], Encoded]
 
 
 class _Converted(NamedTuple):
@@ -54,9 +67,9 @@ class _Converted(NamedTuple):
     notices: list[KeptAside]
 
 
-def encode_plain(record: ExampleRecord, ref: ImageRef, segment_ids: np.ndarray) -> tf.train.Example:
+def encode_plain(record: ExampleRecord, ref: ImageRef, segment_ids: np.ndarray) -> Encoded:
     """Makes an Example with the keys of `maskformer_model.data.examples` and no others."""
-    return encode_example(record)
+    return Encoded(encode_example(record))
 
 
 def convert_shard(
@@ -152,11 +165,26 @@ def _convert(
     plan: ShardPlan, categories: CategoryTable, encode: Encoder, ref: ImageRef | KeptAside
 ) -> _Converted | KeptAside:
     """Returns one photo's serialized Example, or why there is none."""
+
+    def convert(ref: ImageRef) -> _Converted:
+        record, segment_ids, notices = read_checked_record(ref, plan.source, categories)
+        encoded = encode(record, ref, segment_ids)
+        example = encoded.example.SerializeToString(deterministic=True)
+        return _Converted(example, [_about(plan, ref, *notice) for notice in (*notices, *encoded.notices)])
+
+    return or_kept_aside(plan, ref, convert)
+
+
+def or_kept_aside(plan: ShardPlan, ref: ImageRef | KeptAside, read: Callable[[ImageRef], _Out]) -> _Out | KeptAside:
+    """Returns what `read` makes of a photo, or why the photo is skipped, whatever goes wrong with it.
+
+    Raises:
+        OSError: if the machine or the store is at fault, and not the record; likewise for other such errors.
+    """
     if isinstance(ref, KeptAside):
         return ref
     try:
-        record, segment_ids, notices = read_checked_record(ref, plan.source, categories)
-        example = encode(record, ref, segment_ids).SerializeToString(deterministic=True)
+        return read(ref)
     except BadRecordError as error:
         return _about(plan, ref, error.reason, error.detail)
     except UnreadableFileError as error:
@@ -166,7 +194,6 @@ def _convert(
     except Exception as error:
         words = " ".join(str(error).split())[:500]
         return _about(plan, ref, "unexpected_error", f"{type(error).__name__}: {words}")
-    return _Converted(example, [_about(plan, ref, *notice) for notice in notices])
 
 
 def _about(plan: ShardPlan, ref: ImageRef, reason: str, detail: str) -> KeptAside:

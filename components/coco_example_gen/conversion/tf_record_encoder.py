@@ -8,7 +8,8 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow as tf
 
-from components.coco_example_gen.kept_aside import BadRecordError
+from components.coco_example_gen.conversion.conversion_step import Encoded
+from components.coco_example_gen.kept_aside import BadRecordError, Notice
 from components.coco_example_gen.records.instance_masks import check_object_extent, object_shape
 from components.coco_example_gen.records.references import ImageRef
 from maskformer_model.coco_schema import ObjectEntry
@@ -50,8 +51,8 @@ class TfRecordEncoder:
     has_panoptic: bool
     has_semantic: bool = True
 
-    def __call__(self, record: ExampleRecord, ref: ImageRef, segment_ids: np.ndarray) -> tf.train.Example:
-        """Makes the Example.
+    def __call__(self, record: ExampleRecord, ref: ImageRef, segment_ids: np.ndarray) -> Encoded:
+        """Makes the Example, and says which objects are left out of it.
 
         Raises:
             BadRecordError: if an object is malformed, or there are more segments than an 8-bit mask can tell apart.
@@ -61,22 +62,35 @@ class TfRecordEncoder:
         if self.options.panoptic_skip_crowd:
             record = dataclasses.replace(record, segments=tuple(s for s in all_segments if not s.iscrowd))
         example = encode_example(record)
-        features = self._object_features(ref, (record.height_px, record.width_px))
+        features, notices = self._object_features(ref, (record.height_px, record.width_px))
         if self.has_panoptic:
             features |= self._panoptic_features(record, all_segments, segment_ids)
         for key, feature in features.items():
             example.features.feature[key].CopyFrom(feature)
-        return example
+        return Encoded(example, notices)
 
-    def _object_features(self, ref: ImageRef, size_px: tuple[int, int]) -> dict[str, tf.train.Feature]:
-        objects = [self._object(entry, size_px) for entry in ref.objects]
-        return tf_maskformer_features.object_features(
-            [found for found in objects if found is not None],
-            size_px,
-            self.object_names,
-            include_masks=self.options.include_masks,
-            skip_outside=self.options.skip_objects_outside,
+    def _object_features(
+        self, ref: ImageRef, size_px: tuple[int, int]
+    ) -> tuple[dict[str, tf.train.Feature], list[Notice]]:
+        kept: list[tf_maskformer_features.MaskedObject] = []
+        notices: list[Notice] = []
+        for entry in ref.objects:
+            found = self._object(entry, size_px)
+            if found is None:
+                # Where objects are the truth, the reader has said so.
+                why = "it covers no pixel" if self.has_panoptic else ""
+            else:
+                why = tf_maskformer_features.why_left_out(
+                    found.entry.bbox, size_px, skip_outside=self.options.skip_objects_outside
+                )
+            if why:
+                notices.append(Notice("object_left_out", f"object {entry.id}: {why}"))
+            elif found is not None:
+                kept.append(found)
+        features = tf_maskformer_features.object_features(
+            kept, size_px, self.object_names, include_masks=self.options.include_masks
         )
+        return features, notices
 
     def _object(self, entry: ObjectEntry, size_px: tuple[int, int]) -> tf_maskformer_features.MaskedObject | None:
         """Completes an object with what its json leaves open; None if it covers no pixel."""

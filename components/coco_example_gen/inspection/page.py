@@ -76,6 +76,7 @@ def sections_of(
     sections += [_ceilings(layout, of_splits, config) for layout, of_splits in others]
     sections.append(Section(title="Odd things found", lines=odd_things(surveys) or ["none"]))
     sections.append(_kept_aside(surveys))
+    sections.append(_noticed(surveys))
     return sections
 
 
@@ -191,6 +192,13 @@ def _kept_aside(surveys: Sequence[SplitSurvey]) -> Section:
     if not rows:
         return Section(title="Skipped records", lines=["none"])
     return Section(title="Skipped records", header=["reason", "split", "records", "the first"], rows=rows)
+
+
+def _noticed(surveys: Sequence[SplitSurvey]) -> Section:
+    rows = [[reason, s.split, f"{count:,}"] for s in surveys for reason, count in s.notices.most_common()]
+    if not rows:
+        return Section(title="Noticed", lines=["nothing"])
+    return Section(title="Noticed (costs no record)", header=["what", "split", "times"], rows=rows)
 
 
 def _share(part: int, whole: int) -> str:

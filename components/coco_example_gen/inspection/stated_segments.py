@@ -12,8 +12,8 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Set
 from typing import Any
 
-from components.coco_example_gen.conversion.conversion_step import in_threads
-from components.coco_example_gen.kept_aside import BadRecordError, KeptAside
+from components.coco_example_gen.conversion.conversion_step import in_threads, or_kept_aside
+from components.coco_example_gen.kept_aside import KeptAside
 from components.coco_example_gen.layouts.split_source import INSTANCES, PANOPTIC, SplitSource
 from components.coco_example_gen.records.categories_file import read_categories, stuff_ids
 from components.coco_example_gen.records.json_stream import stream_list
@@ -21,6 +21,7 @@ from components.coco_example_gen.records.reader import read_record
 from components.coco_example_gen.records.reference_files import SplitRequest, plan_split, read_references
 from components.coco_example_gen.records.references import ImageRef, id_of
 from maskformer_model.categories import CategoryTable
+from maskformer_model.coco_schema import as_whole, is_number
 from maskformer_model.data.examples import ExampleRecord
 from maskformer_model.metrics.query_ceiling import SegmentRanks
 
@@ -95,21 +96,20 @@ def _with_one_segment_per_stuff(facts: Iterable[tuple[Any, Any, Any]], stuff: Se
 def _add(ranks: SegmentRanks, facts: Iterable[tuple[Any, Any, Any]], categories: CategoryTable) -> None:
     known = set(categories.category_ids.tolist())
     rows = [
-        (categories.class_index(category_id), area if isinstance(area, int | float) else 0, iscrowd == 1)
-        for category_id, area, iscrowd in facts
-        if isinstance(category_id, int) and category_id in known
+        (categories.class_index(category_id), area if is_number(area) else 0, iscrowd == 1)
+        for category_id, area, iscrowd in ((as_whole(first), *others) for first, *others in facts)
+        if category_id in known
     ]
     ranks.add_photo([row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows])
 
 
 def _sample(source: SplitSource, categories: CategoryTable) -> Iterator[ExampleRecord]:
-    def read(ref: ImageRef | KeptAside) -> ExampleRecord | None:
-        try:
-            return None if isinstance(ref, KeptAside) else read_record(ref, source, categories)
-        except BadRecordError:
-            return None
-
     with tempfile.TemporaryDirectory() as work_dir:
         request = SplitRequest(split="sample", max_images=_SAMPLED_PHOTOS, num_shards=1)
         [shard] = plan_split(request, source, work_dir).shards
-        yield from (record for record in in_threads(read, read_references(shard)) if record is not None)
+
+        def read(ref: ImageRef | KeptAside) -> ExampleRecord | KeptAside:
+            return or_kept_aside(shard, ref, lambda ref: read_record(ref, source, categories))
+
+        found = in_threads(read, read_references(shard))
+        yield from (record for record in found if not isinstance(record, KeptAside))

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import functools
 import hashlib
 import tempfile
-from collections.abc import Callable
 
 import numpy as np
 
-from components.coco_example_gen.conversion.conversion_step import in_threads
+from components.coco_example_gen.conversion.conversion_step import in_threads, or_kept_aside
 from components.coco_example_gen.inspection.stated_segments import add_record
-from components.coco_example_gen.kept_aside import BadRecordError, KeptAside
+from components.coco_example_gen.kept_aside import KeptAside
 from components.coco_example_gen.layouts.split_source import SplitSource
-from components.coco_example_gen.records.reader import read_record
+from components.coco_example_gen.records.reader import CheckedRecord, read_checked_record
 from components.coco_example_gen.records.reference_files import ShardPlan, SplitRequest, plan_split, read_references
 from components.coco_example_gen.records.references import ImageRef
 from maskformer_model.categories import CategoryTable
@@ -37,6 +37,7 @@ class SplitSurvey:
         source: The places of its files.
         categories: The data set's categories.
         kept_aside: The records that were skipped.
+        notices: How often each thing was noticed that cost no record.
         ranks: The segments by class and rank, for the query ceiling.
         segments: `[classes]` segments, without crowds.
         crowds: `[classes]` crowds.
@@ -58,6 +59,7 @@ class SplitSurvey:
     categories: CategoryTable
     ranks: SegmentRanks
     kept_aside: list[KeptAside] = dataclasses.field(default_factory=list)
+    notices: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     segments: np.ndarray
     crowds: np.ndarray
     pixels: np.ndarray
@@ -128,30 +130,24 @@ def survey_split(
             categories=plan.categories,
             ranks=SegmentRanks(plan.categories.isthing, kind),
             kept_aside=list(plan.kept_aside),
+            notices=collections.Counter(notice.reason for notice in plan.notices),
             segments=np.zeros(num_classes, np.int64),
             crowds=np.zeros(num_classes, np.int64),
             pixels=np.zeros(num_classes, np.int64),
             photos=np.zeros(num_classes, np.int64),
         )
         step = max(1, shard.num_images // max(1, num_shown))
-        for place, found in enumerate(in_threads(_reader(shard, plan.categories), read_references(shard))):
+        read = functools.partial(_read, shard, plan.categories)
+        for place, found in enumerate(in_threads(read, read_references(shard))):
             if isinstance(found, KeptAside):
                 survey.kept_aside.append(found)
                 continue
-            survey.add(found)
+            survey.add(found.record)
+            survey.notices.update(notice.reason for notice in found.notices)
             if place % step == 0 and len(survey.shown) < num_shown:
-                survey.shown.append(found)
+                survey.shown.append(found.record)
     return survey
 
 
-def _reader(shard: ShardPlan, categories: CategoryTable) -> Callable[[ImageRef | KeptAside], ExampleRecord | KeptAside]:
-    def read(ref: ImageRef | KeptAside) -> ExampleRecord | KeptAside:
-        if isinstance(ref, KeptAside):
-            return ref
-        try:
-            return read_record(ref, shard.source, categories)
-        except BadRecordError as error:
-            names = {"split": shard.split, "image_id": ref.image_id, "file_name": ref.file_name}
-            return KeptAside(**names, reason=error.reason, detail=error.detail)
-
-    return read
+def _read(shard: ShardPlan, categories: CategoryTable, ref: ImageRef | KeptAside) -> CheckedRecord | KeptAside:
+    return or_kept_aside(shard, ref, lambda ref: read_checked_record(ref, shard.source, categories))

@@ -59,7 +59,8 @@ def _photo_ids(source: SplitSource, files: Files) -> Iterator[str]:
     elif source.image_file:
         yield from _json_ids(source.image_file, "images.item.id", files)
     elif source.list_file:
-        lines = files.read(source.list_file).decode("utf-8-sig").splitlines()
+        # The ingestion says which list is not UTF-8.
+        lines = files.read(source.list_file).decode("utf-8-sig", errors="replace").splitlines()
         yield from (line.split()[0] for line in lines if line.strip())
     else:
         names = files.names(source.photo_dirs[0])

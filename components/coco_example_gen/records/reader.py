@@ -164,7 +164,7 @@ def _read_truth(ref: ImageRef, source: SplitSource, size_px: tuple[int, int], ca
         ids, entries = _read_class_png(name, source, size_px, categories)
     elif source.truth == LABELS:
         name = ref.file_name[: -len(source.photo_suffix)] + source.label_suffix
-        png = _read_in(source.label_dir, name, "missing_label_png")
+        png = _read_label(source.label_dir, name)
         check_size("the label PNG", label_png_size(png), size_px)
         content = read_category_file(source.category_file)
         ids, entries = read_label_png(png, source.label_code, categories, content)
@@ -183,7 +183,7 @@ def _read_class_png(
     objects = None
     if source.object_dir:
         objects = read_file(_path_in(source.object_dir, name))  # May be missing: then regions are told apart.
-    pngs = ClassPngs(_read_in(source.label_dir, name, "missing_label_png"), objects)
+    pngs = ClassPngs(_read_label(source.label_dir, name), objects)
     things = {int(category.id) for category in categories.categories if category.isthing}
     classes = read_class_names(read_category_file(source.category_file))
     ids, entries = read_class_png(pngs, classes, things)
@@ -212,6 +212,16 @@ def _read_in(directory: str, name: str, missing_reason: str) -> bytes:
     if content is None:
         raise BadRecordError(missing_reason, f"not found: {path}")
     return content
+
+
+def _read_label(directory: str, name: str) -> bytes:
+    """The label PNG of a photo, also where its ending is upper-case."""
+    content = _read_named(_path_in(directory, name))
+    if content is not None:
+        return content
+    stem, ending = os.path.splitext(name)
+    upper = _read_named(_path_in(directory, stem + ending.upper()))
+    return upper if upper is not None else _read_in(directory, name, "missing_label_png")
 
 
 def _read_named(path: str) -> bytes | None:

@@ -13,12 +13,12 @@ import json
 import math
 import os
 import posixpath
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from typing import Any
 
 import tensorflow as tf
 
-from components.coco_example_gen.kept_aside import BadRecordError, KeptAside
+from components.coco_example_gen.kept_aside import BadRecordError, KeptAside, UnreadPhoto
 from components.coco_example_gen.layouts.class_folders import CLASSES_CODE, PHOTO_ENDINGS
 from components.coco_example_gen.layouts.data_files import read_file, walk_files
 from components.coco_example_gen.layouts.files import visible
@@ -210,8 +210,8 @@ def _list_photos(
     """Lists the ids of the photos to take, in their order, and of those left out by intention or fault."""
     photos: list[tuple[str, str]] = []
     seen: set[str] = set()
-    others: list[str] = []
-    for entry, image in _images(source, others):
+    unread: list[UnreadPhoto] = []
+    for entry, image in _images(source, unread):
         image_id = id_of(entry, "id")
         if image_id is not None and not source.takes(image_id):
             seen.add(image_id)
@@ -224,9 +224,12 @@ def _list_photos(
         else:
             seen.add(image.image_id)
             photos.append((image.file_name, image.image_id))
-    for name in others:
-        detail = f"the photos of this layout end in {source.photo_suffix}"
-        notices.append(_keep_aside(request.split, {"file_name": name}, "other_file", detail))
+    for photo in unread:
+        if photo.image_id and not source.takes(photo.image_id):
+            continue
+        entry = {"id": photo.image_id, "file_name": photo.file_name}
+        found = kept_aside if photo.is_record else notices
+        found.append(_keep_aside(request.split, entry, photo.reason, photo.detail))
     if not request.keep_order:
         photos.sort()
     taken = [image_id for _, image_id in photos[: request.max_images or None]]
@@ -234,50 +237,69 @@ def _list_photos(
 
 
 def _images(
-    source: SplitSource, others: list[str]
+    source: SplitSource, unread: list[UnreadPhoto]
 ) -> Iterator[tuple[Any, coco_schema.ImageEntry | coco_schema.FieldError]]:
     """Yields the photos of a source as entries of a json's `images`, each with its content or what is wrong with it.
 
-    Files of a photos' folder that look like photos and are none of the layout's are added to `others`.
+    What cannot be read, and files of a photos' folder that look like photos and are none of the layout's, are added to
+    `unread`.
     """
     if source.image_file:
         for entry in stream_list(source.image_file, "images"):
+            if isinstance(entry, UnreadPhoto):
+                unread.append(entry)
+                continue
             try:
                 yield entry, coco_schema.image_entry(entry)
             except coco_schema.FieldError as error:
                 yield entry, error
         return
     if source.label_code == CLASSES_CODE:
-        yield from _labelled_photos(source)
+        yield from _labelled_photos(source, unread)
         return
     for path in walk_files(source.photo_dirs):
         name = posixpath.relpath(path, source.photo_dirs[0])
         if not path.lower().endswith(source.photo_suffix.lower()):
-            others += [name] if path.lower().endswith(_PHOTO_ENDINGS) else []
+            if path.lower().endswith(_PHOTO_ENDINGS):
+                unread.append(_other_file(name, source.photo_suffix))
             continue
         image_id = posixpath.basename(name)[: -len(source.photo_suffix)]
         yield {"id": image_id, "file_name": name}, coco_schema.ImageEntry(image_id, name, None)
 
 
-def _labelled_photos(source: SplitSource) -> Iterator[tuple[Any, coco_schema.ImageEntry]]:
+def _labelled_photos(source: SplitSource, unread: list[UnreadPhoto]) -> Iterator[tuple[Any, coco_schema.ImageEntry]]:
     """Photos of a folder by their names without ending; those of a list, where there is one."""
     [folder] = source.photo_dirs
-    files = {
-        posixpath.splitext(name)[0]: name
-        for name in visible(tf.io.gfile.listdir(folder))
-        if name.lower().endswith(PHOTO_ENDINGS) and not (folder == source.label_dir and _is_label(name, source))
-    }
-    stems = sorted(files)
-    if source.list_file:
-        lines = (read_file(source.list_file) or b"").decode("utf-8-sig").splitlines()
-        stems = [line.split()[0] for line in lines if line.strip()]
-    for stem in stems:
-        name = files.get(stem, f"{stem}.jpg")
-        yield {"id": stem, "file_name": name}, coco_schema.ImageEntry(stem, name, None)
+    files: dict[str, list[str]] = collections.defaultdict(list)
+    for name in sorted(visible(tf.io.gfile.listdir(folder))):
+        if folder == source.label_dir and name.lower().endswith(source.label_suffix.lower()):
+            continue
+        if name.lower().endswith(PHOTO_ENDINGS):
+            files[posixpath.splitext(name)[0]].append(name)
+        elif name.lower().endswith(_PHOTO_ENDINGS):
+            unread.append(_other_file(name, "/".join(PHOTO_ENDINGS)))
+    for stem in _listed_photos(source.list_file, files) if source.list_file else list(files):
+        names = files.get(stem, [f"{stem}.jpg"])
+        if len(names) > 1:
+            detail = f"one label PNG has the photos {', '.join(names)}"
+            unread.append(UnreadPhoto(image_id=stem, file_name=names[0], reason="ambiguous_photo", detail=detail))
+            continue
+        yield {"id": stem, "file_name": names[0]}, coco_schema.ImageEntry(stem, names[0], None)
 
 
-def _is_label(name: str, source: SplitSource) -> bool:
-    return name.endswith(source.label_suffix)
+def _listed_photos(path: str, known: Container[str]) -> list[str]:
+    """The photos of a list, a line each; what follows a name, as in VOC's lists of one class, is not used."""
+    try:
+        text = (read_file(path) or b"").decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"A list of photos must be UTF-8 text. Received {path}: {error}") from error
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return [line if line in known else line.split()[0] for line in lines]
+
+
+def _other_file(name: str, endings: str) -> UnreadPhoto:
+    detail = f"the photos of this layout end in {endings}"
+    return UnreadPhoto(file_name=name, reason="other_file", detail=detail, is_record=False)
 
 
 def _annotation_files(source: SplitSource) -> list[tuple[str, str]]:

@@ -6,28 +6,28 @@ The jsons are read whole, without the photos that may be embedded in them, and a
 from __future__ import annotations
 
 import functools
-import json
 import posixpath
 from collections.abc import Iterator
 from typing import Any
 
 import tensorflow as tf
 
+from components.coco_example_gen.kept_aside import UnreadPhoto
 from components.coco_example_gen.layouts.tool_jsons import LABELME, parts_of
 from components.coco_example_gen.records import label_studio, labelme
 
 Stamp = tuple[tuple[str, int, int], ...]
 
 
-def tool_list(address: str, name: str) -> Iterator[dict[str, Any]]:
-    """Yields the entries of a COCO list.
+def tool_list(address: str, name: str) -> Iterator[dict[str, Any] | UnreadPhoto]:
+    """Yields the entries of a COCO list, and among the images an `UnreadPhoto` for each photo that cannot be read.
 
     Args:
         address: as `layouts.tool_jsons` makes it.
         name: "images", "annotations" or "categories".
 
     Raises:
-        ValueError: if a file is not json of the tool's form.
+        ValueError: if an export of Label Studio is not a json list.
     """
     tool, root, part = parts_of(address)
     if tool == LABELME:
@@ -54,15 +54,11 @@ def _jsons_below(root: str) -> Iterator[str]:
 @functools.lru_cache(maxsize=4)
 def _documents(root: str, stamp: Stamp, tool: str) -> list[tuple[str, Any]]:
     """Returns the jsons by path relative to the data folder."""
-    check = labelme.checked if tool == LABELME else label_studio.checked
+    read = labelme.read_document if tool == LABELME else label_studio.read_tasks
     documents = []
     for path, _, _ in stamp:
         with tf.io.gfile.GFile(posixpath.join(root, path), "rb") as file:
-            content = file.read()
-        try:
-            documents.append((path, check(json.loads(content.decode("utf-8-sig")))))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"A json of {tool} must have that tool's form. {path} fails with {error!r}") from error
+            documents.append((path, read(path, file.read())))
     return documents
 
 

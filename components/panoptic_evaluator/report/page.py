@@ -58,6 +58,7 @@ class Report:
         galleries: The galleries, in order.
         charts: The training curves; empty if the model has no history.
         kept_aside: The number of skipped records, by reason.
+        noticed: The number of findings that cost no record, by reason.
         card: Facts about the model, as label and value.
         settings: The experiment as json text; empty if the model has none.
         headline: The score that the model is judged by.
@@ -75,6 +76,7 @@ class Report:
     settings: str = ""
     headline: Headline = OF_TASK[PANOPTIC]
     data_notes: Sequence[tuple[str, str]] = ()
+    noticed: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
 def render_report(report: Report) -> str:

@@ -73,7 +73,8 @@ def assemble_report(
             _train_gallery(train_dir, model_dir, candidate.categories, gallery_images),
         ],
         charts=training_charts(history),
-        kept_aside=count_kept_aside(examples.kept_aside_path(os.path.join(split_dir, "*"))),
+        kept_aside=count_reasons(examples.kept_aside_path(os.path.join(split_dir, "*"))),
+        noticed=count_reasons(examples.notices_path(os.path.join(split_dir, "*"))),
         card=[*lineage, *model_card.model_facts(model_dir, history)],
         settings=settings,
         data_notes=data_notes(split_dir, "the evaluated photos", candidate.categories, settings),
@@ -207,8 +208,8 @@ def _read_predictions(directory: str, source_ids) -> dict[str, Prediction]:
     return predictions
 
 
-def count_kept_aside(path: str) -> dict[str, int]:
-    """Counts the records that ingestion skipped, by reason and split, most frequent first.
+def count_reasons(path: str) -> dict[str, int]:
+    """Counts the entries of a list of the ingestion by reason and split, most frequent first.
 
     It is empty if there is no such list, for example if another ingestion wrote the examples.
     """

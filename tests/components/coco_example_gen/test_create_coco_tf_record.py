@@ -131,7 +131,10 @@ def test_masks_boxes_and_lists_have_their_hand_computed_values(tmp_path):
     np.testing.assert_array_equal(_mask(feature["image/panoptic/instance_mask"]), np.where(kept == 9, 3, 0))
     assert list(feature["image/panoptic/class_ids"].int64_list.value) == [3, 4]
     assert list(feature["image/panoptic/instance_ids"].int64_list.value) == [0, 3]
-    # The second box leaves the photo and is left out.
+    # The second box leaves the photo and is left out, which is counted.
+    notices = [json.loads(line) for line in (tmp_path / "out" / "val.notices.jsonl").read_text().splitlines()]
+    assert [notice["reason"] for notice in notices] == ["box_leaves_photo", "object_left_out"]
+    assert notices[1]["detail"].startswith("object 2: its `bbox` leaves the photo of (4, 6) px")
     edges = {name: list(feature[f"image/object/bbox/{name}"].float_list.value) for name in ("xmin", "ymax")}
     assert edges == {"xmin": [pytest.approx(4 / 6)], "ymax": [1.0]}
     assert list(feature["image/object/class/text"].bytes_list.value) == [b"crate"]

@@ -9,35 +9,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from components.coco_example_gen.conversion.conversion_step import convert_shard, read_notices, read_report
 from components.coco_example_gen.layouts.split_source import INSTANCES, PANOPTIC, SplitSource
-from components.coco_example_gen.records.reference_files import SplitRequest, plan_split
 from components.panoptic_evaluator import evaluate
 from maskformer_model.data import panoptic_png
-from maskformer_model.data.input_pipeline import open_records
+from tests.components.coco_example_gen.damages import DAMAGES, check_conversion, damage, fuzzed, places
 
 HEIGHT, WIDTH, NUM_PHOTOS = 8, 10, 3
 CATEGORIES = [
     {"id": 1, "name": "ball", "isthing": 1, "color": [250, 20, 20]},
     {"id": 92, "name": "sky", "isthing": 0, "color": [90, 160, 230]},
-]
-GONE = object()
-
-
-def nested(depth: int) -> list[Any]:
-    value: list[Any] = []
-    for _ in range(depth):
-        value = [value]
-    return value
-
-
-DAMAGES = [
-    *(GONE, None, True, "", "0", "text", "half\ud83d", -1, 0, 1.0, 2.5, float("nan"), 1e300, 2**70, [], [None], {}),
-    *({"a": 1}, "../x", "/etc/hostname", "a" * 300, nested(60)),
 ]
 
 
@@ -61,23 +45,7 @@ def documents() -> dict[str, dict[str, Any]]:
     )
 
 
-def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """The path of every value inside of a json."""
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    inner = [place for key, part in items for place in places(part, (*path, key))]
-    return [path, *inner] if path else inner
-
-
 PLACES = [(name, place) for name, document in documents().items() for place in places(document)]
-
-
-def damage(document: Any, place: tuple[Any, ...], value: Any) -> None:
-    for key in place[:-1]:
-        document = document[key]
-    if value is GONE:
-        del document[place[-1]]
-    else:
-        document[place[-1]] = value
 
 
 @pytest.fixture(scope="module")
@@ -113,29 +81,7 @@ def source_of(folder: pathlib.Path, truth: str) -> SplitSource:
     )
 
 
-def check_conversion(folder: pathlib.Path, truth: str) -> None:
-    """Converts, and compares what is written and what is named with what the json lists."""
-    source = source_of(folder, truth)
-    try:
-        request = SplitRequest(split="out", num_shards=1, allow_empty_shards=True)
-        plan = plan_split(request, source, str(folder / "work"))
-    except ValueError as error:  # The file is refused, in one line.
-        assert str(error) and "\n" not in str(error)
-        return
-    [shard] = plan.shards
-    (folder / "out" / "Split-out").mkdir(exist_ok=True)
-    convert_shard(shard, plan.categories, str(folder / "out"), str(folder / "work"))
-    kept_aside = [*plan.kept_aside, *read_report(shard, str(folder / "work"))]
-    written = 0
-    if len(kept_aside) < plan.num_records:
-        written = sum(1 for _ in open_records(str(folder / "out" / shard.path))[1])
-    listed = json.loads(pathlib.Path(source.image_file).read_text())["images"]
-    assert written + len(kept_aside) == plan.num_records == len(listed)
-    assert all(entry.reason and entry.detail for entry in (*kept_aside, *read_notices(shard, str(folder / "work"))))
-    assert not [entry for entry in kept_aside if entry.reason == "unexpected_error"]
-
-
-@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@fuzzed(60)
 @given(st.lists(st.tuples(st.sampled_from(PLACES), st.sampled_from(DAMAGES)), min_size=1, max_size=2))
 def test_damaged_fields_cost_their_records_or_refuse_the_file(folder, damages):
     jsons = documents()
@@ -146,10 +92,12 @@ def test_damaged_fields_cost_their_records_or_refuse_the_file(folder, damages):
             continue  # The first damage has removed the place of the second.
     write(folder, jsons)
     for truth in (PANOPTIC, INSTANCES):
-        check_conversion(folder, truth)
+        source = source_of(folder, truth)
+        images = jsons["panoptic" if truth == PANOPTIC else "instances"].get("images")
+        check_conversion(source, folder, len(images) if isinstance(images, list | dict) else 0)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@fuzzed(60)
 @given(place=st.sampled_from([place for name, place in PLACES if name == "panoptic"]), value=st.sampled_from(DAMAGES))
 def test_a_damaged_json_scores_as_the_truth_or_is_refused_in_a_line(folder, place, value):
     jsons = {"truth": documents()["panoptic"], "panoptic": documents()["panoptic"]}

@@ -6,6 +6,8 @@ import io
 import json
 import os
 import pathlib
+import re
+import shutil
 import struct
 import unicodedata
 
@@ -14,7 +16,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from components.coco_example_gen import create_coco_tf_record
+from components.coco_example_gen import create_coco_tf_record, data_manifest, inspect
+from components.coco_example_gen.layouts.split_source import SplitSource
 from components.coco_example_gen.records.json_stream import stream_list
 from maskformer_model.data import examples, panoptic_png
 
@@ -54,7 +57,7 @@ class DataSet:
         path.write_text(json.dumps(document), encoding=encoding)
         return path
 
-    def convert(self, kind: str, prefix="out/val", write=True, **options):
+    def convert(self, kind: str, prefix="out/val", write=True, flags=(), **options):
         """Status, records by id, and reasons by id of what was kept aside and of what was noticed."""
         if write:
             self.write(kind, **options)
@@ -63,7 +66,7 @@ class DataSet:
         status = create_coco_tf_record.main(
             [
                 *(f"--image_dir={self.photos}", *files, f"--output_file_prefix={self.root}/{prefix}"),
-                *("--num_shards=1", "--num_processes=0", "--max_kept_aside_share=0.9"),
+                *("--num_shards=1", "--num_processes=0", "--max_kept_aside_share=0.9", *flags),
             ]
         )
         records, lists = {}, []
@@ -239,10 +242,23 @@ def other_size_in_the_header(jpeg):
     ],
     ids=["pipe", "circle of links", "link to nothing", "header of another size"],
 )
-def test_a_photo_that_cannot_be_read_costs_itself(data, damage, reason):
+def test_a_photo_that_cannot_be_read_costs_itself(data, damage, reason, capsys):
     damage(data.photos / "1.jpg")
     status, records, kept_aside, _ = data.convert("panoptic")
     assert (status, sorted(records), kept_aside) == (0, ["2", "3"], {"1": reason})
+    # Neither the hashes before a run nor the page before a training wait for it or end with it.
+    source = SplitSource(layout="here", truth="panoptic", photo_dirs=(str(data.photos),))
+    assert sorted(data_manifest.build_manifest(str(data.root), [source])) == [f"photos/{n}.jpg" for n in (1, 2, 3)]
+    for split in ("train", "val"):
+        shutil.copytree(data.photos, data.root / "page" / split, symlinks=True, copy_function=link_or_copy)
+        shutil.copy(data.write("instances"), data.root / "page" / split / "_annotations.coco.json")
+    assert inspect.main([str(data.root / "page"), "--page", ""]) == 0
+    assert re.search(rf"{reason} +(train|val|eval) +1 ", capsys.readouterr().out)
+
+
+def link_or_copy(source, target):
+    """Copies a photo, and makes a pipe of a pipe."""
+    os.mkfifo(target) if pathlib.Path(source).is_fifo() else shutil.copy(source, target)
 
 
 @pytest.mark.parametrize("change", [cut_and_closed, zeros_in_the_middle])
@@ -303,6 +319,24 @@ def test_orphans_specks_and_stray_polygons_cost_themselves_alone(data):
     assert notices.pop("3") == "stray_polygon"
     assert set(notices.values()) == {"orphaned_annotation"} and len(notices) == 9
     assert [segment.area_px for record in records.values() for segment in record.segments] == [36, 36, 36]
+
+
+def test_objects_that_the_converter_leaves_out_are_counted(data):
+    # Half a pixel below the photo: cut at its edge.
+    data.object |= {"segmentation": [[2, 2, 8, 2, 8, 12.5, 2, 12.5]], "bbox": [2, 2, 6, 10.5], "area": 63}
+    data.objects[1] |= {"segmentation": None, "bbox": [2, 2, 0, 6]}
+    data.objects[2] |= {"segmentation": [[3, 9, 3.1, 9, 3.1, 9.1]], "bbox": None, "area": None}
+    data.write("instances")
+
+    def noticed(*flags):
+        files = f"--object_annotations_file={data.root}/instances.json"
+        assert data.convert("panoptic", flags=[files, *flags])[0] == 0
+        lines = (data.root / "out" / "val.notices.jsonl").read_text().splitlines()
+        return [(json.loads(line)["image_id"], json.loads(line)["reason"]) for line in lines]
+
+    left_out = [("2", "object_left_out"), ("3", "object_left_out")]
+    assert noticed() == [("1", "box_leaves_photo"), *left_out]
+    assert noticed("--skip_objects_outside") == [("1", "box_leaves_photo"), ("1", "object_left_out"), *left_out]
 
 
 def test_own_ids_of_stuff_are_converted_and_only_8_bit_masks_refuse_them(data, capsys):

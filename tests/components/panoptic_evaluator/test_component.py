@@ -101,6 +101,7 @@ def node(tmp_path_factory):
     root = tmp_path_factory.mktemp("node")
     examples = _examples(root / "examples", SCENES)
     (root / "examples" / "kept_aside.jsonl").write_text("".join(entry.to_json() + "\n" for entry in KEPT_ASIDE))
+    (root / "examples" / "notices.jsonl").write_text('{"split": "eval", "reason": "box_leaves_photo"}\n' * 3)
     return Node(root, examples)
 
 
@@ -165,6 +166,7 @@ def test_a_first_model_is_predicted_evaluated_blessed_and_reported(node, worse, 
     report = (evaluation / "report.html").read_text()
     assert report.count('src="data:image/jpeg;base64,') == (7 + 6) * 3  # Best and worst, and six at random.
     assert "2 × missing photo (train)" in report
+    assert "<dt>Noticed</dt><dd>3 × box leaves photo (eval)</dd>" in report
     assert "<polyline" in report
 
     # What TFMA's readers read: the same sums, added up by TFMA.

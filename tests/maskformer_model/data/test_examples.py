@@ -105,6 +105,7 @@ def test_an_example_of_something_else_is_refused_with_the_missing_keys():
 def test_categories_are_found_from_the_file_pattern(pattern, path):
     assert examples.categories_path(pattern) == path
     assert examples.kept_aside_path(pattern) == path.replace("categories.json", "kept_aside.jsonl")
+    assert examples.notices_path(pattern) == path.replace("categories.json", "notices.jsonl")
     assert examples.record_digests_path(pattern) == path.replace("categories.json", "record_digests.json")
 
 

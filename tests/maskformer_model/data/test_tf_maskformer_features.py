@@ -51,14 +51,17 @@ def test_objects_have_boxes_in_fractions_and_those_outside_are_left_out_on_reque
     mask = IDS == 8
     inside = tf_maskformer_features.MaskedObject(ObjectEntry(1, 3, True, 1.5, (1.0, 0.0, 2.0, 1.0), None), mask)
     outside = tf_maskformer_features.MaskedObject(ObjectEntry(2, 3, False, 1.0, (2.0, 0.0, 2.0, 1.0), None), mask)
-    options = {"include_masks": True, "skip_outside": True}
-    drawn = tf_maskformer_features.object_features([inside, outside], (2, 3), {3: "car"}, **options)
+    drawn = tf_maskformer_features.object_features([inside], (2, 3), {3: "car"}, include_masks=True)
     boxes = [drawn[f"image/object/bbox/{edge}"].float_list.value[:] for edge in ("xmin", "xmax", "ymin", "ymax")]
     np.testing.assert_allclose(boxes, [[1 / 3], [1.0], [0.0], [0.5]], rtol=1e-6)
     assert drawn["image/object/class/text"].bytes_list.value[:] == [b"car"]
     assert drawn["image/object/is_crowd"].int64_list.value[:] == [1]
     assert image(drawn["image/object/mask"]).sum() == 2 * 255 or image(drawn["image/object/mask"]).sum() == 2
-    assert tf_maskformer_features.object_features([outside], (2, 3), {3: "car"}, skip_outside=True) == {}
+    assert tf_maskformer_features.object_features([], (2, 3), {3: "car"}) == {}
+    why = tf_maskformer_features.why_left_out
+    assert not why(inside.entry.bbox, (2, 3), skip_outside=True) and not why(outside.entry.bbox, (2, 3))
+    assert why(outside.entry.bbox, (2, 3), skip_outside=True).startswith("its `bbox` leaves the photo of (2, 3) px")
+    assert all("has no pixel" in why(box, (2, 3)) for box in ((3.0, 0.0, 1.0, 1.0), (0.0, 0.0, 0.0, 1.0), None))
     # By default its box is cut at the edge of the photo.
     [width] = tf_maskformer_features.object_features([outside], (2, 3), {3: "car"})[
         "image/object/bbox/xmax"

@@ -46,6 +46,7 @@ def full_records(tmp_path, evaluation_dir, pushed_properties, pusher_state=RAN):
     examples_dir.mkdir()
     lines = [{"reason": "missing_photo", "file": "a.jpg"}, {"reason": "unknown_category"}, {"reason": "missing_photo"}]
     (examples_dir / "kept_aside.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (examples_dir / "notices.jsonl").write_text('{"reason": "box_leaves_photo"}\n' * 3 + '{"reason": "other_file"}\n')
     return [
         node("CocoExampleGen", CACHED, examples=(examples_dir, {})),
         node("PanopticEvaluator", evaluation=(evaluation_dir, {}), blessing=("/b", {"blessed": 1})),
@@ -78,6 +79,9 @@ def test_a_pushed_model_s_numbers_are_at_the_top(config, tmp_path, evaluation_di
     assert summary["report"] == str(evaluation_dir / "report.html")
     assert summary["verdict"] == ["PQ reaches the floor."]
     assert summary["kept_aside"] == {"missing_photo": 2, "unknown_category": 1}
+    assert summary["noticed"] == {"box_leaves_photo": 3, "other_file": 1}
+    words = f"Noticed: 3 box_leaves_photo, 1 other_file; listed in {tmp_path}/examples/notices.jsonl"
+    assert words in describe(summary)
     assert summary["components"]["CocoExampleGen"] == {
         "state": "cached",
         "seconds": 1.235,
@@ -116,7 +120,7 @@ def test_a_failed_run_names_the_node_and_has_no_numbers(config):
     assert summary["failure"] == {"component": "CocoExampleGen", "reason": "12 of 40 records are bad."}
     empty = ("pq", "sq", "rq", "pq_things", "pq_stuff", "images", "blessed", "pushed_model", "report", "verdict")
     assert [summary[name] for name in empty] == [None] * len(empty)
-    assert summary["kept_aside"] == {}
+    assert (summary["kept_aside"], summary["noticed"]) == ({}, {})
     assert summary["components"]["CocoExampleGen"]["state"] == "failed"
     assert describe(summary) == ["FAILED in CocoExampleGen: 12 of 40 records are bad."]
 

@@ -9,8 +9,13 @@ import pytest
 from PIL import Image
 
 from components.coco_example_gen.kept_aside import BadRecordError
+from components.coco_example_gen.options import IngestOptions
 from components.coco_example_gen.records.class_names import ClassName
 from components.coco_example_gen.records.class_png import ClassPngs, read_class_png
+from components.coco_example_gen.records.reader import read_record
+from components.coco_example_gen.records.reference_files import SplitRequest, plan_split, read_references
+from components.coco_example_gen.sources import sources_of
+from tests.components.coco_example_gen import folder_forms
 from tests.components.coco_example_gen.folder_forms import png
 
 SKY, CAT, VOID = ClassName(0, "sky", (10, 0, 0)), ClassName(1, "cat", (0, 20, 0)), ClassName(2, "Void", (0, 0, 30))
@@ -84,3 +89,41 @@ def test_a_damaged_png_and_objects_of_another_size_keep_the_record_aside():
 
 def test_a_photo_that_is_all_void_has_no_segment():
     assert read(np.full((2, 2), 2, np.uint8)) == ([[0, 0], [0, 0]], {})
+
+
+def planned(root, split="train"):
+    """Photos by id with the reasons of those that are skipped, and what was noticed."""
+    source = sources_of(str(root), IngestOptions())[split]
+    work_dir = root.parent / "work"
+    work_dir.mkdir(exist_ok=True)
+    plan = plan_split(SplitRequest(split=split, num_shards=1), source, str(work_dir))
+    found = {entry.image_id: entry.reason for entry in plan.kept_aside}
+    for ref in read_references(plan.shards[0]):
+        found[ref.image_id] = read_record(ref, source, plan.categories).filename
+    return found, [(notice.file_name, notice.reason) for notice in plan.notices]
+
+
+def test_upper_case_endings_are_read_and_other_files_and_double_photos_are_counted(tmp_path):
+    root = tmp_path / "data"
+    folder_forms.label_pngs(root)
+    (root / "train" / "0.jpg").rename(root / "train" / "0.JPG")
+    (root / "train_labels" / "1.png").rename(root / "train_labels" / "1.PNG")
+    (root / "train" / "2.gif").write_bytes(b"GIF89a")
+    folder_forms.write_photo(root / "train" / "3.png", 5)
+    found, notices = planned(root)
+    assert found == {"0": "0.JPG", "1": "1.jpg", "2": "2.jpg", "3": "ambiguous_photo"}
+    assert notices == [("2.gif", "other_file")]
+
+
+def test_photos_of_a_list_may_have_blanks_in_their_names_and_a_word_behind_them(tmp_path):
+    root = tmp_path / "data"
+    folder_forms.cvat_masks(root)
+    for folder, ending in (("JPEGImages", "jpg"), ("SegmentationClass", "png"), ("SegmentationObject", "png")):
+        (root / folder / f"0.{ending}").rename(root / folder / f"my photo.{ending}")
+    (root / "ImageSets" / "Segmentation" / "default.txt").unlink()
+    for split, lines in (("train", "my photo\n1 -1\n2  1\n"), ("val", "3\n")):
+        (root / "ImageSets" / "Segmentation" / f"{split}.txt").write_text(lines)
+    assert planned(root)[0] == {"my photo": "my photo.jpg", "1": "1.jpg", "2": "2.jpg"}
+    (root / "ImageSets" / "Segmentation" / "train.txt").write_bytes(b"\xff\xfe1\x00")
+    with pytest.raises(ValueError, match=r"train.txt: .*utf-8"):
+        planned(root)

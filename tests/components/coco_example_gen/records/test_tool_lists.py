@@ -69,9 +69,50 @@ def test_a_line_and_a_damaged_mask_cost_their_photo_and_not_the_job(tmp_path):
     for entry in lists["annotations"]:
         with pytest.raises(BadRecordError):
             object_mask(entry["segmentation"], SIZE)
-    (tmp_path / "1.json").write_text('{"shapes": 3, "imagePath": "1.jpg"}')
-    with pytest.raises(ValueError, match="1.json fails with"):
-        list(tool_list(f"labelme:{tmp_path}|", "images"))
+
+
+SQUARE = [[0, 0], [4, 0], [4, 4], [0, 4]]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b'{"shapes": 3, "imagePath": "1.jpg"}', "`shapes` must be a list. Received: 3"),
+        (b'{"shapes": [], "imagePath": null}', "`imagePath` must be text. Received: None"),
+        (b'{"shapes": [{"label": null, "points": []}], "imagePath": "1.jpg"}', "`label` must be text. Received: None"),
+        (b'{"shapes": [{"label": "a", "points": [], "group_id": [1]}], "imagePath": "1.jpg"}', "`group_id` must be"),
+        (b'{"shapes": [{"label": "a"', "its json cannot be used"),
+        (b"\xff\xfe", "its json cannot be used"),
+        (b"[" * 100_000, "its json cannot be used"),
+    ],
+)
+def test_a_damaged_labelme_json_costs_its_photo_and_not_the_job(tmp_path, content, words):
+    (tmp_path / "1.json").write_bytes(content)
+    lists = labelme(tmp_path, shape("a", "polygon", SQUARE))
+    photo, unread = lists["images"]
+    assert (photo["id"], unread.image_id, unread.reason) == ("0", "1", "malformed_annotation")
+    assert words in unread.detail and unread.is_record
+    assert [entry["image_id"] for entry in lists["annotations"]] == ["0"]
+
+
+def test_a_json_that_is_not_labelme_s_is_noticed(tmp_path):
+    (tmp_path / "settings.json").write_text('{"theme": "dark"}')
+    [_, unread] = labelme(tmp_path, shape("a", "polygon", SQUARE))["images"]
+    assert (unread.reason, unread.is_record) == ("other_file", False)
+
+
+def test_labelme_masks_are_compared_with_their_box_and_cut_at_the_photo_s_edge(tmp_path):
+    mask = folder_forms.base64_png(np.ones((3, 5), bool))
+    lists = labelme(
+        tmp_path,
+        shape("a", "mask", [[-2, -1], [2, 1]], mask=mask),
+        shape("a", "mask", [[0, 0], [9, 2]], mask=mask),
+        shape("a", "polygon", [["0", 0], [4, 0], [4, 4]]),
+    )
+    first, second, third = (entry["segmentation"] for entry in lists["annotations"])
+    assert np.argwhere(object_mask(first, SIZE)).tolist() == [[0, 0], [0, 1], [0, 2], [1, 0], [1, 1], [1, 2]]
+    assert "does not fill the box of its points" in second
+    assert "`points` must be pairs of numbers" in third
 
 
 def task(number, *results, image="/data/upload/1/0a1b2c3d-{}.jpg", **more):
@@ -110,7 +151,7 @@ def test_label_studio_shapes_of_every_kind(tmp_path):
     assert (np.ptp(rows) + 1, np.ptp(columns) + 1) == (20, 16)
     np.testing.assert_array_equal(masks[3], brush)
     assert [entry["category_id"] for entry in lists["annotations"]] == [2, 1, 1, 1]
-    assert lists["images"] == [{"id": 7, "file_name": "0a1b2c3d-7.jpg", "height": SIZE[0], "width": SIZE[1]}]
+    assert lists["images"] == [{"id": "7", "file_name": "0a1b2c3d-7.jpg", "height": SIZE[0], "width": SIZE[1]}]
 
 
 @pytest.mark.parametrize(
@@ -119,14 +160,73 @@ def test_label_studio_shapes_of_every_kind(tmp_path):
 )
 def test_label_studio_photos_are_found_by_their_name(tmp_path, image):
     folder_forms.write_photos(tmp_path / "photos", range(1))
-    assert label_studio(tmp_path, task(0, image=image))["images"] == [{"id": 0, "file_name": "photos/0.jpg"}]
+    assert label_studio(tmp_path, task(0, image=image))["images"] == [{"id": "0", "file_name": "photos/0.jpg"}]
 
 
 def test_a_skipped_annotation_and_damaged_run_lengths(tmp_path):
     square = result("polygonlabels", {"points": [[0, 0], [50, 0], [50, 50]]})
     damaged = result("brushlabels", {"format": "rle", "rle": [0, 0, 1]})
     lists = label_studio(tmp_path, task(0, square, was_cancelled=True), task(1, damaged))
+    skipped, photo = lists["images"]
+    assert (skipped.image_id, skipped.reason, skipped.is_record) == ("0", "unlabeled_photo", False)
+    assert photo["id"] == "1"
     [entry] = lists["annotations"]
-    with pytest.raises(BadRecordError, match="cut off"):
+    with pytest.raises(BadRecordError, match="truncated"):
         object_mask(entry["segmentation"], SIZE)
     assert json.dumps(entry)
+
+
+def without(value, key):
+    return {name: part for name, part in value.items() if name != key}
+
+
+POLYGON = result("polygonlabels", {"points": [[0, 0], [50, 0], [50, 50]]})
+
+
+@pytest.mark.parametrize(
+    ("damaged", "words"),
+    [
+        (without(task(1, POLYGON), "id"), "KeyError('id')"),
+        (task(1, POLYGON) | {"annotations": None}, "TypeError"),
+        (task(1, POLYGON) | {"annotations": ["text"]}, "AttributeError"),
+        (task(1, without(POLYGON, "original_height")), "`original_height` must be a whole number"),
+        (task(1, POLYGON | {"original_width": "40"}), "`original_width` must be a whole number"),
+        (task(1, POLYGON, POLYGON | {"original_width": 7}), "all shapes must be of a photo of one size"),
+        (task(1, POLYGON | {"value": {"points": [], "polygonlabels": [None]}}), "`polygonlabels` must be text"),
+        (task(1, POLYGON | {"value": {"points": [], "polygonlabels": "a"}}), "`polygonlabels` must be a list"),
+        ("text", "TypeError"),
+    ],
+)
+def test_a_damaged_task_costs_its_photo_and_not_the_job(tmp_path, damaged, words):
+    lists = label_studio(tmp_path, damaged, task(2, POLYGON))
+    unread, photo = lists["images"]
+    assert photo["id"] == "2" and unread.is_record and words in unread.detail
+    assert [entry["image_id"] for entry in lists["annotations"]] == ["2"]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"points": [["10", 20], [50, 0], [50, 50]]},
+        {"points": [[True, 20], [50, 0], [50, 50]]},
+        {"points": 7},
+        {"points": [[1], [2], [3]]},
+    ],
+)
+def test_coordinates_that_are_no_numbers_cost_their_photo(tmp_path, value):
+    [entry] = label_studio(tmp_path, task(1, result("polygonlabels", value)))["annotations"]
+    with pytest.raises(BadRecordError, match="a shape that cannot be read"):
+        object_mask(entry["segmentation"], SIZE)
+
+
+def test_tasks_that_share_an_id_keep_their_objects_apart(tmp_path):
+    other = task(1, result("rectanglelabels", {"x": 0, "y": 0, "width": 9, "height": 9}, "b"))
+    lists = label_studio(tmp_path, task(1, POLYGON), other)
+    assert [image["id"] for image in lists["images"]] == ["1", "1"]  # The second is skipped as `repeated_image_id`.
+    assert [entry["category_id"] for entry in lists["annotations"]] == [1]
+
+
+def test_an_export_that_is_no_list_is_refused_by_its_name(tmp_path):
+    folder_forms.write_json(tmp_path / "export.json", {"annotations": []})
+    with pytest.raises(ValueError, match=r"export.json fails with TypeError.*list of tasks"):
+        list(tool_list(f"label_studio:{tmp_path}|export.json", "images"))
