@@ -12,6 +12,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import sys
 import traceback
 from collections.abc import Callable
@@ -89,6 +90,9 @@ def allow_group_to_read() -> None:
 
 def sentence_of(error: BaseException) -> str:
     """Returns what an error says, with the path and the next step as far as the error knows them."""
+    if isinstance(error, shutil.Error) and error.args and isinstance(error.args[0], list):
+        _, target, reason = error.args[0][0]  # It lists every file of the folder; one of them says it all.
+        return _with_next_step(f"{target}: {reason}")
     if isinstance(error, OSError) and error.strerror:
         return _sentence_of_os_error(error)
     message = _message(error)
@@ -101,10 +105,14 @@ def sentence_of(error: BaseException) -> str:
     if isinstance(error, UnicodeDecodeError):
         return f"A file is not text in UTF-8: {message}. Check that it is the right file."
     if _FULL_DISK.search(message):
-        return f"{message.rstrip('.')}. {_NEXT_STEPS[errno.ENOSPC]}"
+        return _with_next_step(message)
     if isinstance(error, _MISTAKES) or " " not in message:
         return f"{type(error).__name__}{_with(message)} ({_place(error)}). PYTHONDEVMODE=1 shows the whole traceback."
     return message
+
+
+def _with_next_step(message: str) -> str:
+    return f"{message.rstrip('.')}. {_NEXT_STEPS[errno.ENOSPC]}" if _FULL_DISK.search(message) else message
 
 
 def _sentence_of_os_error(error: OSError) -> str:

@@ -11,6 +11,7 @@ import os
 import pathlib
 import shutil
 import sqlite3
+from urllib.parse import quote
 
 BACKUP_SUFFIX = ".backup"
 DAMAGED_SUFFIX = ".damaged"
@@ -33,7 +34,7 @@ def is_whole(path: str) -> bool:
         MetadataLockedError: if somebody holds it.
     """
     try:
-        connection = sqlite3.connect(f"file:{path}?mode=rw", uri=True, timeout=_BUSY_TIMEOUT_S)
+        connection = sqlite3.connect(f"file:{quote(path)}?mode=rw", uri=True, timeout=_BUSY_TIMEOUT_S)
         try:
             connection.execute("SELECT COUNT(*) FROM Execution")  # sqlite takes an empty file as a valid database.
             return connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
@@ -49,7 +50,7 @@ def is_whole(path: str) -> bool:
 
 def schema_version(path: str) -> int | None:
     """Returns the version of ML Metadata's tables; None if the database has none yet, as after a kill at its start."""
-    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=_BUSY_TIMEOUT_S)
+    connection = sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True, timeout=_BUSY_TIMEOUT_S)
     try:
         if not connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]:
             return None

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -71,6 +72,14 @@ def test_no_memory_no_json_no_text_and_no_end_of_nesting_are_sentences():
 def test_a_full_disk_is_known_by_the_words_of_other_packages():
     error = OSError("Can't write data (file write failed: errno = 28, error message = 'No space left on device')")
     assert sentence_of(error).endswith("Free space there, or choose another disk, and start again.")
+
+
+def test_of_a_folder_that_could_not_be_copied_one_file_is_named():
+    files = [("/model/a", f"/serving/{name}", "[Errno 28] No space left on device") for name in "ab"]
+    expected = (
+        "/serving/a: [Errno 28] No space left on device. Free space there, or choose another disk, and start again."
+    )
+    assert sentence_of(shutil.Error(files)) == expected
 
 
 def test_an_error_of_tensorflow_is_said_without_its_graph():

@@ -148,3 +148,13 @@ def test_the_version_is_that_of_the_installed_library(path):
     config.sqlite.connection_mode = metadata_store_pb2.SqliteMetadataSourceConfig.READWRITE_OPENCREATE
     metadata_store.MetadataStore(config)
     assert schema_version(path) == SCHEMA_VERSION
+
+
+def test_the_database_of_a_folder_with_marks_of_addresses_in_its_name_is_found(tmp_path, monkeypatch):
+    monkeypatch.setattr(metadata_backup, "_BUSY_TIMEOUT_S", 0.0)
+    folder = tmp_path / "a #1 % 20"
+    folder.mkdir()
+    execute(folder / "metadata.sqlite", "CREATE TABLE MLMDEnv (schema_version)", "INSERT INTO MLMDEnv VALUES (99)")
+    assert schema_version(str(folder / "metadata.sqlite")) == 99
+    assert not is_whole(str(folder / "metadata.sqlite"))  # It has no executions.
+    assert [path.name for path in tmp_path.iterdir()] == ["a #1 % 20"]
