@@ -34,6 +34,7 @@ class EomtDecoder(keras.layers.Layer):
         self.settings = settings
         self.dim = channels["patches"]
         self.num_queries = config.num_queries
+        self.num_prefix = 1 + backbone.num_registers
         self.num_aux_outputs = settings.num_blocks
         # The name makes the optimizer treat them as the backbone's, which they are.
         self.backbone = VitBlocks(
@@ -105,7 +106,7 @@ class EomtDecoder(keras.layers.Layer):
         """
         prefix, patches = features["prefix_tokens"], features["patches"]
         shape = ops.shape(patches)
-        grid, num_others = shape[1:3], self.num_queries + prefix.shape[1]
+        grid, num_others = shape[1:3], self.num_queries + self.num_prefix
         queries = ops.cast(ops.expand_dims(self.queries, 0), patches.dtype)
         queries = ops.broadcast_to(queries, (shape[0], self.num_queries, self.dim))
         patches = ops.reshape(patches, (shape[0], shape[1] * shape[2], self.dim))
