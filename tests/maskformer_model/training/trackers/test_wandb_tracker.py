@@ -20,6 +20,7 @@ def test_a_run_is_written_with_curves_settings_lineage_and_files(tmp_path, monke
         tracker.write_row({"step": 2, "seconds": 1.0, "loss": 3.5, "loss_ce": 1.25})
         tracker.write_files(str(weights), "training")
         tracker.write_scores({"evaluation/pq": 0.375})
+    _end_the_client_s_process()
     run = tracked_run.read_tracked_run(str(tmp_path))
     assert (run, run.project) == (tracker.run, "photos")
     [written] = tmp_path.glob(f"wandb/offline-run-*-{run.run_id}/run-{run.run_id}.wandb")
@@ -30,3 +31,10 @@ def test_a_run_is_written_with_curves_settings_lineage_and_files(tmp_path, monke
     # Continued, not begun anew.
     with tracked_run.tracked(config, str(tmp_path), {}) as again:
         assert again.run == run
+
+
+def _end_the_client_s_process() -> None:
+    """Waits until the client's own process has written its files out; at the end of a program it does so itself."""
+    import wandb
+
+    wandb.teardown()
