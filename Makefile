@@ -25,8 +25,7 @@ COMPILE_LOCK := $(COMPILE_PLAIN) --override requirements/overrides.txt
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo overfit learn test test-slow bench sizes check lint env env-pipeline env-parity env-exports env-trackers env-labelling audit lock clean clean-env
-.PHONY: help demo demo-full overfit test test-slow bench check lint env env-pipeline env-parity env-exports env-trackers env-labelling audit lock clean clean-env
+.PHONY: help demo demo-full overfit learn test test-slow bench sizes lint check docs env env-pipeline env-parity env-exports env-trackers env-labelling audit lock clean clean-env
 
 help:  ## List the targets.
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r target text; do \
@@ -70,7 +69,6 @@ lint: $(CHECKERS)/$(if $(filter $(VENV),$(CHECKERS)),dev,lint).installed  ## Che
 check: env lint  ## Check style and types and run all tests.
 	$(PYTEST) $(PYTEST_ARGS)
 
-.PHONY: docs
 # In an environment of its own, which needs nothing of .venv. The variable silences mkdocs-material's note on MkDocs 2.
 docs: .venv-docs/docs.installed  ## Build the documentation as a site into site/; a warning or a broken link is an error.
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet
