@@ -6,11 +6,11 @@ import json
 import numpy as np
 import PIL.Image
 import pytest
-from safetensors.numpy import save_file
 
 from maskformer_model import command_line, experiments, export_weights
 from maskformer_model.config import merge, to_dict
 from maskformer_model.pretrained.sources import read_checkpoint
+from tests.maskformer_model.helpers.safetensors_file import write_safetensors
 from tests.maskformer_model.serve.running_server import RunningServer
 
 LABELS = ("ball", "crate", "sky")
@@ -76,7 +76,7 @@ def test_categories_may_be_a_coco_json_and_settings_of_answers_may_change_but_no
 def hugging_face_folder(source, folder, model_type, num_classes):
     """A folder as `save_pretrained` lays it out, with the weights under the official names."""
     arrays = read_checkpoint(str(source)).arrays
-    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / "model.safetensors")
+    write_safetensors(folder / "model.safetensors", arrays)
     labels = {str(index): f"class {index}" for index in range(num_classes)}
     config = {"model_type": model_type, "id2label": labels, "label_ids_to_fuse": [0, 2]}
     (folder / "config.json").write_text(json.dumps(config))

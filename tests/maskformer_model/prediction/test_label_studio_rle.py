@@ -35,9 +35,9 @@ def test_values_that_follow_each_other_are_read():
 
 def test_damage_is_an_error():
     packed = pack_mask(np.eye(4, dtype=bool))
-    with pytest.raises(ValueError, match="cut off"):
+    with pytest.raises(ValueError, match="truncated"):
         unpack_mask(packed[:-4], (4, 4))
-    with pytest.raises(ValueError, match="cut off"):
+    with pytest.raises(ValueError, match="truncated"):
         unpack_mask([], (4, 4))
     with pytest.raises(ValueError, match=r"must be of \(4, 5\) px"):
         unpack_mask(packed, (4, 5))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import struct
 
 import numpy as np
 import pytest
@@ -13,6 +12,7 @@ from maskformer_model.pretrained import initialize
 from maskformer_model.pretrained.architecture import infer_model_config
 from maskformer_model.pretrained.maskformer_names import official_weights
 from maskformer_model.pretrained.sources import read_checkpoint
+from tests.maskformer_model.helpers.safetensors_file import write_safetensors
 
 GOLDEN = "tiny_swin_fpn"
 
@@ -20,19 +20,6 @@ GOLDEN = "tiny_swin_fpn"
 @pytest.fixture(scope="module")
 def arrays(project_dir):
     return read_checkpoint(str(project_dir / "tests" / "golden" / GOLDEN / "weights.npz")).arrays
-
-
-def write_safetensors(path, arrays):
-    entries, data = {}, b""
-    for name, array in arrays.items():
-        entries[name] = {
-            "dtype": "F32",
-            "shape": list(array.shape),
-            "data_offsets": [len(data), len(data) + array.nbytes],
-        }
-        data += array.astype("<f4").tobytes()
-    header = json.dumps(entries).encode()
-    path.write_bytes(struct.pack("<Q", len(header)) + header + data)
 
 
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "model.", "module._orig_mod.", "model.net.", "network."])
