@@ -77,8 +77,11 @@ def _try(
     progress: console.ConsoleProgress,
     log_path: str,
 ) -> tuple[int, NodeFailedError | None]:
-    """Prepares the data and runs the nodes; turns every error into an exit status and a reason."""
+    """Checks the root, prepares the data and runs the nodes; turns every error into an exit status and a reason."""
     try:
+        metadata_backup.require_usable(config.metadata_path)
+        if words := follow_moved_root(config.metadata_path, config.root):
+            print(words, flush=True)
         _prepare_data(config, scenes)
         with console.native_stderr_to(log_path):
             _run_nodes(config, run_id, progress)
@@ -128,9 +131,6 @@ def _run_alone(args: argparse.Namespace) -> int:
     config, scenes = config_from_args(args), generated_data_from_args(args)
     console.quiet_environment()
     with only_run_in(config.root):
-        metadata_backup.require_usable(config.metadata_path)
-        if words := follow_moved_root(config.metadata_path, config.root):
-            print(words, flush=True)
         return run(config, scenes)
 
 

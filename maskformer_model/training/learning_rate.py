@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from maskformer_model.backend.precision import precise_dtype
 from maskformer_model.config import OptimizerConfig
 
 
@@ -75,7 +76,7 @@ class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
         self.warmup_factor = warmup_factor
 
     def __call__(self, step):
-        step = ops.cast(step, "float32")
+        step = ops.cast(step, precise_dtype())
         rate = self.learning_rate * self._decay(step)
         if self.warmup_steps:
             progress = ops.minimum(step / self.warmup_steps, 1.0)
@@ -84,7 +85,7 @@ class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
 
     def _decay(self, step):
         if self.schedule == "step":
-            drops = sum((ops.cast(step >= drop, "float32") for drop in self.drop_steps), ops.zeros_like(step))
+            drops = sum((ops.cast(step >= drop, precise_dtype()) for drop in self.drop_steps), ops.zeros_like(step))
             return ops.power(self.drop_factor, drops)
         if self.schedule == "poly":
             return ops.power(ops.maximum(1.0 - step / self.train_steps, 0.0), self.power)
@@ -126,11 +127,11 @@ class TwoStageSchedule(keras.optimizers.schedules.LearningRateSchedule):
         self.backbone_warmup_steps = backbone_warmup_steps
 
     def __call__(self, step):
-        return self._rate(ops.cast(step, "float32"), 0, self.warmup_steps)
+        return self._rate(ops.cast(step, precise_dtype()), 0, self.warmup_steps)
 
     def backbone_rate(self, step):
         """Returns the backbone's rate at a step."""
-        return self._rate(ops.cast(step, "float32"), self.warmup_steps, self.backbone_warmup_steps)
+        return self._rate(ops.cast(step, precise_dtype()), self.warmup_steps, self.backbone_warmup_steps)
 
     def _rate(self, step, begin: int, length: int):
         rises = ops.clip((step - begin) / max(length, 1), 0.0, 1.0)

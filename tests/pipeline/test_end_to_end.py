@@ -217,5 +217,5 @@ def test_metadata_that_cannot_be_read_fails_the_run_in_words(root, tmp_path):
     (tmp_path / "metadata.sqlite").write_text("not a database, " * 100)
     status, summary = run(tmp_path)
     assert (status, summary["state"]) == (1, "failed")
-    assert "database" in summary["failure"]["reason"]
+    assert "metadata.sqlite is damaged. Put a copy of it there" in summary["failure"]["reason"]
     assert "Traceback" not in summary["failure"]["reason"]

@@ -98,6 +98,7 @@ def test_a_training_that_was_cut_off_goes_on_from_its_own_checkpoints(tmp_path, 
             train_files=[str(tmp_path / "records" / "train-*")],
             eval_files=[],
             transform_graph_path=None,
+            base_model=None,
             model_run_dir=str(tmp_path / execution / "model_run"),
             serving_model_dir=str(tmp_path / execution / "serving"),
         )
