@@ -13,14 +13,7 @@ def gentle_color_jitter(image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
 
     Brightness is multiplied by 1 plus or minus 32 / 255, contrast (about the mean grey level) and saturation by 0.5 to
     1.5, and hue turns by at most 18 degrees. Contrast comes before saturation and hue or behind them, half of the time
-    each.
-
-    Args:
-        image: `[height, width, 3]` uint8 RGB.
-        seed: `[2]` integers.
-
-    Returns:
-        `[height, width, 3]` uint8.
+    each. Arguments and result are those of `augmentation.color_jitter`.
     """
     coin_seed, amount_seed = tf.unstack(tf.random.split(seed, 2))
     is_on = tf.random.stateless_uniform([5], coin_seed) < 0.5

@@ -18,7 +18,6 @@ from maskformer_model.config import (
     EomtConfig,
     ExperimentConfig,
     InferenceConfig,
-    LossConfig,
     ModelConfig,
     NoPixelDecoderConfig,
     OptimizerConfig,
@@ -27,17 +26,10 @@ from maskformer_model.config import (
     TrainerConfig,
     VitConfig,
 )
+from maskformer_model.experiments import mask2former_recipes
 
 BATCH_SIZE = 16
-LOSSES = LossConfig(
-    class_weight=2.0,
-    mask_weight=5.0,
-    dice_weight=5.0,
-    class_cost=2.0,
-    pixel_loss="cross_entropy",
-    mask_loss="points",
-    mask_normalizer="pairs",
-)
+LOSSES = dataclasses.replace(mask2former_recipes.LOSSES, mask_normalizer="pairs")
 # Blocks are all of the published ViT's; the decoder takes the last ones.
 SMALL = VitConfig(embed_dim=384, depth=12, num_heads=6, mlp_dim=1536)
 BASE = VitConfig(embed_dim=768, depth=12, num_heads=12, mlp_dim=3072)

@@ -7,18 +7,12 @@ mirrored and jittered in colour; answers are made at the photo's own size.
 from maskformer_model.config import (
     SEMANTIC,
     DataConfig,
-    EfficientNetLiteConfig,
     ExperimentConfig,
     LossConfig,
-    ModelConfig,
-    OptimizerConfig,
     ParserConfig,
     TaskConfig,
-    TrainerConfig,
-    TransformerDecoderConfig,
-    TransformerFpnConfig,
 )
-from maskformer_model.experiments import recipes
+from maskformer_model.experiments import laptop_recipes, recipes
 from maskformer_model.pretrained.efficientnet_weights import PACKAGE
 
 HEIGHT_PX, WIDTH_PX = 360, 480
@@ -38,35 +32,12 @@ def experiment() -> ExperimentConfig:
     return ExperimentConfig(
         task=TaskConfig(
             kind=SEMANTIC,
-            model=ModelConfig(
-                backbone=EfficientNetLiteConfig(),
-                pixel_decoder=TransformerFpnConfig(
-                    hidden_dim=64, encoder_layers=1, num_heads=4, feedforward_dim=256, dropout=0.0
-                ),
-                decoder=TransformerDecoderConfig(
-                    hidden_dim=128, num_layers=3, num_heads=4, feedforward_dim=256, dropout=0.0
-                ),
-                num_queries=40,
-                mask_dim=64,
-            ),
+            model=laptop_recipes.coarse_model(num_queries=40),
             losses=LossConfig(class_weight=2.0),
             train_data=DataConfig(global_batch_size=4, cache=True, parser=parser),
             validation_data=DataConfig(drop_remainder=False, parser=parser),
             inference=recipes.semantic_inference(HEIGHT_PX, WIDTH_PX),
             init_checkpoint=PACKAGE,
         ),
-        trainer=TrainerConfig(
-            train_steps=2400,
-            steps_per_loop=50,
-            checkpoint_interval=400,
-            optimizer=OptimizerConfig(
-                learning_rate=7e-4,
-                backbone_multiplier=0.3,
-                clip_norm=1.0,
-                schedule="poly",
-                warmup_steps=50,
-                warmup_factor=0.01,
-                ema_momentum=0.99,
-            ),
-        ),
+        trainer=laptop_recipes.long_training(),
     )

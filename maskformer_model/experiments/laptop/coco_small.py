@@ -6,17 +6,12 @@ using wants a published checkpoint or an accelerator and days (see `maskformer_c
 
 from maskformer_model.config import (
     DataConfig,
-    EfficientNetLiteConfig,
     ExperimentConfig,
-    ModelConfig,
-    OptimizerConfig,
     ParserConfig,
     TaskConfig,
     TrainerConfig,
-    TransformerDecoderConfig,
-    TransformerFpnConfig,
 )
-from maskformer_model.experiments import recipes
+from maskformer_model.experiments import laptop_recipes, recipes
 from maskformer_model.pretrained.efficientnet_weights import PACKAGE
 
 SIZE_PX = 256
@@ -33,17 +28,7 @@ def experiment() -> ExperimentConfig:
     )
     return ExperimentConfig(
         task=TaskConfig(
-            model=ModelConfig(
-                backbone=EfficientNetLiteConfig(),
-                pixel_decoder=TransformerFpnConfig(
-                    hidden_dim=64, encoder_layers=1, num_heads=4, feedforward_dim=256, dropout=0.0
-                ),
-                decoder=TransformerDecoderConfig(
-                    hidden_dim=128, num_layers=3, num_heads=4, feedforward_dim=256, dropout=0.0
-                ),
-                num_queries=50,
-                mask_dim=64,
-            ),
+            model=laptop_recipes.coarse_model(num_queries=50),
             train_data=DataConfig(global_batch_size=4, cache=True, parser=parser),
             validation_data=DataConfig(global_batch_size=4, drop_remainder=False, parser=parser),
             inference=recipes.inference(
@@ -54,14 +39,6 @@ def experiment() -> ExperimentConfig:
         trainer=TrainerConfig(
             train_steps=300,
             steps_per_loop=50,
-            optimizer=OptimizerConfig(
-                learning_rate=5e-4,
-                backbone_multiplier=0.3,
-                clip_norm=1.0,
-                schedule="step",
-                drop_steps=(250,),
-                warmup_steps=30,
-                warmup_factor=0.01,
-            ),
+            optimizer=laptop_recipes.optimizer(5e-4, schedule="step", drop_steps=(250,), warmup_steps=30),
         ),
     )

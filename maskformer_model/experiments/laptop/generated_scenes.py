@@ -7,18 +7,13 @@ and classes weigh double, because shapes are harder to tell than to outline.
 
 from maskformer_model.config import (
     DataConfig,
-    EfficientNetLiteConfig,
     ExperimentConfig,
     LossConfig,
-    ModelConfig,
-    OptimizerConfig,
     ParserConfig,
     TaskConfig,
     TrainerConfig,
-    TransformerDecoderConfig,
-    TransformerFpnConfig,
 )
-from maskformer_model.experiments import recipes
+from maskformer_model.experiments import laptop_recipes, recipes
 from maskformer_model.pretrained.efficientnet_weights import PACKAGE
 
 SIZE_PX = 96
@@ -36,22 +31,7 @@ def experiment() -> ExperimentConfig:
     )
     return ExperimentConfig(
         task=TaskConfig(
-            model=ModelConfig(
-                backbone=EfficientNetLiteConfig(),
-                pixel_decoder=TransformerFpnConfig(
-                    hidden_dim=64, encoder_layers=1, num_heads=4, feedforward_dim=128, dropout=0.0
-                ),
-                decoder=TransformerDecoderConfig(
-                    hidden_dim=64,
-                    num_layers=3,
-                    num_heads=4,
-                    feedforward_dim=128,
-                    dropout=0.0,
-                    input_feature="pixel_embedding",
-                ),
-                num_queries=20,
-                mask_dim=64,
-            ),
+            model=laptop_recipes.fine_model(num_queries=20),
             losses=LossConfig(class_weight=2.0),
             train_data=DataConfig(global_batch_size=8, cache=True, parser=parser),
             validation_data=DataConfig(global_batch_size=16, drop_remainder=False, parser=parser),
@@ -64,15 +44,8 @@ def experiment() -> ExperimentConfig:
             train_steps=1400,
             steps_per_loop=100,
             checkpoint_interval=500,
-            optimizer=OptimizerConfig(
-                learning_rate=7e-4,
-                backbone_multiplier=0.3,
-                clip_norm=1.0,
-                schedule="step",
-                drop_steps=(1150,),
-                warmup_steps=50,
-                warmup_factor=0.01,
-                ema_momentum=0.99,
+            optimizer=laptop_recipes.optimizer(
+                7e-4, schedule="step", drop_steps=(1150,), warmup_steps=50, ema_momentum=0.99
             ),
         ),
     )
