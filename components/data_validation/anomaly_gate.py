@@ -43,7 +43,7 @@ def check_anomalies(sentences: list[str], action: str) -> None:
     """Raises an error or logs a warning about the anomalies.
 
     Args:
-        sentences: As `read_anomalies` returns them.
+        sentences: What `read_anomalies` returns.
         action: "block" or "warn".
 
     Raises:

@@ -82,7 +82,7 @@ def evaluate_files(
 ) -> tuple[PanopticCounts, CategoryTable]:
     """Counts every image of the truth against its prediction; the result does not depend on the number of workers.
 
-    `areas` says which areas of the truth are believed, see `maskformer_model.data.stated_extents`.
+    `areas` says which stated areas are trusted, see `maskformer_model.data.stated_extents`.
 
     Raises:
         ValueError: if truth and predictions do not fit together; see `coco_files.pairs`.

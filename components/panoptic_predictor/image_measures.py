@@ -87,7 +87,7 @@ def measure_image(
         void_is_background: Whether pixels without a true segment are background, see `match_segments`.
 
     Raises:
-        ValueError: as `segment_matching.match_segments` and `panoptic_quality.count_matches`.
+        ValueError: from `segment_matching.match_segments` and `panoptic_quality.count_matches`.
     """
     maps = (truth_ids, truth_segments, predicted_ids, predicted_segments)
     sides, num_classes = (truth_segments, predicted_segments), len(isthing)

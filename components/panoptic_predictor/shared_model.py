@@ -15,6 +15,6 @@ def shared_model(model_dir: str) -> ServingModel:
     Beam lets go of it when another model is asked for. The folder's files must not change: artifacts do not.
 
     Raises:
-        ValueError: As of `ServingModel`.
+        ValueError: from `ServingModel`.
     """
     return _SHARED.acquire(lambda: ServingModel(model_dir), tag=model_dir)

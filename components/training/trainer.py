@@ -1,8 +1,8 @@
 """Defines the Trainer's `run_fn`, which calls `maskformer_model.training.loop` and `.export` with TFX's arguments.
 
-TFX gives every execution a folder of its own, so an interrupted training would begin anew. Where `custom_config`
-names a folder for checkpoints, they are kept there, by the hash of experiment, code and Examples, until the model is
-exported: a training with the same settings continues from them.
+TFX gives every execution a folder of its own, so an interrupted training would start again from step 0. Where
+`custom_config` names a folder for checkpoints, they are kept there, by the hash of experiment, code and Examples, until
+the model is exported: a training with the same settings continues from them.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ class MatchedSegment(NamedTuple):
     Attributes:
         id: Its value in the map, positive (0 is void).
         class_index: Dense class index, 0..classes-1.
-        iscrowd: True for a group that is not told apart; true segments only.
+        iscrowd: True for a group whose members are not separated; true segments only.
         area: Pixels as the truth's json states them; None counts them in the map. Not used for predictions.
     """
 
@@ -208,7 +208,7 @@ def shared_pixels(
     shape = (truth_places.count, predicted_places.count)
     # Exact, although it is added up in float64: an image has fewer than 2^53 pixels.
     pixels = np.zeros(shape[0] * shape[1])
-    # By pieces that stay in the processor's cache; buffers of a whole photo would come from the system anew each time.
+    # By pieces that stay in the processor's cache; buffers of a whole photo would be allocated each time.
     for start in range(0, truth_ids.size, _PIXELS_AT_ONCE):
         truth_piece, predicted_piece = (ids[start : start + _PIXELS_AT_ONCE] for ids in (truth_ids, predicted_ids))
         run_starts, run_lengths = _runs(truth_piece, predicted_piece)
@@ -244,7 +244,7 @@ class _Places:
     """Finds the place of every id of a map among the listed ones, void first.
 
     A hash gives each listed id a slot of its own, for multiplying is faster than sorting. An id that is not listed
-    finds the slot of another one, or one that is empty and stands for void, and is told by not being equal to it.
+    finds the slot of another one, or one that is empty and stands for void, and is recognised by not being equal to it.
     """
 
     def __init__(self, ids: np.ndarray, segments: Sequence[MatchedSegment], what: str):

@@ -96,7 +96,7 @@ def load_official_weights(network: Any, arrays: Mapping[str, np.ndarray], *, rem
     table = official_weights(network)
     head = next(name for name in _CLASS_HEADS if any(weight.name == f"{name}.bias" for weight in table))
     if remakes_class_head and not any(name.startswith(_HEADS) for name in arrays):
-        logging.warning("The checkpoint has no heads: those of classes and masks start anew, the rest is taken over.")
+        logging.warning("The checkpoint has no heads: those of classes and masks start from random weights.")
         table = [weight for weight in table if not weight.name.startswith(_HEADS)]
     elif remakes_class_head and _has_other_classes(table, arrays, head):
         _log_new_class_head(network, arrays[f"{head}.bias"].shape[0] - 1)
@@ -224,7 +224,8 @@ def _copy_run(
         _copy_all(targets, origins, network, other)
         taken = _copy_classes_by_name(network, other, categories, of_source)
         logging.warning(
-            "In the checkpoint %s: the class head takes over %d classes by their names, the other %d start anew.",
+            "In the checkpoint %s: the class head takes over %d classes by their names, the other %d start "
+            "from random weights.",
             words,
             taken,
             categories.num_classes - taken,

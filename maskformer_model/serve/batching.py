@@ -90,14 +90,14 @@ class Batcher:
         """Returns the answers for the photos of one request, in their order.
 
         Args:
-            signature: See `Call`; likewise the others.
+            signature: See `Call`, also for the others.
             photos: Encoded.
             scalars: By name.
             pixels: How many each photo has; None where that is not known, then they count for nothing.
 
         Raises:
             OverloadError: if they do not fit in the queue.
-            ModelUnavailableError: as `ServedModel.answer`.
+            ModelUnavailableError: from `ServedModel.answer`.
         """
         if len(self._queue) + len(photos) > self._max_queue:
             # Nobody waits any longer for the photos of a caller who has gone.

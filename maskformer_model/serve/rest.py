@@ -41,7 +41,7 @@ class PredictRequest:
     """A request, read.
 
     Attributes:
-        signature: As the caller named it, or `serving_default`.
+        signature: The signature that the caller named, or `serving_default`.
         photos: Encoded photos.
         scalars: Thresholds, in the signature's order; empty for other signatures.
         by_row: Whether the answer is laid out as `predictions`.

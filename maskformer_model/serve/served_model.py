@@ -94,7 +94,7 @@ class ServedModel:
         async with self._changing:
             for candidate in found:
                 if self._served and self._served.version == candidate.version:
-                    # What changed after it was loaded is loaded anew; the old process stays if that fails.
+                    # What changed after it was loaded is loaded again; the old process stays if that fails.
                     if self._served != candidate and self._folder.is_due(candidate, nothing_served=False):
                         await self._try(candidate)
                     break

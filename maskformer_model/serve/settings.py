@@ -48,7 +48,7 @@ class ServerSettings:
         body_timeout_s: A body that takes longer to arrive is answered 408.
         idle_timeout_s: A connection is closed that sends no whole request head for so long.
         poll_s: How often the folder is looked at for a newer version.
-        grace_s: How long requests in flight may take once the server is told to stop.
+        grace_s: How long requests in flight may take once the server is asked to stop.
         allowed_hosts: Names that requests may be addressed to, beside IP addresses, localhost and `host`; "*": any.
         token_file: A file with the token that callers must send; None: no token is asked for.
         certificate: A PEM file with the certificate chain for TLS; None: no TLS.

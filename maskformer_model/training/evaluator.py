@@ -62,7 +62,7 @@ class Evaluator:
         """Computes the scores of the whole split; counts are summed over images before any division.
 
         Args:
-            on_image: Is told each record and its answer (`segment_ids` `[height, width]`, `segments`).
+            on_image: Is called with each record and its answer (`segment_ids` `[height, width]`, `segments`).
 
         Returns:
             Fractions by name: `pq`, `sq`, `rq`, `pq_things`, `pq_stuff`, `mean_iou`, `frequency_weighted_iou`,

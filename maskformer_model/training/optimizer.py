@@ -44,7 +44,7 @@ def make_optimizer(config: OptimizerConfig, learning_rate: Any, *, scales_loss: 
     Args:
         config: Rates, decay, clip and averaging.
         learning_rate: A float or a schedule.
-        scales_loss: As of `AdamW`.
+        scales_loss: See `AdamW`.
     """
     return AdamW(
         learning_rate,

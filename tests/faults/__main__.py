@@ -40,7 +40,7 @@ class Root:
 
     Args:
         path: Its folder.
-        seed: Of the moments at which runs are killed.
+        seed: Decides at which moments runs are killed.
     """
 
     def __init__(self, path: pathlib.Path, seed: int):

@@ -34,7 +34,7 @@ def measure(folder: GoldenFolder, *, float64: bool = False) -> Measurement:
 def matching_costs(folder: GoldenFolder) -> Costs:
     """Returns the official costs of every pair, with the sum of the magnitudes of their terms.
 
-    They were computed in float32: the folder does not hold all the masks that they would be computed anew from.
+    They were computed in float32: the folder does not hold all the masks that are needed to compute them again.
     """
     weight = folder.settings["mask_former"]["CLASS_WEIGHT"]
     _, _, _, segment_classes = read_batch(folder.path, folder.settings["mask_former"]["SIZE_DIVISIBILITY"])

@@ -26,14 +26,14 @@ class Bars:
     """The largest differences that rounding explains.
 
     Attributes:
-        output: Of the tensor's largest magnitude.
+        output: As a share of the tensor's largest magnitude.
         loss: Of a loss term, relative, before the first update.
         later_loss: The same at the later steps of the trajectory.
-        gradient: Of the parameter's own gradient norm.
-        norm: Of the global gradient norm, relative, at the later steps.
+        gradient: As a share of the parameter's own gradient norm.
+        norm: Relative difference of the global gradient norm, at the later steps.
         noise: Share of the global gradient norm under which a parameter's gradient is rounding error.
-        change: Of the norm of all weights' change over the trajectory.
-        change_of_one: Of the norm of one parameter's change.
+        change: As a share of the norm of all weights' change over the trajectory.
+        change_of_one: As a share of the norm of one parameter's change.
     """
 
     output: float

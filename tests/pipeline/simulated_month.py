@@ -40,7 +40,7 @@ class ForkedRun:
     """Runs `run_local.main` in a forked process.
 
     Attributes:
-        quality: of the models: a number of `prepared_trainer.KNOWN`.
+        quality: The models' quality, a key of `prepared_trainer.KNOWN`.
         dies_at: node at whose beginning the process is killed, or "push": while the model is copied. Once.
         count: processes that were started.
     """

@@ -1,7 +1,7 @@
 """The real pipeline, compiled for both platforms, run task by task, and held against a local run of the same.
 
 Every task's process is forked from one that has imported TFX (`forked_tasks`). MASKFORMER_TEST_RUNNER=run_compiled has
-each of them import it anew, as `python pipeline/run_compiled.py` does, which takes more than twice as long.
+each of them import it again, as `python pipeline/run_compiled.py` does, which takes more than twice as long.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ OURS_ALONE = {
         "officially ASPECT_RATIO_GROUPING, in groups of one GPU's photos: 2, where sizes are free. Crops of one size "
         "are padded alike in any order: 0"
     ),
-    "task.train_data.cache": "photos are decoded anew, as there",
+    "task.train_data.cache": "photos are decoded in each epoch, as there",
     "task.train_data.drop_remainder": "the sampler is without end, as there: no batch is smaller",
     "task.inference.pixel_threshold": "0: a segment takes every pixel that its query owns, as there",
     "task.train_data.parser.scale_range": 'of the augmentation "lsj" alone',

@@ -63,7 +63,7 @@ def _encoder(key: str) -> Expected:
 
 
 def _has_projection(recipe: Recipe) -> bool:
-    """The decoder projects its input where it is told to, or where the input's width is not its own."""
+    """Returns whether the decoder projects its input: where the config says so, or where the widths differ."""
     reads_encoder = recipe[f"{_M}TRANSFORMER_IN_FEATURE"] == "transformer_encoder"
     fits = reads_encoder and recipe[f"{_H}CONVS_DIM"] == recipe[f"{_M}HIDDEN_DIM"]
     return recipe[f"{_M}ENFORCE_INPUT_PROJ"] or not fits

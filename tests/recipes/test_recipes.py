@@ -125,7 +125,7 @@ def test_values_are_taken_from_the_last_file_that_gives_them():
 
 
 def test_the_page_is_what_the_command_writes():
-    assert command.PAGE.read_text(encoding="utf-8") == table.page(), "Write it anew: python -m tests.recipes write"
+    assert command.PAGE.read_text(encoding="utf-8") == table.page(), "Write it again: python -m tests.recipes write"
 
 
 def test_a_recipe_is_shown_with_the_source_of_every_value(capsys):

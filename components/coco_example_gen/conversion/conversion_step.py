@@ -179,7 +179,7 @@ def or_kept_aside(plan: ShardPlan, ref: ImageRef | KeptAside, read: Callable[[Im
     """Returns what `read` makes of a photo, or why the photo is skipped, whatever goes wrong with it.
 
     Raises:
-        OSError: if the machine or the store is at fault, and not the record; likewise for other such errors.
+        OSError: if the machine or the store is at fault, and not the record; the same holds for other such errors.
     """
     if isinstance(ref, KeptAside):
         return ref

@@ -37,7 +37,7 @@ def read_file(path: str) -> bytes | None:
         with tf.io.gfile.GFile(path, "rb") as file:
             return file.read()
     except (tf.errors.NotFoundError, tf.errors.FailedPreconditionError, tf.errors.PermissionDeniedError) as error:
-        # A folder of that name answers with FailedPrecondition, a file in the place of a folder likewise.
+        # A folder of that name answers with FailedPrecondition, and so does a file in the place of a folder.
         if tf.io.gfile.exists(path) and not tf.io.gfile.isdir(path):
             raise UnreadableFileError(f"{path}: {error.message}") from error
         return None

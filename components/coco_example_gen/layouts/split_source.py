@@ -57,7 +57,7 @@ class SplitSource:
         tool: the labelling tool that exported the data, for messages; "" where nothing tells.
         list_file: names of the photos without ending, a line each; "": every photo of the folder is one.
         object_dir: folder of PNGs that tell the objects of a label PNG apart, as VOC's `SegmentationObject`.
-        things: label PNGs: classes whose objects are told apart.
+        things: Label PNGs: classes whose objects are separated.
         stuff: single objects: classes whose objects are one segment of stuff in each photo.
         unlabeled: what a pixel is that no object of a `coco_instances` json covers: "background" (the annotation is
             exhaustive) or "void" (only some objects are labelled).

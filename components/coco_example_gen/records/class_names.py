@@ -84,7 +84,7 @@ def category_entries(
     Args:
         classes: The classes of the list.
         things: names of the countable ones.
-        has_objects: objects are told apart by a PNG of their own, so all but the background are countable unless
+        has_objects: Whether a second PNG separates objects, so that all but the background are countable unless
             `things` says which.
 
     Raises:

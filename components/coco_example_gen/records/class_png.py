@@ -43,7 +43,7 @@ def read_class_png(
     Args:
         pngs: its files.
         classes: what numbers and colours mean.
-        things: numbers of the classes whose objects are told apart.
+        things: Numbers of the classes whose objects are separated.
 
     Returns:
         `[height, width]` int32 segment ids, 0 = void; and what COCO's `segments_info` says of them.

@@ -3,8 +3,8 @@
 | code           | a pixel's number                        | segments                                       |
 |----------------|-----------------------------------------|------------------------------------------------|
 | ade20k         | 0 void, n = the n-th category           | one per category: all count as stuff           |
-| ade20k_full    | n = the category n, 65535 void; a TIFF  | likewise                                       |
-| coco_stuff_10k | n = the n-th category from 0, 255 void  | likewise                                       |
+| ade20k_full    | n = the category n, 65535 void; a TIFF  | the same                                       |
+| coco_stuff_10k | n = the n-th category from 0, 255 void  | the same                                       |
 | cityscapes     | label id, or 1000 * label id + instance | one per thing; things not told apart: a crowd  |
 | vistas         | 256 * label + instance                  | one per instance where the label has instances |
 | vistas_labels  | label                                   | one per label; of things: a crowd              |
@@ -91,7 +91,7 @@ def read_label_png(
         png_bytes: a whole file.
         code: A code from the module's table.
         categories: The categories of the data set.
-        category_content: as for `label_categories`.
+        category_content: The same as for `label_categories`.
 
     Returns:
         `[height, width]` int32 segment ids, 0 = void; and what COCO's `segments_info` says of them.

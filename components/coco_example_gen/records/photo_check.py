@@ -38,7 +38,7 @@ class PhotoFacts:
         size_px: height and width.
         channel_sums: sum of all red, of all green and of all blue values, 0..255 each.
         channel_square_sums: The sums of their squares.
-        orientation: as its EXIF block says, 1..8; 1 where nothing says it.
+        orientation: The EXIF orientation, 1..8; 1 where there is none.
     """
 
     image_format: str

@@ -182,7 +182,7 @@ def _read_class_png(
 ) -> tuple[np.ndarray, list[dict[str, Any]]]:
     objects = None
     if source.object_dir:
-        objects = read_file(_path_in(source.object_dir, name))  # May be missing: then regions are told apart.
+        objects = read_file(_path_in(source.object_dir, name))  # May be missing: then regions are the objects.
     pngs = ClassPngs(_read_label(source.label_dir, name), objects)
     things = {int(category.id) for category in categories.categories if category.isthing}
     classes = read_class_names(read_category_file(source.category_file))

@@ -23,7 +23,7 @@ def tool_list(address: str, name: str) -> Iterator[dict[str, Any] | UnreadPhoto]
     """Yields the entries of a COCO list, and among the images an `UnreadPhoto` for each photo that cannot be read.
 
     Args:
-        address: as `layouts.tool_jsons` makes it.
+        address: An address that `layouts.tool_jsons` made.
         name: "images", "annotations" or "categories".
 
     Raises:

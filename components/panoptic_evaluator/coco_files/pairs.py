@@ -157,11 +157,11 @@ def count_datasets(
         truth: what is true.
         prediction: what was predicted.
         num_workers: processes.
-        areas: which areas of the truth are believed, see `stated_extents`.
+        areas: Which stated areas are trusted, see `stated_extents`.
 
     Raises:
         RuntimeError: if processes keep dying.
-        ValueError, FileNotFoundError: as `pair_images` and `count_pairs`.
+        ValueError, FileNotFoundError: from `pair_images` and `count_pairs`.
     """
     pairs, categories = pair_images(truth, prediction)
     tasks = [pairs[start : start + _PAIRS_PER_TASK] for start in range(0, len(pairs), _PAIRS_PER_TASK)]

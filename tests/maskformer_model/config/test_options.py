@@ -296,7 +296,7 @@ def strategy(config):
 
 
 def trained_model(config, folder):
-    """What `fit` is told, which weights it trains and from where they start; `FOLDER` is a converted checkpoint."""
+    """Returns the arguments of `fit`, what it trains and starts from; `FOLDER` is a converted checkpoint."""
     path = f"{folder}/converted"
     if not os.path.exists(path):
         keras.utils.set_random_seed(1)

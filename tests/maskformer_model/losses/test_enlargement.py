@@ -1,4 +1,4 @@
-"""Enlarging by phases is enlarging by matrices, in another order; and its gradient likewise."""
+"""Enlarging by phases gives what enlarging by matrices gives, and so does its gradient."""
 
 import numpy as np
 import pytest

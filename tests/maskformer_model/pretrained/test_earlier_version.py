@@ -1,7 +1,7 @@
 """Reads weight files and settings of an earlier version, and requires the logits that they gave then.
 
 `tests/golden/earlier_version` holds files of commit f783220; its README says how they were made. They are never made
-anew: users have files of that version.
+again: users have files of that version.
 """
 
 from __future__ import annotations

@@ -148,7 +148,7 @@ def test_logits_of_eomt_are_the_same(tmp_path, kind, mask_probability, values, d
     model = random_eomt(kind, mask_probability, **values).to(getattr(torch, dtype))
     model.save_pretrained(tmp_path / "theirs", max_shard_size="100KB")
     assert len(list((tmp_path / "theirs").glob("model-*.safetensors"))) > 1
-    # Loaded anew: a model that was turned into bfloat16 keeps frequencies of its rotary positions that were rounded.
+    # Loaded again: a model that was turned into bfloat16 keeps frequencies of its rotary positions that were rounded.
     model = type(model).from_pretrained(tmp_path / "theirs", dtype=torch.float32).eval()
     settings_of = "eomt_coco_panoptic_small_640"
     config = convert(str(tmp_path / "theirs"), str(tmp_path / "ours"), settings_of=settings_of).config

@@ -149,7 +149,7 @@ def test_a_warm_start_takes_over_classes_by_name_and_kind(data, run, caplog):
         initialize(network, str(run[0]), "all", categories=categories)
     with caplog.at_level(logging.WARNING):
         initialize(network, str(run[0]), "all", remakes_class_head=True, categories=categories)
-    assert "the class head takes over 2 classes by their names, the other 2 start anew" in caplog.text
+    assert "the class head takes over 2 classes by their names, the other 2 start from random weights" in caplog.text
     for weight, before, theirs in zip(network.predictor.class_head.weights, own, trained.weights, strict=True):
         now, theirs = np.array(weight), np.array(theirs)
         np.testing.assert_array_equal(now[..., [0, 3, 4]], theirs[..., [1, 0, len(known)]])

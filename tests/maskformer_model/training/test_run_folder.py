@@ -78,7 +78,7 @@ def test_checkpoints_without_an_experiment_are_not_taken_for_ours(tmp_path):
 
 
 def test_a_folder_that_would_be_taken_for_a_pattern_is_refused(tmp_path):
-    """TensorFlow would not find the checkpoints in it, and the training would begin anew."""
+    """TensorFlow would not find the checkpoints in it, and the training would start from step 0."""
     with pytest.raises(ValueError, match="`model_dir` must be a folder without the characters"):
         note(tmp_path / "run [1]")
     assert contents(tmp_path) == {}

@@ -28,7 +28,7 @@ def test_a_run_is_written_with_curves_settings_lineage_and_files(tmp_path, monke
     for text in (b"photos", b"trainer.train_steps", b"lineage.data_sha256", b"6d0c", b"losses/loss_ce/last_layer",
                  b"1.25", b"model.weights.h5", b"evaluation/pq", b"0.375"):  # fmt: skip
         assert text in content, text
-    # Continued, not begun anew.
+    # Continued, not a new run.
     with tracked_run.tracked(config, str(tmp_path), {}) as again:
         assert again.run == run
 
