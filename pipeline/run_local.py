@@ -1,7 +1,7 @@
 """Runs the pipeline on this machine: `python pipeline/run_local.py [--data DIR]`, see `--help`.
 
-Exit status: 0 if the pipeline finished (even if the gate rejected the model), 1 if a node failed, 2 if the command
-was wrong. `<root>/summary.json` has the result, except after a wrong flag.
+Exit status: 0 if the pipeline finished (even if the gate rejected the model), 1 if a node failed or the root's metadata
+cannot be used, 2 if the command was wrong. `<root>/summary.json` has the result, except after a wrong flag.
 """
 
 from __future__ import annotations
