@@ -15,7 +15,13 @@ from maskformer_model.config.backbones import (
     VitConfig,
 )
 from maskformer_model.config.data import DataConfig, ParserConfig
-from maskformer_model.config.decoders import DecoderConfig, EomtConfig, MaskedAttentionConfig, TransformerDecoderConfig
+from maskformer_model.config.decoders import (
+    DecoderConfig,
+    EomtConfig,
+    MaskedAttentionConfig,
+    PlacedQueriesConfig,
+    TransformerDecoderConfig,
+)
 from maskformer_model.config.experiment import (
     SEED_NAMES,
     ExperimentConfig,
@@ -68,6 +74,7 @@ __all__ = [
     "OptimizerConfig",
     "ParserConfig",
     "PixelDecoderConfig",
+    "PlacedQueriesConfig",
     "ResNetConfig",
     "RuntimeConfig",
     "SwinConfig",

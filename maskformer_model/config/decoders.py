@@ -105,6 +105,53 @@ class MaskedAttentionConfig(DecoderConfig):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class PlacedQueriesConfig(DecoderConfig):
+    """A decoder whose queries begin at cells of the photo, for many small objects (`decoders/placed_queries.py`).
+
+    Attributes:
+        hidden_dim: Width of the decoder.
+        num_layers: Decoder layers; there is one prediction more.
+        num_learned_queries: So many of the queries belong to no cell: for stuff.
+        num_heads: Attention heads of each layer.
+        feedforward_dim: Hidden width of each layer's feed-forward layers.
+        dropout: On attention weights, attention outputs and feed-forward layers.
+        pre_norm: Normalise before instead of after each sub-layer.
+        deep_supervision: Predict (and take a loss) before and after every decoder layer, not only after the last.
+    """
+
+    type: str = "placed_queries"
+    hidden_dim: int = 256
+    num_layers: int = 3
+    num_learned_queries: int = 8
+    num_heads: int = 8
+    feedforward_dim: int = 1024
+    dropout: float = 0.0
+    pre_norm: bool = False
+    deep_supervision: bool = True
+
+    def __post_init__(self):
+        super().__post_init__()
+        require(self.hidden_dim > 0, f"`{_PATH}.hidden_dim` must be positive.", self.hidden_dim)
+        require(self.num_layers >= 0, f"`{_PATH}.num_layers` must not be negative.", self.num_layers)
+        require(
+            self.num_learned_queries > 0, f"`{_PATH}.num_learned_queries` must be positive.", self.num_learned_queries
+        )
+        require_heads(self.hidden_dim, self.num_heads, _PATH)
+        require(0 <= self.dropout < 1, f"`{_PATH}.dropout` must be in [0, 1).", self.dropout)
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return ("pixel_embedding",)
+
+    def require_fit(self, model: Any) -> None:
+        require(
+            model.num_queries > self.num_learned_queries,
+            f"`task.model.num_queries` must be above `{_PATH}.num_learned_queries`.",
+            (model.num_queries, self.num_learned_queries),
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class EomtConfig(DecoderConfig):
     """EoMT's: a plain ViT's last blocks, in which queries join the patches (arXiv:2503.19108).
 

@@ -8,6 +8,7 @@ from maskformer_model.config import (
     EfficientNetLiteConfig,
     ModelConfig,
     OptimizerConfig,
+    PlacedQueriesConfig,
     TrainerConfig,
     TransformerDecoderConfig,
     TransformerFpnConfig,
@@ -37,6 +38,19 @@ def fine_model(num_queries: int) -> ModelConfig:
             feedforward_dim=128,
             dropout=0.0,
             input_feature="pixel_embedding",
+        ),
+        num_queries=num_queries,
+        mask_dim=64,
+    )
+
+
+def placed_model(num_queries: int, num_learned_queries: int) -> ModelConfig:
+    """Returns a small network whose queries begin at places of the photo: for many objects, large or small."""
+    return ModelConfig(
+        backbone=EfficientNetLiteConfig(),
+        pixel_decoder=_pixel_decoder(feedforward_dim=128),
+        decoder=PlacedQueriesConfig(
+            hidden_dim=64, num_layers=2, num_learned_queries=num_learned_queries, num_heads=4, feedforward_dim=128
         ),
         num_queries=num_queries,
         mask_dim=64,

@@ -32,6 +32,7 @@ from maskformer_model.config import (
     ModelConfig,
     NoPixelDecoderConfig,
     PixelDecoderConfig,
+    PlacedQueriesConfig,
     ResNetConfig,
     SwinConfig,
     TransformerDecoderConfig,
@@ -45,6 +46,7 @@ from maskformer_model.modeling.backbones.swin import SwinTransformer
 from maskformer_model.modeling.backbones.vit import VisionTransformer
 from maskformer_model.modeling.decoders.eomt import EomtDecoder
 from maskformer_model.modeling.decoders.masked_attention import MaskedAttentionDecoder
+from maskformer_model.modeling.decoders.placed_queries import PlacedQueriesDecoder
 from maskformer_model.modeling.decoders.transformer import TransformerPredictor
 from maskformer_model.modeling.pixel_decoders.deformable import DeformablePixelDecoder
 from maskformer_model.modeling.pixel_decoders.fpn import PixelDecoder
@@ -67,6 +69,7 @@ DECODERS: dict[type[DecoderConfig], Any] = {
     TransformerDecoderConfig: TransformerPredictor,
     MaskedAttentionConfig: MaskedAttentionDecoder,
     EomtConfig: EomtDecoder,
+    PlacedQueriesConfig: PlacedQueriesDecoder,
 }
 
 

@@ -30,19 +30,28 @@ def official_weights(network: Any) -> list[Weight]:
     """Every weight of a built `MaskFormer` under its official name.
 
     Raises:
-        ValueError: if the network's backbone is none of the official ones.
+        ValueError: if the network's backbone or decoder is none of the official ones.
     """
     pixel_decoder_tables: dict[str, Any] = {
         "deformable": mask2former_names.pixel_decoder_weights,
         "none": lambda prefix, decoder: [],
     }
-    decoder_tables = {"masked_attention": mask2former_names.decoder_weights, "eomt": eomt_names.decoder_weights}
+    decoder_tables = {
+        "transformer": _predictor_weights,
+        "masked_attention": mask2former_names.decoder_weights,
+        "eomt": eomt_names.decoder_weights,
+    }
+    decoder_type = network.config.decoder.type
+    if decoder_type not in decoder_tables:
+        raise ValueError(
+            f"Official checkpoints exist for the decoders {', '.join(decoder_tables)} only; any other can take the "
+            f"backbone's weights: `task.init_checkpoint_modules=backbone`. Received: {decoder_type}"
+        )
     of_pixel_decoder = pixel_decoder_tables.get(network.config.pixel_decoder.type, _pixel_decoder_weights)
-    of_decoder = decoder_tables.get(network.config.decoder.type, _predictor_weights)
     return [
         *backbone_weights(network.backbone),
         *of_pixel_decoder(f"{_HEAD}.pixel_decoder", network.pixel_decoder),
-        *of_decoder(f"{_HEAD}.predictor", network.predictor),
+        *decoder_tables[decoder_type](f"{_HEAD}.predictor", network.predictor),
     ]
 
 

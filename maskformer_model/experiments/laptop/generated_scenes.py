@@ -17,6 +17,7 @@ from maskformer_model.experiments import laptop_recipes, recipes
 from maskformer_model.pretrained.efficientnet_weights import PACKAGE
 
 SIZE_PX = 96
+NUM_QUERIES = 40  # One for each cell of a scene, and four learned ones.
 
 
 def experiment() -> ExperimentConfig:
@@ -31,7 +32,7 @@ def experiment() -> ExperimentConfig:
     )
     return ExperimentConfig(
         task=TaskConfig(
-            model=laptop_recipes.fine_model(num_queries=20),
+            model=laptop_recipes.placed_model(NUM_QUERIES, num_learned_queries=4),
             losses=LossConfig(class_weight=2.0),
             train_data=DataConfig(global_batch_size=8, cache=True, parser=parser),
             validation_data=DataConfig(global_batch_size=16, drop_remainder=False, parser=parser),

@@ -16,6 +16,6 @@ def experiment() -> ExperimentConfig:
     optimizer = dataclasses.replace(config.trainer.optimizer, learning_rate=1e-3, drop_steps=(370,))
     trainer = dataclasses.replace(config.trainer, train_steps=450, steps_per_loop=50, optimizer=optimizer)
     changes = {
-        "task": {"model": {"decoder": {"num_layers": 2}}, "train_data": {"parser": {"augmentation": "flip"}}},
+        "task": {"train_data": {"parser": {"augmentation": "flip"}}},
     }
     return merge(dataclasses.replace(config, trainer=trainer), changes)

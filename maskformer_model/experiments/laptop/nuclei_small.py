@@ -19,7 +19,7 @@ from maskformer_model.pretrained.efficientnet_weights import PACKAGE
 CROP_PX = 256
 SHORTEST_EDGES_PX = (320, 384, 448, 512)
 TEST_EDGE_PX, MAX_SIZE_PX = 416, 800
-NUM_QUERIES = 150
+NUM_QUERIES, MAX_TARGETS = 264, 150
 
 
 def experiment() -> ExperimentConfig:
@@ -30,12 +30,12 @@ def experiment() -> ExperimentConfig:
         min_sizes_px=SHORTEST_EDGES_PX,
         max_size_px=MAX_SIZE_PX,
         crop_size_px=(CROP_PX, CROP_PX),
-        max_targets=NUM_QUERIES,
+        max_targets=MAX_TARGETS,
     )
     return ExperimentConfig(
         task=TaskConfig(
-            model=laptop_recipes.fine_model(NUM_QUERIES),
-            losses=LossConfig(class_weight=2.0),
+            model=laptop_recipes.placed_model(NUM_QUERIES, num_learned_queries=8),
+            losses=LossConfig(class_weight=2.0, dice_weight=5.0),
             train_data=DataConfig(global_batch_size=4, cache=True, parser=parser),
             validation_data=DataConfig(drop_remainder=False, parser=parser),
             inference=recipes.inference(

@@ -363,6 +363,7 @@ EFFECTS = {
     f"{BACKBONE}key_bias": (VIT, "true", "false", backbone_weights),
     f"{BACKBONE}norm_epsilon": (VIT, "0.000001", "0.1", answer),
     f"{BACKBONE}layer_scale": (VIT, "1", "0.1", answer),
+    f"{DECODER}num_learned_queries": (f"{DECODER}type=placed_queries", "2", "1", network_weights),
     f"{DECODER}num_blocks": (VIT, "1", "2", network_weights),
     f"{DECODER}masks_at_inference": (VIT, "false", "true", answer),
     f"{DECODER}mask_annealing_starts": (ANNEALED, "[2]", "[4]", mask_probabilities),
