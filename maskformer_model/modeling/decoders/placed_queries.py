@@ -1,9 +1,9 @@
 """A decoder whose queries begin at places of the photo: for many small objects and few steps of training.
 
 MaskFormer's queries learn over many epochs which part of a photo each of them answers for. Here most queries are cells
-of the photo (query selection as in Deformable DETR, arXiv:2010.04159, appendix A.4): a cell of 16 x 16 px gives its mean
-mask feature as the query's state and its centre as the query's place. Where there are more cells than queries, those with
-the highest class probabilities are taken. A few learned queries follow, for stuff, which has no place.
+of the photo (as the two-stage Deformable DETR selects them, arXiv:2010.04159, appendix A.4): a cell of 16 x 16 px gives
+its mean mask feature as the query's state and its centre as the query's place. Where there are more cells than queries,
+those with the highest class scores are taken. A few learned queries follow, for stuff, which has no place.
 
 A placed query's mask is its product with the per-pixel embeddings plus a disc, `offset - sharpness * distance ** 2`,
 around a centre that the query moves. A disc is a product of embeddings too (x ** 2 + y ** 2, y, x and 1 by pixel), so
@@ -48,7 +48,12 @@ class PlacedQueriesDecoder(keras.layers.Layer):
         self.input_projection = torch_linear(dim, self.in_channels, name="input_projection")
         self.decoder_layers = [
             DecoderLayer(
-                dim, settings.num_heads, settings.feedforward_dim, settings.dropout, settings.pre_norm, name=f"layer_{index}"
+                dim,
+                settings.num_heads,
+                settings.feedforward_dim,
+                settings.dropout,
+                settings.pre_norm,
+                name=f"layer_{index}",
             )
             for index in range(settings.num_layers)
         ]
@@ -108,8 +113,12 @@ class PlacedQueriesDecoder(keras.layers.Layer):
         return predictions, with_coordinates(mask_features)
 
     def _queries(self, cells, position, grid):
-        """Returns states and position embeddings `[batch, queries, dim]`, centres `[batch, queries, 2]` in cells, and
-        `[queries]`: 1 for a query with a cell, 0 for a learned one, -1 for one that found no cell."""
+        """Chooses the cells and appends the learned queries.
+
+        Returns:
+            States and position embeddings `[batch, queries, dim]`; centres `[batch, queries, 2]` in cells; and `[batch,
+            queries]`: 1 for a query with a cell, 0 for a learned one, -1 for one that found no cell.
+        """
         batch, num_cells = ops.shape(cells)[0], ops.shape(cells)[1]
         class_logits = ops.stop_gradient(self.class_head(self.norm(cells)))
         score = ops.max(class_logits[:, :, :-1], axis=2) - class_logits[:, :, -1]
@@ -150,7 +159,9 @@ class PlacedQueriesDecoder(keras.layers.Layer):
 
 
 def disc_embeddings(disc, centers):
-    """Returns what makes discs of `with_coordinates`: `offset - sharpness * squared distance from the centre`, in cells.
+    """Returns the embeddings of discs, to be multiplied with the pixels of `with_coordinates`.
+
+    The product is `offset - sharpness * squared distance from the centre`, with distances in cells.
 
     Args:
         disc: `[batch, queries, 4]` float: how far the centre moves down and right, the sharpness before its softplus,
