@@ -11,13 +11,18 @@ NUM_CLASSES = 6
 
 
 def model_configs() -> dict:
-    """Two small networks: a ResNet with an encoder in its pixel decoder, and a Swin with shifted windows."""
-    from maskformer_model.config import SwinConfig
+    """Three small networks: a ResNet with an encoder, the same with placed queries, a Swin with shifted windows."""
+    import dataclasses
+
+    from maskformer_model.config import PlacedQueriesConfig, SwinConfig
     from tests.maskformer_model.helpers.flat_model import SMALL_RESNET, SMALL_SIZES, model_config
 
     swin = SwinConfig(embed_dim=8, depths=(2, 1, 1, 1), num_heads=(1, 1, 2, 2), window_size=4)
+    resnet = model_config(backbone=SMALL_RESNET, which_pixel_decoder="transformer_fpn", **SMALL_SIZES)
+    placed = PlacedQueriesConfig(hidden_dim=16, num_layers=1, num_learned_queries=2, num_heads=2, feedforward_dim=24)
     return {
-        "resnet": model_config(backbone=SMALL_RESNET, which_pixel_decoder="transformer_fpn", **SMALL_SIZES),
+        "resnet": resnet,
+        "placed": dataclasses.replace(resnet, decoder=placed),
         "swin": model_config(backbone=swin, which_pixel_decoder="fpn", **SMALL_SIZES),
     }
 
@@ -36,7 +41,8 @@ def answers() -> dict:
     segment_classes = np.array([[1, 5, 1, 3], [0, 2, -1, -1]], np.int32)
     segment_map[1][segment_map[1] > 2] = 0
     found = {}
-    for name, network in {name: _network(config, rng) for name, config in model_configs().items()}.items():
+    for seed, (name, config) in enumerate(model_configs().items()):
+        network = _network(config, np.random.default_rng(seed))
         run = _whole(lambda pixels, size_px, network=network: network(normalize(pixels, size_px)))
         outputs = run(image, valid_size_px)
         layers = [*outputs["aux_outputs"], {key: outputs[key] for key in ("class_logits", "mask_logits")}]
