@@ -89,7 +89,7 @@ def damaged_lines(data, separator: str, whole_lines: list[list[str]]) -> bytes:
     return "\n".join(separator.join(cells) for cells in lines).encode("utf-8", "surrogateescape")
 
 
-@fuzzed(60)
+@fuzzed(50)
 @given(data=st.data())
 def test_a_damaged_line_of_a_list_of_classes_is_refused_in_a_line_or_costs_its_photos(folder, data):
     name = data.draw(st.sampled_from(sorted(LISTS)))
@@ -97,7 +97,7 @@ def test_a_damaged_line_of_a_list_of_classes_is_refused_in_a_line_or_costs_its_p
     convert_with(folder, name, damaged_lines(data, separator, lines))
 
 
-@fuzzed(30)
+@fuzzed(25)
 @given(data=st.data(), document=st.sampled_from(JSON_LISTS))
 def test_a_damaged_field_of_a_json_list_of_classes_is_refused_in_a_line_or_costs_its_photos(folder, data, document):
     convert_with(folder, "id2label.json", json.dumps(damaged(data, document, 2)).encode())
@@ -114,7 +114,7 @@ def ade20k(tmp_path_factory):
     return root, source, [line.split("\t") for line in lines]
 
 
-@fuzzed(30)
+@fuzzed(25)
 @given(data=st.data())
 def test_a_damaged_line_of_ade20k_s_classes_is_refused_in_a_line_or_costs_its_photos(ade20k, data):
     root, source, lines = ade20k
@@ -133,7 +133,7 @@ def vistas(request, tmp_path_factory):
     return root, source, pathlib.Path(source.category_file).read_text()
 
 
-@fuzzed(40)
+@fuzzed(25)
 @given(data=st.data())
 def test_a_damaged_field_of_vistas_config_is_refused_in_a_line_or_costs_its_photos(vistas, data):
     root, source, config = vistas
