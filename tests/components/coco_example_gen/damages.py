@@ -73,7 +73,7 @@ def fuzzed(num_examples: int) -> settings:
 
 
 def check_conversion(
-    source: SplitSource, folder: pathlib.Path, num_photos: int, not_records: tuple[str, ...] = ()
+    source: SplitSource, folder: pathlib.Path, num_photos: int, not_records: tuple[str, ...] = (), named: str = ""
 ) -> None:
     """Converts, and compares what is written and what is named with the number of photos.
 
@@ -82,12 +82,13 @@ def check_conversion(
         folder: Has `work` and `out`.
         num_photos: All photos of the source, good and bad.
         not_records: The notices that say that a photo is no record.
+        named: What a refusal must say, such as the damaged file.
     """
     try:
         request = SplitRequest(split="out", num_shards=1, allow_empty_shards=True)
         plan = plan_split(request, source, str(folder / "work"))
     except (ValueError, FileNotFoundError) as error:  # The file is refused, in one line.
-        assert str(error) and "\n" not in str(error)
+        assert str(error) and "\n" not in str(error) and named in str(error)
         return
     [shard] = plan.shards
     (folder / "out" / "Split-out").mkdir(exist_ok=True, parents=True)

@@ -70,7 +70,7 @@ def convert_with(folder: pathlib.Path, name: str, content: bytes) -> None:
     path.write_bytes(content)
     try:
         source = sources_of(str(folder / "data"), IngestOptions())["train"]
-        check_conversion(dataclasses.replace(source, part=(0.0, 1.0)), folder, NUM_PHOTOS)
+        check_conversion(dataclasses.replace(source, part=(0.0, 1.0)), folder, NUM_PHOTOS, named=str(path))
     finally:
         path.unlink()
 
@@ -119,7 +119,7 @@ def ade20k(tmp_path_factory):
 def test_a_damaged_line_of_ade20k_s_classes_is_refused_in_a_line_or_costs_its_photos(ade20k, data):
     root, source, lines = ade20k
     pathlib.Path(source.category_file).write_bytes(damaged_lines(data, "\t", lines))
-    check_conversion(source, root, NUM_PHOTOS)
+    check_conversion(source, root, NUM_PHOTOS, named=source.category_file)
 
 
 @pytest.fixture(scope="module", params=["vistas_v2.0", "vistas_v1.2_labels"])
@@ -138,4 +138,4 @@ def vistas(request, tmp_path_factory):
 def test_a_damaged_field_of_vistas_config_is_refused_in_a_line_or_costs_its_photos(vistas, data):
     root, source, config = vistas
     pathlib.Path(source.category_file).write_text(json.dumps(damaged(data, json.loads(config), 2)))
-    check_conversion(source, root, NUM_PHOTOS)
+    check_conversion(source, root, NUM_PHOTOS, named=source.category_file)
