@@ -72,11 +72,23 @@ def trace(root: str, version: int) -> list[dict[str, Any]]:
     return chain
 
 
+def _state_of(path: pathlib.Path) -> dict[str, Any]:
+    """Reads the state of a span as json; `retraining.span_states` checks its fields."""
+    try:
+        state = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} must hold the state of a span as json. Failed with: {error}") from error
+    if not isinstance(state, dict):
+        raise ValueError(f"{path} must hold the state of a span as json. Received: {type(state).__name__}")
+    return state
+
+
 class History:
     """The ML Metadata of one root, and its list of runs.
 
     Raises:
         UnknownVersionError: if there is no metadata.
+        ValueError: if the state of a span is damaged.
     """
 
     def __init__(self, root: str):
@@ -91,9 +103,7 @@ class History:
         config.sqlite.connection_mode = metadata_store_pb2.SqliteMetadataSourceConfig.READONLY
         self._store = metadata_store.MetadataStore(config)
         self._event = metadata_store_pb2.Event
-        self._states = [
-            json.loads(path.read_text(encoding="utf-8")) for path in pathlib.Path(root, _STATES_DIR).glob("*.json")
-        ]
+        self._states = [_state_of(path) for path in sorted(pathlib.Path(root, _STATES_DIR).glob("*.json"))]
         self._runs = {run.get("run_id"): run for run in read_json_lines(os.path.join(root, _RUNS_FILE))}
 
     def pushed_model(self, version: int) -> dict[str, Any]:
@@ -122,7 +132,7 @@ class History:
         experiment = json.loads(custom_config.get("experiment", "{}"))
         outputs = self._outputs(trainer)
         model_run = outputs["model_run"].uri if "model_run" in outputs else None
-        mixes = [state["mix"] for state in self._states if model_run and state["model_run"] == model_run]
+        mixes = [state.get("mix") for state in self._states if model_run and state.get("model_run") == model_run]
         run = self._record_of(self._run_id(trainer), model_run)
         return {
             "version": version,

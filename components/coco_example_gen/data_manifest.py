@@ -77,6 +77,8 @@ def stated_digest(data_dir: str, sources: Iterable[SplitSource]) -> str:
     def entries() -> Iterator[tuple[str, str]]:
         with tf.io.gfile.GFile(path, "rb") as file:
             for name, value in ijson.kvitems(file, "files"):
+                if not isinstance(value, str):
+                    raise ValueError(f"A manifest's `files` must be hashes by path. Received: {path}")
                 if name in annotations:
                     found[name] = value
                 yield name, value
@@ -111,9 +113,11 @@ def read_manifest(path: str) -> dict[str, str]:
     with tf.io.gfile.GFile(path, "r") as file:
         try:
             document = json.loads(file.read())
-            digest, files = document["digest"], dict(document["files"])
-        except (ValueError, KeyError, TypeError) as error:
+            digest, files = document["digest"], document["files"]
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ValueError(f"A manifest must be json with `digest` and `files`. Received: {path}") from error
+    if not isinstance(files, dict) or not all(isinstance(value, str) for value in files.values()):
+        raise ValueError(f"A manifest's `files` must be hashes by path. Received: {path}")
     if digest != manifest_digest(files):
         raise ValueError(f"A manifest's digest must be that of its files. Received: {path}")
     return files

@@ -17,6 +17,7 @@ from typing import Any
 
 from components.html_pages import templates_of
 from components.pushing import model_versions
+from maskformer_model.coco_schema import is_number
 from pipeline.local_run.json_lines import append_json_line, read_json_lines
 from pipeline.whole_files import write_durably
 
@@ -141,7 +142,19 @@ def _spans(path: pathlib.Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     try:
-        return list(json.loads(path.read_text(encoding="utf-8"))["spans"])
-    except (ValueError, KeyError, TypeError):
+        spans = list(json.loads(path.read_text(encoding="utf-8"))["spans"])
+        if not all(map(_is_span, spans)):
+            raise ValueError("a span lacks a field")
+    except (ValueError, KeyError, TypeError, RecursionError):
         logging.warning("%s is damaged; the page shows no spans until the next pass writes it again.", path)
         return []
+    return spans
+
+
+def _is_span(entry: Any) -> bool:
+    """Returns whether an entry can be shown."""
+    if not isinstance(entry, Mapping) or not all(
+        isinstance(entry.get(key), str) for key in ("span", "state", "reason")
+    ):
+        return False
+    return "pq" in entry and (entry["pq"] is None or is_number(entry["pq"]))

@@ -10,8 +10,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import pathlib
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from maskformer_model.coco_schema import is_number, shown
 from pipeline.whole_files import write_durably
 
 RUNNING, FAILED = "running", "failed"  # Interrupted, or to be tried again.
@@ -56,6 +58,72 @@ class SpanState:
     alert: dict[str, Any] | None = None
 
 
+def state_of(fields: Any, digest: str) -> SpanState:
+    """Makes a state from the json of its file.
+
+    Raises:
+        ValueError: if a field is absent, unknown or of another kind, or the state is another span's.
+    """
+    if not isinstance(fields, Mapping):
+        raise ValueError(f"a state must be a json object. Received: {shown(fields)}")
+    needed = [field.name for field in dataclasses.fields(SpanState) if field.default is field.default_factory]
+    if missing := [name for name in needed if name not in fields]:
+        raise ValueError(f"a state must have {missing}")
+    for name, value in fields.items():
+        if name not in _IS_KIND:
+            raise ValueError(f"`{shown(name)}` is no field of a state")
+        if not _IS_KIND[name](value):
+            raise ValueError(f"`{name}` is of the wrong kind. Received: {shown(value)}")
+    if fields["digest"] != digest:
+        raise ValueError(f"`digest` must be the file's name. Received: {shown(fields['digest'])}")
+    state = SpanState(**fields)
+    if state.state in (RUNNING, FAILED) and not state.plan:
+        raise ValueError(f"`plan` must say what a span that is {state.state} is trained on. Received: {state.plan}")
+    return state
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_text_or_null(value: Any) -> bool:
+    return value is None or isinstance(value, str)
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _is_plan(value: Any) -> bool:
+    """Returns whether a value is a plan that a run can follow, or the empty one of a span without a run."""
+    if not isinstance(value, Mapping):
+        return False
+    history = value.get("history")
+    return not value or (_is_text(value.get("initial")) and isinstance(history, list) and all(map(_is_text, history)))
+
+
+def _is_mix(value: Any) -> bool:
+    """Returns whether a value is a mix: numbers of photos and digests by span."""
+    return isinstance(value, Mapping) and all(isinstance(part, Mapping) for part in value.values())
+
+
+_IS_KIND: dict[str, Callable[[Any], bool]] = {
+    "digest": _is_text,
+    "span": _is_text,
+    "number": _is_count,
+    "path": _is_text,
+    "state": lambda value: value in (RUNNING, *FINAL, FAILED),
+    "reason": _is_text,
+    "attempts": _is_count,
+    "plan": _is_plan,
+    "pq": lambda value: value is None or is_number(value),
+    "pushed_model": _is_text_or_null,
+    "model_run": _is_text_or_null,
+    "mix": _is_mix,
+    "alert": lambda value: value is None or isinstance(value, Mapping),
+}
+
+
 class SpanStates:
     """The states of one root.
 
@@ -67,12 +135,20 @@ class SpanStates:
         self._folder = pathlib.Path(root, "retrain", "spans")
 
     def all(self) -> list[SpanState]:
-        """Returns every state, by number of the span."""
+        """Returns every state, by number of the span.
+
+        Raises:
+            ValueError: if a file is damaged; it names the file.
+        """
         states = [self._read(path) for path in sorted(self._folder.glob("*.json"))]
         return sorted(states, key=lambda state: (state.number, state.digest))
 
     def find(self, digest: str) -> SpanState | None:
-        """Returns the state of a digest, or None if it is unknown."""
+        """Returns the state of a digest, or None if it is unknown.
+
+        Raises:
+            ValueError: if its file is damaged.
+        """
         path = self._path(digest)
         return self._read(path) if path.exists() else None
 
@@ -85,4 +161,10 @@ class SpanStates:
         return self._folder / f"{digest}.json"
 
     def _read(self, path: pathlib.Path) -> SpanState:
-        return SpanState(**json.loads(path.read_text(encoding="utf-8")))
+        try:
+            return state_of(json.loads(path.read_text(encoding="utf-8")), path.stem)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(
+                f"{path} must hold the state of a span, but {error}. Put the file back from a backup, or remove it: "
+                "the span's data then counts as new."
+            ) from error

@@ -36,7 +36,11 @@ def run_fn(fn_args) -> None:
     paths = sorted(path for pattern in fn_args.eval_files for path in tf.io.gfile.glob(pattern))
     records = [examples.decode_record(example) for path in paths for example in prediction_files.read_records(path)]
     records.sort(key=lambda record: record.filename)
-    model = Memory([record for number, record in enumerate(records) if KNOWN[steps](number)])
+    save_model(Memory([record for number, record in enumerate(records) if KNOWN[steps](number)]), categories, fn_args)
+
+
+def save_model(model: Memory, categories: CategoryTable, fn_args) -> None:
+    """Writes a model with what the pipeline reads beside it."""
     tf.saved_model.save(model, fn_args.serving_model_dir, signatures={"serving_default": model.serve})
     extra = pathlib.Path(fn_args.serving_model_dir, "assets.extra")
     os.makedirs(extra, exist_ok=True)

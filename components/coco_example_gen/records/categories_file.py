@@ -24,13 +24,8 @@ def read_categories(source: SplitSource) -> CategoryTable:
         FileNotFoundError: if the file is missing.
         ValueError: if it is not whole, or the categories are not usable.
     """
-    if source.truth == LABELS and source.label_code == CLASSES_CODE:
-        classes = read_class_names(read_category_file(source.category_file))
-        entries: list[Any] = category_entries(classes, source.things, has_objects=bool(source.object_dir))
-        return _table(source.category_file, entries, needs_isthing=False)
     if source.truth == LABELS:
-        entries = label_categories(read_category_file(source.category_file), source.label_code)
-        return _table(source.category_file, entries, needs_isthing=False)
+        return _table(source.category_file, _listed_classes(source), needs_isthing=False)
     if source.truth == PANOPTIC:
         return _table(source.panoptic_file, stream_list(source.panoptic_file, "categories"), needs_isthing=True)
     if source.truth == INSTANCES:
@@ -39,6 +34,17 @@ def read_categories(source: SplitSource) -> CategoryTable:
     if source.object_file:
         return _table(source.object_file, stream_list(source.object_file, "categories"), needs_isthing=False)
     return CategoryTable.from_coco([{"id": 1, "name": "object"}])
+
+
+def _listed_classes(source: SplitSource) -> list[dict[str, Any]]:
+    """The classes of a source of label PNGs, as COCO lists categories."""
+    content = read_category_file(source.category_file)
+    try:
+        if source.label_code != CLASSES_CODE:
+            return label_categories(content, source.label_code)
+        return category_entries(read_class_names(content), source.things, has_objects=bool(source.object_dir))
+    except ValueError as error:
+        raise ValueError(f"{source.category_file}: {error}") from error
 
 
 def object_names(source: SplitSource) -> dict[int, str]:

@@ -26,7 +26,7 @@ from PIL import Image, UnidentifiedImageError
 
 from components.coco_example_gen.kept_aside import BadRecordError
 from maskformer_model.categories import CategoryTable
-from maskformer_model.coco_schema import flag_field, text_field, whole_of_text
+from maskformer_model.coco_schema import FieldError, flag_field, is_absent, shown, text_field, whole_of_text
 
 # What Pillow raises of a file that is cut short or changed.
 _DAMAGE = (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError)
@@ -63,9 +63,9 @@ def label_categories(content: bytes, code: str) -> list[dict[str, Any]]:
     return [
         {
             "id": _category_id(place, label, code),
-            "name": label.get("readable", label["name"]),
+            "name": label["name"] if is_absent(label.get("readable")) else label["readable"],
             "isthing": int(label["instances"]),
-            "color": label["color"],
+            "color": label.get("color"),
         }
         for place, label in enumerate(_labels(content))
         if label["evaluate"]
@@ -175,17 +175,30 @@ def _category_id(place: int, label: dict[str, Any], code: str) -> int:
 
 @functools.lru_cache(maxsize=4)
 def _labels(content: bytes) -> list[dict[str, Any]]:
+    rule = "The data set's labels must be json with `labels`, each with name, instances and evaluate"
     try:
-        labels = json.loads(content)["labels"]
-        for label in labels:
-            text_field(label, "name")
-            if None in (flag_field(label, "instances"), flag_field(label, "evaluate")):
-                raise ValueError(f"Received: {label}")
-            label["color"]
-    except (ValueError, KeyError, TypeError) as error:
-        rule = "The data set's labels must be json with `labels`, each with name, color, instances and evaluate."
-        raise ValueError(f"{rule} Failed with: {error!r}") from error
+        document = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{rule}. Failed with: {error!r}") from error
+    labels = document.get("labels") if isinstance(document, dict) else None
+    if not isinstance(labels, list):
+        raise ValueError(f"{rule}. Received: {shown(document)}")
+    for place, label in enumerate(labels):
+        if problem := _problem_of_label(label):
+            raise ValueError(f"{rule}. Label {place}: {problem}")
     return labels
+
+
+def _problem_of_label(label: Any) -> str:
+    """Returns what is wrong with a label of a list, or "" where nothing is."""
+    if not isinstance(label, dict):
+        return f"it must be a json object. Received: {shown(label)}"
+    try:
+        text_field(label, "name")
+        missing = [key for key in ("instances", "evaluate") if flag_field(label, key) is None]
+    except FieldError as error:
+        return str(error)
+    return f"it must have {missing}. Received: {shown(label)}" if missing else ""
 
 
 def _ade20k_categories(text: str) -> list[dict[str, Any]]:

@@ -1,16 +1,19 @@
 """Ways to damage a field of a json, and what must hold of a conversion afterwards, for tests.
 
-`FUZZ_EXAMPLES=5000 pytest tests/components/coco_example_gen -k damaged` tries that many random examples of each test
-in place of the fixed few.
+`FUZZ_EXAMPLES=5000 pytest tests/components/coco_example_gen tests/pipeline/retraining -k damaged` tries that many
+random examples of each test in place of the fixed few.
 """
 
 from __future__ import annotations
 
+import copy
+import json
 import os
 import pathlib
 from typing import Any
 
 from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
 
 from components.coco_example_gen.conversion.conversion_step import convert_shard, read_notices, read_report
 from components.coco_example_gen.layouts.split_source import SplitSource
@@ -46,7 +49,16 @@ def damage(document: Any, place: tuple[Any, ...], value: Any) -> None:
     if value is GONE:
         del document[place[-1]]
     else:
-        document[place[-1]] = value
+        document[place[-1]] = copy.deepcopy(value)  # A further damage may change it.
+
+
+def damaged(data: st.DataObject, document: Any, most: int = 1) -> Any:
+    """A copy of a json in which up to so many values are others; a list where the whole json is gone."""
+    whole = {"document": json.loads(json.dumps(document))}
+    for _ in range(data.draw(st.integers(1, most))):
+        if found := places(whole):
+            damage(whole, data.draw(st.sampled_from(found)), data.draw(st.sampled_from(DAMAGES)))
+    return whole.get("document", [])
 
 
 def fuzzed(num_examples: int) -> settings:
@@ -61,7 +73,7 @@ def fuzzed(num_examples: int) -> settings:
 
 
 def check_conversion(
-    source: SplitSource, folder: pathlib.Path, num_photos: int, not_records: tuple[str, ...] = ()
+    source: SplitSource, folder: pathlib.Path, num_photos: int, not_records: tuple[str, ...] = (), named: str = ""
 ) -> None:
     """Converts, and compares what is written and what is named with the number of photos.
 
@@ -70,12 +82,13 @@ def check_conversion(
         folder: Has `work` and `out`.
         num_photos: All photos of the source, good and bad.
         not_records: The notices that say that a photo is no record.
+        named: What a refusal must say, such as the damaged file.
     """
     try:
         request = SplitRequest(split="out", num_shards=1, allow_empty_shards=True)
         plan = plan_split(request, source, str(folder / "work"))
     except (ValueError, FileNotFoundError) as error:  # The file is refused, in one line.
-        assert str(error) and "\n" not in str(error)
+        assert str(error) and "\n" not in str(error) and named in str(error)
         return
     [shard] = plan.shards
     (folder / "out" / "Split-out").mkdir(exist_ok=True, parents=True)
