@@ -10,7 +10,8 @@ BENCH ?=
 DATA ?= ../shared/data/coco_panoptic
 PYTEST_ARGS ?=
 # A process per core, and each file in one of them: its tests share what is costly to make. -n 0 in PYTEST_ARGS: none.
-PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+# The order of the files is tests/conftest.py's.
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 # In no lock: the build for CPUs weighs a tenth of the build with CUDA and has other hashes. Where pip is not set up to
 # find it: TORCH_INDEX=https://download.pytorch.org/whl/cpu. What it imports is in parity.lock, so pip resolves nothing.
 TORCH ?= torch==2.13.0
