@@ -17,8 +17,9 @@ PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist lo
 TORCH ?= torch==2.13.0
 TORCH_INDEX ?=
 
-# The locks hold every package, so pip resolves nothing; the build tools come from a lock of their own.
-PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -qq --no-deps --no-build-isolation
+# The locks hold every package, so pip resolves nothing; the build tools come from a lock of their own. Python compiles
+# a module when it is first imported; to compile all of them here takes a minute and most are never imported.
+PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -qq --no-deps --no-build-isolation --no-compile
 FROM_LOCK := $(PIP_INSTALL) --require-hashes -r
 COMPILE_PLAIN := $(BIN)/uv pip compile --quiet --no-header --no-annotate --no-emit-index-url --generate-hashes \
 	--python-version 3.11 --python-platform x86_64-manylinux_2_28
@@ -77,7 +78,8 @@ docs: .venv-docs/docs.installed  ## Build the documentation as a site into site/
 
 .venv-docs/docs.installed: requirements/docs.lock
 	$(PYTHON) -m venv .venv-docs
-	.venv-docs/bin/python -m pip install --disable-pip-version-check -qq --no-deps --require-hashes -r requirements/docs.lock
+	.venv-docs/bin/python -m pip install --disable-pip-version-check -qq --no-deps --no-compile --require-hashes \
+		-r requirements/docs.lock
 	@touch $@
 
 env: $(VENV)/dev.installed $(VENV)/project.installed  ## Set up .venv for the pipeline, tests and checks.
@@ -94,7 +96,8 @@ env-exports: env  ## Add the converters and runtimes of other formats (ONNX, Lit
 
 env-trackers: $(VENV)/trackers.installed  ## Add the clients of MLflow and Weights & Biases, and MLflow's server.
 
-env-labelling: env  ## Set up .venv-labelling: the packages of labelling tools, for tests of exports and pre-annotations.
+# Needs nothing of .venv, so `make --jobs=2 env env-labelling` sets up both at once.
+env-labelling:  ## Set up .venv-labelling: the packages of labelling tools, for tests of exports and pre-annotations.
 	$(PYTHON) -m venv .venv-labelling
 	.venv-labelling/bin/python -m pip install --disable-pip-version-check -qq --no-deps --no-compile --require-hashes \
 		-r requirements/labelling.lock
