@@ -9,6 +9,7 @@ ARGS ?=
 BENCH ?=
 DATA ?= ../shared/data/coco_panoptic
 PYTEST_ARGS ?=
+PIP_ARGS ?=
 # A process per core, and each file in one of them: its tests share what is costly to make. -n 0 in PYTEST_ARGS: none.
 # The order of the files is tests/conftest.py's.
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
@@ -17,9 +18,9 @@ PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist lo
 TORCH ?= torch==2.13.0
 TORCH_INDEX ?=
 
-# The locks hold every package, so pip resolves nothing; the build tools come from a lock of their own. Python compiles
-# a module when it is first imported; to compile all of them here takes a minute and most are never imported.
-PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -qq --no-deps --no-build-isolation --no-compile
+# The locks hold every package, so pip resolves nothing; the build tools come from a lock of their own. PIP_ARGS is for
+# .ci/run.
+PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -qq --no-deps --no-build-isolation $(PIP_ARGS)
 FROM_LOCK := $(PIP_INSTALL) --require-hashes -r
 COMPILE_PLAIN := $(BIN)/uv pip compile --quiet --no-header --no-annotate --no-emit-index-url --generate-hashes \
 	--python-version 3.11 --python-platform x86_64-manylinux_2_28
