@@ -9,15 +9,18 @@ ARGS ?=
 BENCH ?=
 DATA ?= ../shared/data/coco_panoptic
 PYTEST_ARGS ?=
+PIP_ARGS ?=
 # A process per core, and each file in one of them: its tests share what is costly to make. -n 0 in PYTEST_ARGS: none.
-PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+# The order of the files is tests/conftest.py's.
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 # In no lock: the build for CPUs weighs a tenth of the build with CUDA and has other hashes. Where pip is not set up to
 # find it: TORCH_INDEX=https://download.pytorch.org/whl/cpu. What it imports is in parity.lock, so pip resolves nothing.
 TORCH ?= torch==2.13.0
 TORCH_INDEX ?=
 
-# The locks hold every package, so pip resolves nothing; the build tools come from a lock of their own.
-PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -qq --no-deps --no-build-isolation
+# The locks hold every package, so pip resolves nothing; the build tools come from a lock of their own. PIP_ARGS is for
+# .ci/run.
+PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -qq --no-deps --no-build-isolation $(PIP_ARGS)
 FROM_LOCK := $(PIP_INSTALL) --require-hashes -r
 COMPILE_PLAIN := $(BIN)/uv pip compile --quiet --no-header --no-annotate --no-emit-index-url --generate-hashes \
 	--python-version 3.11 --python-platform x86_64-manylinux_2_28
@@ -76,7 +79,8 @@ docs: .venv-docs/docs.installed  ## Build the documentation as a site into site/
 
 .venv-docs/docs.installed: requirements/docs.lock
 	$(PYTHON) -m venv .venv-docs
-	.venv-docs/bin/python -m pip install --disable-pip-version-check -qq --no-deps --require-hashes -r requirements/docs.lock
+	.venv-docs/bin/python -m pip install --disable-pip-version-check -qq --no-deps --no-compile --require-hashes \
+		-r requirements/docs.lock
 	@touch $@
 
 env: $(VENV)/dev.installed $(VENV)/project.installed  ## Set up .venv for the pipeline, tests and checks.
@@ -93,7 +97,8 @@ env-exports: env  ## Add the converters and runtimes of other formats (ONNX, Lit
 
 env-trackers: $(VENV)/trackers.installed  ## Add the clients of MLflow and Weights & Biases, and MLflow's server.
 
-env-labelling: env  ## Set up .venv-labelling: the packages of labelling tools, for tests of exports and pre-annotations.
+# Needs nothing of .venv, so `make --jobs=2 env env-labelling` sets up both at once.
+env-labelling:  ## Set up .venv-labelling: the packages of labelling tools, for tests of exports and pre-annotations.
 	$(PYTHON) -m venv .venv-labelling
 	.venv-labelling/bin/python -m pip install --disable-pip-version-check -qq --no-deps --no-compile --require-hashes \
 		-r requirements/labelling.lock

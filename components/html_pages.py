@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import pathlib
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ if TYPE_CHECKING:
     import jinja2
 
 
+@functools.cache  # Compiling a template takes longer than rendering it.
 def templates_of(module_file: str) -> jinja2.Environment:
     """Returns the templates that lie beside a module, given its `__file__`."""
     import jinja2  # Takes longer than all else that a command's `--help` needs.

@@ -203,6 +203,8 @@ def _transform(examples_channel: Channel, schema_channel: Channel) -> tfx_compon
         preprocessing_fn=f"{data_facts.__name__}.{data_facts.preprocessing_fn.__name__}",
         materialize=False,
         disable_statistics=True,
+        # No node would read the cache, a file for each of fifteen analyzers.
+        disable_analyzer_cache=True,
         custom_config={"source_sha256": fingerprint_behind(data_facts.__name__)},
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import os
 import pathlib
 from collections.abc import Iterator
@@ -18,6 +19,14 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("NO_GCE_CHECK", "true")
 
 PROJECT_DIR = pathlib.Path(__file__).resolve().parent.parent
+
+
+@pytest.hookimpl(trylast=True)  # After the tests that do not run are taken out.
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the files that take longest first, so that no process is left alone with one of them at the end."""
+    count = collections.Counter(item.path for item in items)
+    marked = {item.path: marker.kwargs["seconds"] for item in items if (marker := item.get_closest_marker("takes"))}
+    items.sort(key=lambda item: (-marked.get(item.path, 0), -count[item.path], str(item.path)))
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ from tests.parity import __main__ as parity
 from tests.parity import assignment_rows, comparison, families, gradient_rows, output_rows, rows
 from tests.parity.golden_folder import GoldenFolder, read_batch
 
+pytestmark = pytest.mark.takes(seconds=150)
 LARGE = ("resnet50_fpn", "resnet50_transformer_fpn", "swin_fpn")
 TINY = ("tiny_swin_fpn", "tiny_resnet50_transformer_fpn")
 MADE = ("formula_pre_norm_encoders", "formula_few_queries", "formula_no_targets")

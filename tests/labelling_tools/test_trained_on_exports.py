@@ -17,6 +17,7 @@ from maskformer_model.training import loop
 from tests.labelling_tools.conftest import NUM_PHOTOS
 from tests.maskformer_model.helpers import tiny_run
 
+pytestmark = pytest.mark.takes(seconds=80)
 STEPS = "trainer.train_steps=2,task.inference.object_mask_threshold=0.0,task.inference.overlap_threshold=0.0"
 # An export of each tool, and which form the tool takes back. `test_round_trips` reads the tools' other forms.
 FORM_OF = {

@@ -93,16 +93,30 @@ def run_pass(folder: pathlib.Path, webhook: str, dies_at: int = 0) -> int:
     process = os.fork()
     if process == 0:
         counter = StepCounter(folder / "root", dies_at)
-        config = RetrainConfig(
-            spans_dir=str(folder / "spans"),
-            root=str(folder / "root"),
-            run_args=("--experiment", "generated_scenes"),
-            webhook=webhook,
-        )
-        retraining = Retraining(config, PushedOnce(folder / "root", counter))
+        retraining = new_retraining(folder, webhook, counter)
         sys.addaudithook(counter)
         os._exit(0 if retraining.run_pass() else 1)
     return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+
+
+def new_retraining(folder: pathlib.Path, webhook: str, counter: StepCounter) -> Retraining:
+    """The loop over a folder's spans."""
+    config = RetrainConfig(
+        spans_dir=str(folder / "spans"),
+        root=str(folder / "root"),
+        run_args=("--experiment", "generated_scenes"),
+        webhook=webhook,
+    )
+    return Retraining(config, PushedOnce(folder / "root", counter))
+
+
+def warm_up() -> None:
+    """Imports what a pass imports and compiles its page once, in place of in every forked process."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = pathlib.Path(temporary)
+        empty_root(folder)
+        if not new_retraining(folder, "", StepCounter(folder / "root", dies_at=0)).run_pass():
+            raise AssertionError("A pass must succeed.")
 
 
 def what_is_left(folder: pathlib.Path) -> dict:
@@ -202,6 +216,7 @@ def create_metadata(path: pathlib.Path) -> None:
 
 def main() -> int:
     """Runs the program and returns its exit status."""
+    warm_up()
     with listening() as (webhook, told):
         for begin in (empty_root, second_span):
             steps = kill_at_every_step(begin, webhook, told)

@@ -22,7 +22,7 @@ from pipeline.compiled.spec_validation import validate_spec
 from pipeline.local_run import generated_data
 from tests.pipeline import prepared_trainer
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600), pytest.mark.takes(seconds=170)]
 RUNNERS = {"forked_tasks": "tests.pipeline.forked_tasks", "run_compiled": "pipeline.run_compiled"}
 RUNNER = RUNNERS[os.environ.get("MASKFORMER_TEST_RUNNER", "forked_tasks")]
 OVERRIDES = f"trainer.train_steps={prepared_trainer.FIRST},trainer.optimizer.drop_steps=[]"

@@ -14,6 +14,7 @@ import pytest
 from pipeline import run_local
 from pipeline.local_run.generated_data import GeneratedDataConfig, ensure_generated_data
 
+pytestmark = pytest.mark.takes(seconds=170)
 NUM_TRAIN, NUM_EVAL = 24, 5
 # As small as the architecture allows: what is tested is the way, not the model.
 TINY_MODEL = (
@@ -181,7 +182,7 @@ def test_too_many_bad_records_stop_the_run_and_say_so(root, second, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_changed_photo_is_ingested_trained_on_and_compared_with_the_last_model(root, second):
+def test_a_changed_photo_is_ingested_trained_on_and_compared_with_the_last_model(root, first):
     photo = first_photo(root / "data" / "generated", "train2017")
     photo.write_bytes(photo.read_bytes() + b"\0")  # The same picture, the same size in pixels, another file.
     status, summary = run(root)
@@ -189,12 +190,12 @@ def test_a_changed_photo_is_ingested_trained_on_and_compared_with_the_last_model
     ran = nodes_that_ran(summary)
     assert {"CocoExampleGen", "StatisticsGen", "Trainer", "PanopticPredictor", "BaselinePredictor"} <= set(ran)
     assert "SchemaGen" not in ran
-    assert summary["data_fingerprint"] != second[1]["data_fingerprint"]
+    assert summary["data_fingerprint"] != first[1]["data_fingerprint"]
     assert "of the last blessed model" in " ".join(summary["verdict"])
 
 
 @pytest.mark.slow
-def test_a_copied_data_set_is_not_ingested_again_for_its_new_time_stamps(root, second):
+def test_a_copied_data_set_is_not_ingested_again_for_its_new_time_stamps(root, first):
     data = root / "data" / "generated"
     for path in data.rglob("*"):
         os.utime(path)
@@ -203,7 +204,7 @@ def test_a_copied_data_set_is_not_ingested_again_for_its_new_time_stamps(root, s
 
 
 @pytest.mark.slow
-def test_a_setting_that_cannot_be_trained_fails_in_the_trainer_and_leaves_what_serves(root, second):
+def test_a_setting_that_cannot_be_trained_fails_in_the_trainer_and_leaves_what_serves(root, first):
     before = versions(root)
     status, summary = run(root, overrides=TINY_MODEL + ",task.model.num_classes=3")
     assert (status, summary["failure"]["component"]) == (1, "Trainer")

@@ -14,7 +14,7 @@ import pytest
 from pipeline import run_local
 from tests.pipeline import prepared_trainer
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.takes(seconds=180)]
 NUM_EVAL = 32
 
 

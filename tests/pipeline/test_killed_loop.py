@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.takes(seconds=70)
+
 
 @pytest.mark.slow
 def test_a_loop_that_is_killed_before_any_of_its_steps_loses_nothing(project_dir):

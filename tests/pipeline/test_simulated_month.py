@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.takes(seconds=120)
+
 
 @pytest.mark.slow
 def test_after_every_day_the_states_the_log_the_page_the_alerts_and_what_serves_are_right(project_dir, tmp_path):

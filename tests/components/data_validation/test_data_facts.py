@@ -38,6 +38,7 @@ def run(tmp_path_factory):
         preprocessing_fn="components.data_validation.data_facts.preprocessing_fn",
         materialize=False,
         disable_statistics=True,
+        disable_analyzer_cache=True,
     )
     LocalDagRunner().run(
         Pipeline(

@@ -20,6 +20,7 @@ from tests.components import brightness_model
 from tests.maskformer_model.serve.raw_client import HEAD, connected
 from tests.maskformer_model.serve.running_server import RunningServer, push
 
+pytestmark = pytest.mark.takes(seconds=80)
 PHOTO = brightness_model.scene(3).image_encoded
 
 

@@ -16,6 +16,7 @@ from maskformer_model.training.optimizer import make_optimizer
 from maskformer_model.training.step import MaskFormerTraining
 from tests.maskformer_model.helpers.flat_model import SMALL_RESNET, SMALL_SIZES, model_config
 
+pytestmark = pytest.mark.takes(seconds=60)
 SIZES = SMALL_SIZES | {"dropout": 0.0}
 RESNET = model_config(backbone=SMALL_RESNET, **SIZES)
 SWIN = model_config(

@@ -16,6 +16,7 @@ import pytest
 
 from tests.maskformer_model.helpers import tiny_run
 
+pytestmark = pytest.mark.takes(seconds=240)
 # The reference's recipe: clipping on at every step; dropout off, since replicas draw their own.
 RECIPE = (
     "runtime.deterministic=true,task.model.dropout=0,trainer.train_steps=20,trainer.steps_per_loop=1,"

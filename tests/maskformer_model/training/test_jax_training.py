@@ -16,6 +16,7 @@ from maskformer_model.train import main
 from maskformer_model.training import loop
 from tests.maskformer_model.helpers import tiny_run
 
+pytestmark = pytest.mark.takes(seconds=100)
 STEPS = 4
 SETTINGS = (
     "task.model.dropout=0,trainer.optimizer.clip_norm=0.01,trainer.optimizer.learning_rate=0.0001,"

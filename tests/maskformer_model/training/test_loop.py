@@ -21,6 +21,7 @@ from maskformer_model.training.callbacks import SKIPPED_FILE
 from maskformer_model.training.checkpoints import TrainingCheckpoints
 from tests.maskformer_model.helpers import tiny_run
 
+pytestmark = pytest.mark.takes(seconds=100)
 NOTED = "trainer.validation_interval=3,trainer.checkpoint_interval=2,trainer.optimizer.ema_momentum=0.9"
 
 

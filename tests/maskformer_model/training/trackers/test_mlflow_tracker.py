@@ -14,7 +14,7 @@ from maskformer_model.training.trackers import tracked_run
 from maskformer_model.training.trackers.tracker import TrackedRun, TrackerError
 from tests.maskformer_model.helpers import tiny_run
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200), pytest.mark.takes(seconds=60)]
 
 
 @pytest.fixture
