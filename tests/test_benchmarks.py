@@ -3,6 +3,7 @@
 `python -m tests.test_benchmarks TASK` is one of these programs.
 """
 
+import dataclasses
 import importlib
 import pathlib
 import re
@@ -14,7 +15,7 @@ import pytest
 
 from benchmarks import __main__ as benchmarks
 from benchmarks.contestants.turns import in_turns, serve
-from benchmarks.training.padding import photo_share
+from benchmarks.training.padding import photo_share, small_recipe
 
 
 @pytest.mark.parametrize("name", benchmarks.measurements())
@@ -35,6 +36,19 @@ def test_a_wide_and_a_high_photo_in_one_group_are_half_padding():
     assert photo_share(sizes_px, 2) == 0.5
     assert photo_share(sizes_px[[0, 2, 1, 3]], 2) == 1.0
     assert photo_share(sizes_px[:1], 1) == 1.0
+
+
+def test_the_step_of_the_padding_benchmark_sees_the_recipe_at_a_quarter_of_its_size():
+    alone, grouped = small_recipe(0), small_recipe(2)
+    assert alone.task.train_data != grouped.task.train_data
+    assert dataclasses.replace(grouped.task.train_data, aspect_ratio_group_size=0) == alone.task.train_data
+    assert dataclasses.replace(grouped.task, train_data=alone.task.train_data) == alone.task
+    assert grouped.trainer == alone.trainer
+    parser = grouped.task.train_data.parser
+    # 480 to 800 px in steps of 32, at most 1333; crops of 384 to 600 px of photos of 400, 500 or 600.
+    assert parser.min_sizes_px == tuple(range(120, 201, 8))
+    assert (parser.max_size_px, parser.crop_size_px, parser.crop_min_sizes_px) == (333, (96, 150), (100, 125, 150))
+    assert (grouped.task.train_data.global_batch_size, grouped.trainer.accumulation_steps) == (64, 32)
 
 
 def test_every_program_runs_once_a_turn_after_warming_up(tmp_path):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.parity import __main__ as parity
-from tests.parity import assignment_rows, comparison, families, gradient_rows, output_rows, rows
+from tests.parity import assignment_rows, comparison, families, gradient_rows, output_rows, rounding, rows
 from tests.parity.golden_folder import GoldenFolder, read_batch
 
 pytestmark = pytest.mark.takes(seconds=150)
@@ -253,6 +253,30 @@ def test_another_number_of_layers_does_not_pass():
     expected = {f"match.layer_{layer}.image_0.{side}": nothing for layer in range(2) for side in ("query", "target")}
     ours = types.SimpleNamespace(queries=[np.zeros((1, 0), np.int64)])
     assert not assignment_rows.assignment_rows(ours, types.SimpleNamespace(outputs=expected), costs)[0].passed
+
+
+def test_rounding_is_the_error_of_both_sides_against_float64(monkeypatch):
+    def step(weight, bias, keys):
+        arrays = {"weight": np.array(weight), "bias": np.array([bias]), "keys": np.array([keys])}
+        return rounding._Step({"masks": arrays["weight"]}, arrays, {})
+
+    # Norms are 5 and 12, together 13. Ours is off by 0.5 and 0.3, theirs by 0.05 and 0. Keys are rounding error alone.
+    steps = {"float64": step([3.0, 4.0], 12.0, 0.0), "float32": step([3.3, 4.4], 12.3, 1e-9)}
+    monkeypatch.setattr(rounding, "_our_step", lambda folder, float_type: steps[float_type])
+    monkeypatch.setattr(rounding, "_their_step", lambda folder: step([3.03, 4.04], 12.0, 1e-9))
+    found = rounding.measure(types.SimpleNamespace())
+    assert found.names == ["weight", "bias"]
+    np.testing.assert_allclose(found.ours, [0.1, 0.025])
+    np.testing.assert_allclose(found.theirs, [0.01, 0], atol=1e-12)
+    np.testing.assert_allclose(found.outputs["masks"], [0.1, 0.01])
+    np.testing.assert_allclose(found.global_error, [np.hypot(0.5, 0.3) / 13, 0.05 / 13])
+    np.testing.assert_allclose(found.norm_error, [np.hypot(5.5, 12.3) / 13 - 1, np.hypot(5.05, 12) / 13 - 1])
+
+
+def test_rounding_of_a_swin_needs_the_official_gradients():
+    folder = types.SimpleNamespace(gradients={}, settings={"backbone": "D2SwinTransformer"}, path="golden")
+    with pytest.raises(ValueError, match="must hold its gradients in float32"):
+        rounding._their_step(folder)
 
 
 def test_a_folder_of_an_unknown_family_is_refused():

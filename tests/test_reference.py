@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from tests.reference.recipes import RECIPES
+from tests.reference.recipes import LARGE_RECIPES, RECIPES
 
 torch = pytest.importorskip("torch", reason="the extra `parity` brings torch")
 
@@ -41,3 +41,11 @@ def test_a_committed_folder_is_what_its_recipe_makes(project_dir, tmp_path):
     assert json.loads((tmp_path / "golden.json").read_text())["trajectory"][0] == pytest.approx(
         json.loads((committed / "golden.json").read_text())["trajectory"][0], rel=1e-9
     )
+
+
+def test_the_large_models_have_images_without_targets_and_maps_of_many_pixels():
+    inputs = {name: recipe.inputs() for name, recipe in LARGE_RECIPES.items()}
+    counts = {name: [len(arrays["labels_0"]), len(arrays["labels_1"])] for name, arrays in inputs.items()}
+    assert counts == {"large_one_without_targets": [12, 0], "large_no_targets": [0, 0]}
+    for arrays in inputs.values():
+        assert arrays["masks_1"].shape == (0, 448, 600) and arrays["image_0"].shape == (480, 640, 3)

@@ -12,9 +12,11 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import tensorflow as tf
 
+from benchmarks.training.padding import photo_share
 from maskformer_model import experiments
 from maskformer_model.config import InferenceConfig, ParserConfig
 from maskformer_model.data import augmentation
+from maskformer_model.data.aspect_ratio_groups import group_by_aspect_ratio
 from maskformer_model.data.panoptic_png import decode_panoptic_png
 from maskformer_model.data.preprocessing import decode_image, resized_size
 from maskformer_model.inference.photo_inference import PhotoInference
@@ -43,6 +45,7 @@ def print_changes(data: pathlib.Path, num_photos: int) -> None:
     maps = [_segment_map(data, path) for path in paths]
     _print_maps(maps)
     _print_targets(photos, maps)
+    _print_padding(np.array([photo.shape[:2] for photo in photos]))
 
 
 def _answers(photos: list[tf.Tensor]) -> Iterable[tuple[str, list[float]]]:
@@ -113,4 +116,19 @@ def _print_targets(photos: list[tf.Tensor], maps: list[np.ndarray]) -> None:
     print(
         f"2 targets of {num_crops} crops a photo: {num_shown} shown -> {num_listed} listed, "
         f"{1 - num_shown / num_listed:.1%} are kept with an empty mask; no pixel has another label"
+    )
+
+
+def _print_padding(sizes_px: np.ndarray) -> None:
+    data = experiments.get("maskformer_coco_panoptic").task.train_data
+    group = min(data.aspect_ratio_group_size, len(sizes_px))
+    count = len(sizes_px) // group * group  # A batch of whole groups.
+    parser, is_wide = data.parser, tf.constant(sizes_px[:, 1] > sizes_px[:, 0])
+    resized = np.array([resized_size(*size, max(parser.min_sizes_px), parser.max_size_px) for size in sizes_px[:count]])
+    photos = tf.data.Dataset.range(count)
+    order = list(group_by_aspect_ratio(photos, group, count, lambda index: is_wide[index]).as_numpy_iterator())
+    before, after = photo_share(resized, count), photo_share(resized[order], group)
+    print(
+        f"3 padding of one batch of {count}, together -> in groups of {group} of one orientation: {before:.1%} -> "
+        f"{after:.1%} of the batch are photo; no pixel has another label"
     )

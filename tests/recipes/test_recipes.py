@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import pytest
 
 from maskformer_model import experiments
 from maskformer_model.config import merge
 from maskformer_model.data import normalization
 from tests.recipes import __main__ as command
-from tests.recipes import table
+from tests.recipes import changed_pixels, table
 from tests.recipes.official import FILES, data, recipe_of
 from tests.recipes.reasons import BUILT_IN, OURS_ALONE, THE_USER_S
 from tests.recipes.rules import OF_RECIPE, NotRead, fields_of
@@ -134,6 +135,13 @@ def test_a_recipe_is_shown_with_the_source_of_every_value(capsys):
     assert len(lines) == 2 + len(OF_RECIPE)
     [line] = [line for line in lines if line.startswith("| `task.inference.size_divisibility`")]
     assert line.split(" | ")[1:] == ["32", "32", "`MODEL.MASK_FORMER.SIZE_DIVISIBILITY`", "`mask_former/config.py` |"]
+
+
+@pytest.mark.parametrize(("num_wide", "num_high", "expected"), [(6, 2, "75.0% -> 100.0%"), (1, 0, "100.0% -> 100.0%")])
+def test_padding_is_counted_together_and_in_pairs(capsys, num_wide, num_high, expected):
+    # Wide and high photos of 4:3 make a square, of which each is three quarters.
+    changed_pixels._print_padding(np.array([[480, 640]] * num_wide + [[640, 480]] * num_high))
+    assert expected in capsys.readouterr().out
 
 
 def test_reasons_belong_to_fields_and_keys_that_there_are():

@@ -1,6 +1,7 @@
 """Makes the golden folders that are made from formulas: `python -m tests.reference.make_golden DIRECTORY [NAME ...]`.
 
-Needs PyTorch (`make env-parity`). The committed folders in `tests/golden/formula_*` are what it writes.
+Needs PyTorch (`make env-parity`). The committed folders in `tests/golden/formula_*` are what it writes. Two models with
+large maps are written only if they are named.
 """
 
 from __future__ import annotations
@@ -13,17 +14,17 @@ from typing import Any
 
 import numpy as np
 
-from tests.reference.recipes import NUM_STEPS, RECIPES, Recipe
+from tests.reference.recipes import LARGE_RECIPES, NUM_STEPS, RECIPES, Recipe
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Writes the folders that are named, by default all."""
+    """Writes the folders that are named, by default all that are committed."""
     parser = argparse.ArgumentParser(prog="python -m tests.reference.make_golden", description=__doc__.splitlines()[0])
     parser.add_argument("directory", type=pathlib.Path)
-    parser.add_argument("names", nargs="*", choices=[[], *RECIPES], default=[])
+    parser.add_argument("names", nargs="*", choices=[[], *RECIPES, *LARGE_RECIPES], default=[])
     options = parser.parse_args(arguments)
     for name in options.names or RECIPES:
-        write_folder(RECIPES[name], options.directory / name)
+        write_folder((RECIPES | LARGE_RECIPES)[name], options.directory / name)
         print(options.directory / name)
     return 0
 

@@ -1,4 +1,4 @@
-"""The golden folders that are made from formulas: configuration, batch and seed of each."""
+"""Golden folders that are made from formulas: configuration, batch and seed of each."""
 
 from __future__ import annotations
 
@@ -157,4 +157,11 @@ RECIPES = {
         seed=4,
         keeps_arrays=False,
     ),
+}
+
+_DEEP: dict[str, Any] = {"stage_blocks": (3, 4, 23, 3), "sizes_px": ((480, 640), (448, 600))}
+# As deep as ResNet-101, on large photos, whose sums are long: for `tests.parity.rounding`. Too large to commit.
+LARGE_RECIPES = {
+    "large_one_without_targets": Recipe(changes={}, num_targets=(12, 0), seed=5, **_DEEP),
+    "large_no_targets": Recipe(changes={}, num_targets=(0, 0), seed=6, **_DEEP),
 }
