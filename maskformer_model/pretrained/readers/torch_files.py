@@ -47,8 +47,10 @@ _STORAGE_DTYPES = {
 # runs.
 _UNUSED = (
     ("argparse", "Namespace"),
+    ("collections", "Counter"),  # The milestones of a `MultiStepLR`.
     ("pathlib", "PosixPath"),
     ("pathlib", "PurePosixPath"),
+    ("pathlib._local", "PosixPath"),  # As Python 3.13 calls it.
     ("torch", "Size"),
     ("torch", "device"),
     ("pytorch_lightning.utilities.parsing", "AttributeDict"),
