@@ -89,7 +89,8 @@ def run_command(name: str, body: Callable[[], int], *, status: int = EXIT_USAGE,
 @contextlib.contextmanager
 def _ended_in_order_by_signals() -> Iterator[None]:
     """Turns a signal to end into `SystemExit`, where the program has no handler of its own and does not ignore it."""
-    process_id, replaced = os.getpid(), []
+    process_id = os.getpid()
+    replaced: list[signal.Signals] = []
 
     def end(number: int, _frame: object) -> None:
         if os.getpid() != process_id:  # A forked worker, which has nothing to put in order.
