@@ -22,6 +22,8 @@ import tarfile
 import tempfile
 from collections.abc import Iterator
 
+import psutil
+
 from tests.load.__main__ import call, write_photos
 from tests.maskformer_model.serve.running_server import RunningServer
 
@@ -49,8 +51,18 @@ def served(model_dir: pathlib.Path, code_dir: pathlib.Path) -> Iterator[RunningS
         server.stop()
 
 
-def figures(rows: dict[str, dict[str, str]]) -> dict[str, float]:
+def cpu_seconds(server: RunningServer) -> float:
+    """Of the server and its model's process, since their start."""
+    processes = [psutil.Process(server.pid), *map(psutil.Process, server.model_pids())]
+    return sum(sum(process.cpu_times()[:2]) for process in processes)
+
+
+def figures(rows: dict[str, dict[str, str]], cpu_s: float) -> dict[str, float]:
     """What a turn gave: of all requests and of good single photos.
+
+    Args:
+        rows: Locust's table.
+        cpu_s: What the server spent in the turn; unlike the rest it hardly depends on what else the machine does.
 
     Raises:
         ValueError: if there was none of these.
@@ -58,6 +70,7 @@ def figures(rows: dict[str, dict[str, str]]) -> dict[str, float]:
     if "one photo" not in rows:
         raise ValueError("`minutes` must be enough for a photo. Give more.")
     return {
+        "cpu_ms_per_request": 1000 * cpu_s / int(rows["Aggregated"]["Request Count"]),
         "requests_per_s": float(rows["Aggregated"]["Requests/s"]),
         "one_photo_p50_ms": float(rows["one photo"]["50%"]),
         "one_photo_p95_ms": float(rows["one photo"]["95%"]),
@@ -78,8 +91,9 @@ def compare(args: argparse.Namespace) -> dict[str, list[dict[str, float]]]:
         turns: dict[str, list[dict[str, float]]] = {name: [] for name in codes}
         for number in range(args.turns):
             for name in list(codes)[:: -1 if number % 2 else 1]:
+                before_s = cpu_seconds(servers[name])
                 _, rows = call(servers[name], args.locust, work, 60 * args.minutes, args.users)
-                turns[name].append(figures(rows))
+                turns[name].append(figures(rows, cpu_seconds(servers[name]) - before_s))
         return turns
 
 
