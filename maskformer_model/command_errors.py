@@ -3,21 +3,27 @@
 A command's `main` reads its arguments and gives the rest to `run_command`. Errors that this project raises are
 sentences already and are printed as they are. What comes from the operating system or from another package is said in
 our words. With `PYTHONDEVMODE=1` or `python -X dev` the traceback is shown instead.
+
+A command that SIGTERM or SIGHUP ends leaves its `with` blocks as after Ctrl-C, so that its temporary folders go.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
 import pathlib
 import re
 import shutil
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 EXIT_USAGE, EXIT_INTERRUPTED, EXIT_PIPE_CLOSED = 2, 130, 141
+_SIGNALLED = 128  # What shells add to the number of the signal that ended a program.
 
 _PACKAGE_DIR = pathlib.Path(__file__).resolve().parent
 _NEXT_STEPS = {
@@ -64,7 +70,8 @@ def run_command(name: str, body: Callable[[], int], *, status: int = EXIT_USAGE,
     """
     allow_group_to_read()
     try:
-        return body()
+        with _ended_in_order_by_signals():
+            return body()
     except KeyboardInterrupt:
         print(f"{name}: interrupted.", file=sys.stderr)
         return EXIT_INTERRUPTED
@@ -77,6 +84,29 @@ def run_command(name: str, body: Callable[[], int], *, status: int = EXIT_USAGE,
             raise
         print(f"{name}: {sentence_of(error)}", file=sys.stderr)
         return status
+
+
+@contextlib.contextmanager
+def _ended_in_order_by_signals() -> Iterator[None]:
+    """Turns a signal to end into `SystemExit`, where the program has no handler of its own and does not ignore it."""
+    process_id = os.getpid()
+    replaced: list[signal.Signals] = []
+
+    def end(number: int, _frame: object) -> None:
+        if os.getpid() != process_id:  # A forked worker, which has nothing to put in order.
+            os._exit(_SIGNALLED + number)
+        sys.exit(_SIGNALLED + number)
+
+    if threading.current_thread() is threading.main_thread():
+        replaced = [one for one in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(one) is signal.SIG_DFL]
+    for one in replaced:
+        signal.signal(one, end)
+    try:
+        yield
+    finally:
+        for one in replaced:
+            if signal.getsignal(one) is end:
+                signal.signal(one, signal.SIG_DFL)
 
 
 def allow_group_to_read() -> None:

@@ -12,6 +12,8 @@ that file change, and its digest can be a parameter. Users write and check a man
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -41,6 +43,9 @@ def build_manifest(data_dir: str, sources: Iterable[SplitSource]) -> dict[str, s
     Returns:
         By path relative to the data folder: SHA-256, hexadecimal. Files of other folders are left out. A file that
         cannot be read has the hash of that fact: it costs a record at most, and the ingestion names it.
+
+    Raises:
+        FileNotFoundError: if a file goes while it is read.
     """
     paths = {os.path.relpath(path, data_dir): path for source in sources for path in _input_files(source)}
     names = sorted(paths)
@@ -108,9 +113,10 @@ def read_manifest(path: str) -> dict[str, str]:
     """Reads what `write_manifest` wrote.
 
     Raises:
+        FileNotFoundError: if it is gone.
         ValueError: if the file is no manifest, or its digest is not that of its files: it was edited or damaged.
     """
-    with tf.io.gfile.GFile(path, "r") as file:
+    with _there(path), tf.io.gfile.GFile(path, "r") as file:
         try:
             document = json.loads(file.read())
             digest, files = document["digest"], document["files"]
@@ -151,14 +157,26 @@ def _digest(entries: Iterable[tuple[str, str]]) -> str:
     return digest.hexdigest()
 
 
+@contextlib.contextmanager
+def _there(path: str) -> Iterator[None]:
+    try:
+        yield
+    except tf.errors.NotFoundError as error:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path) from error
+
+
 def _sha256_or_unreadable(path: str) -> str:
     return file_sha256(path) if is_readable(path) else _UNREADABLE
 
 
 def file_sha256(path: str) -> str:
-    """Returns a file's SHA-256, hexadecimal, reading it piece by piece from any file system of TensorFlow's."""
+    """Returns a file's SHA-256, hexadecimal, reading it piece by piece from any file system of TensorFlow's.
+
+    Raises:
+        FileNotFoundError: if it is gone.
+    """
     digest = hashlib.sha256()
-    with tf.io.gfile.GFile(path, "rb") as file:
+    with _there(path), tf.io.gfile.GFile(path, "rb") as file:
         while chunk := file.read(_CHUNK_BYTES):
             digest.update(chunk)
     return digest.hexdigest()

@@ -94,6 +94,7 @@ class _Life:
         runner = web.AppRunner(
             server.app(),
             access_log=None,
+            auto_decompress=False,  # `Bodies` unpacks, beside the event loop.
             handler_cancellation=True,  # Nobody waits for the answer of a caller who has gone.
             keepalive_timeout=self._settings.idle_timeout_s,
             lingering_time=_LINGERING_S,

@@ -173,12 +173,14 @@ class Retraining:
     def _validate_and_train(self, decision: Decision, state: SpanState) -> SpanState:
         config, span = self._config, decision.span
         source = Source(f"span-{span.number}", span.path, decision.manifest)
-        mix.check_fits(config, source)
-        status, summary = self._run_pipeline(["--data", span.path, "--span", span.name, "--validate_only"])
+        with mix.unmoved([source]):
+            mix.check_fits(config, source)
+            status, summary = self._run_pipeline(["--data", span.path, "--span", span.name, "--validate_only"])
         if status:
             return outcomes.not_finished(state, status, summary)
         history = plan.history_of(state.plan, decision, self._states)
-        counts = mix.build(config, state.digest, source, history)
+        with mix.unmoved([*history, source]):
+            counts = mix.build(config, state.digest, source, history)
         LOG.info("%s: trains on %s, is judged on %s", span.name, counts["train"], counts["eval"])
         digests = {part.name: manifest_digest(part.manifest) for part in (*history, source)}
         state = dataclasses.replace(state, mix={**counts, "digests": digests})

@@ -5,15 +5,47 @@
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 import shutil
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from pipeline.retraining import mixed_data, warm_start
 from pipeline.retraining.config import RetrainConfig
-from pipeline.retraining.mixed_data import FIXED, Source
-from pipeline.retraining.spans import Span, stated_manifest
+from pipeline.retraining.mixed_data import FIXED, OtherDataError, Source
+from pipeline.retraining.spans import NotWholeError, Span, stated_manifest
+
+
+class SpanMovedError(OSError):
+    """A span was renamed, removed or written anew while it was read: nothing that was found in it counts."""
+
+
+@contextlib.contextmanager
+def unmoved(sources: Sequence[Source]) -> Iterator[None]:
+    """Holds the folders that are read in the context to what they were, at its end.
+
+    A folder that was renamed meanwhile looks as if its photos were not there or could not be read.
+
+    Raises:
+        SpanMovedError: if one was renamed, removed or written anew, whatever was found in it.
+    """
+    try:
+        yield
+    except (OtherDataError, OSError):
+        _require_unmoved(sources)
+        raise
+    _require_unmoved(sources)
+
+
+def _require_unmoved(sources: Sequence[Source]) -> None:
+    for source in sources:
+        try:
+            is_same = stated_manifest(_as_span(source.path)) == source.manifest
+        except NotWholeError:
+            is_same = False
+        if not is_same:
+            raise SpanMovedError(f"{source.name} was renamed, removed or written anew while it was read: {source.path}")
 
 
 def fixed_dir(root: str) -> pathlib.Path:
@@ -83,4 +115,8 @@ def remove_others(root: str, digests: Collection[str]) -> None:
 
 
 def _fixed_source(path: str) -> Source:
-    return Source(FIXED, path, stated_manifest(Span(name=path, path=path, number=0)))
+    return Source(FIXED, path, stated_manifest(_as_span(path)))
+
+
+def _as_span(path: str) -> Span:
+    return Span(name=path, path=path, number=0)

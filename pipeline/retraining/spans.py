@@ -133,6 +133,8 @@ def stated_manifest(span: Span) -> dict[str, str]:
         raise NotWholeError(f"{data_manifest.MANIFEST_FILE} is not there yet")
     try:
         return data_manifest.read_manifest(path)
+    except FileNotFoundError as error:
+        raise NotWholeError(f"{data_manifest.MANIFEST_FILE} is gone again") from error
     except ValueError as error:
         raise NotWholeError(f"{data_manifest.MANIFEST_FILE} is not whole: {error}") from error
 

@@ -34,6 +34,7 @@ import psutil
 from tests.maskformer_model.serve.running_server import RunningServer, push
 
 STATUS = "v1/models/maskformer"
+RETRIES = "retries.jsonl"
 # Of the last quarter of a stretch between two events over its first quarter, and of the last stretch over the first.
 MEMORY_GROWTH = 1.1
 P95_GROWTH = 2.0  # With attackers, over the run without.
@@ -162,31 +163,45 @@ def repeated_tries(path: pathlib.Path, down: list[tuple[float, float]]) -> dict[
     return {when: dict(sorted(found.items())) for when, found in counts.items()}
 
 
-def run(model_dir: pathlib.Path, locust: list[str], seconds: float, users: int, attackers: int) -> dict:
+def call(
+    server: RunningServer, locust: str, work: pathlib.Path, seconds: float, users: int
+) -> tuple[int, dict[str, dict[str, str]]]:
+    """Lets Locust call a server for so long; returns its exit status and its table by kind of request.
+
+    Args:
+        server: It is ready.
+        locust: The program.
+        work: A folder with `photos`; gets Locust's files.
+        seconds: How long.
+        users: How many callers at a time.
+    """
+    command = [locust, "-f", str(pathlib.Path(__file__).with_name("locustfile.py")), "--headless"]
+    command += ["--host", server.address.rstrip("/"), "-u", str(users), "-r", str(users), "-t", f"{seconds:.0f}s"]
+    command += ["--csv", str(work / "load"), "--only-summary", "--stop-timeout", "60"]
+    (work / RETRIES).touch()
+    told = {"LOAD_PHOTOS": str(work / "photos"), "LOAD_RETRIES": str(work / RETRIES)}
+    done = subprocess.run(command, env={**os.environ, **told})
+    with (work / "load_stats.csv").open() as file:
+        return done.returncode, {row["Name"]: row for row in csv.DictReader(file)}
+
+
+def run(model_dir: pathlib.Path, locust: str, seconds: float, users: int, attackers: int) -> dict:
     """Does once what the module's first lines say; returns what came of it."""
     with tempfile.TemporaryDirectory() as folder:
         work, serving_dir = pathlib.Path(folder), pathlib.Path(folder, "serving")
         serving_dir.mkdir()
         push(model_dir, serving_dir, 100)
         write_photos(work / "photos")
-        retries = work / "retries.jsonl"
-        retries.touch()
         server = RunningServer(serving_dir).wait_until_ready()
         trouble = Trouble(server, model_dir, serving_dir, seconds, attackers)
-        command = [*locust, "-f", str(pathlib.Path(__file__).with_name("locustfile.py")), "--headless"]
-        command += ["--host", server.address.rstrip("/"), "-u", str(users), "-r", str(users), "-t", f"{seconds:.0f}s"]
-        command += ["--csv", str(work / "load"), "--only-summary", "--stop-timeout", "60"]
-        told = {"LOAD_PHOTOS": str(work / "photos"), "LOAD_RETRIES": str(retries)}
         trouble.start()
-        done = subprocess.run(command, env={**os.environ, **told})
+        status, rows = call(server, locust, work, seconds, users)
         trouble.join()
         restarts = trouble.server.metric("maskformer_process_restarts_total")
         trouble.server.stop()
-        with (work / "load_stats.csv").open() as file:
-            rows = {row["Name"]: row for row in csv.DictReader(file)}
-        repeated = repeated_tries(retries, trouble.down)
+        repeated = repeated_tries(work / RETRIES, trouble.down)
     return outcome(trouble, rows, repeated) | {
-        "locust_exit_status": done.returncode,
+        "locust_exit_status": status,
         "model_restarts_after_the_last_start": restarts,
     }
 
@@ -222,7 +237,7 @@ def main() -> int:
     found = {}
     for name, attackers in {"alone": 0, "attacked": args.attackers}.items():
         if attackers or name == "alone":
-            found[name] = run(args.model, [args.locust], 60 * args.minutes, args.users, attackers)
+            found[name] = run(args.model, args.locust, 60 * args.minutes, args.users, attackers)
     is_slow = False
     if "attacked" in found:
         alone, attacked = (float(found[name]["rows"]["one photo"]["95%"]) for name in ("alone", "attacked"))

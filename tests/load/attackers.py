@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import base64
 import contextlib
+import functools
 import io
 import itertools
 import json
@@ -57,8 +58,12 @@ async def half_body(port: int) -> None:
         await asyncio.sleep(60.0)
 
 
-async def lies(port: int) -> None:
-    """Promises more than it sends, claims more than it has, asks for another host, packs much into little."""
+@functools.cache
+def lies_to_tell() -> tuple[bytes, ...]:
+    """Promises of more than is sent, claims of more than there is, another host, much packed into little.
+
+    Made once: what it costs to make them is to be the attackers' and not the machine's that the server runs on.
+    """
     bodies = [
         json.dumps({"instances": [{"b64": base64.b64encode(photo).decode()}]}).encode() for photo in lying_photos()
     ]
@@ -71,7 +76,12 @@ async def lies(port: int) -> None:
         _HEAD + b'Content-Length: 1700015\r\n\r\n{"instances":[' + b"{}," * 566_667,
         b"\x16\x03\x01" * 1000,
     ]
-    for request in requests:
+    return tuple(requests)
+
+
+async def lies(port: int) -> None:
+    """Tells one lie after the other."""
+    for request in lies_to_tell():
         async with _connected(port, request):
             await asyncio.sleep(_PAUSE_S)
 

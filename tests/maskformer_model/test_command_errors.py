@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -122,6 +123,47 @@ def test_what_a_command_writes_its_group_may_read_and_nobody_else_write(
     folder = tmp_path / "folder"
     assert folder.stat().st_mode & 0o777 == folder_mode
     assert (folder / "file").stat().st_mode & 0o777 == file_mode
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_command_that_a_signal_ends_leaves_no_temporary_folder(project_dir, tmp_path, number):
+    program = (
+        "import signal, sys, tempfile\n"
+        "from maskformer_model.command_errors import run_command\n"
+        "def body():\n"
+        "    kept = tempfile.TemporaryDirectory()\n"
+        "    with tempfile.TemporaryDirectory():\n"
+        "        print('ready', flush=True)\n"
+        "        signal.pause()\n"
+        "sys.exit(run_command('wait', body))"
+    )
+    environment = os.environ | {"PYTHONPATH": str(project_dir), "TMPDIR": str(tmp_path)}
+    with subprocess.Popen([sys.executable, "-c", program], env=environment, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"ready\n" and len(list(tmp_path.iterdir())) == 2
+        process.send_signal(number)
+        assert process.wait() == 128 + number
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_command_leaves_handlers_of_its_caller_and_of_itself_and_what_is_ignored():
+    def own(*_):
+        pass
+
+    seen = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        signal.signal(signal.SIGTERM, own)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        run_command("look", lambda: seen.extend(map(signal.getsignal, before)) or 0)
+        assert seen == [own, signal.SIG_IGN] == [signal.getsignal(number) for number in before]
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        run_command("look", lambda: 0)
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+        run_command("set", lambda: signal.signal(signal.SIGTERM, own) and 0)
+        assert signal.getsignal(signal.SIGTERM) is own
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def test_ctrl_c_ends_with_130_and_without_a_traceback(capsys):

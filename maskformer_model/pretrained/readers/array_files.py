@@ -14,6 +14,7 @@ import numpy as np
 
 from maskformer_model.pretrained.readers.restricted_pickle import DAMAGE
 from maskformer_model.pretrained.readers.whole_file import Budget
+from maskformer_model.pretrained.readers.zip_parts import require_separate_parts
 
 _MAX_HEADER_BYTES = 32 * 2**20
 _BFLOAT16 = "BF16"
@@ -44,6 +45,7 @@ def read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         budget = Budget.of_file(file)
         try:
             with zipfile.ZipFile(file) as archive:
+                require_separate_parts(archive, may_be_deflated=True)
                 return {
                     part.filename.removesuffix(".npy"): _read_npy(archive, part, budget) for part in archive.infolist()
                 }

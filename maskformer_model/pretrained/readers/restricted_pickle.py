@@ -77,7 +77,8 @@ class RestrictedUnpickler(CountedUnpickler):
             return self._allowed[module, name]
         except KeyError:
             raise UnsafePickleError(
-                f"A checkpoint may hold arrays only. This pickle asks for `{module}.{name}` and was not loaded."
+                f"A checkpoint may hold arrays only. This pickle asks for `{module}.{name}` and was not loaded. "
+                "If you trust it, save its weights alone, as a dict of names and tensors"
             ) from None
 
     def persistent_load(self, pid: Any) -> Any:

@@ -24,6 +24,7 @@ from maskformer_model.pretrained.readers.restricted_pickle import (
     replace_leaves,
 )
 from maskformer_model.pretrained.readers.whole_file import Budget
+from maskformer_model.pretrained.readers.zip_parts import require_separate_parts
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001
@@ -46,8 +47,10 @@ _STORAGE_DTYPES = {
 # runs.
 _UNUSED = (
     ("argparse", "Namespace"),
+    ("collections", "Counter"),  # The milestones of a `MultiStepLR`.
     ("pathlib", "PosixPath"),
     ("pathlib", "PurePosixPath"),
+    ("pathlib._local", "PosixPath"),  # As Python 3.13 calls it.
     ("torch", "Size"),
     ("torch", "device"),
     ("pytorch_lightning.utilities.parsing", "AttributeDict"),
@@ -186,9 +189,7 @@ def read_torch_file(path: str) -> Any:
 def _read_zip(file: IO[bytes], budget: Budget) -> Any:
     table = _StorageTable(budget.file_bytes)
     with zipfile.ZipFile(file) as archive:
-        # PyTorch does not compress, so together the parts are smaller than the file.
-        if sum(part.file_size for part in archive.infolist()) > budget.file_bytes:
-            raise ValueError("A zip written by PyTorch must hold its parts as they are, not compressed.")
+        require_separate_parts(archive, may_be_deflated=False)  # PyTorch does not compress.
         entry = next((name for name in archive.namelist() if name.rpartition("/")[2] == "data.pkl"), None)
         if entry is None:
             raise ValueError("A zip written by PyTorch must contain `data.pkl`.")

@@ -1,4 +1,4 @@
-"""Bodies of requests, read within a deadline and a budget of bytes over all connections.
+"""Bodies of requests, read and unpacked within a deadline and a budget of bytes over all connections.
 
 Only bytes that have arrived count: a header that promises much reserves nothing. When the budget is spent, the body
 that has been arriving for longest is given up, so that those who send slowly or not at all pay for it and not the next
@@ -12,8 +12,9 @@ import contextlib
 import dataclasses
 from collections.abc import AsyncIterator, Iterator
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
+from maskformer_model.serve.guards import packed_body
 from maskformer_model.serve.guards.connections import connection_of
 from maskformer_model.serve.guards.request_error import RequestError
 
@@ -46,10 +47,11 @@ class Bodies:
 
     @contextlib.asynccontextmanager
     async def read(self, request: web.Request) -> AsyncIterator[bytearray]:
-        """Gives the whole body; its bytes count until the context ends.
+        """Gives the whole body, unpacked; its bytes count until the context ends.
 
         Raises:
-            RequestError: 408 if it is late, 413 if it is too large, 503 if it was given up, 400 if it is damaged.
+            RequestError: 408 if it is late, 413 if it is too large, 503 if it was given up, 400 if it is damaged,
+                415 if it is packed in another way than with gzip or deflate.
         """
         if (request.content_length or 0) > self._max_request_bytes:
             raise self._too_large(request.content_length)
@@ -57,6 +59,9 @@ class Bodies:
         with self._held() as held:
             with connection.reading() if connection else contextlib.nullcontext():
                 body = await self._arrived(request, held)
+            encoding = request.headers.get(hdrs.CONTENT_ENCODING, "identity")
+            if encoding.lower() != "identity":
+                body = await self._unpacked(body, encoding, held)
             yield body
 
     @contextlib.contextmanager
@@ -79,8 +84,7 @@ class Bodies:
         if self.num_bytes + num_bytes > self._max_body_bytes:
             raise self._busy()
         with self._held() as held:
-            held.num_bytes = num_bytes
-            self.num_bytes += num_bytes
+            self._count(held, num_bytes)
             yield
 
     def give_up_all(self) -> None:
@@ -97,8 +101,7 @@ class Bodies:
                     if len(body) + len(chunk) > self._max_request_bytes:
                         raise self._too_large(len(body) + len(chunk))
                     await self._make_room(len(chunk))
-                    self.num_bytes += len(chunk)
-                    arriving.num_bytes += len(chunk)
+                    self._count(arriving, len(chunk))
                     body += chunk
         except TimeoutError:
             late = RequestError(408, f"The body must arrive within {self._timeout_s:g} s.")
@@ -107,6 +110,19 @@ class Bodies:
             raise RequestError(400, f"The body must be whole. Received: {error}") from error
         self._arriving.pop(arriving)
         return body
+
+    async def _unpacked(self, body: bytearray, encoding: str, held: _Arriving) -> bytearray:
+        """Unpacks beside the event loop, once there is room for as much as the body may grow to."""
+        most_bytes = packed_body.most_unpacked_bytes(len(body), self._max_request_bytes)
+        await self._make_room(most_bytes)
+        self._count(held, most_bytes)
+        unpacked = await asyncio.to_thread(packed_body.unpack, body, encoding, most_bytes)
+        self._count(held, len(unpacked) - held.num_bytes)
+        return unpacked
+
+    def _count(self, held: _Arriving, num_bytes: int) -> None:
+        self.num_bytes += num_bytes
+        held.num_bytes += num_bytes
 
     async def _make_room(self, num_bytes: int) -> None:
         while self.num_bytes + num_bytes > self._max_body_bytes:

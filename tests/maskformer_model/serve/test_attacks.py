@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import json
 import pathlib
 import urllib.request
+import zlib
 
 import psutil
 import pytest
@@ -85,6 +87,16 @@ def test_a_header_that_promises_too_much_is_refused_and_one_that_lies_reserves_n
         assert status_of(too_large) == 413
     with connected(server.port, HEAD, b"Content-Length: 1999999\r\n\r\n"):
         assert server.metric("maskformer_body_bytes") == 0
+
+
+def test_packed_bodies_are_unpacked_as_far_as_they_may_grow(server):
+    body = request_body(PHOTO)
+    assert ask(server, body=gzip.compress(body), Content_Encoding="gzip").status == 200
+    assert ask(server, body=zlib.compress(body), Content_Encoding="deflate").status == 200
+    assert ask(server, body=gzip.compress(body)[:-5], Content_Encoding="gzip").status == 400
+    assert ask(server, body=body, Content_Encoding="br").status == 415
+    assert ask(server, body=zlib.compress(body + b" " * 50_000_000), Content_Encoding="deflate").status == 413
+    server.wait_for(lambda: server.metric("maskformer_body_bytes") == 0)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,12 @@
 """Tests of `pipeline.local_run.failure_reason`."""
 
+import sqlite3
+
+import pytest
+
+from maskformer_model.pretrained.sources import read_checkpoint
 from pipeline.local_run.failure_reason import failure_reason
+from pipeline.retraining import metadata_backup
 
 
 def raised(make):
@@ -20,6 +26,44 @@ def chained():
 
 def test_the_first_error_of_a_chain_is_told():
     assert failure_reason(raised(chained)) == "12 of 40 records are bad."
+
+
+@pytest.fixture
+def locked(tmp_path, monkeypatch):
+    monkeypatch.setattr(metadata_backup, "_BUSY_TIMEOUT_S", 0.0)
+    path = str(tmp_path / "metadata.sqlite")
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("CREATE TABLE Execution (id)")
+    connection.execute("BEGIN EXCLUSIVE")
+    yield path
+    connection.close()
+
+
+def test_what_this_project_says_of_a_foreign_error_is_told_and_not_that_error(locked, tmp_path):
+    sentence = f"{locked} is locked by another program. End that, and start again."
+    assert failure_reason(raised(lambda: metadata_backup.require_usable(locked))) == sentence
+    (tmp_path / "config.json").write_text("{")
+    assert failure_reason(raised(lambda: read_checkpoint(str(tmp_path)))).startswith(f"{tmp_path}/config.json is not")
+
+
+def test_it_is_told_through_the_layers_of_other_packages(locked):
+    def layered():
+        try:
+            metadata_backup.require_usable(locked)
+        except metadata_backup.MetadataLockedError as error:
+            raise RuntimeError("Execution 3 failed") from error
+
+    assert failure_reason(raised(layered)).startswith(f"{locked} is locked")
+
+
+def test_an_error_while_another_one_is_handled_hides_nothing():
+    def failing_twice():
+        try:
+            raise ValueError("12 of 40 records are bad.")
+        finally:
+            raise OSError("cannot be removed")
+
+    assert failure_reason(raised(failing_twice)) == "12 of 40 records are bad."
 
 
 def test_a_beam_step_s_traceback_is_cut_down_to_its_message():

@@ -222,6 +222,21 @@ def test_hostile_names_of_classes_files_and_facts_add_no_element_no_attribute_an
     assert "{{ 7 * 7 }}" in page
 
 
+def test_three_thousand_classes_are_all_listed_on_a_page_of_a_few_megabytes():
+    count = 3000
+    categories = CategoryTable.from_coco(
+        [{"id": n, "name": f"class {n}", "isthing": n % 2} for n in range(1, count + 1)]
+    )
+    rows = [[index, 0.9, 1, 1, 1] for index in range(count)]
+    attributes = {"image/format": "jpeg"}
+    lines = [image_line(str(n), rows=rows[n::10], attributes=attributes, num_crowds=0) for n in range(10)]
+    confusion = [[index, (index + 1) % count, 5] for index in range(count)]
+    candidate = evaluation_from_files(categories, sums_text(rows, confusion), lines)
+    page = render_report(_report(candidate=candidate, galleries=[]))
+    assert all(f"class {n}<" in page for n in range(1, count + 1))
+    assert len(page) < 5_000_000
+
+
 def _names(page: str) -> set[str]:
     """The names of elements and attributes, and every style; a name from the data must add none."""
     found: set[str] = set()

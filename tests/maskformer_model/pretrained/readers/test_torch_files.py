@@ -83,6 +83,68 @@ def test_a_file_that_is_cut_off_or_no_pytorch_file_is_refused(tmp_path):
             read_torch_file(str(path))
 
 
+class Elsewhere:
+    """Pickles as an object of a class that need not be installed here."""
+
+    def __init__(self, name, *arguments, state=None, items=()):
+        self.name, self.arguments, self.state, self.items = name, arguments, state, items
+
+    def program(self):
+        """Protocol 2, as `pickle` writes it for `copyreg.__newobj__` or a call."""
+        module, _, name = self.name.rpartition(".")
+        made = f"c{module}\n{name}\n".encode() + pickled(self.arguments) + b"R"
+        made += b"(" + b"".join(pickled(part) for pair in self.items for part in pair) + b"u" if self.items else b""
+        return made + (pickled(self.state) + b"b" if self.state is not None else b"")
+
+
+def pickled(value):
+    """What leaves a value on the unpickler's stack."""
+    if isinstance(value, Elsewhere):
+        return value.program()
+    if isinstance(value, dict):
+        return b"}(" + b"".join(pickled(part) for pair in value.items() for part in pair) + b"u"
+    if isinstance(value, tuple):
+        return b"(" + b"".join(map(pickled, value)) + b"t"
+    return pickle.dumps(value, protocol=2)[2:-1]
+
+
+def lightning_checkpoint(path, **hyper_parameters):
+    """What Lightning's Trainer writes beside one weight "a"."""
+    weights = tensor_program(0, (8,), (1,), 8).removeprefix(b"\x80\x02").removesuffix(b".")
+    settings = Elsewhere("lightning.fabric.utilities.data.AttributeDict", items=[*hyper_parameters.items()])
+    schedule = {"milestones": Elsewhere("collections.Counter", {30: 1}), "last_epoch": 7}
+    rest = {
+        "epoch": 7,
+        "pytorch-lightning_version": "2.4.0",
+        "lr_schedulers": (schedule,),
+        "hyper_parameters": settings,
+    }
+    program = b"\x80\x02}(" + pickled("state_dict") + weights + pickled(rest).removeprefix(b"}(") + b"."
+    return write_zip(path, program, [("0", np.arange(8, dtype=np.float32).tobytes())])
+
+
+def test_the_settings_in_a_lightning_checkpoint_are_left_out_and_its_weights_are_read(tmp_path):
+    path = lightning_checkpoint(
+        tmp_path / "last.ckpt",
+        folder=Elsewhere("pathlib.PosixPath", "/", "data"),
+        flags=Elsewhere("argparse.Namespace", state={"lr": 0.1, "root": Elsewhere("pathlib._local.PosixPath", "a")}),
+    )
+    read = read_torch_file(path)
+    np.testing.assert_array_equal(read["state_dict"]["a"], np.arange(8))
+    assert read["epoch"] == 7 and read["hyper_parameters"]["flags"] == {} == read["lr_schedulers"][0]["milestones"]
+
+
+@pytest.mark.parametrize("state", [None, {"lr": 0.1}])
+def test_an_object_of_its_author_s_own_in_a_lightning_checkpoint_is_refused_by_name(tmp_path, state):
+    marker = tmp_path / "was_here"
+    own = Elsewhere("my_project.settings.Config", 3, state=state)
+    command = Elsewhere("os.system", f"touch {marker}")
+    for index, (found, name) in enumerate([(own, r"my_project\.settings\.Config"), (command, r"os\.system")]):
+        with pytest.raises(UnsafePickleError, match=f"asks for `{name}` and was not loaded. If you trust it, save its"):
+            read_torch_file(lightning_checkpoint(tmp_path / f"{index}.ckpt", config=found))
+    assert not marker.exists()
+
+
 @pytest.mark.parametrize("is_zip", [True, False])
 def test_files_that_pytorch_itself_wrote_come_back_equal(tmp_path, is_zip):
     torch = pytest.importorskip("torch", reason="the extra `parity` brings torch")
