@@ -2,8 +2,9 @@
 
 For photos like those of the 2018 Data Science Bowl, 256 x 256 px and up, read as panoptic maps or as instances. Photos
 are enlarged before they are cropped, so that a nucleus of ten pixels covers some cells of a mask and a crop holds fewer
-of them; answers are made at such a size too. The decoder attends to the mask features: at stride 32 a nucleus is less
-than a cell. Colours are jittered, because fluorescence, stained tissue and brightfield are learned as one class.
+of them; answers are made at such a size too. Queries begin at places: learned ones put all nuclei into one segment.
+The dice loss weighs more than usual, because the focal loss hardly sees so few pixels. Colours are jittered, because
+fluorescence, stained tissue and brightfield are learned as one class.
 """
 
 from maskformer_model.config import (
