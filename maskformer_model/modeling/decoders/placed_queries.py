@@ -122,9 +122,8 @@ class PlacedQueriesDecoder(keras.layers.Layer):
         batch, num_cells = ops.shape(cells)[0], ops.shape(cells)[1]
         class_logits = ops.stop_gradient(self.class_head(self.norm(cells)))
         score = ops.max(class_logits[:, :, :-1], axis=2) - class_logits[:, :, -1]
-        # A photo with fewer cells than queries gets empty ones, which are chosen last.
-        num_missing = ops.maximum(self.num_placed - num_cells, 0)
-        lowest = ops.cast(ops.ones((batch, num_missing)), score.dtype) * -1e4
+        # Empty ones, chosen last, for a photo with fewer cells than queries.
+        lowest = ops.cast(ops.full((batch, self.num_placed), -1e4), score.dtype)
         _, chosen = ops.top_k(ops.concatenate([score, lowest], axis=1), self.num_placed)
         is_cell = chosen < num_cells
         chosen = ops.where(is_cell, chosen, 0)

@@ -62,6 +62,7 @@ ROTARY = f"{VIT},{BACKBONE}position_encoding=rotary,{BACKBONE}num_heads=1"
 ANNEALED = f"{VIT},{DECODER}mask_annealing_starts=[2],{DECODER}mask_annealing_ends=[8]"
 TWO_STAGES = "trainer.optimizer.schedule=two_stage_poly,trainer.optimizer.warmup_steps=5"
 MASK2FORMER = f"{PIXEL_DECODER}type=deformable,{DECODER}type=masked_attention"
+PLACED = f"{DECODER}type=placed_queries,{DECODER}num_learned_queries=2"
 DETR = f"{PARSER}augmentation=detr,{PARSER}crop_size_px=[3,6],{PARSER}crop_min_sizes_px=[8]"
 STEP = "trainer.optimizer.drop_steps=[3],trainer.optimizer.schedule=step"
 WARM = "trainer.optimizer.warmup_steps=5,trainer.optimizer.warmup_factor=0.1"
@@ -363,7 +364,7 @@ EFFECTS = {
     f"{BACKBONE}key_bias": (VIT, "true", "false", backbone_weights),
     f"{BACKBONE}norm_epsilon": (VIT, "0.000001", "0.1", answer),
     f"{BACKBONE}layer_scale": (VIT, "1", "0.1", answer),
-    f"{DECODER}num_learned_queries": (f"{DECODER}type=placed_queries", "2", "1", network_weights),
+    f"{DECODER}num_learned_queries": (PLACED, "2", "1", network_weights),
     f"{DECODER}num_blocks": (VIT, "1", "2", network_weights),
     f"{DECODER}masks_at_inference": (VIT, "false", "true", answer),
     f"{DECODER}mask_annealing_starts": (ANNEALED, "[2]", "[4]", mask_probabilities),
