@@ -5,6 +5,7 @@ So a data set that is written in another layout needs no training of its own: no
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import pathlib
 import shutil
@@ -36,15 +37,16 @@ def run_fn(fn_args) -> None:
 
 
 def contents_of(patterns: Sequence[str]) -> tuple:
-    """Returns the categories, and of every photo in order its pixels, its map and its segments, without any names."""
+    """Returns the classes' names and kinds, and every photo's pixels, map and segments, in order of the file names."""
     paths = sorted(path for pattern in patterns for path in tf.io.gfile.glob(pattern))
     records = [examples.decode_record(example) for path in paths for example in prediction_files.read_records(path)]
     photos = [
         (
             preprocessing.decode_image(tf.constant(record.image_encoded)).numpy().tobytes(),
             decode_panoptic_png(record.panoptic_png).tobytes(),
-            record.segments,
+            [dataclasses.replace(segment, category_id=0) for segment in record.segments],  # Classes count, not ids.
         )
         for record in sorted(records, key=lambda record: record.filename)
     ]
-    return CategoryTable.load(examples.categories_path(patterns[0])), photos
+    categories = CategoryTable.load(examples.categories_path(patterns[0])).categories
+    return [(category.name, category.isthing) for category in categories], photos

@@ -14,7 +14,7 @@ import pytest
 from pipeline import run_local
 from pipeline.local_run.generated_data import GeneratedDataConfig, ensure_generated_data
 
-pytestmark = pytest.mark.takes(seconds=170)
+pytestmark = [pytest.mark.slow, pytest.mark.takes(seconds=270)]
 NUM_TRAIN, NUM_EVAL = 24, 5
 # As small as the architecture allows: what is tested is the way, not the model.
 TINY_MODEL = (
@@ -181,7 +181,6 @@ def test_too_many_bad_records_stop_the_run_and_say_so(root, second, tmp_path):
     assert (summary["pq"], summary["blessed"], summary["pushed_model"], summary["report"]) == (None,) * 4
 
 
-@pytest.mark.slow
 def test_a_changed_photo_is_ingested_trained_on_and_compared_with_the_last_model(root, first):
     photo = first_photo(root / "data" / "generated", "train2017")
     photo.write_bytes(photo.read_bytes() + b"\0")  # The same picture, the same size in pixels, another file.
@@ -194,7 +193,6 @@ def test_a_changed_photo_is_ingested_trained_on_and_compared_with_the_last_model
     assert "of the last blessed model" in " ".join(summary["verdict"])
 
 
-@pytest.mark.slow
 def test_a_copied_data_set_is_not_ingested_again_for_its_new_time_stamps(root, first):
     data = root / "data" / "generated"
     for path in data.rglob("*"):
@@ -203,7 +201,6 @@ def test_a_copied_data_set_is_not_ingested_again_for_its_new_time_stamps(root, f
     assert "CocoExampleGen" not in nodes_that_ran(summary)
 
 
-@pytest.mark.slow
 def test_a_setting_that_cannot_be_trained_fails_in_the_trainer_and_leaves_what_serves(root, first):
     before = versions(root)
     status, summary = run(root, overrides=TINY_MODEL + ",task.model.num_classes=3")
@@ -212,7 +209,6 @@ def test_a_setting_that_cannot_be_trained_fails_in_the_trainer_and_leaves_what_s
     assert versions(root) == before
 
 
-@pytest.mark.slow
 def test_metadata_that_cannot_be_read_fails_the_run_in_words(root, tmp_path):
     shutil.copytree(root / "data", tmp_path / "data")
     (tmp_path / "metadata.sqlite").write_text("not a database, " * 100)

@@ -73,7 +73,7 @@ class RunningServer:
     def model_pids(self) -> list[int]:
         """Of the processes that hold models."""
         children = psutil.Process(self.pid).children()
-        return [child.pid for child in children if "spawn_main" in " ".join(child.cmdline())]
+        return [child.pid for child in children if "spawn_main" in " ".join(_command(child))]
 
     def wait_until_ready(self) -> RunningServer:
         """Waits until a model is loaded."""
@@ -136,6 +136,14 @@ class RunningServer:
                 return Answer(response.status, dict(response.headers), response.read())
         except urllib.error.HTTPError as error:
             return Answer(error.code, dict(error.headers), error.read())
+
+
+def _command(process: psutil.Process) -> list[str]:
+    """Returns a process's arguments; none of one that has just been killed."""
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:  # Or a zombie, which is one of these.
+        return []
 
 
 def request_body(*photos: bytes, **more: Any) -> bytes:
