@@ -25,6 +25,10 @@ class ProcessDiedError(RuntimeError):
     """The process ended before it answered."""
 
 
+class ProcessGoneError(ProcessDiedError):
+    """The process had ended before it was asked, so that what it would have been asked is not to blame."""
+
+
 class OutOfTimeError(RuntimeError):
     """The process took longer than it may, and was ended."""
 
@@ -81,7 +85,8 @@ class ModelProcess:
             overdue_s: After so long it counts as not ready; None: only when it is ended.
 
         Raises:
-            ProcessDiedError: if the process is gone.
+            ProcessGoneError: if the process had ended before.
+            ProcessDiedError: if it ended meanwhile.
             OutOfTimeError: if it took longer than `timeout_s`.
             ModelUnavailableError: if the model failed for a reason of its own.
         """
@@ -90,7 +95,7 @@ class ModelProcess:
             try:
                 self._connection.send(call)
             except OSError as error:
-                raise ProcessDiedError(f"the process is gone: {error}") from error
+                raise ProcessGoneError(f"the process is gone: {error}") from error
             return self._receive(timeout_s)
 
         async with self._lock:

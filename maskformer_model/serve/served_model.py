@@ -13,7 +13,13 @@ import logging
 import time
 from typing import Any
 
-from maskformer_model.serve.model_client import ModelProcess, ModelUnavailableError, OutOfTimeError, ProcessDiedError
+from maskformer_model.serve.model_client import (
+    ModelProcess,
+    ModelUnavailableError,
+    OutOfTimeError,
+    ProcessDiedError,
+    ProcessGoneError,
+)
 from maskformer_model.serve.model_process import Call
 from maskformer_model.serve.version_folder import Found, VersionFolder
 
@@ -133,6 +139,14 @@ class ServedModel:
             self._current = None
 
     async def _answer_once(self, call: Call) -> list[Any]:
+        try:
+            return await self._ask_current(call)
+        except ProcessGoneError:
+            return await self._ask_current(
+                call
+            )  # The call did not end that process: the next one gets it as if it were new.
+
+    async def _ask_current(self, call: Call) -> list[Any]:
         process = self._current
         if process is None:
             raise ModelUnavailableError("No version of the model is loaded yet.")

@@ -1,7 +1,7 @@
 """The same scenes as four data sets: the same records, and the same PQ at the end of the pipeline.
 
-Two of them go through the whole pipeline: Cityscapes, and ADE20K, whose category ids start at 0 and which takes the
-other's model, because nothing that is trained on differs (`reused_trainer`). `test_end_to_end.py` runs COCO's.
+Two of them go through the whole pipeline: Cityscapes, and Vistas, which takes the other's model, because nothing that
+is trained on differs (`reused_trainer`). `test_end_to_end.py` runs COCO's.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ OVERRIDES = (
     "task.inference.size_divisibility=32,"
     "task.inference.object_mask_threshold=0.1,task.inference.overlap_threshold=0.2"
 )
-TRAINED, REUSING = "cityscapes_panoptic", "ade20k_panoptic"
+TRAINED, REUSING = "cityscapes_panoptic", "vistas_v2.0_panoptic"
 NUMBERS = ("pq", "sq", "rq", "pq_things", "pq_stuff", "images")
 
 
