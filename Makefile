@@ -13,6 +13,8 @@ PIP_ARGS ?=
 # A process per core, and each file in one of them: its tests share what is costly to make. -n 0 in PYTEST_ARGS: none.
 # The order of the files is tests/conftest.py's.
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# Reading all the others to find no slow test in them takes half a minute.
+SLOW_FILES = $(shell grep -rl --include='test_*.py' 'mark\.slow' tests)
 # In no lock: the build for CPUs weighs a tenth of the build with CUDA and has other hashes. Where pip is not set up to
 # find it: TORCH_INDEX=https://download.pytorch.org/whl/cpu. What it imports is in parity.lock, so pip resolves nothing.
 TORCH ?= torch==2.13.0
@@ -54,7 +56,7 @@ test: env  ## Run all tests but the slow ones (at most 10 minutes on two cores).
 	$(PYTEST) -m "not slow" $(PYTEST_ARGS)
 
 test-slow: env env-trackers  ## Run the slow tests: end-to-end runs and injected faults.
-	$(PYTEST) -m slow $(PYTEST_ARGS)
+	$(PYTEST) -m slow $(or $(PYTEST_ARGS),$(SLOW_FILES))
 
 bench: env-parity  ## Measure against named peers, all or BENCH="NAME ...", and print one table.
 	$(BIN)/python -m benchmarks $(BENCH)
