@@ -19,7 +19,7 @@ import time
 PROJECT_DIR = pathlib.Path(__file__).resolve().parents[2]
 NUM_SCENES, SIZE_PX = 16, (48, 64)
 BYTES_PER_PHOTO = 512
-# Reads its own peak, since a child's is not told apart from those of earlier children.
+# Reads its own peak, since the peaks of children are only known as their maximum.
 _RUN = (
     "import resource, runpy, sys, json; sys.argv = sys.argv[1:]\n"
     "try: runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)\n"

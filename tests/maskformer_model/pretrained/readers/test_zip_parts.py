@@ -29,7 +29,7 @@ def little_memory():
 
 
 def written(path, parts, name="a/data/0", compression=zipfile.ZIP_STORED, **lies):
-    """A zip whose directory says of one part what it is told to say."""
+    """A zip whose directory makes the given claims about one part."""
     with zipfile.ZipFile(path, "w") as archive:
         for part, data in parts.items():
             archive.writestr(part, data, compression if part == name else zipfile.ZIP_STORED)
