@@ -142,9 +142,8 @@ class ServedModel:
         try:
             return await self._ask_current(call)
         except ProcessGoneError:
-            return await self._ask_current(
-                call
-            )  # The call did not end that process: the next one gets it as if it were new.
+            # The call did not end that process, so the next one gets it as if it were new.
+            return await self._ask_current(call)
 
     async def _ask_current(self, call: Call) -> list[Any]:
         process = self._current

@@ -1,7 +1,7 @@
 """The embedded default: generated scenes, a model that two CPU cores train in minutes.
 
-EfficientNet-Lite0 with its ImageNet weights, one encoder layer, and queries that begin at places, which learn in half
-as many steps what learned queries do. Classes weigh double, because shapes are harder to tell than to outline.
+EfficientNet-Lite0 with its ImageNet weights, one encoder layer, and queries that begin at places. Classes weigh double,
+because shapes are harder to tell than to outline.
 """
 
 from maskformer_model.config import (

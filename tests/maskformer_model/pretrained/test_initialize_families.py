@@ -15,6 +15,7 @@ from maskformer_model.config import (
     MaskedAttentionConfig,
     ModelConfig,
     NoPixelDecoderConfig,
+    PlacedQueriesConfig,
     ResNetConfig,
     TransformerDecoderConfig,
     VitConfig,
@@ -156,3 +157,9 @@ def test_a_hugging_face_dino_gives_the_tokens_that_it_gives_there(tmp_path, kind
     features, rest = network.backbone(image), network.predictor.backbone
     tokens = np.concatenate([features["prefix_tokens"], np.reshape(features["patches"], (1, 4, 16))], axis=1)
     np.testing.assert_allclose(rest.norm(rest(tokens, rest.rotation((2, 2)))), expected, atol=1e-4)
+
+
+def test_no_official_checkpoint_fits_placed_queries_and_their_backbone_is_named_instead():
+    decoder = PlacedQueriesConfig(num_layers=0, num_learned_queries=1, **SMALL)
+    with pytest.raises(ValueError, match="init_checkpoint_modules=backbone.*placed_queries"):
+        official_weights(built(dataclasses.replace(MASKFORMER, decoder=decoder), seed=0))
