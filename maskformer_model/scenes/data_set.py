@@ -8,11 +8,16 @@ scene looks like is decided in `scene_drawing`.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import io
 import json
+import multiprocessing
+import multiprocessing.pool
 import os
 import pathlib
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -38,7 +43,13 @@ _CATEGORY_ID = {entry["name"]: entry["id"] for entry in CATEGORIES}
 
 
 def write_data_set(
-    directory: str | os.PathLike[str], *, num_train: int, num_val: int, size_px: int = 96, seed: int = 0
+    directory: str | os.PathLike[str],
+    *,
+    num_train: int,
+    num_val: int,
+    size_px: int = 96,
+    seed: int = 0,
+    num_processes: int = 1,
 ) -> None:
     """Writes `train2017` and `val2017` in COCO's layout; the same arguments write the same bytes.
 
@@ -50,6 +61,8 @@ def write_data_set(
         num_val: Scenes in val2017.
         size_px: Height and width; every fourth scene is a sixth shorter or narrower.
         seed: The seed of everything that is random.
+        num_processes: How many processes draw; above 1, the caller's script has to guard its start with
+            `if __name__ == "__main__"`, as `multiprocessing` asks.
 
     Raises:
         ValueError: if a number of scenes is negative or `size_px` is below 24.
@@ -59,41 +72,64 @@ def write_data_set(
             "`num_train` and `num_val` must not be negative and `size_px` at least 24. "
             f"Received: {num_train}, {num_val}, {size_px}"
         )
-    for split, num_scenes in (("train2017", num_train), ("val2017", num_val)):
-        _write_split(pathlib.Path(directory), split, num_scenes, size_px, seed)
+    # Spawned, because a fork of a process that runs threads, as TensorFlow does, can hang.
+    with (
+        multiprocessing.get_context("spawn").Pool(num_processes) if num_processes > 1 else contextlib.nullcontext()
+    ) as pool:
+        for split, num_scenes in (("train2017", num_train), ("val2017", num_val)):
+            write_scene = functools.partial(_write_scene, pathlib.Path(directory), split, size_px, seed)
+            _write_split(pathlib.Path(directory), split, num_scenes, write_scene, pool)
 
 
-def _write_split(root: pathlib.Path, split: str, num_scenes: int, size_px: int, seed: int) -> None:
-    png_folder = root / "annotations" / f"panoptic_{split}"
-    for folder in (root / split, png_folder):
+def _write_split(
+    root: pathlib.Path,
+    split: str,
+    num_scenes: int,
+    write_scene: Callable[[int], _SceneEntries],
+    pool: multiprocessing.pool.Pool | None,
+) -> None:
+    for folder in (root / split, root / "annotations" / f"panoptic_{split}"):
         folder.mkdir(parents=True, exist_ok=True)
-    images: list[dict[str, Any]] = []
-    panoptic: list[dict[str, Any]] = []
-    instances: list[dict[str, Any]] = []
-    captions: list[dict[str, Any]] = []
-    for index in range(num_scenes):
-        generator = np.random.default_rng([seed, _SPLIT_STREAMS[split], index])
-        scene = draw_scene(generator, *_size(index, size_px))
-        image_id = 10 * index + 7 + 5_000_000 * _SPLIT_STREAMS[split]
-        stem = f"{image_id:012d}"
-        (root / split / f"{stem}.jpg").write_bytes(_encode_photo(scene.photo, gray=index == GRAYSCALE_INDEX))
-        ids, segments = _coco_segments(scene, image_id)
-        (png_folder / f"{stem}.png").write_bytes(encode_panoptic_png(ids))
-        height, width = ids.shape
-        images.append({"id": image_id, "file_name": f"{stem}.jpg", "height": height, "width": width, "license": 1})
-        panoptic.append({"image_id": image_id, "file_name": f"{stem}.png", "segments_info": segments})
-        instances += _instances(ids, segments, image_id, first_id=len(instances) + 1)
-        captions.append({"id": len(captions) + 1, "image_id": image_id, "caption": _caption(scene)})
+    scenes = pool.map(write_scene, range(num_scenes)) if pool else [write_scene(index) for index in range(num_scenes)]
+    instances = [entry for scene in scenes for entry in scene.instances]
     things = [entry for entry in CATEGORIES if entry["isthing"]]
     for kind, entries, categories in (
-        ("panoptic", panoptic, list(CATEGORIES)),
-        ("instances", instances, things),
-        ("captions", captions, None),
+        ("panoptic", [scene.panoptic for scene in scenes], list(CATEGORIES)),
+        ("instances", [{"id": number, **entry} for number, entry in enumerate(instances, start=1)], things),
+        ("captions", [{"id": number, **scene.caption} for number, scene in enumerate(scenes, start=1)], None),
     ):
+        images = [scene.image for scene in scenes]
         content = {"info": {"description": "generated scenes"}, "images": images, "annotations": entries}
         if categories is not None:
             content["categories"] = categories
         (root / "annotations" / f"{kind}_{split}.json").write_text(json.dumps(content), encoding="utf-8")
+
+
+class _SceneEntries(NamedTuple):
+    """What the jsons say of a scene; instances and caption still lack their ids."""
+
+    image: dict[str, Any]
+    panoptic: dict[str, Any]
+    instances: list[dict[str, Any]]
+    caption: dict[str, Any]
+
+
+def _write_scene(root: pathlib.Path, split: str, size_px: int, seed: int, index: int) -> _SceneEntries:
+    """Writes the photo and the panoptic PNG of scene number `index`."""
+    generator = np.random.default_rng([seed, _SPLIT_STREAMS[split], index])
+    scene = draw_scene(generator, *_size(index, size_px))
+    image_id = 10 * index + 7 + 5_000_000 * _SPLIT_STREAMS[split]
+    stem = f"{image_id:012d}"
+    (root / split / f"{stem}.jpg").write_bytes(_encode_photo(scene.photo, gray=index == GRAYSCALE_INDEX))
+    ids, segments = _coco_segments(scene, image_id)
+    (root / "annotations" / f"panoptic_{split}" / f"{stem}.png").write_bytes(encode_panoptic_png(ids))
+    height, width = ids.shape
+    return _SceneEntries(
+        image={"id": image_id, "file_name": f"{stem}.jpg", "height": height, "width": width, "license": 1},
+        panoptic={"image_id": image_id, "file_name": f"{stem}.png", "segments_info": segments},
+        instances=_instances(ids, segments, image_id),
+        caption={"image_id": image_id, "caption": _caption(scene)},
+    )
 
 
 def _size(index: int, size_px: int) -> tuple[int, int]:
@@ -135,8 +171,8 @@ def _box(mask: np.ndarray) -> list[int]:
     return [left, top, int(columns[-1]) - left + 1, int(rows[-1]) - top + 1]
 
 
-def _instances(ids: np.ndarray, segments: list[dict[str, Any]], image_id: int, first_id: int) -> list[dict[str, Any]]:
-    """Returns the things and crowds as annotations of an instances json."""
+def _instances(ids: np.ndarray, segments: list[dict[str, Any]], image_id: int) -> list[dict[str, Any]]:
+    """Returns the things and crowds as annotations of an instances json, without their ids."""
     isthing = {entry["id"]: entry["isthing"] for entry in CATEGORIES}
     annotations: list[dict[str, Any]] = []
     for segment in segments:
@@ -147,9 +183,7 @@ def _instances(ids: np.ndarray, segments: list[dict[str, Any]], image_id: int, f
             plain = not segment["iscrowd"] and all(_signed_area(outline) > 0 for outline in outlines)
             shape = outlines if plain else _run_lengths(mask)
             entry = {key: segment[key] for key in ("category_id", "iscrowd", "area", "bbox")}
-            annotations.append(
-                {"id": first_id + len(annotations), "image_id": image_id, "segmentation": shape, **entry}
-            )
+            annotations.append({"image_id": image_id, "segmentation": shape, **entry})
     return annotations
 
 

@@ -21,6 +21,7 @@ from maskformer_model.command_errors import run_command
 from pipeline.local_run.data_folder import DataFolderError
 
 _RECIPE_FILE = "generated.json"
+_SCENES_WORTH_A_PROCESS = 200
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -71,7 +72,7 @@ def ensure_generated_data(directory: str | os.PathLike[str], config: GeneratedDa
 
     unfinished = root.with_name(f"{root.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
-    data_set.write_data_set(unfinished, **dataclasses.asdict(config))
+    data_set.write_data_set(unfinished, **dataclasses.asdict(config), num_processes=_num_processes(config))
     (unfinished / _RECIPE_FILE).write_text(json.dumps(recipe, indent=1), encoding="utf-8")
     replaced = root.with_name(f"{root.name}.replaced")
     shutil.rmtree(replaced, ignore_errors=True)
@@ -80,6 +81,11 @@ def ensure_generated_data(directory: str | os.PathLike[str], config: GeneratedDa
     unfinished.rename(root)
     shutil.rmtree(replaced, ignore_errors=True)
     return True
+
+
+def _num_processes(config: GeneratedDataConfig) -> int:
+    """One for each core, except for so few scenes that starting processes would take longer than drawing."""
+    return len(os.sched_getaffinity(0)) if config.num_train + config.num_val >= _SCENES_WORTH_A_PROCESS else 1
 
 
 def _recipe(config: GeneratedDataConfig) -> dict[str, int | str]:

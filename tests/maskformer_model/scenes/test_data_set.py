@@ -127,6 +127,11 @@ def test_the_same_seed_writes_the_same_bytes_and_more_train_scenes_change_no_oth
     assert not any(fewer[name] == other[name] for name in pictures)
 
 
+def test_two_processes_write_the_same_bytes(data_dir, tmp_path):
+    data_set.write_data_set(tmp_path, num_train=NUM_TRAIN, num_val=NUM_VAL, size_px=64, seed=7, num_processes=2)
+    assert _digest(tmp_path) == _digest(data_dir)
+
+
 @pytest.mark.parametrize("arguments", [{"num_train": -1, "num_val": 1}, {"num_train": 1, "num_val": 1, "size_px": 8}])
 def test_impossible_requests_are_refused(tmp_path, arguments):
     with pytest.raises(ValueError, match="Received"):
