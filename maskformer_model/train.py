@@ -30,7 +30,7 @@ from maskformer_model.command_parser import CommandParser
 from maskformer_model.config.files import WEIGHTS_FILE
 
 if TYPE_CHECKING:
-    from maskformer_model.config import ExperimentConfig
+    from maskformer_model.config import ExperimentConfig, TaskConfig
 
 TRAIN, EVAL, TRAIN_AND_EVAL, CONTINUOUS_EVAL = "train", "eval", "train_and_eval", "continuous_eval"
 MODES = (TRAIN, EVAL, TRAIN_AND_EVAL, CONTINUOUS_EVAL)
@@ -170,7 +170,7 @@ def _run(config: ExperimentConfig, options: argparse.Namespace) -> int:
     if options.mode == TRAIN_AND_EVAL and scored:
         step = int(scored[-1]["step"])
         weights = os.path.join(options.model_dir, f"{PREFIX}-{step}")
-        _report(options.model_dir, step, scored[-1], config.task.kind, weights)
+        _report(options.model_dir, step, scored[-1], config.task, weights)
     return 0
 
 
@@ -199,7 +199,7 @@ def _evaluate(config: ExperimentConfig, categories: Any, model_dir: str) -> int:
     network = build_network(config.task.model)
     initialize(network, model_dir if trained else config.task.init_checkpoint, "all", categories=categories)
     scores = _score(network, config, categories)
-    _report(model_dir, None, scores, config.task.kind, trained or config.task.init_checkpoint)
+    _report(model_dir, None, scores, config.task, trained or config.task.init_checkpoint)
     return 0
 
 
@@ -214,7 +214,7 @@ def _evaluate_continuously(config: ExperimentConfig, categories: Any, model_dir:
         for variable, value in zip(network.variables, read_network_values(path), strict=True):
             variable.assign(value)
         step = int(path.rpartition("-")[2])
-        _report(model_dir, step, _score(network, config, categories), config.task.kind, path)
+        _report(model_dir, step, _score(network, config, categories), config.task, path)
         if step >= config.trainer.train_steps:
             break
     return 0
@@ -226,16 +226,19 @@ def _score(network: Any, config: ExperimentConfig, categories: Any) -> dict[str,
     return Evaluator(network, categories, config, [config.task.validation_data.input_path]).evaluate()
 
 
-def _report(model_dir: str, step: int | None, fields: Mapping[str, float], task: str, weights: str) -> None:
+def _report(model_dir: str, step: int | None, fields: Mapping[str, float], task: TaskConfig, weights: str) -> None:
     """Prints the scores, the task's own first, and which weights they are of; writes both beside the model."""
     import tensorflow as tf
 
     from maskformer_model.config.scores import SCORE_LABELS, SCORE_OF_TASK
+    from maskformer_model.metrics.average_precision import counted_words
 
-    first = SCORE_OF_TASK[task]
+    first = SCORE_OF_TASK[task.kind]
     scores = {name: fields[name] for name in sorted(SCORE_LABELS, key=lambda name: name != first) if name in fields}
     where = "" if step is None else f"step {step}: "
     print(where + ", ".join(f"{SCORE_LABELS[name]} {value:.4f}" for name, value in scores.items()))
+    if "ap" in scores and (words := counted_words(task.inference.max_instances)):
+        print(f"AP counts {words}.")
     print(f"These are the scores of {weights}", flush=True)
     tf.io.gfile.makedirs(model_dir)
     name = EVALUATION_FILE if step is None else f"evaluation-{step}.json"

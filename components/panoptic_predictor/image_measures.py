@@ -67,6 +67,7 @@ def measure_image(
     isthing: np.ndarray,
     *,
     instances: Sequence[average_precision.Instance] | None = None,
+    max_instances: int = average_precision.COCO_MAX_INSTANCES,
     image_name: str = "",
     void_is_background: bool = False,
 ) -> ImageMeasures:
@@ -83,6 +84,7 @@ def measure_image(
         scores: The scores of the predicted segments.
         isthing: `[classes]` bool.
         instances: The predictions for AP, if they are not the thing segments of the map.
+        max_instances: How many predictions of a class AP counts.
         image_name: The image's name in error messages.
         void_is_background: Whether pixels without a true segment are background, see `match_segments`.
 
@@ -107,7 +109,7 @@ def measure_image(
     if instances is None:
         instances = average_precision.instances_of_map(predicted_ids, predicted_segments, isthing, scores)
     matched = average_precision.match_instances(
-        average_precision.instances_of_map(truth_ids, truth_segments, isthing), instances
+        average_precision.instances_of_map(truth_ids, truth_segments, isthing), instances, max_instances
     )
     return ImageMeasures(
         panoptic={name: tuple(counts_per_class(counts)) for name, counts in panoptic.items()},

@@ -26,6 +26,7 @@ from components.panoptic_predictor.serving_model import ServedAnswer, ServingMod
 from components.panoptic_predictor.shared_model import shared_model
 from components.whole_files import whole_file
 from maskformer_model.data import examples, panoptic_png
+from maskformer_model.metrics.average_precision import COCO_MAX_INSTANCES
 from maskformer_model.metrics.segment_matching import MatchedSegment
 
 _BATCHES_AHEAD = 8
@@ -51,6 +52,7 @@ def count_prediction(
     result: ServedAnswer,
     isthing: np.ndarray,
     attributes: dict[str, str | int | float] | None = None,
+    max_instances: int = COCO_MAX_INSTANCES,
 ) -> Prediction:
     """Counts the model's prediction for one photo against its truth, at the photo's own size.
 
@@ -59,6 +61,7 @@ def count_prediction(
         result: the model's answer.
         isthing: `[classes]` bool.
         attributes: what the image can be sliced by.
+        max_instances: how many predictions of a class AP counts.
 
     Raises:
         ValueError: if a score is not finite, or the prediction has another size than the photo, or its PNG and its
@@ -78,6 +81,7 @@ def count_prediction(
         [segment.score for segment in result.segments],
         isthing,
         instances=result.instances,
+        max_instances=max_instances,
         image_name=where,
         void_is_background=record.void_is_background,
     )
@@ -118,7 +122,7 @@ def predict_records(
         for places, predict in batches_of_one_size(model, records, batch_size):
             results |= zip(places, predict([records[place].image_encoded for place in places]), strict=True)
         for place, (example, record) in enumerate(zip(window, records, strict=True)):
-            yield count_prediction(record, results[place], isthing, attributes_of(example))
+            yield count_prediction(record, results[place], isthing, attributes_of(example), model.max_instances)
 
 
 def batches_of_one_size(

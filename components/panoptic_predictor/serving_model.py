@@ -24,7 +24,7 @@ from maskformer_model.config.files import CATEGORIES_FILE, EXTRA_ASSETS_FOLDER, 
 from maskformer_model.data.panoptic_png import encode_panoptic_png, segment_extents
 from maskformer_model.data.photo_files import gray_pixels
 from maskformer_model.data.preprocessing import resized_size
-from maskformer_model.metrics.average_precision import Instance, instances_of_pngs
+from maskformer_model.metrics.average_precision import COCO_MAX_INSTANCES, Instance, instances_of_pngs
 
 SIGNATURE = "serving_default"
 _OF_ONE_SIZE = "panoptic_of_one_size"
@@ -53,6 +53,7 @@ class ServingModel:
 
     Attributes:
         task: "panoptic", "semantic" or "instance".
+        max_instances: How many instances of a photo the model answers at most, and AP counts.
 
     Raises:
         ValueError: if the model lacks a signature of its task, or an output of `serving_default`.
@@ -61,6 +62,7 @@ class ServingModel:
     def __init__(self, model_dir: str):
         self._facts = _serving_facts(model_dir)
         self.task = self._facts.get("task", PANOPTIC)
+        self.max_instances = max_instances_of_model(model_dir)
         self._model_dir = model_dir
         self._loaded = tf.saved_model.load(model_dir)  # Kept: the signature holds its variables only weakly.
         for name in (SIGNATURE, *([] if self.task == PANOPTIC else [_SIGNATURE_OF_TASK[self.task]])):
@@ -161,6 +163,11 @@ def _result_of(row: Mapping[str, np.ndarray]) -> ServedAnswer:
 def task_of_model(model_dir: str) -> str:
     """Returns the model's task; "panoptic" if it does not say."""
     return _serving_facts(model_dir).get("task", PANOPTIC)
+
+
+def max_instances_of_model(model_dir: str) -> int:
+    """Returns how many instances of a photo the model answers at most; COCO's 100 if it does not say."""
+    return _serving_facts(model_dir).get("inference", {}).get("max_instances", COCO_MAX_INSTANCES)
 
 
 def _serving_facts(model_dir: str) -> dict[str, Any]:

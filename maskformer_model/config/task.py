@@ -90,6 +90,8 @@ class InferenceConfig:
         semantic_fusion_size: Where semantic answers turn masks into scores of classes: "input", at the size that the
             network saw, and the scores are resized to the photo (the reference's semantic models); "photo", masks are
             resized first (where it sets `SEM_SEG_POSTPROCESSING_BEFORE_INFERENCE` or `PANOPTIC_ON`).
+        max_instances: How many instances of a photo are answered at most, best first, and counted by AP (detectron2's
+            `TEST.DETECTIONS_PER_IMAGE`). COCO's AP counts 100; data with more objects in a photo needs more.
         max_pixels: A photo with more pixels is refused before it is decoded.
         augmented_edges_px: Test-time augmentation (`inference.test_time_augmentation`): one view of the resized photo
             for each of these shortest edges, the first being the one whose queries count; empty: no augmentation.
@@ -106,6 +108,7 @@ class InferenceConfig:
     pads_with_black: bool = False
     window_px: int = 0
     semantic_fusion_size: str = PHOTO_SIZE
+    max_instances: int = 100
     max_pixels: int = 100_000_000
     augmented_edges_px: tuple[int, ...] = ()
     augmented_max_size_px: int = 4000
@@ -135,6 +138,7 @@ class InferenceConfig:
             "`task.inference.window_px` and `augmented_edges_px` exclude each other: windows are not augmented.",
             (self.window_px, self.augmented_edges_px),
         )
+        require(self.max_instances > 0, "`task.inference.max_instances` must be positive.", self.max_instances)
         require(self.max_pixels > 0, "`task.inference.max_pixels` must be positive.", self.max_pixels)
         sizes = (INPUT_SIZE, PHOTO_SIZE)
         require(

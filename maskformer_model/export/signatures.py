@@ -19,7 +19,6 @@ from maskformer_model.export.photo_decoding import decode_photo
 from maskformer_model.inference.photo_inference import PhotoInference
 from maskformer_model.modeling.maskformer import MaskFormer
 
-MAX_INSTANCES = 100
 _CLASS_COLUMNS = {
     "category_ids": tf.int32,
     "class_indices": tf.int32,
@@ -118,7 +117,7 @@ class ServingSignatures:
 
     def instances(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         """Returns masks of single things, best first; they may overlap."""
-        rows = min(MAX_INSTANCES, self.network.config.num_queries * self.categories.num_classes)
+        rows = min(self.config.max_instances, self.network.config.num_queries * self.categories.num_classes)
 
         def describe_mask(mask):
             areas, boxes = segment_areas_and_boxes(tf.cast(mask, tf.int32), 1)

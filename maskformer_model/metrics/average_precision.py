@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -22,6 +23,7 @@ from maskformer_model.config.scores import SCORES_OF_TASK
 from maskformer_model.data.photo_files import gray_pixels
 from maskformer_model.metrics.segment_matching import MatchedSegment
 
+COCO_MAX_INSTANCES = 100  # Of a photo and class: COCO's AP counts no more.
 NAMES = (*SCORES_OF_TASK[INSTANCE], "ap_small", "ap_medium", "ap_large")
 _NUM_THRESHOLDS = 10
 # One image's matches by class: for each size range, per detection its score and, as bits over the IoU thresholds,
@@ -84,8 +86,23 @@ def instances_of_pngs(
     return instances
 
 
-def match_instances(truth: Sequence[Instance], predicted: Sequence[Instance]) -> dict[int, list[dict[str, Any]]]:
-    """Matches the instances of one image, class by class, with pycocotools."""
+def counted_words(max_instances: int) -> str:
+    """Returns how many predictions AP counts, as a clause; empty if as many as COCO's."""
+    if max_instances == COCO_MAX_INSTANCES:
+        return ""
+    return f"up to {max_instances} instances of a class in a photo, where COCO's counts {COCO_MAX_INSTANCES}"
+
+
+def match_instances(
+    truth: Sequence[Instance], predicted: Sequence[Instance], max_instances: int = COCO_MAX_INSTANCES
+) -> dict[int, list[dict[str, Any]]]:
+    """Matches the instances of one image, class by class, with pycocotools.
+
+    Args:
+        truth: The true instances.
+        predicted: The predictions, in any order.
+        max_instances: How many predictions of each class count, best first.
+    """
     matches = {}
     for class_index in sorted({instance.class_index for instance in (*truth, *predicted)}):
         evaluator = _evaluator(1, [class_index])
@@ -98,8 +115,7 @@ def match_instances(truth: Sequence[Instance], predicted: Sequence[Instance]) ->
             for number, instance in enumerate((i for i in predicted if i.class_index == class_index), start=1)
         ]
         evaluator.ious = {(0, class_index): evaluator.computeIoU(0, class_index)}
-        most = evaluator.params.maxDets[-1]
-        records = (evaluator.evaluateImg(0, class_index, r, most) for r in evaluator.params.areaRng)
+        records = (evaluator.evaluateImg(0, class_index, r, max_instances) for r in evaluator.params.areaRng)
         matches[class_index] = [_pack(record) for record in records]
     return matches
 
@@ -120,7 +136,7 @@ def average_precision(
     """
     records = [{int(key): value for key, value in image.items()} for image in images]
     evaluator = _evaluator(len(records), list(thing_classes))
-    evaluator.params.maxDets = evaluator.params.maxDets[-1:]
+    evaluator.params.maxDets = [sys.maxsize]  # Those that count were chosen when they were matched.
     evaluator.params.areaRng = evaluator.params.areaRng[: None if by_size else 1]
     evaluator._paramsEval = evaluator.params
     evaluator.evalImgs = [

@@ -50,6 +50,7 @@ class Evaluator:
         self._categories = categories
         _, self._records = input_pipeline.open_records(files)
         self._task = config.task.kind
+        self._max_instances = config.task.inference.max_instances
         signatures = ServingSignatures(network, categories, config)
         photos = [tf.TensorSpec([None], tf.string)]
         self._panoptic = tf.function(signatures.serving_default, input_signature=photos)
@@ -84,7 +85,9 @@ class Evaluator:
             counts += count_matches(matches, *sides)
             confusion += semantic.pixel_confusion_of_segments(matches.intersections, *sides, void_is_background=rule)
             true_instances = average_precision.instances_of_map(truth_ids, truth, isthing)
-            instances.append(average_precision.match_instances(true_instances, answer["instances"]))
+            instances.append(
+                average_precision.match_instances(true_instances, answer["instances"], self._max_instances)
+            )
             if on_image is not None:
                 on_image(record, answer)
         return _panoptic_fields(counts, isthing) | _semantic_fields(confusion) | _instance_fields(instances, isthing)

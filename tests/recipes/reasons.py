@@ -33,6 +33,7 @@ OURS_ALONE = {
     "task.validation_data.": "photos are scored at their own size, as `task.inference` says; only the path is read",
     "task.inference.pads_with_black": "false: zeros after normalising, as there; black is EoMT's",
     "task.inference.window_px": "0: the whole photo, as there; windows are EoMT's",
+    "task.inference.max_instances": "100, detectron2's default (TEST.DETECTIONS_PER_IMAGE), which no recipe changes",
     "task.inference.max_pixels": "a limit of the server's",
     "task.init_checkpoint": "officially ImageNet weights (MODEL.WEIGHTS), which the user names",
     "task.init_checkpoint_modules": "the backbone alone, as there",

@@ -14,7 +14,9 @@ from collections.abc import Mapping, Sequence
 import tensorflow as tf
 
 import maskformer_model
+from components.panoptic_predictor.serving_model import max_instances_of_model
 from maskformer_model.config.files import EXPERIMENT_FILE, EXTRA_ASSETS_FOLDER
+from maskformer_model.metrics.average_precision import counted_words
 
 _PACKAGES = ("tensorflow", "keras", "tfx")
 
@@ -34,6 +36,8 @@ def model_facts(model_dir: str, history: Sequence[Mapping[str, float]]) -> list[
             facts.append(("Training time", str(datetime.timedelta(seconds=round(last["seconds"])))))
     devices = [device.device_type for device in tf.config.list_physical_devices()]
     accelerators = ", ".join(sorted({kind for kind in devices if kind != "CPU"})) or "no accelerator"
+    if words := counted_words(max_instances_of_model(model_dir)):
+        facts.append(("Average precision", f"counts {words}"))
     facts.append(("Evaluated on", f"{platform.machine()}, {os.cpu_count()} CPU cores, {accelerators}"))
     facts.append(("Code of the model", f"{importlib.metadata.version('maskformer-tfx')}, source {source_hash()}"))
     facts.append(("Software", ", ".join(f"{name} {importlib.metadata.version(name)}" for name in _PACKAGES)))

@@ -39,8 +39,12 @@ def experiment() -> ExperimentConfig:
             losses=LossConfig(class_weight=2.0, dice_weight=5.0),
             train_data=DataConfig(global_batch_size=4, cache=True, parser=parser),
             validation_data=DataConfig(drop_remainder=False, parser=parser),
-            inference=recipes.inference(
-                TEST_EDGE_PX, MAX_SIZE_PX, object_mask_threshold=0.4, overlap_threshold=0.5, size_divisibility=32
+            inference=recipes.padded_inference(
+                TEST_EDGE_PX,
+                MAX_SIZE_PX,
+                object_mask_threshold=0.4,
+                overlap_threshold=0.5,
+                max_instances=NUM_QUERIES,
             ),
             init_checkpoint=PACKAGE,
         ),

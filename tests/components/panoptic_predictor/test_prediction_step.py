@@ -11,12 +11,19 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from components.panoptic_evaluator.report.model_card import model_facts
 from components.panoptic_evaluator.scoring.evaluation import evaluation_from_files
 from components.panoptic_evaluator.scoring.metric_step import EvaluatePredictions
 from components.panoptic_predictor import prediction_files
 from components.panoptic_predictor.counts import SegmentCounts, from_json_rows
 from components.panoptic_predictor.prediction_files import PredictionSummary
-from components.panoptic_predictor.prediction_step import PredictShard, PredictSplit, ShardResult, count_prediction
+from components.panoptic_predictor.prediction_step import (
+    PredictShard,
+    PredictSplit,
+    ShardResult,
+    count_prediction,
+    predict_records,
+)
 from components.panoptic_predictor.serving_model import ServedAnswer, ServingModel, difference_of_categories
 from maskformer_model.categories import CategoryTable
 from maskformer_model.data import examples
@@ -87,6 +94,22 @@ def test_an_instance_model_is_asked_for_instances_that_may_overlap(tmp_path):
     assert [len(record["scores"]) for record in prediction.measures.instances[str(DISC)][:1]] == [2]
     panoptic = ServingModel(str(save_model(tmp_path / "panoptic", task="panoptic")))
     assert panoptic.predict_task([SCENES[0].image_encoded])[0].instances is None
+
+
+def test_ap_counts_as_many_instances_of_a_photo_as_the_model_may_answer(tmp_path):
+    directory = save_model(tmp_path / "instance", task="instance")
+    records = write_examples(tmp_path / "examples", SCENES[:1], num_shards=1)
+    [path] = prediction_files.example_files(str(records))
+    facts = {"task": "instance", "inference": {"max_instances": 1}}
+    for text, count in ((json.dumps(facts), 1), ('{"task": "instance"}', 2)):
+        (directory / "assets.extra" / "serving.json").write_text(text)
+        serialized = prediction_files.read_records(path)
+        [prediction] = predict_records(ServingModel(str(directory)), serialized, CATEGORIES.isthing, 1)
+        assert {len(record["scores"]) for record in prediction.measures.instances[str(DISC)][:1]} == {count}
+    assert "Average precision" not in dict(model_facts(str(directory), []))
+    (directory / "assets.extra" / "serving.json").write_text(json.dumps(facts))
+    words = "counts up to 1 instances of a class in a photo, where COCO's counts 100"
+    assert dict(model_facts(str(directory), []))["Average precision"] == words
 
 
 def test_a_model_must_have_the_signature_of_its_task(tmp_path):

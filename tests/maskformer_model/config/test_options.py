@@ -211,6 +211,11 @@ def num_painted(config):
     return int(tf.reduce_sum(answer["segment_map"]))
 
 
+def num_instance_rows(config):
+    answers = ServingSignatures(SeesAll(), CATEGORIES, config).instances(tf.constant([encoded(PHOTO)]))
+    return answers["scores"].shape[1]
+
+
 def is_photo_taken(config):
     try:
         num_segments(config)
@@ -419,6 +424,7 @@ EFFECTS = {
     "task.inference.pads_with_black": ("task.inference.size_divisibility=128", "false", "true", class_map),
     "task.inference.window_px": ("", "0", "32", class_map),
     "task.inference.semantic_fusion_size": ("", "photo", "input", class_map),
+    "task.inference.max_instances": ("", "3", "2", num_instance_rows),
     "task.inference.max_pixels": ("", "2560", "2559", is_photo_taken),
     "task.inference.augmented_edges_px": ("", "[20]", "[20,40]", seen_sizes),
     "task.inference.augmented_max_size_px": (TWO_VIEWS, "64", "48", seen_sizes),

@@ -43,7 +43,7 @@ def random_image(rng):
     return truth, predicted
 
 
-def official(images):
+def official(images, max_instances=100):
     """The first six numbers of `COCOeval.summarize`; None for its -1, which says that there is nothing to find."""
     truth, predicted = COCO(), []
     truth.dataset = {
@@ -68,6 +68,7 @@ def official(images):
     with contextlib.redirect_stdout(io.StringIO()):
         truth.createIndex()
         evaluator = COCOeval(truth, truth.loadRes(predicted), "segm")
+        evaluator.params.maxDets = [1, 10, max_instances]
         evaluator.evaluate()
         evaluator.accumulate()
         evaluator.summarize()
@@ -94,6 +95,22 @@ def test_a_perfect_prediction_has_an_ap_of_one_and_sizes_without_an_instance_hav
     result = average_precision([match_instances([truth], [predicted])], [0, 1])
     assert [result[name] for name in NAMES] == pytest.approx([1.0, 1.0, 1.0, None, 1.0, None], abs=1e-12)
     assert result["per_class"] == {0: pytest.approx(1.0), 1: None}
+
+
+@pytest.mark.parametrize(("max_instances", "found"), [(100, 100), (110, 110), (264, 120)])
+def test_of_a_photo_with_many_things_as_many_count_as_the_model_may_answer(max_instances, found):
+    truth, predicted = [], []
+    for number in range(120):
+        mask = np.zeros((48, 40), bool)
+        mask[4 * (number // 10) :, 4 * (number % 10) :][:4, :4] = True
+        truth.append(Instance(0, encode_mask(mask), 16))
+        predicted.append(Instance(0, encode_mask(mask), 16, 1 - number / 200))
+    result = average_precision([match_instances(truth, predicted, max_instances)], [0])
+    # Precision is 1 at each of COCO's 101 recalls that is reached.
+    reached = np.sum(np.linspace(0, 1, 101) <= found / 120)
+    assert result["ap"] == pytest.approx(reached / 101, abs=1e-12)
+    # pycocotools sums up AP for other limits too, but calls only AP50 and what follows by its own limit.
+    assert result["ap50"] == pytest.approx(official([(truth, predicted)], max_instances)[1], abs=1e-12)
 
 
 def test_a_crowd_is_neither_found_nor_missed():
