@@ -66,8 +66,8 @@ class Evaluator:
             on_image: Is called with each record and its answer (`segment_ids` `[height, width]`, `segments`).
 
         Returns:
-            Fractions by name: `pq`, `sq`, `rq`, `pq_things`, `pq_stuff`, `mean_iou`, `frequency_weighted_iou`,
-            `pixel_accuracy`, and `ap`, `ap50`, `ap75` where the split has a thing to find.
+            Fractions by name: `pq`, `sq`, `rq`, `pq_things` and `pq_stuff` where there are such classes, `mean_iou`,
+            `frequency_weighted_iou`, `pixel_accuracy`, and `ap`, `ap50`, `ap75` where the split has a thing to find.
         """
         isthing, num_classes = self._categories.isthing, self._categories.num_classes
         counts = PanopticCounts.zeros(num_classes)
@@ -119,7 +119,9 @@ class Evaluator:
 
 def _panoptic_fields(counts: PanopticCounts, isthing: np.ndarray) -> dict[str, float]:
     quality = panoptic_quality(counts, isthing)
-    parts = {"pq_things": quality.things.pq, "pq_stuff": quality.stuff.pq}
+    parts = {"pq_things": quality.things.pq} if isthing.any() else {}
+    if not isthing.all():
+        parts["pq_stuff"] = quality.stuff.pq
     return {"pq": quality.all.pq, "sq": quality.all.sq, "rq": quality.all.rq, **parts}
 
 

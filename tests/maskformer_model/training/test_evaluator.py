@@ -59,10 +59,10 @@ def split(tmp_path):
     return path
 
 
-def evaluator(path, task):
+def evaluator(path, task, categories=CATEGORIES):
     inference = InferenceConfig(shortest_edge_px=40, max_size_px=64, overlap_threshold=0.5)
     config = ExperimentConfig(task=TaskConfig(kind=task, inference=inference))
-    return Evaluator(SeesAll(), CATEGORIES, config, [path])
+    return Evaluator(SeesAll(), categories, config, [path])
 
 
 def test_quality_is_summed_over_the_split(split):
@@ -111,3 +111,12 @@ def test_a_split_without_things_has_no_average_precision(tmp_path):
     fields = evaluator(path, "panoptic").evaluate()
     assert "ap" not in fields
     assert fields["pq_stuff"] == 1.0
+
+
+@pytest.mark.parametrize(("isthing", "missing"), [(0, "pq_things"), (1, "pq_stuff")])
+def test_a_kind_without_a_class_has_no_score(split, isthing, missing):
+    categories = CategoryTable.from_coco([{"id": n, "name": str(n), "isthing": isthing} for n in (7, 92)])
+    fields = evaluator(split, "panoptic", categories).evaluate()
+    [kept] = {"pq_things", "pq_stuff"} - {missing}
+    assert missing not in fields
+    assert fields[kept] == fields["pq"] > 0
