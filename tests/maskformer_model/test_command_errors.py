@@ -130,6 +130,9 @@ def test_a_command_that_a_signal_ends_leaves_no_temporary_folder(project_dir, tm
     program = (
         "import signal, sys, tempfile\n"
         "from maskformer_model.command_errors import run_command\n"
+        # Where the tests run in the background or under nohup, both are inherited as ignored.
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "def body():\n"
         "    kept = tempfile.TemporaryDirectory()\n"
         "    with tempfile.TemporaryDirectory():\n"
