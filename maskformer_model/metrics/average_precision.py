@@ -114,6 +114,7 @@ def match_instances(
             _annotation(number, instance) | {"score": instance.score}
             for number, instance in enumerate((i for i in predicted if i.class_index == class_index), start=1)
         ]
+        evaluator.params.maxDets = [max_instances]
         evaluator.ious = {(0, class_index): evaluator.computeIoU(0, class_index)}
         records = (evaluator.evaluateImg(0, class_index, r, max_instances) for r in evaluator.params.areaRng)
         matches[class_index] = [_pack(record) for record in records]

@@ -16,8 +16,11 @@ from pipeline.local_run.generated_data import GeneratedDataConfig, ensure_genera
 
 pytestmark = [pytest.mark.slow, pytest.mark.takes(seconds=270)]
 NUM_TRAIN, NUM_EVAL = 24, 5
-# As small as the architecture allows: what is tested is the way, not the model.
+# As small as the architecture allows: what is tested is the way, not the model. `test_four_layouts` sends the backbone
+# of the experiment itself along it.
 TINY_MODEL = (
+    "task.model.backbone.type=resnet,task.model.backbone.stage_blocks=[1,1,1,1],task.model.backbone.stem_channels=8,"
+    "task.model.backbone.res2_channels=16,task.model.backbone.bottleneck_channels=4,task.init_checkpoint=,"
     "task.model.num_queries=8,task.model.num_decoder_layers=1,task.model.which_pixel_decoder=fpn,"
     "task.model.hidden_dim=32,task.model.pixel_decoder_dim=32,task.model.mask_dim=32,"
     "task.train_data.global_batch_size=4,trainer.train_steps=2,trainer.steps_per_loop=1,trainer.optimizer.drop_steps=[]"
