@@ -115,7 +115,7 @@ def _pairs(folders: dict[str, dict[str, set[str]]]) -> list[_Pair]:
     pairs = []
     for label_dir, endings in folders.items():
         labels = endings.get(".png", set())
-        best: _Pair | None = None
+        found: list[_Pair] = []
         for photo_dir, photo_endings in folders.items():
             if photo_dir == label_dir or (
                 set(photo_endings) == {".png"} and not _looks_like_labels(label_dir, photo_dir)
@@ -124,8 +124,13 @@ def _pairs(folders: dict[str, dict[str, set[str]]]) -> list[_Pair]:
             if set(endings) != {".png"}:
                 continue
             pair = _pair(photo_dir, set().union(*photo_endings.values()), label_dir, labels, ("", *_LABEL_ENDINGS))
-            if pair and (best is None or pair.num_photos > best.num_photos):
-                best = pair
+            found += [pair] if pair else []
+        # Splits may number their photos alike, so what a folder is called counts for more than how many names fit.
+        best = max(
+            found,
+            key=lambda pair: (split_of(pair.photo_dir) == split_of(pair.label_dir), pair.num_photos),
+            default=None,
+        )
         beside = _pair(label_dir, set().union(*endings.values()), label_dir, labels, _LABEL_ENDINGS)
         pairs += [pair for pair in (best or beside,) if pair]
     return pairs

@@ -57,6 +57,44 @@ def find_data(
     raise UnknownLayoutError(_explanation(data_dir, files, layout, problems))
 
 
+def find_split(
+    data_dir: str,
+    split: str,
+    files: Files,
+    layout: str = AUTO,
+    things: Sequence[str] = (),
+    stuff: Sequence[str] = (),
+) -> SplitSource:
+    """Finds the files of one split, to score a model on it.
+
+    Args:
+        data_dir: the data folder.
+        split: "train", "val" or "test"; empty takes "val", drawn as `find_data` does where the data set has none, or
+            the only split of a folder that has nothing to train on.
+        files: how the folder is read.
+        layout: a name of `LAYOUT_NAMES`, or "auto".
+        things: as in `find_data`.
+        stuff: as in `find_data`.
+
+    Raises:
+        UnknownLayoutError: if the folder has none of the forms that can be read, or no such split.
+    """
+    problems: list[str] = []
+    for found in (_published(data_dir, files, layout), *_forms(data_dir, files, layout, problems)):
+        if not found:
+            continue
+        only = next(iter(found)) if len(found) == 1 and not found.keys() & {TRAIN, ""} else VAL
+        name = split or only
+        if name in found:
+            return _with_kinds({name: found[name]}, things, stuff)[name]
+        if split:
+            have = ", ".join(sorted(other or "one without a name" for other in found))
+            problems.append(f"There are no photos of the split {split}. Splits that were found: {have}.")
+        elif sources := _of_splits(found, (VAL,), files, problems):
+            return _with_kinds(sources, things, stuff)[VAL]
+    raise UnknownLayoutError(_explanation(data_dir, files, layout, problems))
+
+
 def notes_on(sources: Mapping[str, SplitSource], eval_share: float = 0.0) -> list[str]:
     """Says in sentences how a data folder is read: its layout, the tool it comes from, how it is split.
 
@@ -75,6 +113,17 @@ def notes_on(sources: Mapping[str, SplitSource], eval_share: float = 0.0) -> lis
             "chosen by a hash of their ids (--eval_share takes another share)."
         )
     return notes
+
+
+def _published(data_dir: str, files: Files, layout: str) -> dict[str, SplitSource]:
+    """Returns those of "train" and "val" that a published layout has."""
+    found: dict[str, SplitSource] = {}
+    for split in (TRAIN, VAL) if layout in (AUTO, *published.LAYOUT_NAMES) else ():
+        try:
+            found |= published.find_sources(data_dir, (split,), files.exists, layout)
+        except UnknownLayoutError:
+            continue
+    return found
 
 
 def _forms(data_dir: str, files: Files, layout: str, problems: list[str]) -> Iterable[dict[str, SplitSource]]:

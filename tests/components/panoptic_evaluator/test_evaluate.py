@@ -367,7 +367,12 @@ def always_die(task):
     ("flags", "message"),
     [
         ([], "--gt_json_file and --pred_json_file are needed"),
-        (["--model", "m"], "--model, --data and --predictions belong together"),
+        (["--model", "m"], "--model and --data belong together"),
+        (
+            ["--model", "m", "--data", "d", "--split", "val2017"],
+            "--split must be train, val or test without --predictions",
+        ),
+        (["--model", "m", "--data", "d", "--areas", "json"], "a layout of --data has its own rule"),
         (["--model", "m", "--data", "d", "--predictions", "p", "--gt_json_file", "g"], "either --model with --data"),
         (["--gt_json_file", "g", "--pred_json_file", "p", "--num_workers", "0"], "--num_workers must be positive"),
         (
