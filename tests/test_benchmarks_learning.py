@@ -87,6 +87,15 @@ def test_the_peers_backbone_has_the_features_of_ours(torch):
         np.testing.assert_allclose(feature.permute(0, 2, 3, 1).numpy(), expected[name], atol=1e-3)
 
 
+@pytest.mark.parametrize("name", huggingface.NAMES)
+def test_a_peer_answers_in_training_as_in_use(name, scenes, torch):
+    model, pixels = huggingface.build(name, scenes.config, small=True), torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        training, use = model.train()(pixels), model.eval()(pixels)
+    for field in ("class_queries_logits", "masks_queries_logits"):
+        np.testing.assert_allclose(getattr(training, field), getattr(use, field), atol=1e-4)
+
+
 def test_norms_do_not_decay_and_the_backbone_learns_slower(scenes, torch):
     flags = ["--data", "", "--minutes", "1", "--threads", "1", "--output", "", "--small"]
     options = huggingface.make_parser().parse_args(["--model", "mask2former", *flags])

@@ -29,6 +29,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--resamples", type=int, default=1000, help="resamples of the photos (default: %(default)s)")
     options = parser.parse_args(arguments)
 
+    from maskformer_model.backend.quiet_start import import_tensorflow
+
+    import_tensorflow()
     from rich.console import Console
     from rich.table import Table
 

@@ -161,7 +161,7 @@ def _maskformer(config: Any) -> Any:
 
 
 def train(model: Any, config: ExperimentConfig, files: str, options: argparse.Namespace) -> tuple[int, float]:
-    """Trains for the given time; returns the number of steps and the seconds that they took."""
+    """Trains for the given time, and as long as the last step takes; returns the number of steps and the seconds."""
     import torch
 
     from maskformer_model.training.batches import training_data
@@ -169,7 +169,7 @@ def train(model: Any, config: ExperimentConfig, files: str, options: argparse.Na
     model.train()
     optimizer = torch.optim.AdamW(_parameter_groups(model, options), options.learning_rate)
     rates = [group["lr"] for group in optimizer.param_groups]
-    seconds, steps, last_line_s = 60 * options.minutes, 0, 0.0
+    seconds, elapsed_s, last_line_s, steps = 60 * options.minutes, 0.0, 0.0, 0
     start_s = time.perf_counter()
     for x, y in training_data(config, [files]).as_numpy_iterator():
         elapsed_s = time.perf_counter() - start_s
@@ -186,7 +186,7 @@ def train(model: Any, config: ExperimentConfig, files: str, options: argparse.Na
         if elapsed_s - last_line_s >= _SECONDS_BETWEEN_LINES:
             last_line_s = elapsed_s
             print(f"step {steps}, {elapsed_s:.0f} s: loss {loss.item():.3f}", file=sys.stderr, flush=True)
-    return steps, time.perf_counter() - start_s
+    return steps, elapsed_s
 
 
 def _parameter_groups(model: Any, options: argparse.Namespace) -> list[dict[str, Any]]:
