@@ -123,7 +123,12 @@ def build(name: str, config: ExperimentConfig, *, small: bool) -> Any:
     common = {"backbone_config": EfficientNetLiteConfig(), "num_labels": task_model.num_classes}
     model: Any
     if name == MASKFORMER:
-        sizes = {"d_model": 128, "decoder_layers": 3, "decoder_attention_heads": 4, "decoder_ffn_dim": 256}
+        sizes: dict[str, Any] = {
+            "d_model": 128,
+            "decoder_layers": 3,
+            "decoder_attention_heads": 4,
+            "decoder_ffn_dim": 256,
+        }
         sizes |= {"encoder_attention_heads": 4, "dropout": 0.0}
         decoder = transformers.DetrConfig(num_queries=task_model.num_queries, **(sizes if small else {}))
         widths = {"fpn_feature_size": 64, "mask_feature_size": 64} if small else {}

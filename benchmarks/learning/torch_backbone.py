@@ -19,9 +19,16 @@ from transformers.modeling_outputs import BackboneOutput
 
 from maskformer_model.pretrained.efficientnet_weights import imagenet_weights_path
 
-# Of each block: kernel, stride, widening factor and channels.
-_STAGES = ((1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80), (3, 5, 1, 6, 112))
-_STAGES += ((4, 5, 2, 6, 192), (1, 3, 1, 6, 320))
+# Of each stage: blocks, kernel, stride, widening factor and channels.
+_STAGES = (
+    (1, 3, 1, 1, 16),
+    (2, 3, 2, 6, 24),
+    (2, 5, 2, 6, 40),
+    (3, 3, 2, 6, 80),
+    (3, 5, 1, 6, 112),
+    (4, 5, 2, 6, 192),
+    (1, 3, 1, 6, 320),
+)
 _OUTPUT_BLOCKS = (2, 4, 10, 15)
 _STEM_CHANNELS = 32
 _NAMES = ("stage1", "stage2", "stage3", "stage4")
