@@ -31,7 +31,7 @@ PUBLISHED_MILLIONS = {
 FROZEN = {"maskformer_coco_panoptic": 106_240, "mask2former_coco_panoptic_r50": 106_240}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def count():
     def parameters(config):
         # Within the scope a variable has a shape and no value, and on leaving it none is given one.
@@ -42,7 +42,8 @@ def count():
         return tuple(sum(int(np.prod(weight.shape)) for weight in kind) for kind in kinds)
 
     yield parameters
-    keras.utils.clear_session()  # Else Keras would give those variables values at the next occasion.
+    # Else Keras would give those variables values at the next occasion. Once: it collects garbage, for seconds.
+    keras.utils.clear_session()
 
 
 @pytest.mark.parametrize("name", PUBLISHED_MILLIONS)
