@@ -19,8 +19,8 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 # Without it TensorFlow and Google's clients look for a cloud machine's account first, and wait where there is none.
 os.environ.setdefault("NO_GCE_CHECK", "true")
 
-# TensorFlow, Keras and Beam make millions of objects that stay. Python's default looks through them so often that it takes
-# a twentieth of all tests' time.
+# TensorFlow, Keras and Beam make millions of objects that stay. Python's default looks through them so often that it
+# takes a twentieth of all tests' time.
 gc.set_threshold(20_000, 10, 10)
 
 PROJECT_DIR = pathlib.Path(__file__).resolve().parent.parent
