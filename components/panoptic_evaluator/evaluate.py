@@ -85,10 +85,14 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
             parser.error(f"--split must be {TRAIN}, {VAL} or {TEST} without --predictions. Received: {args.split}")
         if args.areas:
             parser.error("--areas is for jsons of truth and predictions; a layout of --data has its own rule")
+    elif args.layout != AUTO_LAYOUT or args.things or args.stuff or args.unlabeled != BACKGROUND:
+        parser.error("--layout, --things, --stuff and --unlabeled are for --model and --data without --predictions")
     if args.num_workers < 1:
         parser.error(f"--num_workers must be positive. Received: {args.num_workers}")
     if args.output and (os.path.isdir(args.output) or not os.path.isdir(os.path.dirname(args.output) or ".")):
         parser.error(f"--output must be a file in a folder that exists. Received: {args.output}")
+    if args.predictions and not args.split:
+        args.split = _COCO_SPLIT
     return args
 
 
@@ -152,9 +156,8 @@ def _predict(args: argparse.Namespace) -> tuple[str, str]:
     import_tensorflow()
     from components.panoptic_evaluator.coco_files import submission
 
-    split = args.split or _COCO_SPLIT
-    truth_json = os.path.join(args.data, "annotations", f"panoptic_{split}.json")
-    photos_dir = os.path.join(args.data, split)
+    truth_json = os.path.join(args.data, "annotations", f"panoptic_{args.split}.json")
+    photos_dir = os.path.join(args.data, args.split)
     predictions_json = os.path.join(args.predictions, _PREDICTIONS_JSON)
     submission.write_submission(args.model, truth_json, photos_dir, predictions_json, args.num_workers)
     return truth_json, predictions_json
@@ -162,7 +165,7 @@ def _predict(args: argparse.Namespace) -> tuple[str, str]:
 
 def _folder_beside(truth_json: str, args: argparse.Namespace) -> str | None:
     """Returns the folder of the PNGs beside that of the photos, where a --data has it there and not beside the json."""
-    folder = os.path.join(args.data, f"panoptic_{args.split or _COCO_SPLIT}") if args.data else ""
+    folder = os.path.join(args.data, f"panoptic_{args.split}") if args.data else ""
     is_beside_json = os.path.isdir(truth_json.removesuffix(".json"))
     return folder if folder and not is_beside_json and os.path.isdir(folder) else None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import posixpath
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -80,7 +81,8 @@ def find_split(
         UnknownLayoutError: if the folder has none of the forms that can be read, or no such split.
     """
     problems: list[str] = []
-    for found in (_published(data_dir, files, layout), *_forms(data_dir, files, layout, problems)):
+    # One form after another, so that no folder is searched once the split is found.
+    for found in itertools.chain([_published(data_dir, files, layout)], _forms(data_dir, files, layout, problems)):
         if not found:
             continue
         only = next(iter(found)) if len(found) == 1 and not found.keys() & {TRAIN, ""} else VAL

@@ -372,6 +372,11 @@ def always_die(task):
             ["--model", "m", "--data", "d", "--split", "val2017"],
             "--split must be train, val or test without --predictions",
         ),
+        (["--model", "m", "--data", "d", "--predictions", "p", "--things", "a"], "are for --model and --data without"),
+        (
+            ["--gt_json_file", "g", "--pred_json_file", "p", "--layout", "label_png"],
+            "are for --model and --data without",
+        ),
         (["--model", "m", "--data", "d", "--areas", "json"], "a layout of --data has its own rule"),
         (["--model", "m", "--data", "d", "--predictions", "p", "--gt_json_file", "g"], "either --model with --data"),
         (["--gt_json_file", "g", "--pred_json_file", "p", "--num_workers", "0"], "--num_workers must be positive"),
