@@ -7,7 +7,16 @@ import numpy as np
 import pytest
 
 from tests.parity import __main__ as parity
-from tests.parity import assignment_rows, comparison, families, gradient_rows, output_rows, rounding, rows
+from tests.parity import (
+    assignment_rows,
+    comparison,
+    families,
+    gradient_rows,
+    maskformer_family,
+    output_rows,
+    rounding,
+    rows,
+)
 from tests.parity.golden_folder import GoldenFolder, read_batch
 
 pytestmark = pytest.mark.takes(seconds=150)
@@ -117,6 +126,58 @@ def test_errors_in_the_code_itself_are_found(project_dir, monkeypatch):
     assert "norm" in found["learning rates and decays"]
     assert {"loss_dice", "total", "later loss_dice"} <= found.keys()
     assert not {"loss_ce", "loss_mask", "assignments", "pred_masks"} & found.keys()
+
+
+@pytest.fixture
+def runs(measured, monkeypatch):
+    """Measurements by `nudge`, all right until they are spoilt; `asked` are the ones that were made."""
+    spoilt = {nudge: copy.deepcopy(measured) for nudge in range(comparison.NUM_NUDGES + 1)}
+    found = types.SimpleNamespace(asked=[], by_nudge=spoilt)
+
+    def measure(folder, *, float64=False, nudge=0):
+        found.asked.append(nudge)
+        return found.by_nudge[nudge]
+
+    monkeypatch.setattr(families, "measure", measure)
+    return found
+
+
+def test_a_trajectory_that_forks_is_run_again_from_neighbouring_weights_and_said(runs, folder):
+    runs.by_nudge[0].steps[2]["loss_dice_0"] *= 1.01
+    runs.by_nudge[1].final[SMALL_BIAS] = runs.by_nudge[1].final[SMALL_BIAS] + 1
+    found = {row.quantity: row for row in comparison.compare_folder(folder)}
+    assert runs.asked == [0, 1, 2]
+    assert all(row.passed for row in found.values())
+    note = found["forks of the trajectory"].note
+    assert note.startswith("later loss_dice_0 was 1.0e-02 at first (worst at step 2") and note.endswith(
+        "run 2 again passes"
+    )
+
+
+def test_a_trajectory_that_no_neighbouring_weights_bring_back_does_not_pass(runs, folder):
+    for measurement in runs.by_nudge.values():
+        measurement.steps[1]["loss_mask"] *= 1.002
+    failed = [row.quantity for row in comparison.compare_folder(folder) if not row.passed]
+    assert failed == ["later loss_mask"]
+    assert runs.asked == list(range(comparison.NUM_NUDGES + 1))
+
+
+def test_an_error_of_the_first_step_is_no_fork(runs, folder):
+    runs.by_nudge[0].steps[0]["loss_mask"] *= 1.002
+    runs.by_nudge[0].steps[1]["loss_mask"] *= 1.002
+    failed = [row.quantity for row in comparison.compare_folder(folder) if not row.passed]
+    assert failed == ["loss_mask", "later loss_mask"]
+    assert runs.asked == [0]
+
+
+def test_a_nudge_moves_every_weight_by_one_unit_in_its_last_place(folder):
+    assert maskformer_family.nudged(folder.initial, 0) is folder.initial
+    moved = maskformer_family.nudged(folder.initial, 1)
+    assert moved.keys() == folder.initial.keys()
+    for name, value in folder.initial.items():
+        assert moved[name].dtype == np.float32
+        np.testing.assert_array_max_ulp(moved[name], value, maxulp=1)
+        assert (moved[name] != value).all()
 
 
 @pytest.mark.slow
@@ -262,9 +323,9 @@ def test_rounding_is_the_error_of_both_sides_against_float64(monkeypatch):
 
     # Norms are 5 and 12, together 13. Ours is off by 0.5 and 0.3, theirs by 0.05 and 0. Keys are rounding error alone.
     steps = {"float64": step([3.0, 4.0], 12.0, 0.0), "float32": step([3.3, 4.4], 12.3, 1e-9)}
-    monkeypatch.setattr(rounding, "_our_step", lambda folder, float_type: steps[float_type])
-    monkeypatch.setattr(rounding, "_their_step", lambda folder: step([3.03, 4.04], 12.0, 1e-9))
-    found = rounding.measure(types.SimpleNamespace())
+    monkeypatch.setattr(rounding, "_our_step", lambda folder, float_type, nudge: steps[float_type])
+    monkeypatch.setattr(rounding, "_their_step", lambda folder, nudge: step([3.03, 4.04], 12.0, 1e-9))
+    found = rounding.measure(types.SimpleNamespace(), steps["float64"])
     assert found.names == ["weight", "bias"]
     np.testing.assert_allclose(found.ours, [0.1, 0.025])
     np.testing.assert_allclose(found.theirs, [0.01, 0], atol=1e-12)

@@ -22,10 +22,10 @@ from tests.parity.measurement import Arrays, Measurement
 _TERMS = {"loss_ce": "loss_cross_entropy"}
 
 
-def measure(folder: GoldenFolder, *, float64: bool = False) -> Measurement:
+def measure(folder: GoldenFolder, *, float64: bool = False, nudge: int = 0) -> Measurement:
     """Runs the trajectory, the losses on every pixel centre, half-masked and unmasked passes, and the evaluation."""
     with float_type("float64" if float64 else "float32"):
-        run = _EomtRun(folder)
+        run = _EomtRun(folder, nudge)
         layers = run.first_layers()
         before = {**run.costs_of(layers), **run.half_masked(), **run.unmasked()}
         matches, exact_losses = run.exact_of(layers)

@@ -8,7 +8,7 @@ from typing import Any
 from tests.parity.golden_folder import GoldenFolder
 from tests.parity.measurement import Measurement
 
-# Family -> module with `measure(folder, float64)` and `matching_costs(folder)`.
+# Family -> module with `measure(folder, float64, nudge)` and `matching_costs(folder)`.
 FAMILIES = {
     "MaskFormer": "tests.parity.maskformer_family",
     "Mask2Former": "tests.parity.mask2former_family",
@@ -33,6 +33,6 @@ def family_of(folder: GoldenFolder) -> Any:
     return importlib.import_module(FAMILIES[name])
 
 
-def measure(folder: GoldenFolder, *, float64: bool = False) -> Measurement:
-    """Builds, runs and trains the folder's model with our code."""
-    return family_of(folder).measure(folder, float64=float64)
+def measure(folder: GoldenFolder, *, float64: bool = False, nudge: int = 0) -> Measurement:
+    """Builds, runs and trains the folder's model with our code; `nudge` is the seed of `nudged`."""
+    return family_of(folder).measure(folder, float64=float64, nudge=nudge)

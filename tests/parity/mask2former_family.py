@@ -19,10 +19,10 @@ from tests.parity.maskformer_family import TrainingRun, float_type, trained
 from tests.parity.measurement import Arrays, Measurement
 
 
-def measure(folder: GoldenFolder, *, float64: bool = False) -> Measurement:
+def measure(folder: GoldenFolder, *, float64: bool = False, nudge: int = 0) -> Measurement:
     """Runs the whole trajectory of the folder, and the losses on every pixel centre at its first weights."""
     with float_type("float64" if float64 else "float32"):
-        run = PointsRun(folder)
+        run = PointsRun(folder, nudge)
         layers = run.first_layers()
         costs, exact_matches, exact_losses = run.costs_of(layers), *run.exact_of(layers)
         measurement = trained(run, folder)
@@ -54,9 +54,9 @@ def matching_costs(folder: GoldenFolder) -> Costs:
 class PointsRun(TrainingRun):
     """A golden Mask2Former that is trained on given points."""
 
-    def __init__(self, folder: GoldenFolder):
+    def __init__(self, folder: GoldenFolder, nudge: int = 0):
         self.folder = folder
-        super().__init__(folder)
+        super().__init__(folder, nudge)
 
     def read_loss_config(self, settings: dict[str, Any]) -> LossConfig:
         options = settings["mask_former"]

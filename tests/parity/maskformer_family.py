@@ -23,10 +23,10 @@ from tests.parity.golden_folder import GoldenFolder, read_batch
 from tests.parity.measurement import Arrays, Measurement
 
 
-def measure(folder: GoldenFolder, *, float64: bool = False) -> Measurement:
+def measure(folder: GoldenFolder, *, float64: bool = False, nudge: int = 0) -> Measurement:
     """Runs the whole trajectory of the folder."""
     with float_type("float64" if float64 else "float32"):
-        return trained(TrainingRun(folder), folder)
+        return trained(TrainingRun(folder, nudge), folder)
 
 
 def trained(run: TrainingRun, folder: GoldenFolder) -> Measurement:
@@ -106,13 +106,26 @@ def float_type(name: str) -> Iterator[None]:
         keras.config.set_dtype_policy(policy)
 
 
+def nudged(weights: Arrays, seed: int) -> Arrays:
+    """Moves each weight by one unit in its last place, up or down; seed 0 leaves them as they are."""
+    if not seed:
+        return weights
+    generator = np.random.default_rng(seed)
+    moved = {}
+    for name in sorted(weights):
+        value = weights[name]
+        directions = generator.choice(np.array([-np.inf, np.inf], value.dtype), value.shape)
+        moved[name] = np.nextafter(value, directions)
+    return moved
+
+
 class TrainingRun:
     """A golden model, built from its folder, that is trained step by step on the golden batch."""
 
-    def __init__(self, folder: GoldenFolder):
+    def __init__(self, folder: GoldenFolder, nudge: int = 0):
         checkpoint = read_checkpoint(str(folder.path))
         self.network = initialize.build_network(infer_model_config(checkpoint.arrays, checkpoint.settings))
-        initialize.load_official_weights(self.network, checkpoint.arrays)
+        initialize.load_official_weights(self.network, nudged(checkpoint.arrays, nudge))
         self.variables = self.network.trainable_variables
         self.weights = maskformer_names.official_weights(self.network)
         self.loss_config = self.read_loss_config(folder.settings)
