@@ -29,6 +29,7 @@ from components.whole_files import write_text
 MANIFEST_FILE = "manifest.json"
 
 _HASHING_THREADS = 8
+_FILES_AT_ONCE = 4096
 _CHUNK_BYTES = 1 << 22
 _UNREADABLE = hashlib.sha256(b"This file cannot be read.").hexdigest()
 
@@ -49,8 +50,13 @@ def build_manifest(data_dir: str, sources: Iterable[SplitSource]) -> dict[str, s
     """
     paths = {os.path.relpath(path, data_dir): path for source in sources for path in _input_files(source)}
     names = sorted(paths)
+    manifest: dict[str, str] = {}
     with concurrent.futures.ThreadPoolExecutor(_HASHING_THREADS) as pool:
-        return dict(zip(names, pool.map(_sha256_or_unreadable, (paths[name] for name in names)), strict=True))
+        # A task that waits takes more memory than its result.
+        for first in range(0, len(names), _FILES_AT_ONCE):
+            few = names[first : first + _FILES_AT_ONCE]
+            manifest.update(zip(few, pool.map(_sha256_or_unreadable, (paths[name] for name in few)), strict=True))
+    return manifest
 
 
 def manifest_digest(manifest: Mapping[str, str]) -> str:
