@@ -13,7 +13,7 @@ import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from maskformer_model.coco_schema import is_number, shown
+from maskformer_model.coco_schema import is_number, shown, whole_text
 from pipeline.whole_files import write_durably
 
 RUNNING, FAILED = "running", "failed"  # Interrupted, or to be tried again.
@@ -83,11 +83,11 @@ def state_of(fields: Any, digest: str) -> SpanState:
 
 
 def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
+    return isinstance(value, str) and whole_text(value) == value
 
 
 def _is_text_or_null(value: Any) -> bool:
-    return value is None or isinstance(value, str)
+    return value is None or _is_text(value)
 
 
 def _is_count(value: Any) -> bool:

@@ -121,7 +121,21 @@ def test_the_page_of_runs_is_written_whatever_the_last_pass_has_left(tmp_path, d
     path = tmp_path / runs_page.SPANS_FILE
     path.parent.mkdir(exist_ok=True)
     written(path, damaged(data, {"spans": [span, span]}))
-    assert "All runs" in runs_page.render_index(str(tmp_path), str(tmp_path / "serving"))
+    page = tmp_path / runs_page.write_index(str(tmp_path), str(tmp_path / "serving"))
+    assert "All runs" in page.read_text("utf-8")
+
+
+@pytest.mark.parametrize(("field", "value"), [("path", "half\ud83d"), ("pushed_model", "half\ud83d")])
+def test_half_of_an_emoji_in_a_span_s_state_is_named(root, field, value):
+    _, files = root
+    path = sorted(files.values())[0]
+    text = path.read_text()
+    try:
+        path.write_text(json.dumps(json.loads(text) | {field: value}))
+        with pytest.raises(ValueError, match=f"(?s){path.name}.*`{field}` is of the wrong kind"):
+            SpanStates(str(root[0])).all()
+    finally:
+        path.write_text(text)
 
 
 @fuzzed(25)
