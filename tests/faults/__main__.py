@@ -105,7 +105,7 @@ def kills(root: Root) -> str:
         output, _ = process.communicate()
         if is_killed:
             nodes = [line for line in output.splitlines() if line.startswith("[")]
-            reached[f"after {nodes[-1].split()[1]}" if nodes else "before the first node"] += 1
+            reached[f"after {nodes[-1].partition(']')[2].split()[0]}" if nodes else "before the first node"] += 1
     root.must_succeed()
     return f"killed {dict(reached)}; the run after them succeeded"
 
