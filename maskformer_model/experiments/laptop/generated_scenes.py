@@ -41,11 +41,11 @@ def experiment() -> ExperimentConfig:
             init_checkpoint=PACKAGE,
         ),
         trainer=TrainerConfig(
-            train_steps=1400,
+            train_steps=2600,
             steps_per_loop=100,
             checkpoint_interval=500,
             optimizer=laptop_recipes.optimizer(
-                7e-4, schedule="step", drop_steps=(1150,), warmup_steps=50, ema_momentum=0.99
+                7e-4, schedule="step", drop_steps=(2150,), warmup_steps=50, ema_momentum=0.99
             ),
         ),
     )
