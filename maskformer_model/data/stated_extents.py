@@ -41,7 +41,7 @@ def box_problem(stated: Box | None, counted_px: Box, areas: str = PIXELS) -> str
     """Returns what is wrong with a stated box; empty if it is right or missing."""
     if stated is None or is_same_box(stated, counted_px, _MARGIN_PX):
         return ""
-    if areas == JSON and is_same_box(_union(stated, counted_px), stated, _MARGIN_PX):
+    if areas == JSON and holds(stated, counted_px, _MARGIN_PX):
         return ""
     return box_words(stated, counted_px)
 
@@ -70,6 +70,11 @@ def is_same_box(one: Box, other: Box, margin_px: float) -> bool:
     """Returns whether every edge of two boxes is within a margin."""
     pairs = zip(_edges(one), _edges(other), strict=True)
     return all(abs(first - second) <= margin_px for first, second in pairs)
+
+
+def holds(outer: Box, inner: Box, margin_px: float) -> bool:
+    """Returns whether a box is inside of another, up to a margin."""
+    return is_same_box(_union(outer, inner), outer, margin_px)
 
 
 def clipped(box: Box, size_px: tuple[int, int]) -> tuple[float, float, float, float]:

@@ -129,6 +129,10 @@ OBJECT_FIELDS = [
     ({"segmentation": [[12.5, 16.7, 50, 16.7, 50, 66.7, 12.5, 66.7]]}, "polygon_outside_image"),
     ({"segmentation": [[4, 4, 11, 4, 11, 11, 4, 11]]}, "bbox_mismatch"),
     ({"bbox": [1, 1, 3, 3], "area": 9}, "bbox_mismatch"),
+    # The box and area of a mask whose speck on the right is not among the polygons; the box alone proves nothing.
+    ({"bbox": [2, 2, 12, 6], "area": 38}, None),
+    ({"bbox": [2, 2, 12, 6], "area": None}, "bbox_mismatch"),
+    ({"bbox": [2, 2, 12, 6], "area": 72}, "bbox_mismatch"),
     ({"area": 144}, "area_mismatch"),
     ({"area": 0}, "area_mismatch"),
 ]
