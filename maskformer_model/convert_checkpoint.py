@@ -142,14 +142,25 @@ def published_recipe_of(model: ModelConfig) -> str:
             f"other thresholds. Choose one with --experiment: {', '.join(matching)}"
         )
     same_classes = [name for name, stated in published.items() if stated.num_classes == model.num_classes]
+    nearest = min(published, key=lambda name: _num_different_parts(published[name], model))
     raise ValueError(
         f"No published recipe has the architecture of the checkpoint ({model.num_classes} classes, "
         f"{model.num_queries} queries, {model.backbone.type}, {model.pixel_decoder.type}), and the file does not say "
         "at which size and with which thresholds it answers. Name the experiment that it was trained as with "
-        "--experiment, or one to take everything but the architecture from with --settings_of. "
-        f"With {model.num_classes} classes there are: {', '.join(same_classes) or 'none'}; "
-        f"all: {', '.join(published)}"
+        f"--experiment, or one to take everything but the architecture from: the nearest is --settings_of {nearest}. "
+        f"With {model.num_classes} classes there are: {', '.join(same_classes) or 'none'}."
     )
+
+
+def _num_different_parts(stated: ModelConfig, model: ModelConfig) -> int:
+    """Counts in which of decoder, pixel decoder, backbone and classes two networks differ; the first weigh most."""
+    parts = [
+        stated.num_classes != model.num_classes,
+        stated.backbone.type != model.backbone.type,
+        stated.pixel_decoder.type != model.pixel_decoder.type,
+        stated.decoder.type != model.decoder.type,
+    ]
+    return sum(differs << place for place, differs in enumerate(parts))
 
 
 def _check_architecture(model: ModelConfig, stated: ModelConfig, experiment: str) -> None:
