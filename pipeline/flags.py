@@ -47,8 +47,9 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     experiment_help = f"what to train (default: {GENERATED_EXPERIMENT}, or {COCO_EXPERIMENT} with --data)"
     add("--experiment", metavar="NAME", help=experiment_help)
     init_help = (
-        "start from this checkpoint, with its network (what `maskformer convert` or a training wrote); without "
-        "--experiment also with a short schedule, and photos and batches that fit this machine"
+        "start from this checkpoint, with its network (what `maskformer convert` or a training wrote, or a --root: the "
+        "model that serves there); without --experiment also with a short schedule, and photos and batches that fit "
+        "this machine"
     )
     add("--init", metavar="DIR", default="", help=init_help)
     add("--config_file", metavar="FILE", default="", help="yaml with settings, over the experiment's")
@@ -229,10 +230,11 @@ def _experiment_from_args(args: argparse.Namespace) -> tuple[str, ExperimentConf
     if args.init:
         from maskformer_model.training import fine_tuning
 
-        settings = fine_tuning.started_from(settings if args.experiment else None, args.init)
+        checkpoint = _checkpoint_of(args.init)
+        settings = fine_tuning.started_from(settings if args.experiment else None, checkpoint)
         if not args.experiment:
             name = f"fine-tuning of {os.path.basename(os.path.abspath(args.init))}"
-            settings, fit = fine_tuning.for_this_machine(settings, args.init)
+            settings, fit = fine_tuning.for_this_machine(settings, checkpoint)
             print(fit.describe(), flush=True)
     if args.config_file:
         import yaml
@@ -240,6 +242,18 @@ def _experiment_from_args(args: argparse.Namespace) -> tuple[str, ExperimentConf
         text = pathlib.Path(args.config_file).read_text(encoding="utf-8")
         settings = experiment_config.merge(settings, yaml.safe_load(text) or {})
     return name, settings
+
+
+def _checkpoint_of(path: str) -> str:
+    """Returns the folder of the weights that `--init` means: of a pipeline's folder, the serving model's."""
+    if not os.path.isdir(os.path.join(path, "serving")):
+        return path
+    from pipeline import lineage
+
+    model_run = lineage.model_run_that_serves(path)
+    if model_run is None:
+        raise ValueError(f"`--init` must be a checkpoint, or a folder in which a model serves. Received: {path}")
+    return model_run
 
 
 def class_groups_from_args(texts: Sequence[str]) -> dict[str, list[str]]:

@@ -21,6 +21,7 @@ if not __package__:
     # As a script, Python looks for modules in this folder and not in the project's.
     sys.path[0] = str(PROJECT_DIR)
 
+from components.pushing import model_versions  # noqa: E402
 from maskformer_model.command_errors import run_command  # noqa: E402
 from maskformer_model.command_parser import CommandParser  # noqa: E402
 from pipeline.local_run.json_lines import read_json_lines  # noqa: E402
@@ -70,6 +71,17 @@ def trace(root: str, version: int) -> list[dict[str, Any]]:
         chain.append(model)
         model = history.model_with_run(model["initial"])
     return chain
+
+
+def model_run_that_serves(root: str) -> str | None:
+    """Returns the folder of the serving model's training; None if nothing serves, or ML Metadata lost it."""
+    versions = model_versions.list_versions(os.path.join(root, "serving"))
+    if not versions:
+        return None
+    try:
+        return trace(root, versions[-1])[0]["model_run"]
+    except UnknownVersionError:
+        return None
 
 
 def _state_of(path: pathlib.Path) -> dict[str, Any]:

@@ -106,6 +106,7 @@ def describe(summary: dict[str, Any]) -> list[str]:
         lines.append(f"{'Pushed' if summary['pushed_now'] else 'Already serving'}: {summary['pushed_model']}")
         versions_dir = os.path.dirname(summary["pushed_model"])
         lines.append(f"Try it: maskformer serve --model {versions_dir}, then open http://127.0.0.1:8501/")
+        lines.append(f"Improve it: --init {summary['root']} starts the next run from this model.")
     else:
         lines.append("Nothing was pushed.")
     if summary["cannot_serve_because"]:

@@ -6,11 +6,9 @@ The plan is written before the span's first run, and every later run follows it.
 from __future__ import annotations
 
 import logging
-import os
 from typing import Any
 
 from components.coco_example_gen.data_manifest import manifest_digest
-from components.pushing import model_versions
 from pipeline import lineage
 from pipeline.retraining import warm_start
 from pipeline.retraining.config import RetrainConfig
@@ -26,7 +24,7 @@ def plan_of(decision: Decision, config: RetrainConfig, states: SpanStates) -> di
     """Returns the plan of a span's first run, or makes one."""
     if decision.state is not None and decision.state.state in (RUNNING, FAILED):
         return decision.state.plan
-    initial = model_run_that_serves(config.root)
+    initial = lineage.model_run_that_serves(config.root)
     experiment = warm_start.experiment_of(config.run_args)
     cold = "--cold" if config.warm is None else warm_start.why_cold(initial, experiment)
     known = [state.digest for state in states.all() if state.state in ACCEPTED]
@@ -62,14 +60,3 @@ def explain(decision: Decision, config: RetrainConfig, states: SpanStates) -> st
     history = ", ".join(source.name for source in history_of(plan, decision, states)) or "no earlier span"
     start = f"from {plan['initial']}" if plan["initial"] else f"from scratch ({plan['why_cold']})"
     return f"trains {start}, on it and {config.history_share:.0%} from {history}"
-
-
-def model_run_that_serves(root: str) -> str | None:
-    """Returns the folder of the serving model's training; None if nothing serves, or ML Metadata lost it."""
-    versions = model_versions.list_versions(os.path.join(root, "serving"))
-    if not versions:
-        return None
-    try:
-        return lineage.trace(root, versions[-1])[0]["model_run"]
-    except lineage.UnknownVersionError:
-        return None

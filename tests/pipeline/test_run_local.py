@@ -9,7 +9,7 @@ import pytest
 
 from maskformer_model import config as experiment_config
 from maskformer_model import experiments
-from pipeline import run_local
+from pipeline import lineage, run_local
 from pipeline.flags import config_from_args, generated_data_from_args, parse_args
 from pipeline.local_run import root_lock
 
@@ -150,6 +150,16 @@ def test_a_checkpoint_gives_the_network_and_the_experiment_the_rest(tmp_path):
     assert (task.init_checkpoint, task.init_checkpoint_modules) == (folder, "all")
     assert (config.experiment_name, config.experiment.trainer) == ("generated_scenes", own.trainer)
     assert task.train_data == own.task.train_data
+
+
+def test_a_root_stands_for_the_weights_of_the_model_that_serves_there(tmp_path, monkeypatch):
+    folder = write_checkpoint(tmp_path / "model_run")
+    (tmp_path / "root" / "serving").mkdir(parents=True)
+    flags = ["--root", str(tmp_path), "--init", str(tmp_path / "root"), "--experiment", "generated_scenes"]
+    with pytest.raises(ValueError, match="a folder in which a model serves. Received: .*root"):
+        config_from_args(parse_args(flags))
+    monkeypatch.setattr(lineage, "model_run_that_serves", {str(tmp_path / "root"): folder}.get)
+    assert config_from_args(parse_args(flags)).experiment.task.init_checkpoint == folder
 
 
 def test_the_yaml_file_wins_over_the_experiment_and_overrides_win_over_the_file(tmp_path):

@@ -97,6 +97,7 @@ def test_a_model_that_already_serves_is_named_but_was_not_pushed_now(config, tmp
     lines = describe(summary)
     assert "Already serving: /serving/5" in lines
     assert "Try it: maskformer serve --model /serving, then open http://127.0.0.1:8501/" in lines
+    assert f"Improve it: --init {config.root} starts the next run from this model." in lines
 
 
 def test_a_push_of_an_earlier_run_is_not_claimed_by_a_cached_pusher(config, tmp_path, evaluation_dir):
