@@ -47,6 +47,7 @@ class Command:
 COMMANDS = {
     "demo": Command("pipeline.run_local", "draws scenes, trains, judges and pushes a small model", "pipeline"),
     "inspect": Command("components.coco_example_gen.inspect", "shows what a data folder holds", "pipeline"),
+    "manifest": Command("components.coco_example_gen.manifest", "hashes a data folder, or checks it", "pipeline"),
     "convert": Command("maskformer_model.convert_checkpoint", "converts a published checkpoint"),
     "train": Command("components.training.train_data_folder", "trains or fine-tunes a model"),
     "evaluate": Command("components.panoptic_evaluator.evaluate", "scores predictions or a model", "pipeline"),
@@ -55,6 +56,8 @@ COMMANDS = {
     "serve": Command("maskformer_model.serve.__main__", "serves an exported model over HTTP", "serve"),
     "pipeline run": Command("pipeline.run_local", "runs the pipeline on a data folder, here", "pipeline"),
     "pipeline compile": Command("pipeline.compile_kubeflow", "compiles it for Vertex AI or Kubeflow", "pipeline"),
+    "pipeline test": Command("pipeline.run_compiled", "tests a compiled pipeline on this machine", "pipeline"),
+    "pipeline schedule": Command("pipeline.recurring_runs", "lets a platform repeat a compiled one", "pipeline"),
     "pipeline retrain": Command("pipeline.retrain", "runs the pipeline on each new span of data", "pipeline"),
     "pipeline rollback": Command("pipeline.rollback", "lets the model before serve again", "pipeline"),
     "pipeline lineage": Command("pipeline.lineage", "shows what a pushed model was made of", "pipeline"),

@@ -20,6 +20,7 @@ if not __package__:
     sys.path[0] = str(PROJECT_DIR)
 
 from maskformer_model.command_errors import run_command  # noqa: E402
+from maskformer_model.command_parser import CommandParser  # noqa: E402
 from pipeline.compiled.platform_config import KUBEFLOW, VERTEX  # noqa: E402
 from pipeline.compiled.spec_file import CompiledSpec, read_spec  # noqa: E402
 
@@ -30,10 +31,10 @@ UPDATED_FIELDS = ("cron", "max_concurrent_run_count", "allow_queueing", "create_
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """Reads the command line; unknown flags end the program with status 2."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="recurring_runs.py", description="Makes Vertex AI or Kubeflow Pipelines run a compiled spec on a schedule."
     )
-    targets = parser.add_subparsers(dest="target", required=True)
+    targets = parser.add_subparsers(dest="target", required=True, parser_class=argparse.ArgumentParser)
     vertex = targets.add_parser(VERTEX, help="a PipelineJobSchedule")
     kubeflow = targets.add_parser(KUBEFLOW, help="a recurring run of KFP v2")
     for target, cron_help in ((vertex, "five fields, with TZ=Europe/Berlin or the like before them"),

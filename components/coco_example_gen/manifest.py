@@ -15,11 +15,12 @@ from collections.abc import Sequence
 
 from components.coco_example_gen.options import AUTO_LAYOUT, IngestOptions
 from maskformer_model.command_errors import run_command
+from maskformer_model.command_parser import CommandParser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the program and returns its exit status."""
-    parser = argparse.ArgumentParser(prog="manifest", description=__doc__.split("\n")[0])
+    parser = CommandParser(prog="manifest", description=__doc__.split("\n")[0])
     parser.add_argument("action", choices=("write", "check"))
     parser.add_argument("data_dir", metavar="DIR")
     parser.add_argument("--layout", default=AUTO_LAYOUT, help="default: %(default)s")

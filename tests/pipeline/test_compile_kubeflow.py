@@ -1,7 +1,7 @@
 """The real pipeline, compiled for both platforms, run task by task, and held against a local run of the same.
 
-Every task's process is forked from one that has imported TFX (`forked_tasks`). MASKFORMER_TEST_RUNNER=run_compiled has
-each of them import it again, as `python pipeline/run_compiled.py` does, which takes more than twice as long.
+Every task's process is forked from one that has imported TFX (`--fork_tasks`). MASKFORMER_TEST_RUNNER=run_compiled has
+each of them import it again, which takes more than twice as long.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from pipeline.local_run import generated_data
 from tests.pipeline import prepared_trainer
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600), pytest.mark.takes(seconds=170)]
-RUNNERS = {"forked_tasks": "tests.pipeline.forked_tasks", "run_compiled": "pipeline.run_compiled"}
-RUNNER = RUNNERS[os.environ.get("MASKFORMER_TEST_RUNNER", "forked_tasks")]
+RUNNERS = {"forked_tasks": ["--fork_tasks"], "run_compiled": []}
+RUNNER_FLAGS = RUNNERS[os.environ.get("MASKFORMER_TEST_RUNNER", "forked_tasks")]
 OVERRIDES = f"trainer.train_steps={prepared_trainer.FIRST},trainer.optimizer.drop_steps=[]"
 TRAIN_SCENES, EVAL_SCENES = 8, 12
 IMAGE = "registry.example/maskformer"
@@ -189,8 +189,9 @@ def load_with_vertex_s_client(path):
 
 def run_here(folder, project_dir, target, path, *flags):
     """Runs a file on this machine; returns the summary."""
-    command = [sys.executable, "-m", RUNNER, path, "--root", str(folder / f"{target}.runs"), *flags]
-    done = subprocess.run(command, cwd=project_dir, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "pipeline.run_compiled", path, *RUNNER_FLAGS, *flags]
+    root = ["--root", str(folder / f"{target}.runs")]
+    done = subprocess.run([*command, *root], cwd=project_dir, capture_output=True, text=True, check=False)
     print(done.stdout)
     [summary_path] = (folder / f"{target}.runs" / "runs").glob("*/summary.json")
     summary = json.loads(summary_path.read_text())

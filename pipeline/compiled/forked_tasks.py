@@ -1,8 +1,7 @@
-"""`run_compiled` with quicker starts: `python -m tests.pipeline.forked_tasks SPEC [--root DIR] ...`.
+"""Runs a task's command in a process that is forked from this one, which has imported TFX: `run_compiled --fork_tasks`.
 
-Every task runs its own command with its own arguments in a process of its own, as ever; but that process is forked from
-this one, which has imported TFX and done nothing with it, so that the import, more than half of most tasks' time, is
-made once and not sixteen times.
+Every task runs its own command with its own arguments in a process of its own, as ever. But the import, more than half
+of most tasks' time, is made once and not sixteen times.
 """
 
 from __future__ import annotations
@@ -15,10 +14,18 @@ import traceback
 from collections.abc import Mapping, Sequence
 from typing import IO
 
-from pipeline import run_compiled
 from pipeline.compiled import local_platform
 
 _PYTHON_MODULE = ["python", "-m"]
+
+
+def import_tfx() -> None:
+    """Imports what the nodes and TFX's entry points need, and does nothing with it."""
+    import tfx.components
+    import tfx.orchestration.kubeflow.v2.container.kubeflow_v2_entrypoint_utils
+    import tfx.orchestration.kubeflow.v2.file_based_example_gen.driver  # noqa: F401
+
+    import components.panoptic_evaluator.component  # noqa: F401
 
 
 def run_forked(command: Sequence[str], work_dir: pathlib.Path, environment: Mapping[str, str], log: IO[str]) -> int:
@@ -42,7 +49,7 @@ def _become(
     os.environ.clear()
     os.environ.update(environment)
     sys.argv[1:] = arguments
-    sys.path[0] = str(work_dir)
+    sys.path.insert(0, str(work_dir))
     try:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
     except SystemExit as end:
@@ -57,14 +64,3 @@ def _become(
         sys.stdout.flush()
         sys.stderr.flush()
     return 0
-
-
-if __name__ == "__main__":
-    # What the nodes and TFX's entry points need.
-    import tfx.components
-    import tfx.orchestration.kubeflow.v2.container.kubeflow_v2_entrypoint_utils
-    import tfx.orchestration.kubeflow.v2.file_based_example_gen.driver  # noqa: F401
-
-    import components.panoptic_evaluator.component  # noqa: F401
-
-    sys.exit(run_compiled.main(run_command=run_forked))
