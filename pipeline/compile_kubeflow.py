@@ -188,8 +188,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _compile(args: argparse.Namespace) -> int:
-    config = _read_config(args)
+    from maskformer_model.backend.quiet_start import import_tensorflow
+
     console.quiet_environment()
+    config = _read_config(args)
+    import_tensorflow()  # What follows needs it, and it greets.
     documents = compile_pipeline(config, args.target)
     os.makedirs(os.path.dirname(os.path.abspath(args.output)), exist_ok=True)
     write_spec(args.output, documents)

@@ -248,6 +248,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _print_chain(args: argparse.Namespace) -> int:
+    from maskformer_model.backend.quiet_start import import_tensorflow
+
+    import_tensorflow()  # What follows needs it, and it greets.
     chain = trace(os.path.abspath(args.root), args.version)
     print(json.dumps(chain, indent=1) if args.json else in_words(chain))
     return 0

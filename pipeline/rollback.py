@@ -99,6 +99,9 @@ def _roll_back(args: argparse.Namespace) -> int:
             "`--root` must be a folder, because a bucket cannot rename a version at once. On a cluster, keep "
             f"`pipeline.root` on a volume and run this where it is mounted at the same path. Received: {args.root}"
         )
+    from maskformer_model.backend.quiet_start import import_tensorflow
+
+    import_tensorflow()  # What follows needs it, and it greets.
     if args.restore is not None:
         print(f"Serving again: {model_versions.restore(serving_dir, args.restore)}")
     elif not args.list:
