@@ -142,7 +142,7 @@ def published_recipe_of(model: ModelConfig) -> str:
             f"other thresholds. Choose one with --experiment: {', '.join(matching)}"
         )
     same_classes = [name for name, stated in published.items() if stated.num_classes == model.num_classes]
-    nearest = min(published, key=lambda name: _num_different_parts(published[name], model))
+    nearest = min(published, key=lambda name: _distance(published[name], model))
     raise ValueError(
         f"No published recipe has the architecture of the checkpoint ({model.num_classes} classes, "
         f"{model.num_queries} queries, {model.backbone.type}, {model.pixel_decoder.type}), and the file does not say "
@@ -152,15 +152,15 @@ def published_recipe_of(model: ModelConfig) -> str:
     )
 
 
-def _num_different_parts(stated: ModelConfig, model: ModelConfig) -> int:
-    """Counts in which of decoder, pixel decoder, backbone and classes two networks differ; the first weigh most."""
+def _distance(stated: ModelConfig, model: ModelConfig) -> tuple[int, int]:
+    """Returns which parts of two networks differ, the decoder weighing most, and in how many settings they do."""
     parts = [
         stated.num_classes != model.num_classes,
         stated.backbone.type != model.backbone.type,
         stated.pixel_decoder.type != model.pixel_decoder.type,
         stated.decoder.type != model.decoder.type,
     ]
-    return sum(differs << place for place, differs in enumerate(parts))
+    return sum(differs << place for place, differs in enumerate(parts)), len(differing_settings(stated, model))
 
 
 def _check_architecture(model: ModelConfig, stated: ModelConfig, experiment: str) -> None:
