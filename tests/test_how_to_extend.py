@@ -14,7 +14,7 @@ from tfx import types
 from tfx.types import standard_artifacts
 
 from components.coco_example_gen.layouts import published
-from maskformer_model.config import ExperimentConfig, LossConfig, ModelConfig, override
+from maskformer_model.config import ConvNeXtConfig, ExperimentConfig, LossConfig, ModelConfig, override
 from maskformer_model.modeling import registry
 from maskformer_model.modeling.maskformer import MaskFormer
 from maskformer_model.training.optimizer import AdamW
@@ -54,22 +54,28 @@ def config_of(overrides) -> ModelConfig:
 
 def variables_that_a_step_moves(config, part):
     """Trains a step; returns how many variables the part has and how many of them moved."""
+    model, x, y = training_and_batch(config)
+    variables = getattr(model.network, part).trainable_variables
+    before = [variable.numpy() for variable in variables]
+    model.train_step((x, y))
+    moved = [not np.array_equal(old, new.numpy()) for old, new in zip(before, variables, strict=True)]
+    return len(variables), sum(moved)
+
+
+def training_and_batch(config):
+    """Makes a network with its optimizer, and two photos of 64 px with two segments each."""
     keras.utils.set_random_seed(0)
     model = MaskFormerTraining(MaskFormer(config), LossConfig())
     model.build()
     model.compile(optimizer=AdamW(1e-3))
     model.optimizer.build(model.trainable_variables)
-    variables = getattr(model.network, part).trainable_variables
-    before = [variable.numpy() for variable in variables]
     x = {
         "image": tf.constant(np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)),
         "valid_size_px": tf.constant([[64, 64], [64, 64]]),
     }
     segment_map = np.repeat(np.array([1, 2], np.uint8), 32)[None, :, None] * np.ones((2, 64, 64), np.uint8)
     y = {"segment_map": tf.constant(segment_map), "segment_classes": tf.constant([[0, 2], [1, 2]])}
-    model.train_step((x, y))
-    moved = [not np.array_equal(old, new.numpy()) for old, new in zip(before, variables, strict=True)]
-    return len(variables), sum(moved)
+    return model, x, y
 
 
 def test_the_backbone_is_a_module_a_config_and_a_line(example, monkeypatch):
@@ -87,6 +93,25 @@ def test_the_backbone_is_a_module_a_config_and_a_line(example, monkeypatch):
     assert moved == total > 0
     with pytest.raises(ValueError, match="must name four stages"):
         config_of("task.model.backbone.type=plain,task.model.backbone.dims=[8]")
+
+
+def test_the_test_of_the_backbone_passes(example, monkeypatch, tmp_path):
+    monkeypatch.setitem(registry.BACKBONES, example("config").PlainConfig, example("backbone").PlainNetwork)
+    tests = example("backbone_test")
+    tests.test_sizes_are_rounded_up_at_every_stride()
+    tests.test_saved_weights_come_back(tmp_path)
+
+
+@pytest.mark.slow
+def test_convnext_tiny_which_was_added_in_this_way_learns_a_batch_in_some_steps():
+    config = config_of(
+        "task.model.backbone.type=convnext,task.model.hidden_dim=32,task.model.feedforward_dim=32,"
+        "task.model.num_decoder_layers=1"
+    )
+    assert config.backbone == ConvNeXtConfig()  # The size of ConvNeXt-Tiny.
+    model, x, y = training_and_batch(config)
+    losses = [float(np.mean(model.train_step((x, y))["loss"])) for _ in range(5)]
+    assert losses[-1] < losses[0]
 
 
 def test_the_decoder_is_a_module_a_config_and_a_line(example, monkeypatch):
