@@ -1,9 +1,11 @@
 """Makes exports, and reads pre-annotations, with the packages of labelling tools; run by their own environment.
 
     python tools.py export PHOTOS MASKS.npz DIR     # DIR/cvat_coco, cvat_masks, label_studio, ..., labelme, fiftyone
+    python tools.py cvat PHOTOS MASKS.npz DIR       # DIR/cvat_coco alone, and DIR/cvat_masks, DIR/datumaro_panoptic
     python tools.py read DIR MASKS.npz              # what the tools make of the pre-annotations in DIR
 
-MASKS.npz holds a `[height, width]` bool array per photo and class, under `PHOTO/CLASS`. Nothing of this project is
+MASKS.npz holds a `[height, width]` bool array per photo and class, under `PHOTO/CLASS`. For `cvat` it may hold one per
+object, under `PHOTO/CLASS#NUMBER`. Nothing of this project is
 imported here.
 """
 
@@ -32,7 +34,11 @@ def masks_of(path: str) -> dict[str, dict[str, np.ndarray]]:
 
 
 def class_names(masks) -> list[str]:
-    return sorted({name for of_photo in masks.values() for name in of_photo})
+    return sorted({class_of(name) for of_photo in masks.values() for name in of_photo})
+
+
+def class_of(name: str) -> str:
+    return name.partition("#")[0]
 
 
 def export_with_datumaro(photos: pathlib.Path, masks, root: pathlib.Path) -> None:
@@ -53,8 +59,8 @@ def export_with_datumaro(photos: pathlib.Path, masks, root: pathlib.Path) -> Non
                 subset="default",
                 media=datumaro.Image.from_file(str(photos / photo)),
                 annotations=[
-                    Mask(mask, label=labels.index(name), id=place + 1, group=place + 1, attributes={"is_crowd": False})
-                    for place, (name, mask) in enumerate(of_photo.items())
+                    Mask(mask, label=labels.index(class_of(name)), id=n, group=n, attributes={"is_crowd": False})
+                    for n, (name, mask) in enumerate(of_photo.items(), 1)
                 ],
             )
             for photo, of_photo in masks.items()
@@ -159,6 +165,8 @@ def read_with_datumaro(root: pathlib.Path) -> Iterator[tuple[str, np.ndarray]]:
     for folder, form in (("coco_instances", "coco_instances"), ("cvat", "cvat")):
         for shapes in ("masks", "polygons"):
             path = root / f"{folder}_{shapes}"
+            if not path.is_dir():
+                continue
             dataset = datumaro.Dataset.import_from(str(path), form)
             labels = dataset.categories()[AnnotationType.label]
             for item in dataset:
@@ -176,6 +184,8 @@ def read_with_label_studio(root: pathlib.Path) -> Iterator[tuple[str, np.ndarray
     from label_studio_sdk.converter.brush import decode_rle
 
     for shapes in ("masks", "polygons"):
+        if not (root / f"label_studio_{shapes}").is_dir():
+            continue
         for task in json.loads((root / f"label_studio_{shapes}" / "tasks.json").read_text()):
             photo = pathlib.PurePath(task["data"]["image"].split("=")[-1]).stem
             for result in task["predictions"][0]["result"]:
@@ -195,10 +205,12 @@ def _filled(points, size) -> np.ndarray:
 
 
 def main() -> None:
-    if sys.argv[1] == "export":
+    if sys.argv[1] in ("export", "cvat"):
         photos, masks, root = pathlib.Path(sys.argv[2]), masks_of(sys.argv[3]), pathlib.Path(sys.argv[4])
         root.mkdir(parents=True, exist_ok=True)
         export_with_datumaro(photos, masks, root)
+        if sys.argv[1] == "cvat":
+            return
         export_with_label_studio(photos, masks, root)
         export_with_labelme(photos, masks, root)
         if os.environ.get("WITH_FIFTYONE"):
