@@ -40,10 +40,10 @@ def test_every_sub_command_has_a_help_that_needs_no_tensorflow_and_shows_its_own
 
 def test_the_sub_commands_are_the_ones_that_were_promised():
     groups = {name.partition(" ")[0] for name in command_line.COMMANDS}
-    expected = {"demo", "inspect", "convert", "train", "evaluate", "predict", "export", "serve", "pipeline"}
-    assert groups == expected
+    of_data, of_models = {"demo", "inspect", "manifest"}, {"convert", "train", "evaluate", "predict", "export", "serve"}
+    assert groups == {*of_data, *of_models, "pipeline"}
     steps = {name.partition(" ")[2] for name in command_line.COMMANDS if name.startswith("pipeline ")}
-    assert steps == {"run", "compile", "retrain", "rollback", "lineage"}
+    assert steps == {"run", "compile", "test", "schedule", "retrain", "rollback", "lineage"}
 
 
 @pytest.mark.parametrize(
