@@ -29,7 +29,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _write_or_check(args: argparse.Namespace) -> int:
-    from components.coco_example_gen import data_manifest  # Late, so that `--help` answers at once.
+    # Late, so that `--help` answers at once.
+    from maskformer_model.backend.quiet_start import import_tensorflow
+
+    import_tensorflow()  # What follows needs it, and it greets.
+    from components.coco_example_gen import data_manifest
     from components.coco_example_gen.sources import sources_of
 
     path = os.path.join(args.data_dir, data_manifest.MANIFEST_FILE)
