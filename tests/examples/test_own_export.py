@@ -21,7 +21,7 @@ from tests.examples.conftest import HEIGHT_PX, NUM_LABELLED, NUM_NEW, WIDTH_PX
 from tests.examples.page import Page
 from tests.labelling_tools.conftest import TOOLS
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800), pytest.mark.takes(seconds=220)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800), pytest.mark.takes(seconds=300)]
 CLASSES = {"ball", "crate", "grass", "ring", "sky", "tent", "water"}
 NUM_EVALUATED = 8
 
