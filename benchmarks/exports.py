@@ -50,7 +50,8 @@ class Photos:
             resized = preprocessing.resize_for_inference(photo, self._config.task.inference)
             padded = photo_inference.pad_to_multiple(resized, self._config.task.inference.size_divisibility)
             valid = tuple(resized.shape[:2])
-            image = np.asarray(normalize(padded[None], np.array([valid])), np.float32)
+            is_black = self._config.task.inference.pads_with_black
+            image = np.asarray(normalize(padded[None], None if is_black else np.array([valid])), np.float32)
             yield annotation, tuple(photo.shape[:2]), image, valid
 
     def maps(self, run: Callable) -> tuple[list[Any], float, list[float]]:

@@ -65,9 +65,35 @@ def write(network: Any, path: str | os.PathLike[str], file_format: str, size_px:
         raise ValueError(f"`file_format` must be one of {FORMATS}. Received: {file_format!r}")
     if pathlib.Path(path).suffix != suffix_of(file_format):
         raise ValueError(f"`path` must end in {suffix_of(file_format)} for {file_format}. Received: {path}")
+    if file_format == ONNX:
+        _teach_onnx_erfc()
     model = fixed_size_network(network, size_px)
     kind = "litert" if file_format.startswith("litert") else file_format
     model.export(os.fspath(path), format=kind, verbose=False, **_litert_settings(file_format))
+
+
+def _teach_onnx_erfc() -> None:
+    """Gives tf2onnx a rule for TensorFlow's `Erfc`, which is in every GELU and which it has none for."""
+    import numpy as np
+    from tf2onnx import utils
+    from tf2onnx.handler import tf_op
+
+    @tf_op("Erfc")
+    class _Erfc:  # 1 - erf; found by the decorator.
+        @classmethod
+        def version_9(cls, ctx, node, **kwargs):
+            shape, dtype = ctx.get_shape(node.output[0]), ctx.get_dtype(node.output[0])
+            one = ctx.make_const(utils.make_name("one"), np.array(1, utils.map_onnx_to_numpy_type(dtype)))
+            erf = ctx.make_node("Erf", node.input, shapes=[shape], dtypes=[dtype])
+            ctx.remove_node(node.name)
+            ctx.make_node(
+                "Sub",
+                [one.output[0], erf.output[0]],
+                name=node.name,
+                outputs=node.output,
+                shapes=[shape],
+                dtypes=[dtype],
+            )
 
 
 def _litert_settings(file_format: str) -> dict[str, Any]:

@@ -30,8 +30,10 @@ def bilinear_matrix(length, new_length):
 
 def resize_bilinear(image, new_height, new_width):
     """Resizes maps: `[batch, height, width, channels]` -> `[batch, new_height, new_width, channels]`."""
-    rows = ops.cast(bilinear_matrix(ops.shape(image)[1], new_height), image.dtype)
-    columns = ops.cast(bilinear_matrix(ops.shape(image)[2], new_width), image.dtype)
-    # Along the rows first: the intermediate map is the smaller one where maps grow.
-    image = ops.einsum("yh,bhwc->bywc", rows, image)
-    return ops.einsum("xw,bywc->byxc", columns, image)
+    batch, height, width, channels = ops.shape(image)
+    rows = ops.cast(bilinear_matrix(height, new_height), image.dtype)
+    columns = ops.cast(bilinear_matrix(width, new_width), image.dtype)
+    # Along the rows first: the intermediate map is the smaller one where maps grow. Not with `einsum`, which LiteRT's
+    # converter gives a shape that its runtime cannot read.
+    image = ops.matmul(rows, ops.reshape(image, (batch, height, width * channels)))
+    return ops.matmul(columns, ops.reshape(image, (batch, new_height, width, channels)))
