@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 
 from maskformer_model.config import ExperimentConfig, override
+from maskformer_model.config.training_length import with_train_steps
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -63,10 +64,5 @@ def trial_experiment(experiment: ExperimentConfig, tuning: TuningConfig, choice:
         ValueError: if a value does not fit, or a schedule has no place in so few steps.
     """
     steps = tuning.trial_steps or max(experiment.trainer.train_steps // 4, 1)
-    whole = with_choice(experiment, choice)
-    drop_steps = [step * steps // whole.trainer.train_steps for step in whole.trainer.optimizer.drop_steps]
-    return override(
-        whole,
-        f"trainer.train_steps={steps},trainer.validation_interval={steps},trainer.checkpoint_interval={steps},"
-        f"trainer.optimizer.drop_steps={drop_steps}",
-    )
+    short = with_train_steps(with_choice(experiment, choice), steps)
+    return override(short, f"trainer.validation_interval={steps},trainer.checkpoint_interval={steps}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 from maskformer_model.config.rules import require, require_heads
 from maskformer_model.config.variant import Variant
@@ -12,7 +12,13 @@ _PATH = "task.model.decoder"
 
 
 class DecoderConfig(Variant):
-    """A decoder: queries attend to features and predict classes and masks, layer by layer."""
+    """A decoder: queries attend to features and predict classes and masks, layer by layer.
+
+    Attributes:
+        step_settings: Names of the settings that are lists of training steps.
+    """
+
+    step_settings: ClassVar[tuple[str, ...]] = ()
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -162,6 +168,8 @@ class EomtConfig(DecoderConfig):
         mask_annealing_power: In between, a query keeps its mask with probability `(1 - progress) ** power`.
         masks_at_inference: Whether attention is masked at inference too, for a network whose masks were never annealed.
     """
+
+    step_settings: ClassVar[tuple[str, ...]] = ("mask_annealing_starts", "mask_annealing_ends")
 
     type: str = "eomt"
     num_blocks: int = 3

@@ -13,6 +13,7 @@ import os
 
 from maskformer_model.config import ExperimentConfig, from_dict
 from maskformer_model.config.files import EXPERIMENT_FILE, WEIGHTS_FILE
+from maskformer_model.config.training_length import with_train_steps
 
 TRAIN_STEPS, WARMUP_STEPS = 1000, 100
 SIZES_PX, BATCH_SIZES = (1024, 800, 640, 512, 384, 256), (16, 8, 4, 2, 1)
@@ -71,7 +72,8 @@ def started_from(config: ExperimentConfig | None, checkpoint_dir: str) -> Experi
         )
     with open(path, encoding="utf-8") as file:
         own = from_dict(json.load(file))
-    base, origin = config or own, own.task
+    base = config or own
+    origin = with_train_steps(own, base.trainer.train_steps).task
     task = dataclasses.replace(
         base.task,
         model=dataclasses.replace(origin.model, num_classes=0),  # The data's.
@@ -135,8 +137,10 @@ def fine_tuned(config: ExperimentConfig, fit: Fit) -> ExperimentConfig:
     """Returns the experiment with a short schedule, and with photos and batches of a fit.
 
     Photos are resized to between half and one and a half times the size, cropped and padded to it (large-scale
-    jitter), so that all batches have one shape; the trained model answers at the same size.
+    jitter), so that all batches have one shape; the trained model answers at the same size. A network that answers for
+    whole squares or in windows gets them of that size.
     """
+    config = with_train_steps(config, TRAIN_STEPS)
     task, size_px = config.task, fit.size_px
     parser = dataclasses.replace(
         task.train_data.parser,
@@ -151,13 +155,19 @@ def fine_tuned(config: ExperimentConfig, fit: Fit) -> ExperimentConfig:
     train_data = dataclasses.replace(
         task.train_data, global_batch_size=fit.batch_size, aspect_ratio_group_size=0, cache=False, parser=parser
     )
-    inference = dataclasses.replace(task.inference, shortest_edge_px=size_px, max_size_px=size_px)
+    in_square = task.inference.size_divisibility == task.inference.max_size_px
+    inference = dataclasses.replace(
+        task.inference,
+        shortest_edge_px=size_px,
+        max_size_px=size_px,
+        size_divisibility=size_px if in_square else task.inference.size_divisibility,
+        window_px=size_px if task.inference.window_px else 0,
+    )
     optimizer = dataclasses.replace(
         config.trainer.optimizer, schedule="poly", drop_steps=(), warmup_steps=WARMUP_STEPS, warmup_factor=0.01
     )
     trainer = dataclasses.replace(
         config.trainer,
-        train_steps=TRAIN_STEPS,
         steps_per_loop=50,
         checkpoint_interval=250,
         validation_interval=0,

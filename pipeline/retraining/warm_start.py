@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from maskformer_model import config as experiment_config
 from maskformer_model.config import INSTANCE, PANOPTIC, SCORE_OF_TASK, ExperimentConfig
 from maskformer_model.config.files import EXPERIMENT_FILE, WEIGHTS_FILE
+from maskformer_model.config.training_length import with_train_steps, without_steps
 from pipeline import flags
 from pipeline.retraining.mixed_data import FIXED, NEW
 
@@ -20,7 +21,8 @@ class WarmStart:
     """The settings of a training that starts from a model.
 
     Attributes:
-        share: The share of the experiment's steps, above 0; the steps where the learning rate drops are scaled, too.
+        share: The share of the experiment's steps, above 0; drops of the learning rate and the steps in the decoder's
+            settings move in proportion.
         params_override: Further settings, which override all others.
 
     Raises:
@@ -56,8 +58,9 @@ def why_cold(initial: str | None, experiment: ExperimentConfig) -> str:
         return f"the weights of the model that serves are missing: {missing[0]}"
     with open(paths[1], encoding="utf-8") as file:
         trained = experiment_config.from_dict(json.load(file)).task.model
+    wanted = experiment.task.model
     # The number of classes comes from the data, and is not in the experiment that asks for training.
-    if dataclasses.replace(trained, num_classes=experiment.task.model.num_classes) != experiment.task.model:
+    if without_steps(dataclasses.replace(trained, num_classes=wanted.num_classes)) != without_steps(wanted):
         return "the model that serves has another architecture"
     return ""
 
@@ -66,12 +69,15 @@ def warm_overrides(experiment: ExperimentConfig, initial: str, warm: WarmStart) 
     """Returns the settings of a training that starts from a model, in the form of `--params_override`."""
     trainer = experiment.trainer
     steps = _scaled(trainer.train_steps, warm.share, trainer.steps_per_execution)
-    drops = sorted({_scaled(step, warm.share, 1) for step in trainer.optimizer.drop_steps})
+    short = with_train_steps(experiment, steps)
+    decoder = short.task.model.decoder
+    listed = {f"task.model.decoder.{name}": getattr(decoder, name) for name in decoder.step_settings}
+    listed["trainer.optimizer.drop_steps"] = short.trainer.optimizer.drop_steps
     settings = [
         f"task.init_checkpoint={initial}",
         "task.init_checkpoint_modules=all",
         f"trainer.train_steps={steps}",
-        f"trainer.optimizer.drop_steps=[{','.join(map(str, drops))}]",
+        *(f"{name}=[{','.join(map(str, values))}]" for name, values in listed.items()),
     ]
     return ",".join(settings + ([warm.params_override] if warm.params_override else []))
 

@@ -35,6 +35,14 @@ def test_a_trial_is_a_quarter_of_the_training_with_its_schedule_shrunk_and_one_s
     assert trial.task == experiment.task
 
 
+def test_a_trial_of_an_eomt_gives_up_its_masks_in_time():
+    trial = trial_experiment(experiments.get("eomt_small"), TuningConfig(), {RATE: "3e-4"})
+    assert trial.trainer.train_steps == 75
+    # 60 to 150 and 120 to 240 of 300.
+    decoder = trial.task.model.decoder
+    assert (decoder.mask_annealing_starts, decoder.mask_annealing_ends) == ((15, 30), (37, 60))
+
+
 def test_a_setting_that_does_not_exist_is_named():
     with pytest.raises(KeyError, match="trainer.learning_rate"):
         with_choice(experiments.get("generated_scenes"), {"trainer.learning_rate": "1"})

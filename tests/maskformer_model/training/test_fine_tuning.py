@@ -1,12 +1,12 @@
 """A fine-tuning takes its network from a checkpoint and its sizes from the machine."""
 
-import dataclasses
 import json
 
 import pytest
 
 from maskformer_model import experiments
 from maskformer_model.config import differing_settings, merge, to_dict
+from maskformer_model.config.training_length import without_steps
 from maskformer_model.training import fine_tuning
 from maskformer_model.training.fine_tuning import fine_tuned, fit_of, started_from
 
@@ -88,4 +88,22 @@ def test_every_published_recipe_becomes_a_fine_tuning_with_one_shape_of_batches(
         assert (data.global_batch_size, data.group_size) == (fit.batch_size, 0), name
         assert tuned.task.inference.max_size_px == fit.size_px, name
         assert tuned.trainer.train_steps == fine_tuning.TRAIN_STEPS
-        assert dataclasses.replace(tuned.task.model) == config.task.model
+        assert without_steps(tuned.task.model) == without_steps(config.task.model)
+
+
+def test_an_eomt_gives_up_its_masks_in_time_and_answers_for_squares_of_the_new_size(tmp_path):
+    name = "eomt_coco_panoptic_large_1280"
+    folder = write_checkpoint(tmp_path, name)
+    ends = (0.333, 0.583, 0.833)  # Of the 88,692 steps: 29,564, 51,737 and 73,910; so with four and five blocks.
+    own = experiments.get(name)
+    for base in (None, experiments.get("coco_small")):
+        config = started_from(base, folder)
+        tuned = fine_tuned(config, fit_of(config, R50_BYTES, 16 * GB, has_accelerator=False))
+        for steps, total in ((config, config.trainer.train_steps), (tuned, 1000)):
+            shares = [step / total for step in steps.task.model.decoder.mask_annealing_ends]
+            assert (shares[0], shares[-1]) == pytest.approx((ends[0], ends[-1]), abs=0.005)
+        size_px = tuned.task.inference.shortest_edge_px
+        assert tuned.task.inference.size_divisibility == size_px < own.task.inference.size_divisibility
+    windows = experiments.get("eomt_ade20k_semantic_large_512")
+    tuned = fine_tuned(windows, fit_of(windows, R50_BYTES, 8 * GB, has_accelerator=False)).task.inference
+    assert tuned.window_px == tuned.shortest_edge_px < windows.task.inference.window_px

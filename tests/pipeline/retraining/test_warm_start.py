@@ -37,6 +37,19 @@ def test_a_warm_training_starts_from_the_weights_with_a_share_of_the_steps(weigh
     assert experiment.trainer.optimizer.drop_steps == (120, 150)
 
 
+def test_a_warm_training_of_an_eomt_gives_up_its_masks_in_time_and_can_be_started_from_again(tmp_path):
+    run_args = ["--experiment", "eomt_small"]
+    flags = training_flags(run_args, str(tmp_path), WarmStart(share=0.1))
+    warm = experiment_of([*run_args, *flags])
+    assert warm.trainer.train_steps == 30
+    # 60 to 150 and 120 to 240 of 300.
+    decoder = warm.task.model.decoder
+    assert (decoder.mask_annealing_starts, decoder.mask_annealing_ends) == ((6, 12), (15, 24))
+    (tmp_path / "experiment.json").write_text(json.dumps(experiment_config.to_dict(warm)))
+    (tmp_path / "model.weights.h5").write_bytes(b"weights")
+    assert why_cold(str(tmp_path), experiment_of(run_args)) == ""
+
+
 def test_settings_of_the_warm_start_win_over_those_of_every_run(weights):
     run_args = [*RUN_ARGS, "--params_override", "trainer.optimizer.learning_rate=0.001"]
     warm = WarmStart(params_override="trainer.optimizer.learning_rate=0.0002,trainer.train_steps=9")
