@@ -22,7 +22,11 @@ def experiment() -> ExperimentConfig:
         base.task,
         model=model,
         losses=dataclasses.replace(eomt_recipes.LOSSES, num_points=1024),
-        inference=eomt_recipes.inference(coco_small.SIZE_PX, object_mask_threshold=0.3, overlap_threshold=0.5),
+        # Padded as `coco_small` pads its photos for training.
+        inference=dataclasses.replace(
+            eomt_recipes.inference(coco_small.SIZE_PX, object_mask_threshold=0.3, overlap_threshold=0.5),
+            pads_with_black=False,
+        ),
         init_checkpoint="",
     )
     optimizer = OptimizerConfig(

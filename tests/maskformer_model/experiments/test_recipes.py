@@ -64,6 +64,15 @@ def test_every_experiment_stands_on_the_model_s_defaults_where_it_says_nothing(n
     assert getattr(model.decoder, "encoder_layers", 0) == 0  # Mask2Former's has none.
 
 
+@pytest.mark.parametrize("name", experiments.names())
+def test_a_photo_is_padded_with_black_where_training_padded_with_black(name):
+    task = experiments.get(name).task
+    parser = task.train_data.parser
+    # Crops are padded with a pixel that the network sees, whole photos with zeros behind the normalisation.
+    is_black = parser.augmentation in ("lsj", "semantic") and parser.padding_pixel == 0
+    assert task.inference.pads_with_black == is_black
+
+
 @pytest.mark.parametrize(
     ("name", "photo_px", "resized_px", "seen_px"),
     [
