@@ -19,10 +19,14 @@ from tests.pipeline import reused_trainer
 pytestmark = pytest.mark.takes(seconds=110)
 SIZE_PX = 64
 # Small, but it learns enough of sky and grass for a PQ above 0; thresholds are low, because it is not sure of itself.
-# The backbone is ImageNet's as it is: its gradients take longer to compile than the training takes.
+# A Mask2Former, so that this family goes through all nodes. The backbone is ImageNet's as it is: its gradients take
+# longer to compile than the training takes.
 OVERRIDES = (
-    "task.model.num_queries=8,task.model.num_decoder_layers=1,task.model.which_pixel_decoder=fpn,"
+    "task.model.pixel_decoder.type=deformable,task.model.pixel_decoder.encoder_layers=1,"
+    "task.model.pixel_decoder.num_points=2,task.model.decoder.type=masked_attention,"
+    "task.model.num_queries=8,task.model.num_decoder_layers=1,"
     "task.model.hidden_dim=32,task.model.pixel_decoder_dim=32,task.model.mask_dim=32,task.freeze_backbone=true,"
+    "task.losses.pixel_loss=cross_entropy,task.losses.mask_loss=points,task.losses.num_points=256,"
     f"task.train_data.parser.output_size=[{SIZE_PX},{SIZE_PX}],task.train_data.parser.min_sizes_px=[{SIZE_PX}],"
     f"task.train_data.parser.max_size_px={SIZE_PX},task.train_data.global_batch_size=4,"
     "trainer.train_steps=40,trainer.steps_per_loop=40,trainer.optimizer.warmup_steps=5,"
