@@ -131,11 +131,13 @@ class EomtDecoder(keras.layers.Layer):
 
     def _predict(self, tokens, num_others, grid):
         tokens = self.backbone.norm(tokens)
-        queries, pixels = tokens[:, : self.num_queries], tokens[:, num_others:]
+        batch = ops.shape(tokens)[0]
+        # Of a photo whose size is unknown a slice has no static number of queries.
+        queries = ops.reshape(tokens[:, : self.num_queries], (batch, self.num_queries, self.dim))
         embeddings = queries
         for layer in self.mask_head:
             embeddings = layer(embeddings)
-        pixels = ops.reshape(pixels, (ops.shape(tokens)[0], *grid, self.dim))
+        pixels = ops.reshape(tokens[:, num_others:], (batch, *grid, self.dim))
         for layer in self.upscalings:
             pixels = layer(pixels)
         return self.class_head(queries), embeddings, pixels

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from maskformer_model.config import EomtConfig, ModelConfig, NoPixelDecoderConfig, VitConfig
 from maskformer_model.modeling.decoders.eomt import visible_patches
@@ -96,6 +97,15 @@ def test_a_proposal_and_its_masks_are_those_of_the_whole_answer():
     np.testing.assert_allclose(proposed["class_logits"], whole["class_logits"], atol=1e-6)
     masks = built.mask_logits_of(proposed["mask_embeddings"][1], proposed["pixels"][1])
     np.testing.assert_allclose(masks, whole["mask_logits"][1], atol=1e-5)
+
+
+def test_the_number_of_queries_is_known_where_the_photo_s_size_is_not():
+    built = network(masks_at_inference=True)
+    photos = tf.TensorSpec([None, None, None, 3])
+    graph = tf.function(built, autograph=False).get_concrete_function(photos)
+    for layer in (graph.structured_outputs, *graph.structured_outputs["aux_outputs"]):
+        assert layer["class_logits"].shape.as_list() == [None, 4, 4]
+        assert layer["mask_logits"].shape[1] == 4
 
 
 def test_rotary_positions_reach_the_blocks_with_queries():
