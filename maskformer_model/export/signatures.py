@@ -36,6 +36,7 @@ class ServingSignatures:
         self.network = network
         self.categories = categories
         self.config = config.task.inference
+        self.size_multiple = config.task.model.backbone.size_multiple
         self.inference = PhotoInference(network, self.config, categories.isthing)
         self._panoptic = tf.function(
             self._panoptic_answers,
@@ -153,8 +154,17 @@ class ServingSignatures:
 
     def logits(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
         """Returns the network's own outputs for photos that already have one size: nothing is resized or padded."""
-        outputs = self.inference.logits(images)
+        with tf.control_dependencies([self._refuse_cut_patches(images)]):
+            outputs = self.inference.logits(tf.identity(images))
         return {name: tf.cast(logits, tf.float32) for name, logits in outputs.items()}
+
+    def _refuse_cut_patches(self, images: tf.Tensor) -> tf.Operation:
+        """A plain ViT would leave out what is no whole patch and say nothing."""
+        size_px = tf.shape(images)[1:3]
+        return tf.debugging.Assert(
+            tf.reduce_all(size_px % self.size_multiple == 0),
+            [f"`images` must have multiples of {self.size_multiple} px as height and width. Received:", size_px],
+        )
 
     def _for_each(self, image_bytes, answer: Callable[[tf.Tensor], Any], signature) -> Any:
         indices = tf.range(tf.shape(image_bytes)[0])
