@@ -42,5 +42,5 @@ def test_what_is_compared_is_not_trivial(expected):
     assert len(np.unique(expected["semantic_map"])) > 1
     np.testing.assert_array_equal((expected["queries_0"] >= 0).sum(axis=1), [4, 2])
     assert expected["instance.masks"].any()
-    for name in ("resnet", "placed", "swin"):
+    for name in ("resnet", "placed", "swin", "mask2former", "eomt"):
         assert np.ptp(expected[f"{name}.layer_1.mask_logits"]) > 0.1

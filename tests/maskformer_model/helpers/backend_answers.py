@@ -11,19 +11,34 @@ NUM_CLASSES = 6
 
 
 def model_configs() -> dict:
-    """Three small networks: a ResNet with an encoder, the same with placed queries, a Swin with shifted windows."""
+    """A small network of each kind.
+
+    A ResNet with an encoder, the same with placed queries, a Swin with shifted windows, a Mask2Former, an EoMT.
+    """
     import dataclasses
 
-    from maskformer_model.config import PlacedQueriesConfig, SwinConfig
+    from maskformer_model.config import ExperimentConfig, PlacedQueriesConfig, SwinConfig, override
+    from tests.maskformer_model.helpers.families import FAMILIES
     from tests.maskformer_model.helpers.flat_model import SMALL_RESNET, SMALL_SIZES, model_config
 
     swin = SwinConfig(embed_dim=8, depths=(2, 1, 1, 1), num_heads=(1, 1, 2, 2), window_size=4)
     resnet = model_config(backbone=SMALL_RESNET, which_pixel_decoder="transformer_fpn", **SMALL_SIZES)
     placed = PlacedQueriesConfig(hidden_dim=16, num_layers=1, num_learned_queries=2, num_heads=2, feedforward_dim=24)
+    # Patches of the test's photos, and masked attention where EoMT has it in training alone.
+    eomt = (
+        "task.model.backbone.patch_size=8,task.model.backbone.image_size_px=[48,48],"
+        "task.model.decoder.masks_at_inference=true,task.inference.size_divisibility=8"
+    )
+    families = {
+        name: override(ExperimentConfig(), ",".join([family, *([eomt] if name == "eomt" else [])])).task.model
+        for name, family in FAMILIES.items()
+    }
+    sizes = {"num_classes": NUM_CLASSES, "num_queries": SMALL_SIZES["num_queries"]}
     return {
         "resnet": resnet,
         "placed": dataclasses.replace(resnet, decoder=placed),
         "swin": model_config(backbone=swin, which_pixel_decoder="fpn", **SMALL_SIZES),
+        **{name: dataclasses.replace(model, **sizes) for name, model in families.items()},
     }
 
 
