@@ -26,13 +26,14 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600), pytest.mark.takes(sec
 RUNNERS = {"forked_tasks": ["--fork_tasks"], "run_compiled": []}
 RUNNER_FLAGS = RUNNERS[os.environ.get("MASKFORMER_TEST_RUNNER", "forked_tasks")]
 OVERRIDES = f"trainer.train_steps={prepared_trainer.FIRST},trainer.optimizer.drop_steps=[]"
+EXPERIMENT = "mask2former_small"
 TRAIN_SCENES, EVAL_SCENES = 8, 12
 IMAGE = "registry.example/maskformer"
 DOCUMENT = {
     "pipeline": {
         "root": "gs://models/maskformer",
         "data": "gs://photos/scenes",
-        "experiment": "generated_scenes",
+        "experiment": EXPERIMENT,
         "params_override": OVERRIDES,
     },
     "image": f"{IMAGE}:1",
@@ -117,7 +118,7 @@ def compile_here(*flags):
 @pytest.fixture(scope="module")
 def local(bucket, data_sha256):
     """The summary of a local run of the same pipeline, whose root is the bucket: it pushes the first version."""
-    flags = ["--data", str(bucket / "photos" / "scenes"), "--experiment", "generated_scenes"]
+    flags = ["--data", str(bucket / "photos" / "scenes"), "--experiment", EXPERIMENT]
     root = bucket / "models" / "maskformer"
     assert run_local.main(["--root", str(root), "--params_override", OVERRIDES, *flags]) == 0
     return json.loads((root / "summary.json").read_text())
@@ -136,6 +137,9 @@ def test_a_compiled_spec_has_what_tfx_s_compiler_drops(specs, target):
     parameters = spec.pipeline_spec["root"]["inputDefinitions"]["parameters"]
     assert parameters["pq_floor"] == {"parameterType": "NUMBER_DOUBLE", "defaultValue": 0.0}
     assert parameters["data_dir"]["defaultValue"] == "gs://photos/scenes"
+    settings = tasks["Trainer"]["inputs"]["parameters"]["custom_config"]["runtimeValue"]["constant"]
+    model = json.loads(json.loads(settings)["experiment"])["task"]["model"]
+    assert (model["pixel_decoder"]["type"], model["decoder"]["type"]) == ("deformable", "masked_attention")
     assert container(spec.pipeline_spec, "Trainer")["image"] == f"{IMAGE}-cuda:1"
     assert container(spec.pipeline_spec, "Trainer")["env"] == [{"name": "MASKFORMER_GPUS", "value": "1"}]
     assert container(spec.pipeline_spec, "Pusher")["image"] == f"{IMAGE}:1"
