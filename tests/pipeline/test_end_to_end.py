@@ -13,18 +13,23 @@ import pytest
 
 from pipeline import run_local
 from pipeline.local_run.generated_data import GeneratedDataConfig, ensure_generated_data
+from tests.maskformer_model.helpers.families import EOMT
 
 pytestmark = [pytest.mark.slow, pytest.mark.takes(seconds=270)]
 NUM_TRAIN, NUM_EVAL = 24, 5
+SHORT = (
+    "task.train_data.global_batch_size=4,trainer.train_steps=2,trainer.steps_per_loop=1,trainer.optimizer.drop_steps=[]"
+)
 # As small as the architecture allows: what is tested is the way, not the model. `test_four_layouts` sends the backbone
-# of the experiment itself along it.
+# of the experiment itself and a Mask2Former along it.
 TINY_MODEL = (
     "task.model.backbone.type=resnet,task.model.backbone.stage_blocks=[1,1,1,1],task.model.backbone.stem_channels=8,"
     "task.model.backbone.res2_channels=16,task.model.backbone.bottleneck_channels=4,task.init_checkpoint=,"
     "task.model.num_queries=8,task.model.num_decoder_layers=1,task.model.which_pixel_decoder=fpn,"
     "task.model.hidden_dim=32,task.model.pixel_decoder_dim=32,task.model.mask_dim=32,"
-    "task.train_data.global_batch_size=4,trainer.train_steps=2,trainer.steps_per_loop=1,trainer.optimizer.drop_steps=[]"
+    f"{SHORT}"
 )
+TINY_EOMT = f"{EOMT},{SHORT}"
 NODES = [
     "CocoExampleGen",
     "SchemaGen",
@@ -184,10 +189,10 @@ def test_too_many_bad_records_stop_the_run_and_say_so(root, second, tmp_path):
     assert (summary["pq"], summary["blessed"], summary["pushed_model"], summary["report"]) == (None,) * 4
 
 
-def test_a_changed_photo_is_ingested_trained_on_and_compared_with_the_last_model(root, first):
+def test_a_changed_photo_is_ingested_and_an_eomt_trained_on_it_is_compared_with_the_last_model(root, first):
     photo = first_photo(root / "data" / "generated", "train2017")
     photo.write_bytes(photo.read_bytes() + b"\0")  # The same picture, the same size in pixels, another file.
-    status, summary = run(root)
+    status, summary = run(root, overrides=TINY_EOMT)
     assert status == 0
     ran = nodes_that_ran(summary)
     assert {"CocoExampleGen", "StatisticsGen", "Trainer", "PanopticPredictor", "BaselinePredictor"} <= set(ran)
@@ -200,7 +205,7 @@ def test_a_copied_data_set_is_not_ingested_again_for_its_new_time_stamps(root, f
     data = root / "data" / "generated"
     for path in data.rglob("*"):
         os.utime(path)
-    _, summary = run(root)
+    _, summary = run(root, overrides=TINY_EOMT)
     assert "CocoExampleGen" not in nodes_that_ran(summary)
 
 
