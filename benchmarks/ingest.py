@@ -31,7 +31,7 @@ def measure() -> Iterable[Row]:
     """Yields the rows; the data is generated."""
     with tempfile.TemporaryDirectory() as folder:
         root = pathlib.Path(folder)
-        _write_photos(root)
+        write_photos(root)
         yield _conversion_row(root)
         yield from _input_rows(root)
     if COCO_DIR.is_dir():
@@ -40,7 +40,7 @@ def measure() -> Iterable[Row]:
         yield _memory_row(pathlib.Path(folder))
 
 
-def _write_photos(root: pathlib.Path) -> None:
+def write_photos(root: pathlib.Path) -> None:
     """400 photos with their PNGs, of 16 scenes that are drawn once."""
     import numpy as np
     from PIL import Image
