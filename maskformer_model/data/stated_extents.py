@@ -55,13 +55,15 @@ def holds_box(segment_ids: np.ndarray, segment_id: int, area_px: int, stated: Bo
         area_px: Its pixels.
         stated: Its box.
     """
+    import numpy as np  # Late: commands that print help need the words above alone.
+
     if not all(float(edge).is_integer() for edge in stated):
         return False
     x, y, width, height = (int(edge) for edge in stated)
     if x < 0 or y < 0 or width < 1 or height < 1:
         return False
     inside = segment_ids[y : y + height, x : x + width] == segment_id
-    if inside.shape != (height, width) or int(inside.sum()) != area_px:
+    if inside.shape != (height, width) or np.count_nonzero(inside) != area_px:
         return False
     return bool(inside[0].any() and inside[-1].any() and inside[:, 0].any() and inside[:, -1].any())
 
