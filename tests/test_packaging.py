@@ -31,6 +31,7 @@ OPTIONAL = {
     "onnxruntime",
     "openvino",
     "safetensors",
+    "tf2onnx",
     "torch",
     "transformers",
     "wandb",

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from components.coco_example_gen.layouts.find import LAYOUT_NAMES
-from components.coco_example_gen.layouts.published import TRAIN, VAL
 from components.coco_example_gen.layouts.split_source import BACKGROUND, VOID
+from components.coco_example_gen.layouts.split_words import TRAIN, VAL
 
 TRAIN_SPLIT, EVAL_SPLIT = "train", "eval"
 SPLITS = (TRAIN_SPLIT, EVAL_SPLIT)
@@ -61,10 +60,8 @@ class IngestOptions:
         for name in ("max_kept_aside_share", "eval_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"`{name}` must be in 0..1. Received: {getattr(self, name)}")
-        if self.layout not in (AUTO_LAYOUT, *LAYOUT_NAMES):
-            raise ValueError(
-                f"`layout` must be {AUTO_LAYOUT!r} or one of {list(LAYOUT_NAMES)}. Received: {self.layout!r}"
-            )
+        if self.layout != AUTO_LAYOUT:
+            require_layout(self.layout)
         if self.unlabeled not in (BACKGROUND, VOID):
             raise ValueError(f"`unlabeled` must be {BACKGROUND!r} or {VOID!r}. Received: {self.unlabeled!r}")
         if self.eval_share and self.evaluate_on_train:
@@ -94,3 +91,15 @@ class IngestOptions:
         if split not in SPLITS:
             raise ValueError(f"`split` must be one of {SPLITS}. Received: {split!r}")
         return split == TRAIN_SPLIT or self.evaluate_on_train or self.eval_share > 0
+
+
+def require_layout(name: str) -> None:
+    """Compares a name with those of the layouts, which are read only where one is given.
+
+    Raises:
+        ValueError: if there is no such layout.
+    """
+    from components.coco_example_gen.layouts.find import LAYOUT_NAMES
+
+    if name not in LAYOUT_NAMES:
+        raise ValueError(f"`layout` must be {AUTO_LAYOUT!r} or one of {list(LAYOUT_NAMES)}. Received: {name!r}")

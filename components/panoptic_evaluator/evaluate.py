@@ -20,10 +20,9 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from components.coco_example_gen.layouts.find import LAYOUT_NAMES
 from components.coco_example_gen.layouts.split_source import BACKGROUND, VOID
 from components.coco_example_gen.layouts.split_words import TEST, TRAIN, VAL
-from components.coco_example_gen.options import AUTO_LAYOUT
+from components.coco_example_gen.options import AUTO_LAYOUT, require_layout
 from maskformer_model.command_errors import run_command
 from maskformer_model.command_parser import CommandParser
 
@@ -52,7 +51,8 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
         f"(default: {_COCO_SPLIT})"
     )
     add("--split", default="", help=split_help)
-    add("--layout", choices=(AUTO_LAYOUT, *LAYOUT_NAMES), default=AUTO_LAYOUT, help="layout of --data")
+    layout_help = "layout of --data, as `maskformer inspect` names it (default: %(default)s)"
+    add("--layout", type=_layout, metavar="NAME", default=AUTO_LAYOUT, help=layout_help)
     add("--things", default="", metavar="A,B", help="label PNGs: classes whose connected regions are separate objects")
     add("--stuff", default="", metavar="A,B", help="single objects (polygons): classes that are stuff, such as wall")
     unlabeled_help = "single objects: whether pixels without an object are background or excused (default: %(default)s)"
@@ -94,6 +94,15 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     if args.predictions and not args.split:
         args.split = _COCO_SPLIT
     return args
+
+
+def _layout(name: str) -> str:
+    if name != AUTO_LAYOUT:
+        try:
+            require_layout(name)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+    return name
 
 
 def evaluate_files(

@@ -377,6 +377,7 @@ def always_die(task):
             ["--gt_json_file", "g", "--pred_json_file", "p", "--layout", "label_png"],
             "are for --model and --data without",
         ),
+        (["--model", "m", "--data", "d", "--layout", "voc"], "--layout: `layout` must be 'auto' or one of ['coco_pan"),
         (["--model", "m", "--data", "d", "--areas", "json"], "a layout of --data has its own rule"),
         (["--model", "m", "--data", "d", "--predictions", "p", "--gt_json_file", "g"], "either --model with --data"),
         (["--gt_json_file", "g", "--pred_json_file", "p", "--num_workers", "0"], "--num_workers must be positive"),

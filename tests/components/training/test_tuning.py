@@ -30,8 +30,8 @@ def test_a_trial_is_a_quarter_of_the_training_with_its_schedule_shrunk_and_one_s
     experiment = experiments.get("generated_scenes")
     trial = trial_experiment(experiment, TuningConfig(), {RATE: "3e-4"})
     assert trial.trainer.optimizer.learning_rate == 3e-4
-    assert (trial.trainer.train_steps, trial.trainer.validation_interval) == (350, 350)
-    assert trial.trainer.optimizer.drop_steps == (287,)
+    assert (trial.trainer.train_steps, trial.trainer.validation_interval) == (650, 650)
+    assert trial.trainer.optimizer.drop_steps == (537,)
     assert trial.task == experiment.task
 
 
