@@ -57,15 +57,13 @@ def holds_box(segment_ids: np.ndarray, segment_id: int, area_px: int, stated: Bo
     """
     import numpy as np  # Late: commands that print help need the words above alone.
 
-    if not all(float(edge).is_integer() for edge in stated):
-        return False
-    x, y, width, height = (int(edge) for edge in stated)
-    if x < 0 or y < 0 or width < 1 or height < 1:
+    x, y, width, height = edges_px = [int(edge) for edge in stated]
+    if edges_px != list(stated) or x < 0 or y < 0 or width < 1 or height < 1:
         return False
     inside = segment_ids[y : y + height, x : x + width] == segment_id
     if inside.shape != (height, width) or np.count_nonzero(inside) != area_px:
         return False
-    return bool(inside[0].any() and inside[-1].any() and inside[:, 0].any() and inside[:, -1].any())
+    return all(np.count_nonzero(edge) for edge in (inside[0], inside[-1], inside[:, 0], inside[:, -1]))
 
 
 def is_same_box(one: Box, other: Box, margin_px: float) -> bool:

@@ -212,7 +212,7 @@ def _segments(
         segments = segments_from_coco(annotation["segments_info"], categories)
     except KeyError as error:
         raise ValueError(f"Image {name}: {error.args[0]}") from error
-    return segments if believes_areas else [segment._replace(area=None) for segment in segments]
+    return segments if believes_areas else [MatchedSegment(*segment[:3]) for segment in segments]  # Without areas.
 
 
 def _check_extents(
