@@ -11,6 +11,7 @@ import struct
 import zlib
 
 import numpy as np
+import pyspng
 from PIL import Image
 
 MAX_SEGMENT_ID = 256**3 - 1
@@ -18,6 +19,7 @@ VOID_SEGMENT_ID = 0
 
 _MAX_PIXELS = 178_956_970  # Pillow's own limit against files that claim to be huge.
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_KNOWN_CHUNKS = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
 _COLOR_TYPES = {0: "grayscale", 2: "RGB", 3: "palette", 4: "grayscale with alpha", 6: "RGB with alpha"}
 
 
@@ -92,41 +94,30 @@ def decode_panoptic_png(png_bytes: bytes) -> np.ndarray:
     height_px, width_px = panoptic_png_size(png_bytes)
     if not 0 < height_px * width_px <= _MAX_PIXELS:
         raise ValueError(f"A panoptic PNG must have 1 to {_MAX_PIXELS} pixels. Received: {height_px} x {width_px}")
-    # Pillow's decoder writes each RGB pixel into four bytes of ours: the id, and 255 on top, which makes it negative.
-    # Going by way of an opened image would copy all of it three times, and cost as much again as the decoding.
-    segment_ids = np.empty((height_px, width_px), "<i4")
     try:
-        compressed, is_interlaced = _compressed_pixels(png_bytes)
-        written_last = segment_ids if is_interlaced else segment_ids[-1]
-        written_last.fill(0)
-        image = Image.frombuffer("RGBX", (width_px, height_px), segment_ids, "raw", "RGBX", 0, 1)
-        image.frombytes(compressed, "zip", "RGB", is_interlaced)
-        # The decoder stops without a word where the compressed data ends before the last row.
-        if (written_last >= 0).any():
-            raise ValueError("not enough image data")
-    except (ValueError, struct.error) as error:
+        _require_whole(png_bytes)
+        rgba = pyspng.load(png_bytes, format="RGBA")
+    except (ValueError, struct.error, RuntimeError) as error:
         raise ValueError(f"A panoptic PNG must be a whole PNG file. Received one that fails with: {error}") from error
+    # Read as one number, the four bytes of a pixel are the id, and its opacity on top of it.
+    segment_ids = rgba.view("<i4")[..., 0]
     np.bitwise_and(segment_ids, MAX_SEGMENT_ID, out=segment_ids)
     return segment_ids.astype(np.int32, copy=False)
 
 
-def _compressed_pixels(png_bytes: bytes) -> tuple[bytes, int]:
-    """Returns the data of all IDAT chunks, and 1 if the pixels are interlaced; raises where the file is not whole."""
-    parts: list[bytes] = []
+def _require_whole(png_bytes: bytes) -> None:
+    """Raises where a chunk is cut off, has a wrong checksum, or must be understood and is not."""
     position = len(_SIGNATURE)
-    while True:
+    kind = b""
+    while kind != b"IEND":
         length, kind = struct.unpack_from(">I4s", png_bytes, position)
-        content = png_bytes[position + 8 : position + 8 + length]
-        (checksum,) = struct.unpack_from(">I", png_bytes, position + 8 + length)
-        if zlib.crc32(content, zlib.crc32(kind)) != checksum:
+        end = position + 8 + length
+        (checksum,) = struct.unpack_from(">I", png_bytes, end)
+        if zlib.crc32(memoryview(png_bytes)[position + 4 : end]) != checksum:  # pyspng passes over checksums.
             raise ValueError(f"the checksum of the chunk {kind!r} at byte {position} is wrong")
-        if kind == b"IEND":
-            return b"".join(parts), png_bytes[28]  # The last byte of the header.
-        if kind == b"IDAT":
-            parts.append(content)
-        elif kind[:1].isupper() and kind not in (b"IHDR", b"PLTE"):
+        if kind[:1].isupper() and kind not in _KNOWN_CHUNKS:
             raise ValueError(f"the chunk {kind!r} at byte {position} must be understood, and is not")
-        position += 12 + length
+        position = end + 4
 
 
 def encode_panoptic_png(segment_ids: np.ndarray) -> bytes:
