@@ -40,8 +40,8 @@ def measure() -> Iterable[Row]:
         yield _memory_row(pathlib.Path(folder))
 
 
-def write_photos(root: pathlib.Path) -> None:
-    """400 photos with their PNGs, of 16 scenes that are drawn once."""
+def write_photos(root: pathlib.Path, num_photos: int = NUM_PHOTOS) -> None:
+    """Writes so many photos with their PNGs, in COCO's panoptic layout: 16 scenes, each linked under many names."""
     import numpy as np
     from PIL import Image
 
@@ -53,26 +53,26 @@ def write_photos(root: pathlib.Path) -> None:
     png_dir.mkdir(parents=True)
     (root / "train2017").mkdir()
     images, annotations = [], []
-    files = []
-    for number in range(_DRAWN_SCENES):
+    segments_of = []
+    for number in range(min(_DRAWN_SCENES, num_photos)):
         generator = np.random.default_rng([7, number])
         scene = drawing.draw_scene(generator, *PHOTO_SIZE)
         # A photo is noisier than a drawing; without noise its JPEG is a third as large and decodes too fast.
         noise = generator.normal(0, 8, scene.photo.shape)
         photo = Image.fromarray(np.clip(scene.photo + noise, 0, 255).astype(np.uint8))
-        path = root / "scene.jpg"
-        photo.save(path, quality=90)
+        photo.save(root / "train2017" / f"{number:012d}.jpg", quality=90)
+        (png_dir / f"{number:012d}.png").write_bytes(encode_panoptic_png(scene.segment_map))
         present, _, _ = segment_extents(scene.segment_map)
-        segments = [
-            {"id": int(k), "category_id": ids_of[scene.segments[k - 1].name], "iscrowd": 0} for k in present.tolist()
-        ]
-        files.append((path.read_bytes(), encode_panoptic_png(scene.segment_map), segments))
-    for number in range(NUM_PHOTOS):
-        jpeg, png, segments = files[number % _DRAWN_SCENES]
-        name = f"{number:012d}"
-        (root / "train2017" / f"{name}.jpg").write_bytes(jpeg)
-        (png_dir / f"{name}.png").write_bytes(png)
+        segments_of.append(
+            [{"id": int(k), "category_id": ids_of[scene.segments[k - 1].name], "iscrowd": 0} for k in present.tolist()]
+        )
+    for number in range(num_photos):
+        name, drawn = f"{number:012d}", f"{number % _DRAWN_SCENES:012d}"
+        if name != drawn:
+            os.link(root / "train2017" / f"{drawn}.jpg", root / "train2017" / f"{name}.jpg")
+            os.link(png_dir / f"{drawn}.png", png_dir / f"{name}.png")
         images.append({"id": number, "file_name": f"{name}.jpg", "height": PHOTO_SIZE[0], "width": PHOTO_SIZE[1]})
+        segments = segments_of[number % _DRAWN_SCENES]
         annotations.append({"image_id": number, "file_name": f"{name}.png", "segments_info": segments})
     document = {"images": images, "annotations": annotations, "categories": list(data_set.CATEGORIES)}
     (root / "annotations" / "panoptic_train2017.json").write_text(json.dumps(document))
