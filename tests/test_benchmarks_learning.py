@@ -2,14 +2,17 @@
 
 import dataclasses
 import json
+import sys
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from benchmarks.learning import compare, huggingface, ours, photos
+from benchmarks.learning import compare, huggingface, ours, photos, stardist
 from benchmarks.learning.results import Result, measure
+from maskformer_model.categories import CategoryTable
 from maskformer_model.config import EfficientNetLiteConfig, override
-from maskformer_model.data import normalization, panoptic_png
+from maskformer_model.data import examples, normalization, panoptic_png
 from maskformer_model.metrics.segment_matching import MatchedSegment
 from maskformer_model.modeling.registry import build_backbone
 from maskformer_model.pretrained import efficientnet_weights
@@ -18,6 +21,10 @@ from maskformer_model.training.history import write_history
 from tests.maskformer_model.helpers import tiny_run
 
 SCORED = {"pq", "pq_things", "ap50", "mean_iou"}
+OBJECT_AND_BACKGROUND = CategoryTable.from_coco(
+    [{"id": 1, "name": "object", "isthing": 1}, {"id": 2, "name": "background", "isthing": 0}]
+)
+STARDIST_FLAGS = ["--data", "", "--minutes", "1", "--threads", "1", "--output", ""]
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +42,33 @@ def scenes(tmp_path_factory):
     config = override(tiny_run.experiment(), f"task.model.num_classes={categories.num_classes}")
     files = {f"{split}_files": str(folder / f"{split}.tfrecord") for split in ("train", "val")}
     return photos.Photos(config=config, categories=categories, **files)
+
+
+@pytest.fixture(scope="module")
+def one_class_scenes(scenes, tmp_path_factory):
+    """The same scenes with one class of things, and the rest as background."""
+    folder = tmp_path_factory.mktemp("one_class_scenes")
+    for split in ("train", "val"):
+        with tf.io.TFRecordWriter(str(folder / f"{split}.tfrecord")) as writer:
+            for record in photos.read_records(getattr(scenes, f"{split}_files")):
+                things = [dataclasses.replace(s, category_id=1, class_index=0) for s in record.segments if s.isthing]
+                ids = panoptic_png.decode_panoptic_png(record.panoptic_png)
+                ids[~np.isin(ids, [thing.id for thing in things])] = panoptic_png.VOID_SEGMENT_ID
+                one_class = dataclasses.replace(
+                    record,
+                    segments=tuple(things),
+                    panoptic_png=panoptic_png.encode_panoptic_png(ids),
+                    void_is_background=True,
+                )
+                writer.write(examples.encode_example(one_class).SerializeToString())
+    files = {f"{split}_files": str(folder / f"{split}.tfrecord") for split in ("train", "val")}
+    return dataclasses.replace(scenes, categories=OBJECT_AND_BACKGROUND, **files)
+
+
+def segment_record(id_, isthing=True, iscrowd=False):
+    return examples.SegmentRecord(
+        id=id_, category_id=1, class_index=0, isthing=isthing, iscrowd=iscrowd, area_px=1, bbox_px=(0, 0, 1, 1)
+    )
 
 
 def results_of_truth(scenes, name, swaps_classes_in=()):
@@ -120,6 +154,103 @@ def test_a_class_map_has_a_segment_of_every_class_in_it():
     assert ids.tolist() == [[1, 3], [3, 3]]
     assert segments == [MatchedSegment(1, 0), MatchedSegment(3, 2)]
     assert scores == [1.0, 1.0]
+
+
+def test_stardist_trains_two_steps_and_is_scored_on_every_photo(one_class_scenes):
+    pytest.importorskip("stardist.models", reason=stardist.INSTALL)
+    options = stardist.make_parser().parse_args([*STARDIST_FLAGS, "--max_steps", "2", "--schedule", "poly"])
+    result = stardist.run(one_class_scenes, options)
+    assert (result.model, result.task, result.steps) == ("StarDist", "panoptic", 2)
+    assert 0 < result.seconds < 60
+    assert result.measures.keys() == {record.filename for record in one_class_scenes.truth()}
+    assert result.scores().keys() >= {"pq", "pq_things"}
+    assert 0 < result.settings["prob_threshold"] < 1
+    json.dumps(result.settings)
+
+
+def test_without_stardist_the_command_that_installs_it_is_named(one_class_scenes, monkeypatch):
+    monkeypatch.setitem(sys.modules, "stardist", None)
+    with pytest.raises(ModuleNotFoundError, match="pip install --target SITE --no-deps .* stardist==") as raised:
+        stardist.run(one_class_scenes, stardist.make_parser().parse_args(STARDIST_FLAGS))
+    assert raised.value.name == "stardist"
+
+
+def test_stardist_is_trained_on_one_class_of_things(scenes):
+    with pytest.raises(ValueError, match="one class of things, with at most one of stuff .*Received: [2-9]"):
+        stardist.check_categories(scenes.categories)
+    stardist.check_categories(OBJECT_AND_BACKGROUND)
+
+
+def test_label_maps_number_the_things_and_leave_out_stuff_crowds_and_void(scenes):
+    ids = np.array([[0, 7, 7], [300, 9, 70000]])
+    segments = [
+        segment_record(70000),
+        segment_record(7),
+        segment_record(300, isthing=False),
+        segment_record(9, iscrowd=True),
+    ]
+    record = dataclasses.replace(
+        next(scenes.truth()), panoptic_png=panoptic_png.encode_panoptic_png(ids), segments=tuple(segments)
+    )
+    assert stardist.label_map(record).tolist() == [[0, 2, 2], [0, 0, 1]]
+
+
+def test_labels_move_with_their_pixels_and_a_patch_keeps_its_shape():
+    generator = np.random.default_rng(0)
+    labels = np.arange(16).reshape(4, 4)
+    photo = np.repeat(labels[..., None], 3, axis=-1).astype(np.float32)
+    turned = set()
+    for _ in range(60):
+        pixels, moved = stardist.augment(photo, labels, generator)
+        assert pixels.shape == (4, 4, 3)
+        gain, offset = np.polyfit(moved.ravel(), pixels.mean(axis=-1).ravel(), 1)
+        np.testing.assert_allclose(pixels, (gain * moved + offset)[..., None].repeat(3, axis=-1), atol=0.2)
+        assert 0.5 < gain < 2.1
+        turned.add(moved.tobytes())
+    assert len(turned) == 8
+
+
+def test_objects_of_a_label_map_are_segments_above_the_threshold_and_instances_below_it_too():
+    labels = np.array([[1, 1, 0], [2, 4, 0]])  # The third one lies under others.
+    ids, segments, instances = stardist.answer(
+        labels, [0.9, 0.3, 0.8, 0.5], 0.5, np.array([False, True]), max_instances=100
+    )
+    assert ids.tolist() == [[1, 1, 5], [5, 4, 5]]
+    assert segments == [MatchedSegment(1, 1), MatchedSegment(4, 1), MatchedSegment(5, 0)]
+    assert [(i.score, i.area_px, i.class_index) for i in instances] == [(0.9, 2, 1), (0.5, 1, 1), (0.3, 1, 1)]
+    two = stardist.answer(labels, [0.2, 0.3, 0.8, 0.5], 0.5, np.array([True]), max_instances=2)[2]
+    assert [instance.score for instance in two] == [0.5, 0.3]
+
+
+def test_a_label_map_without_objects_is_background():
+    ids, segments, instances = stardist.answer(
+        np.zeros((1, 2), np.int32), [], 0.5, np.array([True, False]), max_instances=100
+    )
+    assert (ids.tolist(), segments, instances) == ([[1, 1]], [MatchedSegment(1, 1)], [])
+    full = stardist.answer(np.ones((1, 2), np.int32), [0.7], 0.5, np.array([True, False]), max_instances=100)
+    assert (full[0].tolist(), full[1]) == ([[1, 1]], [MatchedSegment(1, 0)])
+
+
+def test_the_true_label_maps_score_one_and_likelier_mistakes_cost_precision(one_class_scenes):
+    def scores(prob_of_mistakes):
+        measures = {}
+        for record in one_class_scenes.truth():
+            labels = stardist.label_map(record)
+            num_things = int(labels.max())
+            free = np.argwhere(labels == 0)[0]
+            labels[tuple(free)] = num_things + 1
+            answer = stardist.answer(
+                labels, [0.6] * num_things + [prob_of_mistakes], 0.5, np.array([True, False]), max_instances=100
+            )
+            measures[record.filename] = measure(
+                record, OBJECT_AND_BACKGROUND, *answer[:2], instances=answer[2], max_instances=100
+            )
+        return dataclasses.replace(results_of_truth(one_class_scenes, "peer"), measures=measures).scores()
+
+    # A mistake below the threshold is no segment, and AP ranks it after all that is right.
+    assert (scores(0.4)["pq_things"], scores(0.4)["ap50"]) == (1.0, 1.0)
+    assert scores(0.9)["pq_things"] < 1
+    assert scores(0.9)["ap50"] < 1
 
 
 def test_a_difference_is_ours_minus_the_peers_and_its_interval_is_paired(scenes):

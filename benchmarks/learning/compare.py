@@ -25,7 +25,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("ours", metavar="OURS", help="json file of `benchmarks.learning.ours`")
-    parser.add_argument("peers", nargs="*", metavar="PEER", help="json files of `benchmarks.learning.huggingface`")
+    parser.add_argument(
+        "peers", nargs="*", metavar="PEER", help="json files of `benchmarks.learning.huggingface` or `.stardist`"
+    )
     parser.add_argument("--resamples", type=int, default=1000, help="resamples of the photos (default: %(default)s)")
     options = parser.parse_args(arguments)
 

@@ -33,12 +33,8 @@ class Photos:
     val_files: str
 
     def truth(self) -> Iterator[ExampleRecord]:
-        """Yields the photos that models are scored on, with their truth."""
-        from maskformer_model.data import examples, input_pipeline
-
-        _, records = input_pipeline.open_records(self.val_files)
-        for serialized in records.as_numpy_iterator():
-            yield examples.decode_record(serialized)
+        """Returns the photos that models are scored on, with their truth."""
+        return read_records(self.val_files)
 
 
 def read(data_dir: str, records_dir: str, config: ExperimentConfig | None = None) -> Photos:
@@ -72,6 +68,15 @@ def read(data_dir: str, records_dir: str, config: ExperimentConfig | None = None
         train_files=os.path.join(records_dir, "train*.tfrecord*"),
         val_files=os.path.join(records_dir, "val*.tfrecord*"),
     )
+
+
+def read_records(files: str) -> Iterator[ExampleRecord]:
+    """Yields the photos of record files, given as a glob, with their truth."""
+    from maskformer_model.data import examples, input_pipeline
+
+    _, records = input_pipeline.open_records(files)
+    for serialized in records.as_numpy_iterator():
+        yield examples.decode_record(serialized)
 
 
 def records_beside(output: str, data_dir: str) -> str:
