@@ -21,6 +21,7 @@ NOT_OFFICIAL = {
     "coco_overfit",
     "coco_small",
     "generated_scenes",
+    "generated_scenes_long",
     "generated_scenes_quick",
     "eomt_small",
     "mask2former_small",

@@ -1,0 +1,133 @@
+"""The settings in which a PyTorch network answers: as it is, in another order of memory, compiled, or in an engine."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+EAGER, CHANNELS_LAST, COMPILED, ONNX_RUNTIME, OPENVINO = SETTINGS = (
+    "eager",
+    "channels_last",
+    "compiled",
+    "onnxruntime",
+    "openvino",
+)
+TRAINING_SETTINGS = (EAGER, CHANNELS_LAST, COMPILED)
+NUM_THREADS = 2
+_TOLERANCE = 1e-3  # Of the largest magnitude; engines merge layers and round otherwise.
+
+
+def prepare(network: Any, pixels: Any, setting: str) -> Callable[[Any], Sequence[Any]]:
+    """Returns the network in a setting, as a function of pixels.
+
+    Args:
+        network: A `torch.nn.Module` in evaluation mode: `[1, 3, height, width]` float32 -> a tuple of tensors.
+        pixels: An input, of the only size that engines are prepared for.
+        setting: One of `SETTINGS`.
+
+    Raises:
+        ValueError: if the setting gives other outputs than the network as it is.
+    """
+    import numpy as np
+    import torch
+
+    with torch.inference_mode():
+        expected = [value.numpy().copy() for value in network(pixels)]
+    run = _MAKERS[setting](network, pixels)
+    for name, (value, wanted) in enumerate(zip(run(pixels), expected, strict=True)):
+        difference = np.abs(np.asarray(value) - wanted).max() / np.abs(wanted).max()
+        if not difference <= _TOLERANCE:
+            raise ValueError(f"Output {name} with {setting} must be PyTorch's. Received: {difference:.1e} off")
+    return run
+
+
+def name_of(setting: str) -> str:
+    """Returns program and version of a setting."""
+    import torch
+
+    torch_name = f"PyTorch {torch.__version__.partition('+')[0]}"
+    if setting == ONNX_RUNTIME:
+        import onnxruntime
+
+        return f"ONNX Runtime {onnxruntime.__version__}"
+    if setting == OPENVINO:
+        import openvino
+
+        return f"OpenVINO {openvino.__version__.partition('-')[0]}"
+    return f"{torch_name}, {setting}"
+
+
+def _eager(network: Any, _: Any) -> Callable[[Any], Sequence[Any]]:
+    import torch
+
+    def run(pixels):
+        with torch.inference_mode():
+            return network(pixels)
+
+    return run
+
+
+def _channels_last(network: Any, _: Any) -> Callable[[Any], Sequence[Any]]:
+    import torch
+
+    network = network.to(memory_format=torch.channels_last)
+
+    def run(pixels):
+        with torch.inference_mode():
+            return network(pixels.contiguous(memory_format=torch.channels_last))
+
+    return run
+
+
+def _compiled(network: Any, pixels: Any) -> Callable[[Any], Sequence[Any]]:
+    import torch
+
+    return _channels_last(torch.compile(network.to(memory_format=torch.channels_last)), pixels)
+
+
+def _onnx_runtime(network: Any, pixels: Any) -> Callable[[Any], Sequence[Any]]:
+    import onnxruntime
+    import torch
+
+    file = io.BytesIO()
+    with _silent():
+        torch.onnx.export(network, (pixels,), file, input_names=["pixels"], dynamo=False)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = NUM_THREADS, 1
+    session = onnxruntime.InferenceSession(file.getvalue(), options, providers=["CPUExecutionProvider"])
+    return lambda pixels: session.run(None, {"pixels": pixels.numpy()})
+
+
+def _openvino(network: Any, pixels: Any) -> Callable[[Any], Sequence[Any]]:
+    import openvino
+
+    with _silent():
+        model = openvino.convert_model(network, example_input=pixels, input=[list(pixels.shape)])
+    # The hint keeps float32, which it would give up where a processor has bfloat16.
+    settings = {"INFERENCE_NUM_THREADS": NUM_THREADS, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+    compiled = openvino.compile_model(model, "CPU", settings)
+    return lambda pixels: list(compiled(pixels.numpy()).values())
+
+
+@contextlib.contextmanager
+def _silent():
+    """Tracing warns of every shape that it takes for a constant, which it is here."""
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+_MAKERS = {
+    EAGER: _eager,
+    CHANNELS_LAST: _channels_last,
+    COMPILED: _compiled,
+    ONNX_RUNTIME: _onnx_runtime,
+    OPENVINO: _openvino,
+}
