@@ -58,7 +58,7 @@ test: env  ## Run all tests but the slow ones (at most 10 minutes on two cores).
 test-slow: env env-trackers  ## Run the slow tests: end-to-end runs and injected faults.
 	$(PYTEST) -m slow $(or $(PYTEST_ARGS),$(SLOW_FILES))
 
-bench: env-parity  ## Measure against named peers, all or BENCH="NAME ...", and print one table.
+bench: env-parity env-exports  ## Measure against named peers, all or BENCH="NAME ...", and print one table.
 	$(BIN)/python -m benchmarks $(BENCH)
 
 sizes: env  ## Print the time of each command's --help and the size of the wheel; ARGS=--environment: also for serving.

@@ -1,8 +1,8 @@
 """Photo bytes to panoptic map: our R50 + transformer_fpn at 640 px beside Hugging Face's MaskFormer in PyTorch.
 
-Both start from the same JPEG of 640 x 640 px and end with segment ids at its size: decode, resize, normalise, network,
+All start from the same JPEG of 640 x 640 px and end with segment ids at its size: decode, resize, normalise, network,
 merge. Ours does more: six encoder layers that the peer's pixel decoder does not have, areas, boxes and the map as PNG.
-Two processes take turns, two threads each.
+The peer's network runs in every setting of `torch_settings`. Processes take turns, two threads each.
 """
 
 from __future__ import annotations
@@ -10,30 +10,33 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator
 
-from benchmarks.contestants import huggingface_photo_path, our_photo_path
+from benchmarks.contestants import huggingface_photo_path, our_photo_path, torch_settings
 from benchmarks.contestants.busy_photo import SIZE_PX
 from benchmarks.contestants.our_photo_path import KEPT_MASKS, POST_PROCESSING
-from benchmarks.contestants.turns import Contestant
+from benchmarks.contestants.turns import Contestant, fastest
 from benchmarks.row import Row, main
 
 TURNS = 9
-BAR = 0.7
+BAR = 0.8
 POST_BAR = 0.1
 
 
 def measure() -> Iterator[Row]:
-    """Yields the whole beside the peer, and post-processing as a share of the whole.
+    """Yields the whole beside the fastest peer, and post-processing as a share of the whole.
 
     The shortest of the turns counts on every side: what another program on the machine takes only ever adds time.
     """
-    ours, peer = (Contestant(module, "") for module in (our_photo_path, huggingface_photo_path))
+    ours = Contestant(our_photo_path, "")
+    peers = [Contestant(huggingface_photo_path, setting) for setting in torch_settings.SETTINGS]
     for _ in range(TURNS):
         ours.run()
         ours.run(POST_PROCESSING)
         ours.run(KEPT_MASKS)
-        peer.run()
-    ours.close()
-    peer.close()
+        for peer in peers:
+            peer.run()
+    for contestant in (ours, *peers):
+        contestant.close()
+    peer, all_peers = fastest(peers)
     whole_ms, peer_ms = 1000 * min(ours.seconds), 1000 * min(peer.seconds)
     post_ms, masks_ms = (1000 * min(ours.part_seconds[part]) for part in (POST_PROCESSING, KEPT_MASKS))
     pairs = statistics.median(a / b for a, b in zip(ours.seconds, peer.seconds, strict=True))
@@ -43,9 +46,10 @@ def measure() -> Iterator[Row]:
         unit="ms",
         peer=peer_ms,
         peer_name=peer.name,
-        bar=f"at most {BAR} of the peer's time",
+        bar=f"at most {BAR} of the fastest peer's time",
         passed=whole_ms <= BAR * peer_ms,
-        remark=f"ours: {ours.name}; shortest of {TURNS} turns, median ratio {pairs:.2f}; peak {ours.peak_gib:.2f} GiB",
+        remark=f"ours: {ours.name}; shortest of {TURNS} turns, median ratio {pairs:.2f}; peak {ours.peak_gib:.2f} GiB; "
+        f"peers: {all_peers}",
     )
     yield Row(
         name="post-processing (mask logits to map, areas, boxes, PNG): share of the whole",

@@ -53,7 +53,7 @@ def test_the_step_of_the_padding_benchmark_sees_the_recipe_at_a_quarter_of_its_s
 
 def test_every_program_runs_once_a_turn_after_warming_up(tmp_path):
     program, log = sys.modules[__name__], tmp_path / "runs"
-    programs = in_turns((program, program), str(log), turns=3)
+    programs = in_turns([(program, str(log))] * 2, turns=3)
     assert [len(program.seconds) for program in programs] == [3, 3]
     assert [program.name for program in programs] == ["writer", "writer"]
     assert log.read_text("utf-8") == "run\n" * 2 * (2 + 3)

@@ -1,11 +1,16 @@
-"""Hugging Face's side of `end_to_end_latency`: processor, model and post-processing, from bytes to segment ids."""
+"""Hugging Face's side of `end_to_end_latency`: processor, model and post-processing, from bytes to segment ids.
+
+`python -m benchmarks.contestants.huggingface_photo_path SETTING`, with a setting of `torch_settings` for the model.
+"""
 
 from __future__ import annotations
 
 import io
+import sys
 from typing import Any
 
 from benchmarks.contestants import busy_photo as busy
+from benchmarks.contestants import torch_settings
 from benchmarks.contestants.turns import serve
 
 
@@ -44,13 +49,14 @@ def sharpen(model: Any, inputs: Any) -> None:
         head.bias.copy_((head.bias - shift) @ factor + gain)
 
 
-def main() -> None:
+def main(setting: str) -> None:
     """Warms up, then runs as often as asked."""
     import torch
     import transformers
     from PIL import Image
+    from transformers.models.maskformer.modeling_maskformer import MaskFormerForInstanceSegmentationOutput
 
-    torch.set_num_threads(2)
+    torch.set_num_threads(torch_settings.NUM_THREADS)
     torch.manual_seed(0)
     processor, model = build()
     jpeg = busy.photo_bytes()
@@ -58,9 +64,15 @@ def main() -> None:
     def inputs():
         return processor(images=Image.open(io.BytesIO(jpeg)).convert("RGB"), return_tensors="pt")
 
+    with torch.inference_mode():
+        sharpen(model, inputs())
+    pixels = inputs()["pixel_values"].clone()
+    forward = torch_settings.prepare(_logits_of(model), pixels, setting)
+
     def whole():
+        logits, masks = (torch.as_tensor(value) for value in forward(inputs()["pixel_values"]))
         answer = processor.post_process_panoptic_segmentation(
-            model(**inputs()),
+            MaskFormerForInstanceSegmentationOutput(class_queries_logits=logits, masks_queries_logits=masks),
             threshold=busy.OBJECT_MASK_THRESHOLD,
             overlap_mask_area_threshold=busy.OVERLAP_THRESHOLD,
             label_ids_to_fuse=set(range(busy.NUM_THINGS, busy.NUM_CLASSES)),
@@ -70,10 +82,25 @@ def main() -> None:
         return answer["segments_info"]
 
     with torch.inference_mode():
-        sharpen(model, inputs())
-        name = f"transformers {transformers.__version__}, PyTorch {torch.__version__.partition('+')[0]}"
+        name = f"transformers {transformers.__version__}, {torch_settings.name_of(setting)}"
         serve(f"{name}, {len(whole())} segments", whole, warm_up=1)
 
 
+def _logits_of(model: Any) -> Any:
+    """Returns the model as a function of pixels alone: class and mask logits."""
+    from torch import nn
+
+    class Logits(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.model = model
+
+        def forward(self, pixels):
+            outputs = self.model(pixels)
+            return outputs.class_queries_logits, outputs.masks_queries_logits
+
+    return Logits().eval()
+
+
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1])

@@ -1,6 +1,7 @@
 """PyTorch's side of `network_forward`, `forward_stages` and `training_step`.
 
-`python -m benchmarks.contestants.pytorch_network forward|stages|step`.
+`python -m benchmarks.contestants.pytorch_network stages|forward-SETTING|step-SETTING`, with a setting of
+`torch_settings`.
 
 Hugging Face's MaskFormer parts (ResNet-50, FPN, decoder, heads) with the one part that it lacks, six encoder layers on
 the stride-32 feature, made of PyTorch's own attention, so that both sides compute the same layers at the same sizes.
@@ -13,6 +14,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from benchmarks.contestants import torch_settings
 from benchmarks.contestants.scene import NUM_CLASSES, scene
 from benchmarks.contestants.stages import STAGES
 from benchmarks.contestants.turns import serve
@@ -174,22 +176,26 @@ def main(task: str) -> None:
     """Warms up, then runs as often as asked."""
     import torch
 
-    torch.set_num_threads(2)
+    torch.set_num_threads(torch_settings.NUM_THREADS)
     torch.manual_seed(0)
     image, segment_map, segment_classes = scene()
     pixels = torch.tensor(image).permute(0, 3, 1, 2).float() / 64.0 - 2.0
     network = build()
-    name = f"PyTorch {torch.__version__.partition('+')[0]}"
-    if task in ("forward", "stages"):
+    work, _, setting = task.partition("-")
+    name = torch_settings.name_of(setting or torch_settings.EAGER)
+    if work == "stages":
         network.eval()
         with torch.inference_mode():
-            parts = stages(network, pixels) if task == "stages" else None
-            return serve(name, lambda: network(pixels), parts=parts)
+            return serve(name, lambda: network(pixels), parts=stages(network, pixels))
+    if work == "forward":
+        forward = torch_settings.prepare(_last_layer(network).eval(), pixels, setting)
+        return serve(name, lambda: forward(pixels))
     network.train()
     classes = torch.tensor(segment_classes[0]).long()
     masks = torch.tensor(segment_map)[0][None] == torch.arange(1, len(classes) + 1)[:, None, None]
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, 1e-4, weight_decay=1e-4)
+    network, pixels = torch_settings.prepare_training(network, pixels, setting)
 
     def step():
         optimizer.zero_grad()
@@ -200,6 +206,21 @@ def main(task: str) -> None:
         return float(loss.detach())
 
     return serve(name, step)
+
+
+def _last_layer(network: Any) -> Any:
+    """Returns a network that answers with the last layer's class and mask logits alone."""
+    from torch import nn
+
+    class LastLayer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.network = network
+
+        def forward(self, image):
+            return self.network(image)[-1]
+
+    return LastLayer()
 
 
 if __name__ == "__main__":
