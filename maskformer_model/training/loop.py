@@ -80,9 +80,7 @@ def train(
     """
     keras.utils.set_random_seed(config.runtime.seed)
     if config.runtime.deterministic:
-        import tensorflow as tf
-
-        tf.config.experimental.enable_op_determinism()
+        make_deterministic()
     config = with_num_classes(config, categories.num_classes)
     _check_intervals(config, eval_files)
     is_chief = strategy is None or distribution.is_chief(strategy)
@@ -122,6 +120,15 @@ def _lineage(
     }
 
 
+def make_deterministic() -> None:
+    """Makes TensorFlow, in this whole process, compute the same bits each time."""
+    import tensorflow as tf
+
+    tf.config.experimental.enable_op_determinism()
+    # It would join sums of two to one of many, whose order is free (`step.py`).
+    tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})
+
+
 def with_num_classes(config: ExperimentConfig, num_classes: int) -> ExperimentConfig:
     """Returns the config for a data set of `num_classes` classes.
 
@@ -147,6 +154,7 @@ def build_for_training(config: ExperimentConfig, categories: CategoryTable | Non
         accumulation_steps=config.trainer.accumulation_steps,
         trims_padding=config.task.train_data.aspect_ratio_group_size > 0,
         size_divisibility=config.task.train_data.parser.size_divisibility,
+        is_deterministic=config.runtime.deterministic,
     )
     model.build()
     if config.task.init_checkpoint:

@@ -33,6 +33,8 @@ class MaskFormerTraining(keras.Model):
         trims_padding: Cut each replica's batch, or each part of it, down to its own largest photo, where sizes are
             free. On TensorFlow only.
         size_divisibility: What the cut leaves is a multiple of this; 0: of 1.
+        is_deterministic: Add gradients up in a fixed order, so that a step gives the same bits each time. Needs
+            `loop.make_deterministic`.
 
     Raises:
         ValueError: if parts are asked for on another backend.
@@ -46,6 +48,7 @@ class MaskFormerTraining(keras.Model):
         accumulation_steps: int = 1,
         trims_padding: bool = False,
         size_divisibility: int = 0,
+        is_deterministic: bool = False,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -59,6 +62,7 @@ class MaskFormerTraining(keras.Model):
         self.accumulation_steps = accumulation_steps
         self.trims_padding = trims_padding
         self.size_divisibility = max(1, size_divisibility)
+        self.is_deterministic = is_deterministic
         self.seed_generator = keras.random.SeedGenerator() if losses.mask_loss == "points" else None
         names = [*SHOWN_LOSSES]
         layers = range(network.predictor.num_aux_outputs)
@@ -178,10 +182,18 @@ class MaskFormerTraining(keras.Model):
         variables = [variable.value for variable in self.trainable_variables]
         if self.trims_padding and None in x["image"].shape[1:3]:
             x, y = self._trim(x, y)
+        zero = tf.UnconnectedGradients.ZERO
+        if self.is_deterministic and not tf.executing_eagerly():
+            losses = self._loss_terms(y, self(x, training=True), normalizers)
+            scaled = self.optimizer.scale_loss(sum(losses.values()))
+            # A tape adds three and more parts of a gradient with AddN, which begins with whichever part's memory is
+            # free at that moment: with several threads the last bits differ. A sum of two has no order.
+            in_pairs = tf.AggregationMethod.EXPERIMENTAL_TREE
+            return losses, tf.gradients(scaled, variables, aggregation_method=in_pairs, unconnected_gradients=zero)
         with tf.GradientTape() as tape:
             losses = self._loss_terms(y, self(x, training=True), normalizers)
             scaled = self.optimizer.scale_loss(sum(losses.values()))
-        return losses, tape.gradient(scaled, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        return losses, tape.gradient(scaled, variables, unconnected_gradients=zero)
 
     def _trim(self, x, y) -> tuple[dict[str, Any], dict[str, Any]]:
         """Cuts off the padding that none of these photos needs."""

@@ -23,6 +23,9 @@ def main() -> None:
 
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * arguments.replicas)
+    # Several on one core too: what depends on which operation is done first is to show.
+    tf.config.threading.set_inter_op_parallelism_threads(2)
+    tf.config.threading.set_intra_op_parallelism_threads(2)
 
     from maskformer_model.backend import distribution
     from maskformer_model.categories import CategoryTable

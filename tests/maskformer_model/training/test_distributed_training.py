@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 
 from tests.maskformer_model.helpers import tiny_run
+from tests.maskformer_model.helpers.families import FAMILIES
 
-pytestmark = pytest.mark.takes(seconds=240)
+pytestmark = pytest.mark.takes(seconds=420)
 # The reference's recipe: clipping on at every step; dropout off, since replicas draw their own.
 RECIPE = (
     "runtime.deterministic=true,task.model.dropout=0,trainer.train_steps=20,trainer.steps_per_loop=1,"
@@ -124,12 +125,18 @@ def test_two_processes_train_as_one_does(data, whole, tmp_path, project_dir):
 
 
 @pytest.mark.slow
-def test_a_run_that_is_killed_again_and_again_ends_in_the_same_bits(data, tmp_path, project_dir):
-    # Dropout, flips, an average of the weights and a schedule: all that a step depends on has to come back.
+@pytest.mark.parametrize("family", ["maskformer", *FAMILIES])
+def test_a_run_that_is_killed_again_and_again_ends_in_the_same_bits(data, tmp_path, project_dir, family):
+    # Dropout, flips, an average of the weights and a schedule, drawn points, masks of attention that are given up: all
+    # that a step depends on has to come back.
     overrides = (
         "runtime.deterministic=true,trainer.train_steps=30,trainer.steps_per_loop=7,trainer.checkpoint_interval=3,"
         "trainer.optimizer.ema_momentum=0.9,trainer.optimizer.warmup_steps=10,trainer.optimizer.warmup_factor=0.1"
     )
+    if family in FAMILIES:
+        overrides = f"{FAMILIES[family]},{overrides}"
+    if family == "eomt":
+        overrides += ",task.model.decoder.mask_annealing_starts=[0,8],task.model.decoder.mask_annealing_ends=[25,30]"
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
     finish((start(data, undisturbed, project_dir, overrides), undisturbed))
     random, kills = np.random.default_rng(0), int(os.environ.get("MASKFORMER_TEST_KILLS", "2"))
