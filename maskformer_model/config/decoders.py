@@ -163,7 +163,8 @@ class EomtConfig(DecoderConfig):
 
     Attributes:
         num_blocks: Blocks with queries; there is one prediction more in training.
-        mask_annealing_starts: The step from which each of these blocks lets go of its attention mask; empty: never.
+        mask_annealing_starts: The step from which each of these blocks lets go of its attention mask; empty: a training
+            goes on as its starting weights left off, with masks where they have never been given up.
         mask_annealing_ends: The step from which each block has none.
         mask_annealing_power: In between, a query keeps its mask with probability `(1 - progress) ** power`.
         masks_at_inference: Whether attention is masked at inference too, for a network whose masks were never annealed.

@@ -10,7 +10,8 @@ Adding a part means a module for its layer, a class for its settings in `config/
   `hidden_features` stops in front of the last convolution, `mask_features`. "none" gives None and nothing.
 - A decoder maps a dict of all of these to predictions, one dict of `class_logits` and `mask_logits` a layer. It also
   has `last_queries`, `reads_mask_features` and `num_aux_outputs`. It may have `after_step`, which is called with the
-  number of updates after each of them. Where it makes its own per-pixel embeddings, `last_queries` returns them too.
+  number of updates after each of them, and `check_masks`, which is called when a training starts. Where it makes its
+  own per-pixel embeddings, `last_queries` returns them too.
 """
 
 from __future__ import annotations

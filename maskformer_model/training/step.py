@@ -69,6 +69,7 @@ class MaskFormerTraining(keras.Model):
         names += [f"{name}_{layer}" for layer in layers for name in SHOWN_LOSSES]
         self.loss_means = [keras.metrics.Mean(name=name) for name in names]
         self._after_step = getattr(network.predictor, "after_step", None)
+        self._check_masks = getattr(network.predictor, "check_masks", None)
         self.num_updates: Any = None
 
     def build(self, input_shape=None):
@@ -92,9 +93,16 @@ class MaskFormerTraining(keras.Model):
         return outputs
 
     def start_over(self):
-        """Tells the decoder that there was no update yet, whatever the weights that it starts from have behind them."""
+        """Tells the decoder that there was no update yet, whatever the weights that it starts from have behind them.
+
+        Raises:
+            ValueError: if a training from these weights would mask attention and inference would not, or the other way
+                round.
+        """
         if self._after_step is not None:
             self._after_step(0)
+        if self._check_masks is not None:
+            self._check_masks()
 
     def _count_update(self):
         """Tells the decoder how many updates there have been, this step's among them, if it wants to know."""

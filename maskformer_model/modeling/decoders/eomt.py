@@ -91,6 +91,28 @@ class EomtDecoder(keras.layers.Layer):
             probabilities.append(ops.where(step < start, 1.0, ops.where(step < end, falling, 0.0)))
         self.mask_probability.assign(ops.stack(probabilities))
 
+    def check_masks(self):
+        """Checks that a training from these weights, if it anneals nothing, masks attention as inference does.
+
+        Raises:
+            ValueError: if it masks in training and not at inference, or the other way round.
+        """
+        settings, masks = self.settings, self.settings.masks_at_inference
+        probabilities = ops.convert_to_numpy(self.mask_probability).tolist()
+        if settings.mask_annealing_starts or all(probability == float(masks) for probability in probabilities):
+            return
+        here, there = ("without", "with") if masks else ("with", "without")
+        give_up = (
+            "Name steps of the training in `mask_annealing_starts` and `mask_annealing_ends` (all 0: no masks from the "
+            "first step), or set `masks_at_inference` to true"
+        )
+        raise ValueError(
+            "`task.model.decoder.mask_annealing_starts` is empty and `task.model.decoder.masks_at_inference` is "
+            f"{str(masks).lower()}, so this network would train {here} attention masks and answer {there}. "
+            f"{'Set `masks_at_inference` to false' if masks else give_up}. "
+            f"Received probabilities of a mask, by block: {probabilities}"
+        )
+
     def decode(self, features, training=None, uniform=None):
         """Runs the blocks.
 

@@ -15,11 +15,12 @@ import tensorflow as tf
 from maskformer_model import config as config_lib
 from maskformer_model.categories import CategoryTable
 from maskformer_model.config.files import HISTORY_FILE, WEIGHTS_FILE
-from maskformer_model.pretrained.initialize import build_network, initialize
+from maskformer_model.pretrained.initialize import build_network, initialize, save_converted
 from maskformer_model.training import batches, loop
 from maskformer_model.training.callbacks import SKIPPED_FILE
 from maskformer_model.training.checkpoints import TrainingCheckpoints
 from tests.maskformer_model.helpers import tiny_run
+from tests.maskformer_model.helpers.families import FAMILIES
 
 pytestmark = pytest.mark.takes(seconds=100)
 NOTED = "trainer.validation_interval=3,trainer.checkpoint_interval=2,trainer.optimizer.ema_momentum=0.9"
@@ -215,6 +216,21 @@ def test_steps_without_a_finite_gradient_change_nothing_and_end_the_run_with_the
     files = [str(data[0] / "train.tfrecord")]
     assert [row["image_ids"] for row in rows] == [batches.image_ids_of_step(config, files, step) for step in (0, 1)]
     assert len(set(rows[0]["image_ids"])) == 4
+
+
+def test_an_eomt_without_annealing_is_refused_unless_it_starts_from_one_without_masks(data, tmp_path):
+    decoder = "task.model.decoder.mask_annealing"
+    config = loop.with_num_classes(
+        tiny_run.experiment(f"{FAMILIES['eomt']},{decoder}_starts=[],{decoder}_ends=[]"), data[1].num_classes
+    )
+    with pytest.raises(ValueError, match="mask_annealing_starts` is empty"):
+        loop.build_for_training(config)
+    annealed = build_network(config.task.model)  # Which is for inference, so that nothing is refused.
+    annealed.predictor.mask_probability.assign([0.0, 0.0])
+    save_converted(annealed, config, str(tmp_path))
+    init = f"task.init_checkpoint={tmp_path},task.init_checkpoint_modules=all"
+    model = loop.build_for_training(config_lib.override(config, init))
+    assert model.network.predictor.mask_probability.numpy().tolist() == [0.0, 0.0]
 
 
 @pytest.mark.slow

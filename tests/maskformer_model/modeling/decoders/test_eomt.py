@@ -91,6 +91,30 @@ def test_without_annealing_masks_stay():
     assert built.predictor.mask_probability.numpy().tolist() == [1.0, 1.0]
 
 
+@pytest.mark.parametrize(
+    ("probability", "masks_at_inference", "annealing", "cure"),
+    [
+        (1.0, False, {}, "`mask_annealing_starts` and `mask_annealing_ends`.*`masks_at_inference` to true"),
+        (0.5, False, {}, "`masks_at_inference` to true.*0.5"),
+        (0.5, True, {}, "`masks_at_inference` to false"),
+        (0.0, True, {}, "`masks_at_inference` to false"),
+        (1.0, True, {}, ""),
+        (0.0, False, {}, ""),  # A published checkpoint, whose masks were given up.
+        (1.0, False, {"mask_annealing_starts": (0, 0), "mask_annealing_ends": (0, 0)}, ""),
+    ],
+)
+def test_a_training_without_annealing_masks_attention_as_inference_does(
+    probability, masks_at_inference, annealing, cure
+):
+    built = network(masks_at_inference=masks_at_inference, **annealing)
+    built.predictor.mask_probability.assign([probability] * 2)
+    if not cure:
+        built.predictor.check_masks()
+        return
+    with pytest.raises(ValueError, match=f"mask_annealing_starts` is empty.*masks_at_inference` is [tf].*{cure}"):
+        built.predictor.check_masks()
+
+
 def test_a_proposal_and_its_masks_are_those_of_the_whole_answer():
     built = network()
     proposed, whole = built.propose(IMAGE), built(IMAGE)
