@@ -29,7 +29,7 @@ from tests.maskformer_model.helpers.small_export import (
     small_network,
 )
 
-pytestmark = [pytest.mark.slow, pytest.mark.takes(seconds=60)]
+pytestmark = [pytest.mark.slow, pytest.mark.takes(seconds=110)]
 PHOTO = photo(50, 80)
 
 
@@ -171,3 +171,27 @@ def test_half_precision_answers_nearly_as_float32_does(family, dtype, bound):
         wanted, found = (np.asarray(tf.cast(outputs[name], tf.float32)) for outputs in (expected, answer))
         # Of the spread of the outputs, which are random.
         assert np.abs(found - wanted).mean() < bound * wanted.std()
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("records")
+    return folder, tiny_run.write_records(folder)
+
+
+@pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])
+def test_a_training_in_half_precision_learns(family, records, tmp_path, dtype):
+    folder, categories = records
+    overrides = f"{FAMILIES[family]},runtime.mixed_precision_dtype={dtype},trainer.train_steps=30"
+    result = loop.train(
+        tiny_run.experiment(overrides),
+        train_files=[str(folder / "train.tfrecord")],
+        categories=categories,
+        model_dir=str(tmp_path),
+        progress=False,
+    )
+    losses = [row["loss"] for row in result.history if "loss" in row]
+    assert np.isfinite(losses).all() and losses[-1] < 0.8 * losses[0]
+    # float16 looks for its loss scale first.
+    assert result.history[-1]["skipped_steps"] < (15 if dtype == "mixed_float16" else 1)
+    assert all(np.isfinite(weight).all() for weight in result.network.get_weights())

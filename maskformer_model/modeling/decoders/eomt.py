@@ -60,6 +60,7 @@ class EomtDecoder(keras.layers.Layer):
             initializer="ones",
             trainable=False,
             aggregation="only_first_replica",
+            autocast=False,  # Compared with drawn numbers, which are float32.
         )
         self.backbone.build()
         for layer in (self.class_head, *self.mask_head):
