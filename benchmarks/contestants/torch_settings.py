@@ -113,7 +113,8 @@ def _onnx_runtime(network: Any, pixels: Any) -> Callable[[Any], Sequence[Any]]:
 
     file = io.BytesIO()
     with _silent():
-        torch.onnx.export(network, (pixels,), file, input_names=["pixels"], dynamo=False)
+        # ONNX Runtime has no operation of opset 20 that samples at points.
+        torch.onnx.export(network, (pixels,), file, input_names=["pixels"], opset_version=17, dynamo=False)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = NUM_THREADS, 1
     session = onnxruntime.InferenceSession(file.getvalue(), options, providers=["CPUExecutionProvider"])
