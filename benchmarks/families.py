@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from benchmarks.contestants import huggingface_family, our_family, torch_settings
+from benchmarks.contestants import huggingface_family, our_network, torch_settings
 from benchmarks.contestants.huggingface_family import EOMT_BASE, EOMT_SMALL, MASK2FORMER_R50
 from benchmarks.contestants.turns import Contestant, fastest, in_turns
 from benchmarks.row import Row, main
@@ -37,7 +37,7 @@ def measure() -> Iterator[Row]:
 
 def _in_turns(work: str, name: str, settings: tuple[str, ...], turns: int) -> list[Contestant]:
     peers = [(huggingface_family, f"{work}-{setting}:{name}") for setting in settings]
-    return in_turns([(our_family, f"{work}:{name}"), *peers], turns)
+    return in_turns([(our_network, f"{work}:{name}"), *peers], turns)
 
 
 def _time_row(what: str, ours: Contestant, peers: list[Contestant], bar: float, turns: int) -> Row:

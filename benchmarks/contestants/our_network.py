@@ -1,6 +1,6 @@
-"""This project's side of `network_forward`, `forward_stages` and `training_step`.
+"""This project's side of `network_forward`, `forward_stages`, `training_step` and `families`.
 
-`python -m benchmarks.contestants.our_network forward|stages|step`.
+`python -m benchmarks.contestants.our_network forward|stages|step[:EXPERIMENT]`.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ def main(task: str) -> None:
     import tensorflow as tf
 
     from maskformer_model import experiments
+    from maskformer_model.config import merge
     from maskformer_model.export import assets
     from maskformer_model.modeling.maskformer import MaskFormer
     from maskformer_model.training import loop
@@ -58,9 +59,11 @@ def main(task: str) -> None:
     tf.config.threading.set_inter_op_parallelism_threads(2)
     keras.utils.set_random_seed(0)
     name = f"TensorFlow {tf.__version__}"
-    config = experiments.get("maskformer_coco_panoptic")
+    work, _, experiment = task.partition(":")
+    # Weights are drawn: no time depends on them.
+    config = merge(experiments.get(experiment or "maskformer_coco_panoptic"), {"task": {"init_checkpoint": ""}})
     image, segment_map, segment_classes = scene()
-    if task in ("forward", "stages"):
+    if work in ("forward", "stages"):
         assets.keep_packed_weights({assets.CONSTANT_FILTERS: True})  # As the server does.
         network = MaskFormer(config.task.model)
         network.build()
@@ -71,7 +74,7 @@ def main(task: str) -> None:
             return outputs["class_logits"], outputs["mask_logits"]
 
         pixels = tf.constant(image, tf.float32) / 64.0 - 2.0
-        parts = _stages(network, pixels) if task == "stages" else None
+        parts = _stages(network, pixels) if work == "stages" else None
         return serve(name, lambda: [value.numpy() for value in forward(pixels)], parts=parts)
     model: Any = loop.build_for_training(config)
     model.optimizer.build(model.trainable_variables)
