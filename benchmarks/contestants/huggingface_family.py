@@ -54,7 +54,7 @@ def main(task: str) -> None:
     model = build(name)
     program = f"transformers {transformers.__version__}, {torch_settings.name_of(setting)}"
     if work == "forward":
-        forward = torch_settings.prepare(_logits_of(model), pixels, setting)
+        forward = torch_settings.prepare(torch_settings.logits_of(model), pixels, setting)
         return serve(program, lambda: forward(pixels))
     model.train()
     for module in model.modules():  # Frozen, as in the recipe.
@@ -76,22 +76,6 @@ def main(task: str) -> None:
         return float(loss.detach())
 
     return serve(program, step)
-
-
-def _logits_of(model: Any) -> Any:
-    """Returns the model as a function of pixels alone: class and mask logits."""
-    from torch import nn
-
-    class Logits(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.model = model
-
-        def forward(self, pixels):
-            outputs = self.model(pixels)
-            return outputs.class_queries_logits, outputs.masks_queries_logits
-
-    return Logits().eval()
 
 
 if __name__ == "__main__":

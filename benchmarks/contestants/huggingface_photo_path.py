@@ -67,7 +67,7 @@ def main(setting: str) -> None:
     with torch.inference_mode():
         sharpen(model, inputs())
     pixels = inputs()["pixel_values"].clone()
-    forward = torch_settings.prepare(_logits_of(model), pixels, setting)
+    forward = torch_settings.prepare(torch_settings.logits_of(model), pixels, setting)
 
     def whole():
         logits, masks = (torch.as_tensor(value) for value in forward(inputs()["pixel_values"]))
@@ -84,22 +84,6 @@ def main(setting: str) -> None:
     with torch.inference_mode():
         name = f"transformers {transformers.__version__}, {torch_settings.name_of(setting)}"
         serve(f"{name}, {len(whole())} segments", whole, warm_up=1)
-
-
-def _logits_of(model: Any) -> Any:
-    """Returns the model as a function of pixels alone: class and mask logits."""
-    from torch import nn
-
-    class Logits(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.model = model
-
-        def forward(self, pixels):
-            outputs = self.model(pixels)
-            return outputs.class_queries_logits, outputs.masks_queries_logits
-
-    return Logits().eval()
 
 
 if __name__ == "__main__":

@@ -45,6 +45,22 @@ def prepare(network: Any, pixels: Any, setting: str) -> Callable[[Any], Sequence
     return run
 
 
+def logits_of(model: Any) -> Any:
+    """Returns a Hugging Face model as a function of pixels alone: class and mask logits."""
+    from torch import nn
+
+    class Logits(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.model = model
+
+        def forward(self, pixels):
+            outputs = self.model(pixels)
+            return outputs.class_queries_logits, outputs.masks_queries_logits
+
+    return Logits().eval()
+
+
 def prepare_training(network: Any, pixels: Any, setting: str) -> tuple[Any, Any]:
     """Returns network and pixels in one of `TRAINING_SETTINGS`; its parameters stay the same objects.
 
