@@ -197,7 +197,9 @@ class MaskFormerTraining(keras.Model):
             # A tape adds three and more parts of a gradient with AddN, which begins with whichever part's memory is
             # free at that moment: with several threads the last bits differ. A sum of two has no order.
             in_pairs = tf.AggregationMethod.EXPERIMENTAL_TREE
-            return losses, tf.gradients(scaled, variables, aggregation_method=in_pairs, unconnected_gradients=zero)
+            gradients = tf.gradients(scaled, variables, aggregation_method=in_pairs, unconnected_gradients=zero)
+            # Sums in pairs are placed on no device, and several workers ask a gradient for its own.
+            return losses, [tf.identity(gradient) for gradient in gradients]
         with tf.GradientTape() as tape:
             losses = self._loss_terms(y, self(x, training=True), normalizers)
             scaled = self.optimizer.scale_loss(sum(losses.values()))
