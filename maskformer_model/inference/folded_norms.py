@@ -32,7 +32,7 @@ def frozen_norms_folded(network: MaskFormer) -> Iterator[list[keras.Variable]]:
     variables = [variable for variable in network.variables if id(variable) not in replaced]
     try:
         for layer in layers:
-            folded = layer.fold(layer.compute_dtype)
+            folded = layer.fold(keras.backend.result_type(layer.compute_dtype, "float32"))
             constants = [
                 keras.Variable(value, dtype=layer.compute_dtype, trainable=False)
                 for value in (folded.kernel, folded.shift)

@@ -12,7 +12,7 @@ import keras
 from keras import ops
 
 from maskformer_model.config import ModelConfig
-from maskformer_model.modeling.layers.convolution import ConvNorm
+from maskformer_model.modeling.layers.convolution import ConvNorm, NormedConvolution
 from maskformer_model.modeling.layers.mask_product import mask_product
 from maskformer_model.modeling.registry import build_backbone, build_decoder, build_pixel_decoder
 
@@ -42,9 +42,10 @@ class MaskFormer(keras.Model):
         self.pixel_decoder = build_pixel_decoder(config, name="pixel_decoder")
         self.predictor = build_decoder(config, self._decoder_channels(), name="predictor")
 
-    def convolutions(self) -> list[ConvNorm]:
-        """Every `ConvNorm` of it. A property would be saved in place of the layers that own them."""
-        return [layer for layer in self._flatten_layers() if isinstance(layer, ConvNorm)]
+    def convolutions(self) -> list[ConvNorm | NormedConvolution]:
+        """Every convolution with a norm. A property would be saved in place of the layers that own them."""
+        of_layers = [layer for layer in self._flatten_layers() if isinstance(layer, ConvNorm)]
+        return [*of_layers, *getattr(self.backbone, "convolutions", list)()]
 
     def _decoder_channels(self) -> dict[str, int]:
         of_parts = {**self.backbone.output_channels, **self.pixel_decoder.output_channels}

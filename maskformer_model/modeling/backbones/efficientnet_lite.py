@@ -14,7 +14,7 @@ import keras
 from keras import ops
 
 from maskformer_model.config import EfficientNetLiteConfig
-from maskformer_model.modeling.layers.convolution import FrozenBatchNorm
+from maskformer_model.modeling.layers.convolution import FrozenBatchNorm, NormedConvolution
 
 PIXEL_MEAN = (123.675, 116.28, 103.53)  # What `normalization.normalize` subtracts ...
 PIXEL_STD = (58.395, 57.12, 57.375)  # ... and divides by.
@@ -90,9 +90,11 @@ class InvertedResidual(keras.layers.Layer):
         self._adds_input = stride == 1 and in_channels == out_channels
         self.expand_conv: keras.layers.Layer | None = None
         self.expand_norm: keras.layers.Layer | None = None
+        self.normed: list[NormedConvolution] = []
         if expansion > 1:
             self.expand_conv = _convolution(in_channels * expansion, 1, 1, "expand_conv")
             self.expand_norm = _norm(norm, "expand_norm")
+            self.normed.append(NormedConvolution(self.expand_conv, self.expand_norm))
         self.depthwise_conv = keras.layers.DepthwiseConv2D(
             kernel_size,
             stride,
@@ -104,25 +106,25 @@ class InvertedResidual(keras.layers.Layer):
         self.depthwise_norm = _norm(norm, "depthwise_norm")
         self.project_conv = _convolution(out_channels, 1, 1, "project_conv")
         self.project_norm = _norm(norm, "project_norm")
+        self.normed += [
+            NormedConvolution(self.depthwise_conv, self.depthwise_norm),
+            NormedConvolution(self.project_conv, self.project_norm, has_relu6=False),
+        ]
 
     def build(self, input_shape):
         """Makes the weights; heights and widths may be unknown."""
         in_channels, hidden_channels, out_channels = self._channels
-        if self.expand_conv is not None and self.expand_norm is not None:
-            self.expand_conv.build((None, None, None, in_channels))
-            self.expand_norm.build((None, None, None, hidden_channels))
-        self.depthwise_conv.build((None, None, None, hidden_channels))
-        self.depthwise_norm.build((None, None, None, hidden_channels))
-        self.project_conv.build((None, None, None, hidden_channels))
-        self.project_norm.build((None, None, None, out_channels))
+        outputs = [hidden_channels] * (len(self.normed) - 1) + [out_channels]
+        inputs = [in_channels, *outputs[:-1]]
+        for step, num_inputs, num_outputs in zip(self.normed, inputs, outputs, strict=True):
+            step.convolution.build((None, None, None, num_inputs))
+            step.norm.build((None, None, None, num_outputs))
 
     def call(self, features, training=None):
         """Maps `[batch, height, width, in_channels]` to `[batch, ceil(height / stride), ..., out_channels]`."""
         hidden = features
-        if self.expand_conv is not None and self.expand_norm is not None:
-            hidden = ops.relu6(self.expand_norm(self.expand_conv(hidden), training=training))
-        hidden = ops.relu6(self.depthwise_norm(self.depthwise_conv(hidden), training=training))
-        hidden = self.project_norm(self.project_conv(hidden), training=training)
+        for step in self.normed:
+            hidden = step(hidden, training=training)
         return features + hidden if self._adds_input else hidden
 
 
@@ -143,6 +145,7 @@ class EfficientNetLite0(keras.layers.Layer):
         norm = config.norm
         self.stem_conv = _convolution(_STEM_CHANNELS, 3, 2, "stem_conv")
         self.stem_norm = _norm(norm, "stem_norm")
+        self._stem = NormedConvolution(self.stem_conv, self.stem_norm)
         self.blocks: list[InvertedResidual] = []
         self._output_names: list[str] = []
         channels = _STEM_CHANNELS
@@ -162,6 +165,10 @@ class EfficientNetLite0(keras.layers.Layer):
                 channels = stage.channels
                 self._output_names.append(stage.output if repeat == stage.repeats - 1 else "")
 
+    def convolutions(self) -> list[NormedConvolution]:
+        """Returns every convolution with its norm."""
+        return [self._stem, *(step for block in self.blocks for step in block.normed)]
+
     def build(self, input_shape):
         """Makes the weights; heights and widths may be unknown."""
         self.stem_conv.build((None, None, None, 3))
@@ -179,8 +186,7 @@ class EfficientNetLite0(keras.layers.Layer):
         Returns:
             "res2".."res5" -> `[batch, ceil(height / stride), ceil(width / stride), channels]`, strides 4 to 32.
         """
-        features = self.stem_conv(to_own_normalization(image))
-        features = ops.relu6(self.stem_norm(features, training=training))
+        features = self._stem(to_own_normalization(image), training=training)
         outputs = {}
         for block, output_name in zip(self.blocks, self._output_names, strict=True):
             features = block(features, training=training)

@@ -228,6 +228,59 @@ class ConvNorm(keras.layers.Layer):
         return ops.conv(inputs, kernel, strides=stride, padding=padding, dilation_rate=self.dilation)
 
 
+class NormedConvolution:
+    """A convolution without a bias, the norm behind it, and ReLU6 where it is asked for.
+
+    No layer itself: both layers are the owner's, under the names that weight files have. A frozen norm is folded into
+    the kernel, as in `ConvNorm`.
+
+    Args:
+        convolution: A layer, built by its owner.
+        norm: Likewise.
+        has_relu6: Whether ReLU6 comes last.
+    """
+
+    def __init__(self, convolution: keras.layers.Layer, norm: keras.layers.Layer, *, has_relu6: bool = True):
+        self.convolution = convolution
+        self.norm = norm
+        self.has_relu6 = has_relu6
+        self.folded: FoldedKernel | None = None  # As in `ConvNorm`.
+
+    @property
+    def compute_dtype(self) -> str:
+        """Returns what the layers compute in."""
+        return self.convolution.compute_dtype
+
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """Returns those of both layers."""
+        return [*self.convolution.variables, *self.norm.variables]
+
+    def __call__(self, features, training=None):
+        if isinstance(self.norm, FrozenBatchNorm):
+            folded = self.folded or self.fold(features.dtype)
+            outputs = self._convolve(features, ops.cast(folded.kernel, features.dtype))
+            outputs = ops.add(outputs, ops.cast(folded.shift, features.dtype))
+        else:
+            outputs = self.norm(self.convolution(features), training=training)
+        return ops.relu6(outputs) if self.has_relu6 else outputs
+
+    def fold(self, dtype) -> FoldedKernel:
+        """Returns what the kernel and the frozen norm amount to."""
+        scale, shift = (ops.cast(value, dtype) for value in self.norm.scale_and_shift())
+        kernel = ops.cast(self.convolution.kernel, dtype)
+        # A depthwise kernel is `[size, size, channels, 1]`.
+        return FoldedKernel(kernel * (scale[:, None] if self._is_depthwise else scale), shift)
+
+    def _convolve(self, features, kernel):
+        convolve = ops.depthwise_conv if self._is_depthwise else ops.conv
+        return convolve(features, kernel, strides=self.convolution.strides, padding="same")
+
+    @property
+    def _is_depthwise(self) -> bool:
+        return isinstance(self.convolution, keras.layers.DepthwiseConv2D)
+
+
 def build_chain(layers: Sequence[ConvNorm], input_shape) -> None:
     """Makes the weights of convolutions that follow each other; `input_shape` is the first one's."""
     for layer in layers:

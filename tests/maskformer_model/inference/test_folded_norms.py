@@ -5,8 +5,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from maskformer_model.config import EfficientNetLiteConfig
 from maskformer_model.inference.folded_norms import frozen_norms_folded
+from maskformer_model.modeling.backbones import efficientnet_lite
 from maskformer_model.modeling.layers.convolution import ConvNorm
+from maskformer_model.modeling.registry import build_backbone
 
 IMAGE = np.random.default_rng(0).normal(size=(1, 6, 5, 3)).astype(np.float32)
 
@@ -65,3 +68,31 @@ def test_a_network_is_itself_again_afterwards_and_after_a_failure(network):
         raise RuntimeError("disk full")
     assert all(layer.folded is None for layer in network.layers)
     np.testing.assert_array_equal(network(image), before)
+
+
+def test_the_norms_of_an_efficientnet_are_folded_into_its_full_and_depthwise_kernels():
+    backbone = build_backbone(EfficientNetLiteConfig())
+    backbone.build((None, None, None, 3))
+    random = np.random.default_rng(1)
+    for step in backbone.convolutions():
+        for weight in step.norm.weights:
+            weight.assign(random.uniform(0.5, 1.5, weight.shape))
+    image = tf.constant(random.normal(size=(1, 32, 48, 3)), tf.float32)
+    # What the layers give one after the other, none of them folded.
+    features = efficientnet_lite.to_own_normalization(image)
+    features = keras.ops.relu6(backbone.stem_norm(backbone.stem_conv(features)))
+    for block in backbone.blocks:
+        hidden = features
+        if block.expand_conv is not None:
+            hidden = keras.ops.relu6(block.expand_norm(block.expand_conv(hidden)))
+        hidden = keras.ops.relu6(block.depthwise_norm(block.depthwise_conv(hidden)))
+        hidden = block.project_norm(block.project_conv(hidden))
+        features = hidden + features if hidden.shape == features.shape else hidden
+
+    expected = backbone(image)["res5"]
+    np.testing.assert_allclose(expected, features, rtol=1e-4, atol=1e-5 * np.abs(features).max())
+    with frozen_norms_folded(backbone) as variables:
+        graph = tf.function(backbone, autograph=False).get_concrete_function(tf.TensorSpec(image.shape))
+    np.testing.assert_array_equal(graph(image)["res5"], tf.function(backbone, autograph=False)(image)["res5"])
+    assert len(variables) == 2 * len(backbone.convolutions())
+    assert len(graph.captured_inputs) == len(variables)
