@@ -3,12 +3,13 @@
 import dataclasses
 import json
 import sys
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from benchmarks.learning import compare, huggingface, ours, photos, stardist
+from benchmarks.learning import compare, huggingface, ours, photos, pq_per_ms, stardist
 from benchmarks.learning.results import Result, measure
 from maskformer_model.categories import CategoryTable
 from maskformer_model.config import EfficientNetLiteConfig, override
@@ -297,3 +298,23 @@ def test_what_a_training_left_becomes_a_result(scenes, tmp_path):
     assert (result.model, result.task, result.steps, result.seconds) == ("ours", "panoptic", 100, 60.25)
     assert result.measures.keys() == {record.filename for record in scenes.truth()}
     assert result.scores().keys() >= SCORED
+
+
+def test_every_serving_setting_answers_all_photos_and_is_shown(scenes, tmp_path, capsys):
+    network = build_network(scenes.config.task.model)
+    save_converted(network, scenes.config, str(tmp_path / "weights"), scenes.categories)
+    flags = ["--weights", str(tmp_path / "weights"), "--data", "", "--scales", "0.5"]
+    measured = pq_per_ms.run(scenes, pq_per_ms.make_parser().parse_args(flags), str(tmp_path))
+    edge_px = scenes.config.task.inference.shortest_edge_px
+    names = [f"{dtype}, {edge_px // 2} px" for dtype in ("float32", "bfloat16")]
+    assert [each.name for each in measured] == names
+    expected = {record.filename for record in scenes.truth()}
+    for each in measured:
+        assert each.result.measures.keys() == expected and len(each.photo_ms) == len(expected)
+        assert min(each.photo_ms) > 0 and each.result.scores().keys() >= {"pq", "mean_iou"}
+
+    pq_per_ms.print_table(measured, num_resamples=20)
+    printed = capsys.readouterr().out
+    assert f"difference: to {names[0]}" in printed and all(name in printed for name in names)
+    figure = ElementTree.fromstring(pq_per_ms.draw(measured))
+    assert len(figure.findall("{*}circle")) == len(measured) + 2  # And one for each precision.

@@ -7,6 +7,7 @@ post-processing makes of them the map, areas, boxes and the PNG.
 from __future__ import annotations
 
 import dataclasses
+import sys
 from typing import Any
 
 from benchmarks.contestants import busy_photo as busy
@@ -15,10 +16,14 @@ from benchmarks.contestants.turns import serve
 KEPT_MASKS, POST_PROCESSING = "masks of the kept queries", "post-processing"
 
 
-def build() -> Any:
-    """Returns the signatures of a R50 + transformer_fpn with random weights, at 640 px."""
+def build(dtype: str) -> Any:
+    """Returns the signatures of a R50 + transformer_fpn with sharpened random weights, at 640 px.
+
+    Its layers compute in `dtype`, as after `task.inference.mixed_precision_dtype`.
+    """
     from maskformer_model.categories import CategoryTable
     from maskformer_model.config import ExperimentConfig, TaskConfig
+    from maskformer_model.data import preprocessing
     from maskformer_model.experiments import recipes
     from maskformer_model.export.signatures import ServingSignatures
     from maskformer_model.modeling.maskformer import MaskFormer
@@ -38,7 +43,10 @@ def build() -> Any:
     )
     network = MaskFormer(model)
     network.build()
-    return ServingSignatures(network, categories, ExperimentConfig(task=TaskConfig(model=model, inference=inference)))
+    config = ExperimentConfig(task=TaskConfig(model=model, inference=inference))
+    photo = preprocessing.decode_image(busy.photo_bytes())
+    sharpen(network, ServingSignatures(network, categories, config).inference.propose(photo))
+    return ServingSignatures(network.computing_in(dtype), categories, config)
 
 
 def sharpen(network: Any, proposals: Any) -> None:
@@ -53,7 +61,7 @@ def sharpen(network: Any, proposals: Any) -> None:
         head.bias.assign((head.bias.numpy() - change.shift) @ change.factor + change.gain)
 
 
-def main() -> None:
+def main(dtype: str) -> None:
     """Warms up, then runs as often as asked."""
     import keras
     import tensorflow as tf
@@ -65,7 +73,7 @@ def main() -> None:
     tf.config.threading.set_inter_op_parallelism_threads(2)
     keras.utils.set_random_seed(0)
     assets.keep_packed_weights({assets.CONSTANT_FILTERS: True})  # As the server does.
-    signatures = build()
+    signatures = build(dtype)
     with folded_norms.frozen_norms_folded(signatures.network):  # As `export` does.
         _serve(signatures)
 
@@ -78,7 +86,6 @@ def _serve(signatures: Any) -> None:
 
     jpeg = busy.photo_bytes()
     photo = preprocessing.decode_image(tf.constant(jpeg))
-    sharpen(signatures.network, signatures.inference.propose(photo))
     path = signatures.inference
     proposals = path.propose(photo)
     tensors = dataclasses.asdict(proposals)
@@ -95,9 +102,9 @@ def _serve(signatures: Any) -> None:
         POST_PROCESSING: lambda: finish(tensors, *masks)["panoptic_png_bytes"].numpy(),
     }
     num_segments = int(finish(tensors, *masks)["num_segments"])
-    name = f"{num_segments} segments of {len(masks[0][0])} kept queries"
+    name = f"{signatures.network.compute_dtype}, {num_segments} segments of {len(masks[0][0])} kept queries"
     serve(name, lambda: answer(tf.constant([jpeg]))["panoptic_png_bytes"].numpy(), warm_up=1, parts=parts)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1])

@@ -47,7 +47,9 @@ def main(arguments: list[str] | None = None) -> int:
     for result in (ours, *peers):
         scores = result.scores()
         changes = {} if result is ours else differences(ours, result, options.resamples)
-        cells = [(f"{scores[name]:.4f}" if name in scores else "", _words(changes.get(name))) for name in names]
+        cells = [
+            (f"{scores[name]:.4f}" if name in scores else "", interval_in_words(changes.get(name))) for name in names
+        ]
         table.add_row(*_cost(result), *(cell for pair in cells for cell in pair))
     Console(width=None if sys.stdout.isatty() else 200).print(table)
     return 0
@@ -96,7 +98,8 @@ def _cost(result: Result) -> tuple[str, ...]:
     return result.model, str(result.steps), minutes, str(result.settings.get("threads") or "")
 
 
-def _words(change: Interval | None) -> str:
+def interval_in_words(change: Interval | None) -> str:
+    """Returns a difference with its interval; empty where there is none."""
     if change is None:
         return ""
     interval = "" if change.low is None else f" [{change.low:+.4f}, {change.high:+.4f}]"

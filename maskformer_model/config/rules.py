@@ -24,6 +24,12 @@ def require_no_pattern(path: str, name: str) -> None:
     )
 
 
+def require_dtype(dtype: str, name: str) -> None:
+    """Raises ValueError if a network cannot compute in `dtype` with weights in float32."""
+    dtypes = ("float32", "bfloat16", "float16", "mixed_bfloat16", "mixed_float16")
+    require(dtype in dtypes, f"`{name}` must be one of {dtypes}.", dtype)
+
+
 def require_heads(hidden_dim: int, num_heads: int, path: str, width: str = "hidden_dim") -> None:
     """Raises ValueError if attention with that many heads and a sine position embedding do not fit the width."""
     require(

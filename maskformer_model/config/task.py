@@ -6,7 +6,7 @@ import dataclasses
 
 from maskformer_model.config.data import DataConfig
 from maskformer_model.config.model import ModelConfig
-from maskformer_model.config.rules import require
+from maskformer_model.config.rules import require, require_dtype
 
 PANOPTIC, INSTANCE, SEMANTIC = "panoptic", "instance", "semantic"
 # At which size semantic answers fuse classes and masks.
@@ -93,6 +93,8 @@ class InferenceConfig:
         max_instances: How many instances of a photo are answered at most, best first, and counted by AP (detectron2's
             `TEST.DETECTIONS_PER_IMAGE`). COCO's AP counts 100; data with more objects in a photo needs more.
         max_pixels: A photo with more pixels is refused before it is decoded.
+        mixed_precision_dtype: What the layers of an exported model compute in; weights, class and mask logits stay
+            float32. A training has its own: `runtime.mixed_precision_dtype`.
         augmented_edges_px: Test-time augmentation (`inference.test_time_augmentation`): one view of the resized photo
             for each of these shortest edges, the first being the one whose queries count; empty: no augmentation.
         augmented_max_size_px: No view's longest edge is longer.
@@ -110,6 +112,7 @@ class InferenceConfig:
     semantic_fusion_size: str = PHOTO_SIZE
     max_instances: int = 100
     max_pixels: int = 100_000_000
+    mixed_precision_dtype: str = "float32"
     augmented_edges_px: tuple[int, ...] = ()
     augmented_max_size_px: int = 4000
     augmented_flip: bool = True
@@ -140,6 +143,7 @@ class InferenceConfig:
         )
         require(self.max_instances > 0, "`task.inference.max_instances` must be positive.", self.max_instances)
         require(self.max_pixels > 0, "`task.inference.max_pixels` must be positive.", self.max_pixels)
+        require_dtype(self.mixed_precision_dtype, "task.inference.mixed_precision_dtype")
         sizes = (INPUT_SIZE, PHOTO_SIZE)
         require(
             self.semantic_fusion_size in sizes,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from maskformer_model.config.rules import require
+from maskformer_model.config.rules import require, require_dtype
 
 TENSORBOARD, MLFLOW, WANDB = "tensorboard", "mlflow", "wandb"
 
@@ -42,12 +42,7 @@ class RuntimeConfig:
             f"`runtime.distribution_strategy` must be one of {strategies}.",
             self.distribution_strategy,
         )
-        dtypes = ("float32", "bfloat16", "float16", "mixed_bfloat16", "mixed_float16")
-        require(
-            self.mixed_precision_dtype in dtypes,
-            f"`runtime.mixed_precision_dtype` must be one of {dtypes}.",
-            self.mixed_precision_dtype,
-        )
+        require_dtype(self.mixed_precision_dtype, "runtime.mixed_precision_dtype")
         trackers = (TENSORBOARD, MLFLOW, WANDB)
         require(self.tracker in trackers, f"`runtime.tracker` must be one of {trackers}.", self.tracker)
         require(bool(self.tracker_project), "`runtime.tracker_project` must have a name.", repr(self.tracker_project))

@@ -73,6 +73,7 @@ def export_saved_model(
         history: Training curves, written beside the model.
         data_facts: What is known of the training photos, written beside the model; None writes nothing.
     """
+    network = network.computing_in(config.task.inference.mixed_precision_dtype)
     signatures = ServingSignatures(network, categories, config)
     photos = tf.TensorSpec([None], tf.string, name="image_bytes")
     thresholds = [tf.TensorSpec([], tf.float32, name=f"{name}_threshold") for name in ("object_mask", "overlap")]

@@ -209,7 +209,7 @@ class PhotoInference:
     def _all_outputs(self, images: Tensor) -> dict[str, Tensor]:
         """The same of normalised images."""
         outputs = self.network(images, training=False)
-        return {name: outputs[name] for name in ("class_logits", "mask_logits")}
+        return {name: tf.cast(outputs[name], tf.float32) for name in ("class_logits", "mask_logits")}
 
     def _propose(self, padded: Tensor, valid_sizes_px: Tensor) -> dict[str, Tensor]:
         return self.network.propose(normalize(padded, None if self.config.pads_with_black else valid_sizes_px))

@@ -11,6 +11,7 @@ import functools
 import keras
 from keras import ops
 
+from maskformer_model.backend.precision import dtype_policy
 from maskformer_model.config import ModelConfig
 from maskformer_model.modeling.layers.convolution import ConvNorm, NormedConvolution
 from maskformer_model.modeling.layers.mask_product import mask_product
@@ -41,6 +42,20 @@ class MaskFormer(keras.Model):
         self.backbone = build_backbone(config.backbone)
         self.pixel_decoder = build_pixel_decoder(config, name="pixel_decoder")
         self.predictor = build_decoder(config, self._decoder_channels(), name="predictor")
+
+    def computing_in(self, dtype: str) -> MaskFormer:
+        """Returns itself, or a copy with the same weights, in float32, whose layers compute in another type.
+
+        Args:
+            dtype: As in `runtime.mixed_precision_dtype`.
+        """
+        with dtype_policy(dtype):
+            if keras.config.dtype_policy().compute_dtype == self.compute_dtype:
+                return self
+            copy = MaskFormer(self.config)
+            copy.build()
+        copy.set_weights(self.get_weights())
+        return copy
 
     def convolutions(self) -> list[ConvNorm | NormedConvolution]:
         """Every convolution with a norm. A property would be saved in place of the layers that own them."""

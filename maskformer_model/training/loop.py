@@ -9,12 +9,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 
 from maskformer_model.backend import distribution
+from maskformer_model.backend.precision import dtype_policy
 from maskformer_model.categories import CategoryTable
 from maskformer_model.config import ExperimentConfig
 from maskformer_model.config.files import CATEGORIES_FILE, EXPERIMENT_FILE, HISTORY_FILE, WEIGHTS_FILE
@@ -99,7 +100,7 @@ def train(
                 _fit(model, config, train_files, start_step, [*bars, intervals])
             else:
                 model.optimizer.finalize_variable_values(model.trainable_variables)
-        network = in_float32(model.network)
+        network = model.network.computing_in("float32")
         if is_chief:
             save_weights(network, os.path.join(model_dir, WEIGHTS_FILE))
         if tracker is not None:
@@ -184,28 +185,6 @@ def build_for_training(config: ExperimentConfig, categories: CategoryTable | Non
         auto_scale_loss=False,  # The optimizer scales it, the same on one replica and on many.
     )
     return model
-
-
-def in_float32(network: MaskFormer) -> MaskFormer:
-    """Returns the network itself, or a copy that computes in float32 where it was trained in less."""
-    if network.compute_dtype == "float32":
-        return network
-    with dtype_policy("float32"):
-        copy = MaskFormer(network.config)
-        copy.build()
-    copy.set_weights(network.get_weights())
-    return copy
-
-
-@contextlib.contextmanager
-def dtype_policy(dtype: str) -> Iterator[None]:
-    """Layers made inside compute in `runtime.mixed_precision_dtype`; weights are float32."""
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(dtype if dtype == "float32" or dtype.startswith("mixed_") else f"mixed_{dtype}")
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
 
 
 def _scope(strategy: Any) -> Any:

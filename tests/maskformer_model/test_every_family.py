@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 import maskformer_model
+from maskformer_model.backend import precision
 from maskformer_model.config import override
 from maskformer_model.data import preprocessing
 from maskformer_model.data.normalization import normalize
@@ -160,7 +161,7 @@ def test_half_precision_answers_nearly_as_float32_does(family, dtype, bound):
     model = dataclasses.replace(tiny_run.experiment(FAMILIES[family]).task.model, num_classes=4)
     network = MaskFormer(model)
     network.build()
-    with loop.dtype_policy(dtype):
+    with precision.dtype_policy(dtype):
         half = MaskFormer(model)
         half.build()
     half.set_weights(network.get_weights())

@@ -35,6 +35,7 @@ OURS_ALONE = {
     "task.inference.window_px": "0: the whole photo, as there; windows are EoMT's",
     "task.inference.max_instances": "100, detectron2's default (TEST.DETECTIONS_PER_IMAGE), which no recipe changes",
     "task.inference.max_pixels": "a limit of the server's",
+    "task.inference.mixed_precision_dtype": "float32, as there",
     "task.init_checkpoint": "officially ImageNet weights (MODEL.WEIGHTS), which the user names",
     "task.init_checkpoint_modules": "the backbone alone, as there",
     "trainer.steps_per_loop": "how often curves are written",

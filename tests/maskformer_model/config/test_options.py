@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from maskformer_model.backend import distribution
+from maskformer_model.backend import distribution, precision
 from maskformer_model.config import ExperimentConfig, override
 from maskformer_model.config.variant import Variant, kinds_of
 from maskformer_model.data import input_pipeline, preprocessing
@@ -293,7 +293,7 @@ def sparse_batches(config, folder):
 
 
 def compute_dtype(config):
-    with loop.dtype_policy(config.runtime.mixed_precision_dtype):
+    with precision.dtype_policy(config.runtime.mixed_precision_dtype):
         return keras.layers.Dense(1).compute_dtype
 
 
@@ -458,6 +458,9 @@ SHOWN_ELSEWHERE = {
     "task.model.decoder.type": "config/test_experiment.py::test_a_kind_that_is_not_known_is_refused",
     "runtime.deterministic": (
         "training/test_distributed_training.py::test_a_run_that_is_killed_again_and_again_ends_in_the_same_bits"
+    ),
+    "task.inference.mixed_precision_dtype": (
+        "export/test_half_precision.py::test_an_export_in_half_precision_answers_nearly_as_one_in_float32_does"
     ),
     "runtime.tracker": f"{MLFLOW}test_a_training_is_reported_with_curves_settings_lineage_and_files",
     "runtime.tracker_uri": f"{MLFLOW}test_a_training_is_reported_with_curves_settings_lineage_and_files",

@@ -1,0 +1,219 @@
+r"""What serving settings of a trained model cost and bring: milliseconds from bytes to map, and the score.
+
+    python -m benchmarks.learning.pq_per_ms --weights DIR --data DIR --figure FILE
+
+The training in `--weights` is exported once for each combination of `--dtypes` and `--scales` (of the experiment's
+`task.inference.shortest_edge_px`). All exports answer every photo of the data's eval split, in turns, so other work on
+the machine meets all of them. The time of a photo is that of the second of two calls, because the first call with a
+size prepares for it; shown is the median over the photos. Differences are to the first setting, with the 95 % interval
+of a paired bootstrap over the photos.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import itertools
+import os
+import pathlib
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+from xml.sax.saxutils import escape
+
+if TYPE_CHECKING:
+    from benchmarks.learning.photos import Photos
+    from benchmarks.learning.results import Result
+
+FLOAT32, BFLOAT16 = "float32", "bfloat16"
+_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 640, 320, 52, 170, 30, 44
+_COLORS = {FLOAT32: "#0b66c3", BFLOAT16: "#c2410c"}
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--weights", required=True, metavar="DIR", help="--model_dir of the training")
+    parser.add_argument("--data", required=True, metavar="DIR", help="the data folder, with photos to score on")
+    parser.add_argument("--records", metavar="DIR", help="folder for the records (default: a temporary one)")
+    parser.add_argument("--dtypes", nargs="+", default=[FLOAT32, BFLOAT16], choices=[FLOAT32, BFLOAT16])
+    parser.add_argument("--scales", nargs="+", type=float, default=[1.0, 0.75, 0.5], help="of the photo's edge")
+    parser.add_argument("--threads", type=int, default=2, help="threads that answer (default: %(default)s)")
+    parser.add_argument("--resamples", type=int, default=1000, help="resamples of the photos (default: %(default)s)")
+    parser.add_argument("--figure", type=pathlib.Path, metavar="FILE", help="an SVG file to write")
+    return parser
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Measured:
+    """A serving setting.
+
+    Attributes:
+        dtype: `task.inference.mixed_precision_dtype`.
+        edge_px: `task.inference.shortest_edge_px`.
+        photo_ms: The time of each photo.
+        result: The scores, with the counts of each photo.
+    """
+
+    dtype: str
+    edge_px: int
+    photo_ms: Sequence[float]
+    result: Result
+
+    @property
+    def name(self) -> str:
+        """Returns the setting in words."""
+        return f"{self.dtype}, {self.edge_px} px"
+
+    @property
+    def median_ms(self) -> float:
+        """Returns the median over the photos."""
+        return statistics.median(self.photo_ms)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Prints the table and writes the figure."""
+    options = make_parser().parse_args(arguments)
+
+    from maskformer_model.backend.quiet_start import import_tensorflow
+
+    os.environ["TF_NUM_INTRAOP_THREADS"] = os.environ["TF_NUM_INTEROP_THREADS"] = str(options.threads)
+    import_tensorflow()
+    from benchmarks.learning import photos
+    from maskformer_model.export import assets
+    from maskformer_model.export_weights import read_experiment
+
+    assets.keep_packed_weights({assets.CONSTANT_FILTERS: True})  # As the server does.
+    with tempfile.TemporaryDirectory() as folder:
+        records_dir = options.records or os.path.join(folder, "records")
+        data = photos.read(options.data, records_dir, read_experiment(options.weights))
+        measured = run(data, options, folder)
+    print_table(measured, options.resamples)
+    if options.figure:
+        options.figure.write_text(draw(measured), encoding="utf-8")
+    return 0
+
+
+def run(data: Photos, options: argparse.Namespace, folder: str) -> list[Measured]:
+    """Exports and measures every setting; the exports are written into `folder`."""
+    from benchmarks.learning.results import Result
+    from components.panoptic_predictor.prediction_step import count_prediction
+    from components.panoptic_predictor.serving_model import ServingModel
+
+    settings = _export_all(options, folder, data.config.task.inference.shortest_edge_px)
+    models = {setting: ServingModel(path) for setting, path in settings.items()}
+    photo_ms: dict[Any, list[float]] = {setting: [] for setting in models}
+    measures: dict[Any, dict[str, Any]] = {setting: {} for setting in models}
+    for record in data.truth():
+        for setting, model in models.items():
+            model.predict_task([record.image_encoded])
+            start = time.perf_counter()
+            [answer] = model.predict_task([record.image_encoded])
+            photo_ms[setting].append(1000 * (time.perf_counter() - start))
+            counted = count_prediction(record, answer, data.categories.isthing, max_instances=model.max_instances)
+            measures[setting][record.filename] = counted.measures
+    return [
+        Measured(
+            dtype=dtype,
+            edge_px=edge_px,
+            photo_ms=photo_ms[dtype, edge_px],
+            result=Result(
+                model=f"{dtype}, {edge_px} px",
+                task=data.config.task.kind,
+                steps=0,
+                seconds=None,
+                settings={},
+                categories=data.categories,
+                measures=measures[dtype, edge_px],
+            ),
+        )
+        for dtype, edge_px in models
+    ]
+
+
+def _export_all(options: argparse.Namespace, folder: str, whole_edge_px: int) -> Mapping[tuple[str, int], str]:
+    from maskformer_model.export_weights import export
+
+    exported = {}
+    for scale, dtype in itertools.product(options.scales, options.dtypes):
+        edge_px = round(whole_edge_px * scale)
+        path = os.path.join(folder, f"{dtype}-{edge_px}")
+        inference = {"mixed_precision_dtype": dtype, "shortest_edge_px": edge_px}
+        export(options.weights, path, overrides=",".join(f"task.inference.{k}={v}" for k, v in inference.items()))
+        exported[dtype, edge_px] = path
+    return exported
+
+
+def print_table(measured: Sequence[Measured], num_resamples: int) -> None:
+    """Prints a row for each setting."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from benchmarks.learning.compare import differences, interval_in_words
+    from benchmarks.learning.results import shown_scores
+
+    first = measured[0]
+    names = [name for name in shown_scores(first.result.task) if name in first.result.scores()]
+    table = Table(title=f"{len(first.photo_ms)} photos; difference: to {first.name}, with its 95 % interval")
+    for heading in ("setting", "ms", "of the first", *(f"{n}{d}" for n in names for d in ("", " difference"))):
+        table.add_column(heading, overflow="fold")
+    for each in measured:
+        scores = each.result.scores()
+        changes = {} if each is first else differences(each.result, first.result, num_resamples)
+        cells = [(f"{scores[name]:.4f}", interval_in_words(changes.get(name))) for name in names]
+        times = f"{each.median_ms:.1f}", f"{each.median_ms / first.median_ms:.2f}"
+        table.add_row(each.name, *times, *(cell for pair in cells for cell in pair))
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
+
+
+def draw(measured: Sequence[Measured]) -> str:
+    """Returns an SVG of score over milliseconds, both from 0 on, with a line for each precision."""
+    from benchmarks.learning.results import shown_scores
+    from components.panoptic_evaluator.report.training_curves import round_marks
+
+    score = shown_scores(measured[0].result.task)[0]
+    values = {id(each): each.result.scores()[score] for each in measured}
+    ms_marks = round_marks(0.0, max(each.median_ms for each in measured), 5)
+    score_marks = round_marks(0.0, max(values.values()), 5)
+    right, floor = _WIDTH - _RIGHT, _HEIGHT - _BOTTOM
+
+    def place(ms: float, value: float) -> tuple[float, float]:
+        return _LEFT + (right - _LEFT) * ms / ms_marks[-1], floor - (floor - _TOP) * value / (score_marks[-1] or 1.0)
+
+    parts = []
+    for mark in score_marks:
+        _, y = place(0, mark)
+        parts.append(f'<line x1="{_LEFT}" y1="{y:.1f}" x2="{right}" y2="{y:.1f}" stroke="#d4d4d4"/>')
+        parts.append(f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{mark:.3g}</text>')
+    for mark in ms_marks:
+        x, _ = place(mark, 0)
+        parts.append(f'<text x="{x:.1f}" y="{floor + 16}" text-anchor="middle">{mark:g}</text>')
+    middle = (_LEFT + right) / 2
+    parts.append(f'<text x="{middle:.0f}" y="{_HEIGHT - 8}" text-anchor="middle">ms from bytes to map</text>')
+    parts.append(f'<text x="{_LEFT}" y="{_TOP - 14}" text-anchor="middle">{escape(score)}</text>')
+    for number, dtype in enumerate(dict.fromkeys(each.dtype for each in measured)):
+        of_dtype = [each for each in measured if each.dtype == dtype]
+        places = [place(each.median_ms, values[id(each)]) for each in of_dtype]
+        line = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+        parts.append(f'<polyline points="{line}" fill="none" stroke="{_COLORS[dtype]}" stroke-width="1.5"/>')
+        for each, (x, y) in zip(of_dtype, places, strict=True):
+            parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{_COLORS[dtype]}"/>')
+            # Above the points of the first precision, below those of the others.
+            offset = 18 if number else -9
+            parts.append(f'<text x="{x:.1f}" y="{y + offset:.1f}" text-anchor="middle">{each.edge_px}</text>')
+        legend_y = _TOP + 18 * number
+        parts.append(f'<circle cx="{right + 24}" cy="{legend_y - 4}" r="4" fill="{_COLORS[dtype]}"/>')
+        parts.append(f'<text x="{right + 34}" y="{legend_y}">{dtype}</text>')
+    parts.append(f'<text x="{right + 20}" y="{_TOP + 54}" fill="#525252">numbers: shorter edge</text>')
+    parts.append(f'<text x="{right + 20}" y="{_TOP + 70}" fill="#525252">of the photo in px</text>')
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" font-family="sans-serif" '
+        f'font-size="12"><rect width="100%" height="100%" fill="white"/>{"".join(parts)}</svg>\n'
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
