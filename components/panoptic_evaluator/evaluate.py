@@ -218,6 +218,9 @@ def _of_folder(args: argparse.Namespace) -> dict[str, Any]:
     print(", ".join(f"{SCORE_LABELS[name]} {value:.4f}" for name, value in found.scores.items()))
     if "ap" in found.scores and (words := counted_words(found.max_instances)):
         print(f"AP counts {words}.")
+    if found.as_background:
+        names = ", ".join(found.as_background)
+        print(f"The data names things only, so what the model calls {names} counts as background.")
     lines = [f"Of {found.num_photos} photos (layout {found.source}); skipped: {len(found.skipped)}"]
     print("\n".join(lines + skipped_lines(found.skipped)))
     return document

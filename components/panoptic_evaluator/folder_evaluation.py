@@ -19,6 +19,7 @@ from components.coco_example_gen.conversion.conversion_job import ConversionJob,
 from components.coco_example_gen.layouts.data_files import ANYWHERE
 from components.coco_example_gen.layouts.find import find_split
 from components.coco_example_gen.options import IngestOptions
+from components.panoptic_evaluator.stuff_as_background import StuffAsBackground, stuff_that_data_lacks
 from components.panoptic_predictor import counts as counts_lib
 from components.panoptic_predictor import serving_model
 from components.panoptic_predictor.prediction_step import predict_records
@@ -47,6 +48,7 @@ class FolderEvaluation:
         skipped: The records that were kept aside: `file_name`, `reason` and `detail` of each.
         source: The folder's layout.
         max_instances: How many instances of a class in a photo AP counts.
+        as_background: Stuff of the model that counted as background, because the data names things only.
     """
 
     categories: CategoryTable
@@ -56,6 +58,7 @@ class FolderEvaluation:
     skipped: tuple[Mapping[str, str], ...]
     source: str
     max_instances: int
+    as_background: tuple[str, ...]
 
 
 def evaluate_folder(model_dir: str, data_dir: str, split: str, options: IngestOptions) -> FolderEvaluation:
@@ -88,10 +91,12 @@ def evaluate_folder(model_dir: str, data_dir: str, split: str, options: IngestOp
             skipped = tuple(json.loads(line) for line in file)
         _require_enough(data_dir, written.num_written, skipped, options.max_kept_aside_share)
         categories = CategoryTable.load(os.path.join(folder, CATEGORIES_FILE))
-        difference = serving_model.difference_of_categories(serving_model.categories_of_model(model_dir), categories)
-        if difference:
+        of_model = serving_model.categories_of_model(model_dir)
+        as_background = stuff_that_data_lacks(of_model, categories)
+        difference = serving_model.difference_of_categories(of_model, categories)
+        if difference and not as_background:
             raise ValueError(f"Model and data must have the same classes in the same order, but {difference}.")
-        model = serving_model.ServingModel(model_dir)
+        model = (StuffAsBackground if as_background else serving_model.ServingModel)(model_dir)
         counts, scores = _score(model, categories, written.pattern)
     return FolderEvaluation(
         categories=categories,
@@ -101,6 +106,7 @@ def evaluate_folder(model_dir: str, data_dir: str, split: str, options: IngestOp
         skipped=skipped,
         source=source.layout,
         max_instances=model.max_instances,
+        as_background=tuple(category.name for category in as_background),
     )
 
 

@@ -62,6 +62,25 @@ def coco_panoptic(root, split, photos):
     (root / "annotations" / f"panoptic_{split}.json").write_text(json.dumps(document))
 
 
+def coco_instances(root, split, photos):
+    """The same discs as single objects: nothing is said of the ground."""
+    document = {
+        "images": [],
+        "annotations": [],
+        "categories": [{"id": DISC, "name": NAMES[1]}],
+    }
+    for number, (bright, disc) in enumerate(photos):
+        write_photo(root / split / f"{number}.png", bright)
+        first, end = np.flatnonzero(disc.any(axis=0))[[0, -1]] + (0, 1)
+        outline = [int(first), 0, int(end), 0, int(end), HEIGHT, int(first), HEIGHT]
+        document["images"].append({"id": number, "file_name": f"{number}.png", "height": HEIGHT, "width": WIDTH})
+        box = [int(first), 0, int(end - first), HEIGHT]
+        segment = {"id": number + 1, "image_id": number, "category_id": DISC, "iscrowd": 0, "bbox": box}
+        document["annotations"].append({**segment, "segmentation": [outline], "area": int(disc.sum())})
+    (root / "annotations").mkdir(exist_ok=True)
+    (root / "annotations" / f"instances_{split}.json").write_text(json.dumps(document))
+
+
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
     """Models that call a disc what is bright, by task, with the ids that the two forms have."""
@@ -107,6 +126,24 @@ def test_a_panoptic_model_is_scored_on_the_only_split_of_a_folder(tmp_path, mode
     assert f"mIoU {MEAN_IOU:.4f}" in out
     # COCO's IoU threshold of 0.5 is met by 0.5: both discs are found.
     assert "AP50 1.0000" in out
+
+
+def test_things_have_the_same_scores_whether_the_truth_names_the_ground_or_not(tmp_path, models, capsys):
+    # A disc that is found, one that is missed, and one that is found where there is another beside it.
+    photos = (*PHOTOS, (columns(4, 14), columns(5, 15)), (columns(0, 6), columns(20, 30)))
+    coco_panoptic(tmp_path / "panoptic", "val", photos)
+    coco_instances(tmp_path / "instances", "val", photos)
+    found, printed = {}, {}
+    for form in ("panoptic", "instances"):
+        output = tmp_path / f"{form}.json"
+        printed[form] = scores(capsys, "--model", models["panoptic"], "--data", tmp_path / form, "--output", output)
+        found[form] = json.loads(output.read_text())
+    of_discs = [document["per_category"][str(DISC)] for document in found.values()]
+    assert of_discs[0] == of_discs[1]
+    assert of_discs[0]["pq"] == pytest.approx((1 + 9 / 11) / (2 + 1 / 2 * 2 + 1 / 2 * 2))
+    assert found["panoptic"]["scores"]["ap50"] == found["instances"]["scores"]["ap50"]
+    assert "what the model calls ground counts as background" in printed["instances"]
+    assert "counts as background" not in printed["panoptic"]
 
 
 def test_a_split_is_chosen_by_its_name(tmp_path, models, capsys):
