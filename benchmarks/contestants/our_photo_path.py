@@ -43,22 +43,40 @@ def build(dtype: str) -> Any:
     )
     network = MaskFormer(model)
     network.build()
+    network = network.computing_in(dtype)
     config = ExperimentConfig(task=TaskConfig(model=model, inference=inference))
     photo = preprocessing.decode_image(busy.photo_bytes())
+    # The graphs that this leaves behind have read the weights from before.
     sharpen(network, ServingSignatures(network, categories, config).inference.propose(photo))
-    return ServingSignatures(network.computing_in(dtype), categories, config)
+    return ServingSignatures(network, categories, config)
 
 
 def sharpen(network: Any, proposals: Any) -> None:
     """See `busy_photo`."""
+    import tensorflow as tf
+
     class_head, mask_head = network.predictor.class_head, network.predictor.mask_head[-1]
-    pixels = network.pixel_decoder.mask_features(proposals.pixels[None])[0].numpy()
+    pixels = tf.cast(network.pixel_decoder.mask_features(proposals.pixels[None])[0], tf.float32).numpy()
+    embeddings = tf.cast(proposals.mask_embeddings, tf.float32).numpy()
     for head, change in (
         (class_head, busy.class_change(proposals.class_logits.numpy())),
-        (mask_head, busy.mask_change(proposals.mask_embeddings.numpy(), pixels.reshape(-1, pixels.shape[-1]))),
+        (mask_head, busy.mask_change(embeddings, pixels.reshape(-1, pixels.shape[-1]))),
     ):
         head.kernel.assign(head.kernel.numpy() @ change.factor)
         head.bias.assign((head.bias.numpy() - change.shift) @ change.factor + change.gain)
+
+
+def threshold_of(class_logits: Any) -> float:
+    """Returns a threshold that keeps `busy.NUM_KEPT` queries, or more where scores are equal.
+
+    In float32 that is what `busy.OBJECT_MASK_THRESHOLD` does. Sharpened heads magnify the rounding of half precision,
+    and several times as many queries are above it.
+    """
+    from maskformer_model.inference import postprocessing
+
+    is_object, _, scores = (one.numpy() for one in postprocessing.classify_queries(class_logits, 0.0))
+    best = sorted(scores[is_object], reverse=True)
+    return float(best[busy.NUM_KEPT - 1]) - 1e-6
 
 
 def main(dtype: str) -> None:
@@ -89,9 +107,13 @@ def _serve(signatures: Any) -> None:
     path = signatures.inference
     proposals = path.propose(photo)
     tensors = dataclasses.asdict(proposals)
-    masks = path.kept_masks(proposals, busy.OBJECT_MASK_THRESHOLD)
-    answer = tf.function(signatures.serving_default, input_signature=[tf.TensorSpec([None], tf.string)])
-    make_masks = tf.function(lambda tensors: path.kept_masks(Proposals(**tensors), busy.OBJECT_MASK_THRESHOLD))
+    threshold = threshold_of(proposals.class_logits)
+    masks = path.kept_masks(proposals, threshold)
+    answer = tf.function(
+        lambda image_bytes: signatures.panoptic(image_bytes, threshold, busy.OVERLAP_THRESHOLD),
+        input_signature=[tf.TensorSpec([None], tf.string)],
+    )
+    make_masks = tf.function(lambda tensors: path.kept_masks(Proposals(**tensors), threshold))
     finish = tf.function(
         lambda tensors, kept, mask_logits: signatures.panoptic_row(
             path.merge(Proposals(**tensors), kept, mask_logits, busy.OVERLAP_THRESHOLD)

@@ -25,13 +25,14 @@ _TOLERANCE = 1e-3  # Of the largest magnitude; engines merge layers and round ot
 _HALF_TOLERANCE = 0.2  # Mean difference, of the spread: weights are random, and rounding grows with each layer.
 
 
-def prepare(network: Any, pixels: Any, setting: str) -> Callable[[Any], Sequence[Any]]:
+def prepare(network: Any, pixels: Any, setting: str, *, compares: bool = True) -> Callable[[Any], Sequence[Any]]:
     """Returns the network in a setting, as a function of pixels.
 
     Args:
         network: A `torch.nn.Module` in evaluation mode: `[1, 3, height, width]` float32 -> a tuple of tensors.
         pixels: An input, of the only size that engines are prepared for.
         setting: One of `SETTINGS` or `HALF_SETTINGS`.
+        compares: Compare its outputs with those of the network as it is.
 
     Raises:
         ValueError: if the setting gives other outputs than the network as it is.
@@ -39,6 +40,8 @@ def prepare(network: Any, pixels: Any, setting: str) -> Callable[[Any], Sequence
     import numpy as np
     import torch
 
+    if not compares:
+        return _MAKERS[setting](network, pixels)
     with torch.inference_mode():
         expected = [value.numpy().copy() for value in network(pixels)]
     run = _MAKERS[setting](network, pixels)

@@ -173,6 +173,7 @@ def draw(measured: Sequence[Measured]) -> str:
     """Returns an SVG of score over milliseconds, both from 0 on, with a line for each precision."""
     from benchmarks.learning.results import shown_scores
     from components.panoptic_evaluator.report.training_curves import round_marks
+    from maskformer_model.config.scores import SCORE_LABELS
 
     score = shown_scores(measured[0].result.task)[0]
     values = {id(each): each.result.scores()[score] for each in measured}
@@ -193,7 +194,7 @@ def draw(measured: Sequence[Measured]) -> str:
         parts.append(f'<text x="{x:.1f}" y="{floor + 16}" text-anchor="middle">{mark:g}</text>')
     middle = (_LEFT + right) / 2
     parts.append(f'<text x="{middle:.0f}" y="{_HEIGHT - 8}" text-anchor="middle">ms from bytes to map</text>')
-    parts.append(f'<text x="{_LEFT}" y="{_TOP - 14}" text-anchor="middle">{escape(score)}</text>')
+    parts.append(f'<text x="{_LEFT}" y="{_TOP - 14}" text-anchor="middle">{escape(SCORE_LABELS[score])}</text>')
     for number, dtype in enumerate(dict.fromkeys(each.dtype for each in measured)):
         of_dtype = [each for each in measured if each.dtype == dtype]
         places = [place(each.median_ms, values[id(each)]) for each in of_dtype]

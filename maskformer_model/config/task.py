@@ -93,7 +93,7 @@ class InferenceConfig:
         max_instances: How many instances of a photo are answered at most, best first, and counted by AP (detectron2's
             `TEST.DETECTIONS_PER_IMAGE`). COCO's AP counts 100; data with more objects in a photo needs more.
         max_pixels: A photo with more pixels is refused before it is decoded.
-        mixed_precision_dtype: What the layers of an exported model compute in; weights, class and mask logits stay
+        mixed_precision_dtype: What the layers of an exported model compute in; what comes after the network is
             float32. A training has its own: `runtime.mixed_precision_dtype`.
         augmented_edges_px: Test-time augmentation (`inference.test_time_augmentation`): one view of the resized photo
             for each of these shortest edges, the first being the one whose queries count; empty: no augmentation.
