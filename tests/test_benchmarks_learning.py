@@ -318,3 +318,9 @@ def test_every_serving_setting_answers_all_photos_and_is_shown(scenes, tmp_path,
     assert f"difference: to {names[0]}" in printed and all(name in printed for name in names)
     figure = ElementTree.fromstring(pq_per_ms.draw(measured))
     assert len(figure.findall("{*}circle")) == len(measured) + 2  # And one for each precision.
+
+
+def test_serving_settings_of_a_training_that_has_not_ended_are_not_measured(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        pq_per_ms.main(["--weights", str(tmp_path), "--data", "anywhere"])
+    assert "must hold a training that has ended, with model.weights.h5" in capsys.readouterr().err

@@ -24,6 +24,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape
 
+from maskformer_model.config.files import WEIGHTS_FILE
+
 if TYPE_CHECKING:
     from benchmarks.learning.photos import Photos
     from benchmarks.learning.results import Result
@@ -76,7 +78,10 @@ class Measured:
 
 def main(arguments: list[str] | None = None) -> int:
     """Prints the table and writes the figure."""
-    options = make_parser().parse_args(arguments)
+    parser = make_parser()
+    options = parser.parse_args(arguments)
+    if not os.path.isfile(os.path.join(options.weights, WEIGHTS_FILE)):
+        parser.error(f"--weights must hold a training that has ended, with {WEIGHTS_FILE}. Received: {options.weights}")
 
     from maskformer_model.backend.quiet_start import import_tensorflow
 

@@ -188,7 +188,15 @@ def load_unfinished(model_dir: str) -> Any:
     from maskformer_model.pretrained.training_run import latest_checkpoint, read_network_values
 
     network = build_network(_read_model_config(model_dir))
-    for variable, value in zip(network.variables, read_network_values(latest_checkpoint(model_dir)), strict=True):
+    checkpoint = latest_checkpoint(model_dir)
+    logging.warning(
+        "The training in %s has not ended (no %s): the weights are those of %s, without the average that "
+        "`trainer.optimizer.ema_momentum` may ask for.",
+        model_dir,
+        WEIGHTS_FILE,
+        os.path.basename(checkpoint),
+    )
+    for variable, value in zip(network.variables, read_network_values(checkpoint), strict=True):
         variable.assign(value)
     return network
 

@@ -73,12 +73,13 @@ def test_finished_weights_give_the_same_logits(earlier, recorded, name):
     assert_gives_the_recorded_logits(initialize.load_converted(str(earlier / name)), recorded, name)
 
 
-def test_a_checkpoint_gives_each_weight_the_value_that_finished_weights_give_it(earlier):
+def test_a_checkpoint_gives_each_weight_the_value_that_finished_weights_give_it(earlier, caplog):
     # Finished weights are found by name, those of a checkpoint by their place among all weights.
     finished = initialize.load_converted(str(earlier / "run"))
     unfinished = initialize.load_unfinished(str(earlier / "run"))
     for ours, theirs in zip(unfinished.weights, finished.weights, strict=True):
         np.testing.assert_array_equal(ours, theirs, err_msg=ours.path)
+    assert "has not ended (no model.weights.h5): the weights are those of ckpt-3, without the average" in caplog.text
 
 
 def test_a_training_goes_on_from_a_checkpoint(earlier, recorded):
