@@ -68,7 +68,7 @@ class Measured:
     @property
     def name(self) -> str:
         """Returns the setting in words."""
-        return f"{self.dtype}, {self.edge_px} px"
+        return self.result.model
 
     @property
     def median_ms(self) -> float:

@@ -235,8 +235,8 @@ class NormedConvolution:
     the kernel, as in `ConvNorm`.
 
     Args:
-        convolution: A layer, built by its owner.
-        norm: Likewise.
+        convolution: The layer of the convolution, which its owner builds.
+        norm: The layer of the norm, which its owner builds.
         has_relu6: Whether ReLU6 comes last.
     """
 
