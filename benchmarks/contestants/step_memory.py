@@ -1,13 +1,14 @@
 """Measures where the memory of a training step goes: the resident size after each phase.
 
-`python -m benchmarks.contestants.step_memory` is the profile behind the row "peak memory" of `training_step`; it is not
-among the measurements of `python -m benchmarks`.
+`python -m benchmarks.contestants.step_memory [EXPERIMENT]` is the profile behind the rows "peak memory" of
+`training_step` and `families`; it is not among the measurements of `python -m benchmarks`.
 """
 
 from __future__ import annotations
 
 import pathlib
 import re
+import sys
 
 from benchmarks.contestants.scene import SIZE_PX, scene
 
@@ -20,7 +21,7 @@ def resident_gb(field: str = "VmRSS") -> float:
     return int(re.findall(rf"{field}:\s*(\d+) kB", status)[0]) * 1024 / 1e9
 
 
-def main() -> None:
+def main(experiment: str = "maskformer_coco_panoptic") -> None:
     """Prints a line for each phase."""
     import keras
     import tensorflow as tf
@@ -35,7 +36,7 @@ def main() -> None:
     tf.config.threading.set_intra_op_parallelism_threads(2)
     tf.config.threading.set_inter_op_parallelism_threads(2)
     keras.utils.set_random_seed(0)
-    model = loop.build_for_training(experiments.get("maskformer_coco_panoptic"))
+    model = loop.build_for_training(experiments.get(experiment))
     note("built")
     image, segment_map, segment_classes = scene()
     x = {"image": tf.constant(image), "valid_size_px": tf.constant([[SIZE_PX, SIZE_PX]])}
@@ -53,4 +54,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

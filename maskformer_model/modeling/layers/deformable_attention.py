@@ -6,6 +6,7 @@ linear functions of the token. A point lies between four cells and is read bilin
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -94,6 +95,11 @@ def sample_levels(value, x, y, weights, sizes: Sequence[Size]):
     Returns:
         `[batch, tokens, heads, channels]`.
     """
+    # What is gathered is most of a step's memory, so it is gathered again for the gradient.
+    return keras.remat(functools.partial(_sample_levels, sizes=sizes))(value, x, y, weights)
+
+
+def _sample_levels(value, x, y, weights, sizes):
     blocks, indices, corner_weights, first = [], [], [], 0
     first_block = 0
     for level, (height, width) in enumerate(sizes):
@@ -140,7 +146,7 @@ def _corners(x, y, height, width):
 
 
 def _weighted_sum(blocks, index, weights):
-    """Gathers and sums; computes what it gathered again for its gradient, since that is most of a step's memory.
+    """Gathers and sums.
 
     Args:
         blocks: `[batch, blocks, heads, 4 * channels]`.
@@ -150,49 +156,15 @@ def _weighted_sum(blocks, index, weights):
     Returns:
         `[batch, tokens, heads, channels]`.
     """
-    batch, num_blocks, num_heads = ops.shape(blocks)[0], ops.shape(blocks)[1], blocks.shape[2]
-    width = blocks.shape[3]
+    batch, num_blocks, num_heads, width = *ops.shape(blocks)[:2], *blocks.shape[2:]
     shape = ops.shape(index)
     samples = index.shape[3]
     of_batch = ops.reshape(ops.arange(batch, dtype="int32"), (-1, 1, 1, 1)) * (num_blocks * num_heads)
     rows = of_batch + index * num_heads + ops.reshape(ops.arange(num_heads, dtype="int32"), (1, 1, -1, 1))
-    rows = ops.reshape(rows, (-1, samples))
-    flat = _gather_and_sum(ops.reshape(blocks, (-1, 4, width // 4)), rows, ops.reshape(weights, (-1, samples, 4)))
-    return ops.reshape(flat, (*shape[:3], width // 4))
-
-
-def _gather_and_sum(table, rows, weights):
-    """Maps `[rows, 4, channels]`, `[n, samples]` int32, `[n, samples, 4]` to `[n, channels]`."""
-
-    @ops.custom_gradient
-    def summed(table, weights):
-        table, weights = ops.stop_gradient(table), ops.stop_gradient(weights)
-
-        def gradient(*args, upstream=None):
-            # TensorFlow and JAX pass what flows back by position, PyTorch by name.
-            flow = args[0] if upstream is None else upstream
-            return _gradient(table, rows, weights, flow)
-
-        return _forward(table, rows, weights), gradient
-
-    return summed(table, weights)
-
-
-def _forward(table, rows, weights):
-    samples, channels = rows.shape[1], table.shape[2]
-    found = ops.reshape(ops.take(table, rows, axis=0), (-1, samples * 4, channels))
-    return ops.matmul(ops.reshape(weights, (-1, 1, samples * 4)), found)[:, 0]
-
-
-def _gradient(table, rows, weights, flow):
-    samples, channels = rows.shape[1], table.shape[2]
-    found = ops.reshape(ops.take(table, rows, axis=0), (-1, samples * 4, channels))
-    by_weights = ops.reshape(ops.matmul(found, ops.expand_dims(flow, 2)), ops.shape(weights))
-    spread = ops.expand_dims(weights, 3) * ops.reshape(flow, (-1, 1, 1, channels))
-    by_table = ops.segment_sum(
-        ops.reshape(spread, (-1, 4 * channels)), ops.reshape(rows, (-1,)), num_segments=ops.shape(table)[0]
-    )
-    return ops.reshape(by_table, ops.shape(table)), by_weights
+    found = ops.take(ops.reshape(blocks, (-1, width)), ops.reshape(rows, (-1, samples)), axis=0)
+    found = ops.reshape(found, (-1, 4 * samples, width // 4))
+    summed = ops.matmul(ops.reshape(weights, (-1, 1, 4 * samples)), found)
+    return ops.reshape(summed, (*shape[:3], width // 4))
 
 
 def _rays(num_heads: int, num_levels: int, num_points: int):

@@ -64,6 +64,32 @@ def test_gradients_are_those_of_finite_differences():
         assert float(np.sum(gradient * direction)) == pytest.approx(expected, rel=1e-5)
 
 
+def test_training_keeps_nothing_that_it_gathered():
+    # Each of four layers gathers 64 MB. A training that kept them for the gradient would hold 256 MB at once.
+    gathered_bytes = 64 * 2**20
+    sizes, tokens, points = [(32, 32)], 1024, 128
+    rng = np.random.default_rng(0)
+    value = tf.constant(rng.normal(size=(1, 1024, 1, 32)), tf.float32)
+    x, y = (tf.constant(rng.uniform(0, 31, (1, tokens, 1, 1, points)), tf.float32) for _ in range(2))
+    weights = tf.ones_like(x) / points
+
+    @tf.function
+    def gradients(value, x):
+        with tf.GradientTape() as tape:
+            tape.watch((value, x))
+            read = value
+            for _ in range(4):
+                read = sample_levels(read, x, y, weights, sizes)
+            loss = tf.reduce_sum(read**2)
+        return tape.gradient(loss, (value, x))
+
+    gradients(value, x)
+    tf.config.experimental.reset_memory_stats("CPU:0")
+    before = tf.config.experimental.get_memory_info("CPU:0")["current"]
+    gradients(value, x)
+    assert tf.config.experimental.get_memory_info("CPU:0")["peak"] - before < 2.5 * gathered_bytes
+
+
 def test_it_starts_by_looking_around_with_equal_weights():
     attention = MultiScaleDeformableAttention(32, num_heads=8, num_levels=3, num_points=4)
     attention.build(None)
