@@ -5,18 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from benchmarks.contestants import huggingface_family, our_network, torch_settings
-from benchmarks.contestants.huggingface_family import EOMT_BASE, EOMT_SMALL, MASK2FORMER_R50
-from benchmarks.contestants.torch_settings import ONNX_RUNTIME
+from benchmarks.contestants.huggingface_family import EOMT_BASE, EOMT_SMALL, FORWARD_SETTINGS, MASK2FORMER_R50
 from benchmarks.contestants.turns import Contestant, fastest, in_turns
 from benchmarks.row import Row, main
 
 TURNS, STEP_TURNS = 7, 5
 FORWARD_BARS = {MASK2FORMER_R50: 0.9, EOMT_SMALL: 1.0, EOMT_BASE: 1.0}
-# ONNX Runtime has no implementation of the sampling in Hugging Face's Mask2Former.
-FORWARD_SETTINGS = {
-    name: tuple(setting for setting in torch_settings.SETTINGS if (name, setting) != (MASK2FORMER_R50, ONNX_RUNTIME))
-    for name in FORWARD_BARS
-}
 STEP_BAR = STEP_MEMORY_BAR = 0.85
 
 

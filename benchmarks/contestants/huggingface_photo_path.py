@@ -1,6 +1,7 @@
 """Hugging Face's side of `end_to_end_latency`: processor, model and post-processing, from bytes to segment ids.
 
-`python -m benchmarks.contestants.huggingface_photo_path SETTING`, with a setting of `torch_settings` for the model.
+`python -m benchmarks.contestants.huggingface_photo_path SETTING:EXPERIMENT`, with a setting of `torch_settings` for the
+model, and the experiment of ours that it is beside.
 """
 
 from __future__ import annotations
@@ -10,55 +11,66 @@ import sys
 from typing import Any
 
 from benchmarks.contestants import busy_photo as busy
-from benchmarks.contestants import torch_settings
+from benchmarks.contestants import huggingface_family, torch_settings
 from benchmarks.contestants.turns import serve
 
 
-def build() -> tuple[Any, Any]:
-    """`(processor, model)`: ResNet-50 and a plain FPN, because it has none with an encoder, with random weights."""
-    from transformers import DetrConfig, MaskFormerConfig, MaskFormerForInstanceSegmentation, ResNetConfig
+def build(experiment: str) -> tuple[Any, Any]:
+    """`(processor, model)` with random weights; MaskFormer's FPN is plain, because there is none with an encoder."""
+    import transformers
+    from transformers.models.mask2former.image_processing_pil_mask2former import Mask2FormerImageProcessorPil
     from transformers.models.maskformer.image_processing_pil_maskformer import MaskFormerImageProcessorPil
 
-    backbone = ResNetConfig(out_features=["stage1", "stage2", "stage3", "stage4"])
-    config = MaskFormerConfig(backbone_config=backbone, decoder_config=DetrConfig(), num_labels=busy.NUM_CLASSES)
-    size = {"shortest_edge": busy.SIZE_PX, "longest_edge": 1333}
-    processor = MaskFormerImageProcessorPil(size=size, size_divisor=32)
-    return processor, MaskFormerForInstanceSegmentation(config).eval()
+    size = {"size": {"shortest_edge": busy.SIZE_PX, "longest_edge": 1333}, "size_divisor": 32}
+    if experiment == huggingface_family.MASK2FORMER_R50:
+        return Mask2FormerImageProcessorPil(**size), huggingface_family.build(experiment).eval()
+    backbone = transformers.ResNetConfig(out_features=["stage1", "stage2", "stage3", "stage4"])
+    config = transformers.MaskFormerConfig(
+        backbone_config=backbone, decoder_config=transformers.DetrConfig(), num_labels=busy.NUM_CLASSES
+    )
+    return MaskFormerImageProcessorPil(**size), transformers.MaskFormerForInstanceSegmentation(config).eval()
 
 
 def sharpen(model: Any, inputs: Any) -> None:
-    """See `busy_photo`."""
+    """See `busy_photo`. Masks come first: in Mask2Former classes depend on them."""
+    from torch import nn
+
+    (embedder,) = [module for name, module in model.named_modules() if name.endswith("mask_embedder")]
+    mask_head = [layer for layer in embedder.modules() if isinstance(layer, nn.Linear)][-1]
+    embeddings, pixels = _last_output(model, inputs, mask_head)
+    _apply(busy.mask_change(embeddings, pixels), mask_head)
+    _apply(busy.class_change(_last_output(model, inputs, model.class_predictor)[0]), model.class_predictor)
+
+
+def _last_output(model: Any, inputs: Any, head: Any) -> tuple[Any, Any]:
+    """Returns what the head last gave for the photo, `[queries, channels]`, and the pixels, `[pixels, channels]`."""
+    outputs = []
+    hook = head.register_forward_hook(lambda head, _, output: outputs.append(output))
+    pixels = model(**inputs, output_hidden_states=True).pixel_decoder_last_hidden_state
+    hook.remove()
+    # Hugging Face's Mask2Former has the queries first in some layers, and one photo.
+    return outputs[-1].reshape(-1, outputs[-1].shape[-1]).numpy(), pixels[0].flatten(1).T.numpy()
+
+
+def _apply(change: busy.Change, head: Any) -> None:
     import torch
 
-    class_head = model.class_predictor
-    mask_head = [layer for layer in model.mask_embedder.modules() if isinstance(layer, torch.nn.Linear)][-1]
-    rows: dict[Any, Any] = {}
-    hooks = [
-        head.register_forward_hook(lambda head, _, output: rows.__setitem__(head, output[0].numpy()))
-        for head in (class_head, mask_head)
-    ]
-    pixels = model(**inputs, output_hidden_states=True).pixel_decoder_last_hidden_state[0].flatten(1).T.numpy()
-    for hook in hooks:
-        hook.remove()
-    for head, change in (
-        (class_head, busy.class_change(rows[class_head])),
-        (mask_head, busy.mask_change(rows[mask_head], pixels)),
-    ):
-        factor, shift, gain = (torch.from_numpy(array) for array in (change.factor, change.shift, change.gain))
-        head.weight.copy_(factor.T @ head.weight)
-        head.bias.copy_((head.bias - shift) @ factor + gain)
+    factor, shift, gain = (torch.from_numpy(array) for array in (change.factor, change.shift, change.gain))
+    head.weight.copy_(factor.T @ head.weight)
+    head.bias.copy_((head.bias - shift) @ factor + gain)
 
 
-def main(setting: str) -> None:
+def main(task: str) -> None:
     """Warms up, then runs as often as asked."""
     import torch
     import transformers
     from PIL import Image
     from transformers.models.maskformer.modeling_maskformer import MaskFormerForInstanceSegmentationOutput
 
+    setting, _, experiment = task.partition(":")
     torch.set_num_threads(torch_settings.NUM_THREADS)
     torch.manual_seed(0)
-    processor, model = build()
+    processor, model = build(experiment)
     jpeg = busy.photo_bytes()
 
     def inputs():

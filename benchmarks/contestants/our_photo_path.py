@@ -1,13 +1,15 @@
 """This project's side of `end_to_end_latency`: the function behind the exported signature `serving_default`.
 
-Two parts are timed alone. The network proper ends with the mask logits of the kept queries at a quarter of the size;
-post-processing makes of them the map, areas, boxes and the PNG.
+`python -m benchmarks.contestants.our_photo_path DTYPE:EXPERIMENT`. Two parts are timed alone. The network proper ends
+with the mask logits of the kept queries at a quarter of the size; post-processing makes of them the map, areas, boxes
+and the PNG.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from benchmarks.contestants import busy_photo as busy
@@ -16,11 +18,12 @@ from benchmarks.contestants.turns import serve
 KEPT_MASKS, POST_PROCESSING = "masks of the kept queries", "post-processing"
 
 
-def build(dtype: str) -> Any:
-    """Returns the signatures of a R50 + transformer_fpn with sharpened random weights, at 640 px.
+def build(dtype: str, experiment: str) -> Any:
+    """Returns the signatures of an experiment's network with sharpened random weights, at 640 px.
 
     Its layers compute in `dtype`, as after `task.inference.mixed_precision_dtype`.
     """
+    from maskformer_model import experiments
     from maskformer_model.categories import CategoryTable
     from maskformer_model.config import ExperimentConfig, TaskConfig
     from maskformer_model.data import preprocessing
@@ -28,12 +31,13 @@ def build(dtype: str) -> Any:
     from maskformer_model.export.signatures import ServingSignatures
     from maskformer_model.modeling.maskformer import MaskFormer
 
-    model = recipes.transformer_fpn_model(recipes.RESNET_50, num_classes=busy.NUM_CLASSES)
+    task = experiments.get(experiment).task
     inference = recipes.inference(
         busy.SIZE_PX,
         1333,
         object_mask_threshold=busy.OBJECT_MASK_THRESHOLD,
         overlap_threshold=busy.OVERLAP_THRESHOLD,
+        pixel_threshold=task.inference.pixel_threshold,
     )
     categories = CategoryTable.from_coco(
         [
@@ -41,29 +45,33 @@ def build(dtype: str) -> Any:
             for number in range(1, busy.NUM_CLASSES + 1)
         ]
     )
-    network = MaskFormer(model)
+    network = MaskFormer(task.model)
     network.build()
     network = network.computing_in(dtype)
-    config = ExperimentConfig(task=TaskConfig(model=model, inference=inference))
+    config = ExperimentConfig(task=TaskConfig(model=task.model, inference=inference))
     photo = preprocessing.decode_image(busy.photo_bytes())
     # The graphs that this leaves behind have read the weights from before.
-    sharpen(network, ServingSignatures(network, categories, config).inference.propose(photo))
+    sharpen(network, lambda: ServingSignatures(network, categories, config).inference.propose(photo))
     return ServingSignatures(network, categories, config)
 
 
-def sharpen(network: Any, proposals: Any) -> None:
-    """See `busy_photo`."""
+def sharpen(network: Any, propose: Callable[[], Any]) -> None:
+    """See `busy_photo`. Masks come first: in Mask2Former classes depend on them."""
     import tensorflow as tf
 
-    class_head, mask_head = network.predictor.class_head, network.predictor.mask_head[-1]
-    pixels = tf.cast(network.pixel_decoder.mask_features(proposals.pixels[None])[0], tf.float32).numpy()
+    proposals, predictor = propose(), network.predictor
+    pixels = proposals.pixels
+    if not predictor.reads_mask_features:
+        pixels = network.pixel_decoder.mask_features(pixels[None])[0]
+    pixels = tf.cast(tf.reshape(pixels, (-1, pixels.shape[-1])), tf.float32).numpy()
     embeddings = tf.cast(proposals.mask_embeddings, tf.float32).numpy()
-    for head, change in (
-        (class_head, busy.class_change(proposals.class_logits.numpy())),
-        (mask_head, busy.mask_change(embeddings, pixels.reshape(-1, pixels.shape[-1]))),
-    ):
-        head.kernel.assign(head.kernel.numpy() @ change.factor)
-        head.bias.assign((head.bias.numpy() - change.shift) @ change.factor + change.gain)
+    _apply(busy.mask_change(embeddings, pixels), predictor.mask_head[-1])
+    _apply(busy.class_change(propose().class_logits.numpy()), predictor.class_head)
+
+
+def _apply(change: busy.Change, head: Any) -> None:
+    head.kernel.assign(head.kernel.numpy() @ change.factor)
+    head.bias.assign((head.bias.numpy() - change.shift) @ change.factor + change.gain)
 
 
 def threshold_of(class_logits: Any) -> float:
@@ -79,7 +87,7 @@ def threshold_of(class_logits: Any) -> float:
     return float(best[busy.NUM_KEPT - 1]) - 1e-6
 
 
-def main(dtype: str) -> None:
+def main(task: str) -> None:
     """Warms up, then runs as often as asked."""
     import keras
     import tensorflow as tf
@@ -91,7 +99,7 @@ def main(dtype: str) -> None:
     tf.config.threading.set_inter_op_parallelism_threads(2)
     keras.utils.set_random_seed(0)
     assets.keep_packed_weights({assets.CONSTANT_FILTERS: True})  # As the server does.
-    signatures = build(dtype)
+    signatures = build(*task.split(":"))
     with folded_norms.frozen_norms_folded(signatures.network):  # As `export` does.
         _serve(signatures)
 

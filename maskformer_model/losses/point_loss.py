@@ -19,6 +19,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from maskformer_model.backend.compilation import compiled_for
 from maskformer_model.backend.precision import precise_dtype
 from maskformer_model.config import LossConfig
 from maskformer_model.losses.mask_loss import cross_entropy_loss, dice_loss, focal_loss
@@ -58,8 +59,9 @@ def point_mask_loss_sums(mask_logits, segment_map, matched_query, config: LossCo
     )
     rows = ops.shape(points)[0]
     image, target, query, is_pair = (values[:rows] for values in (image, target, query, is_pair))
-    sampled = sample_rows(ops.reshape(mask_logits, (-1, *shape[2:])), image * shape[1] + query, points)
-    truth = sample_rows(segment_map, image, points, equal_to=target + 1)
+    sample = compiled_for(points, sample_rows)
+    sampled = sample(ops.reshape(mask_logits, (-1, *shape[2:])), image * shape[1] + query, points)
+    truth = sample(segment_map, image, points, target + 1)
     pixel_loss = PIXEL_LOSSES[config.pixel_loss]
     return ops.stack([ops.sum(is_pair * loss(sampled, truth)) for loss in (pixel_loss, dice_loss)])
 
@@ -97,12 +99,17 @@ def _loss_points(mask_logits, config: LossConfig, draw: Draw, layer: int):
     if num_uncertain:
         candidates = draw(layer, "oversampled", (masks, num_candidates, 2))
         rows = ops.arange(ops.shape(candidates)[0], dtype="int32")
-        certainty = ops.abs(sample_rows(mask_logits, rows, candidates))
+        certainty = ops.abs(compiled_for(candidates, sample_rows)(mask_logits, rows, candidates))
         _, index = ops.top_k(-certainty, num_uncertain, sorted=False)
-        chosen.append(ops.take_along_axis(candidates, ops.expand_dims(ops.cast(index, "int32"), 2), axis=1))
+        chosen.append(compiled_for(candidates, _points_of)(candidates, ops.cast(index, "int32")))
     if config.num_points > num_uncertain:
         chosen.append(draw(layer, "random", (masks, config.num_points - num_uncertain, 2)))
     return ops.concatenate(chosen, axis=1)
+
+
+def _points_of(points, index):
+    """`[masks, candidates, 2]` and `[masks, n]` int32 -> `[masks, n, 2]`."""
+    return ops.take_along_axis(points, ops.expand_dims(index, 2), axis=1)
 
 
 def sample_masks(masks, points):

@@ -24,6 +24,7 @@ NOT_OFFICIAL = {
     "generated_scenes_long",
     "generated_scenes_quick",
     "eomt_small",
+    "mask2former_camvid_small",
     "mask2former_small",
     "nuclei_small",
 }

@@ -4,7 +4,8 @@ import pytest
 
 from maskformer_model import experiments
 
-NAMES = [name for name in experiments.names() if name.startswith("mask2former_") and name != "mask2former_small"]
+FOR_TWO_CORES = ("mask2former_camvid_small", "mask2former_small")
+NAMES = [name for name in experiments.names() if name.startswith("mask2former_") and name not in FOR_TWO_CORES]
 
 # Data set and task -> classes, steps, shortest and longest test edge, crop, data padded to (0: the batch's largest).
 OFFICIAL = {
@@ -96,3 +97,13 @@ def test_the_small_one_has_the_data_of_coco_small():
     assert small.task.train_data == coco_small.task.train_data
     assert small.task.model.backbone == coco_small.task.model.backbone
     assert (small.task.losses.pixel_loss, small.task.inference.pixel_threshold) == ("cross_entropy", 0.5)
+
+
+def test_the_one_for_camvid_is_camvid_small_with_other_heads():
+    ours, camvid_small = (experiments.get(name).task for name in ("mask2former_camvid_small", "camvid_small"))
+    assert (ours.kind, ours.train_data, ours.inference) == (
+        camvid_small.kind,
+        camvid_small.train_data,
+        camvid_small.inference,
+    )
+    assert (ours.model.decoder.type, ours.model.num_queries) == ("masked_attention", camvid_small.model.num_queries)

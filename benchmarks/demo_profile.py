@@ -1,0 +1,60 @@
+"""Where the seconds of `make demo` go: `python -m benchmarks.demo_profile [--project DIR] [-- FLAGS OF run_local.py]`.
+
+It runs the pipeline in an empty root and prints the wall time of each node, of the training itself within the Trainer,
+and of what is outside nodes: Python's start, imports, drawing the scenes. `--project` names another checkout, such as
+that of an earlier commit, so that both can be compared on one machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+
+from maskformer_model.config.files import HISTORY_FILE
+
+PROJECT_DIR = pathlib.Path(__file__).resolve().parent.parent
+
+
+def profile(project: pathlib.Path, flags: Sequence[str]) -> dict[str, float]:
+    """Returns seconds by what they were for; "whole command" is the sum of all others but "of it training".
+
+    Raises:
+        CalledProcessError: if the pipeline fails.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        root = pathlib.Path(folder, "root")
+        start = time.monotonic()
+        command = [sys.executable, "pipeline/run_local.py", "--root", str(root), *flags]
+        subprocess.run(command, cwd=project, check=True, stdout=sys.stderr)
+        whole = time.monotonic() - start
+        summary = json.loads((root / "summary.json").read_text("utf-8"))
+        (history,) = root.rglob(f"Trainer/**/{HISTORY_FILE}")
+        training = json.loads(history.read_text("utf-8"))[-1]["seconds"]
+    nodes = {name: node["seconds"] for name, node in summary["components"].items()}
+    return {
+        **nodes,
+        "outside nodes": whole - sum(nodes.values()),
+        "of it training": training,
+        "whole command": whole,
+        "whole command without training": whole - training,
+    }
+
+
+def main() -> None:
+    """Prints a line for each part."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--project", type=pathlib.Path, default=PROJECT_DIR, help="a checkout (default: this one)")
+    parser.add_argument("flags", nargs="*", help="flags of pipeline/run_local.py, after --")
+    options = parser.parse_args()
+    for name, seconds in profile(options.project, options.flags).items():
+        print(f"{name:32s} {seconds:7.1f} s")
+
+
+if __name__ == "__main__":
+    main()
