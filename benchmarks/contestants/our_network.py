@@ -1,6 +1,6 @@
 """This project's side of `network_forward`, `forward_stages`, `training_step` and `families`.
 
-`python -m benchmarks.contestants.our_network forward|stages|step[:EXPERIMENT]`.
+`python -m benchmarks.contestants.our_network forward|forward_bfloat16|stages|step[:EXPERIMENT]`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from typing import Any
 from benchmarks.contestants.scene import SIZE_PX, scene
 from benchmarks.contestants.stages import STAGES
 from benchmarks.contestants.turns import serve
+
+FORWARD, FORWARD_BFLOAT16 = "forward", "forward_bfloat16"
 
 
 def _stages(network: Any, pixels: Any) -> dict[str, Callable[[], Any]]:
@@ -52,6 +54,7 @@ def main(task: str) -> None:
     from maskformer_model import experiments
     from maskformer_model.config import merge
     from maskformer_model.export import assets
+    from maskformer_model.inference import folded_norms
     from maskformer_model.modeling.maskformer import MaskFormer
     from maskformer_model.training import loop
 
@@ -63,10 +66,11 @@ def main(task: str) -> None:
     # Weights are drawn: no time depends on them.
     config = merge(experiments.get(experiment or "maskformer_coco_panoptic"), {"task": {"init_checkpoint": ""}})
     image, segment_map, segment_classes = scene()
-    if work in ("forward", "stages"):
+    if work in (FORWARD, FORWARD_BFLOAT16, "stages"):
         assets.keep_packed_weights({assets.CONSTANT_FILTERS: True})  # As the server does.
         network = MaskFormer(config.task.model)
         network.build()
+        network = network.computing_in("bfloat16" if work == FORWARD_BFLOAT16 else "float32")
 
         @tf.function(input_signature=[tf.TensorSpec([1, SIZE_PX, SIZE_PX, 3])])
         def forward(pixels):
@@ -75,7 +79,8 @@ def main(task: str) -> None:
 
         pixels = tf.constant(image, tf.float32) / 64.0 - 2.0
         parts = _stages(network, pixels) if work == "stages" else None
-        return serve(name, lambda: [value.numpy() for value in forward(pixels)], parts=parts)
+        with folded_norms.frozen_norms_folded(network):  # As `export` does.
+            return serve(name, lambda: [value.numpy() for value in forward(pixels)], parts=parts)
     model: Any = loop.build_for_training(config)
     model.optimizer.build(model.trainable_variables)
     x = {"image": tf.constant(image), "valid_size_px": tf.constant([[SIZE_PX, SIZE_PX]])}
