@@ -1,6 +1,6 @@
 """A training step on photos with few or many segments, for `dense_training`.
 
-`python -m benchmarks.contestants.dense_step exact-150-256`: which mask loss, how many targets, the edge of a crop in px.
+`python -m benchmarks.contestants.dense_step exact-150-256`: which mask loss, how many targets, the edge of crops in px.
 The network has 150 queries in any case. A batch has as many pixels as four crops of 256 px, or is one crop.
 """
 
