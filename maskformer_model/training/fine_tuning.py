@@ -23,7 +23,7 @@ _SHARE_OF_FREE_MEMORY = 0.8
 _PROCESS_BYTES = 2_000_000_000  # Libraries, and the graph of a step while it is made.
 _COPIES_OF_WEIGHTS = 4  # With gradients and two moments.
 # Of a training step, by the type of the decoder, for a network as large as R50's.
-_BYTES_PER_PIXEL = {"transformer": 2_500, "masked_attention": 19_000}
+_BYTES_PER_PIXEL = {"transformer": 2_500, "masked_attention": 6_500, "eomt": 15_500}
 _MEASURED_WEIGHTS_BYTES = 180_000_000
 _SMALLEST_FACTOR = 0.4
 

@@ -55,8 +55,9 @@ def test_a_folder_without_an_experiment_is_refused(tmp_path):
         ("maskformer_coco_panoptic", 5, False, (384, 2)),  # 3.46 of 4.0; two of 512 px would be 4.03.
         ("maskformer_coco_panoptic", 24, True, (800, 8)),  # 15.5 of 19.2; 16 photos would be 28.3.
         ("maskformer_coco_panoptic", 80, True, (800, 16)),  # 28.3 of 64.
-        ("mask2former_coco_panoptic_r50", 24, False, (512, 2)),  # 19,000 bytes: 12.7 of 19.2, four would be 22.6.
-        ("mask2former_coco_panoptic_r50", 10, False, (256, 4)),  # 7.7 of 8; two of 384 px would be 8.3.
+        ("mask2former_coco_panoptic_r50", 24, False, (512, 4)),  # 6,500 bytes: 9.5 of 19.2.
+        ("mask2former_coco_panoptic_r50", 10, False, (512, 2)),  # 6.1 of 8; four would be 9.5.
+        ("eomt_coco_panoptic_small_640", 16, False, (512, 2)),  # 15,500 bytes: 10.8 of 12.8, four would be 19.0.
     ],
 )
 def test_photos_and_batches_fit_the_memory(name, free_gb, has_accelerator, expected):
