@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -31,10 +32,11 @@ def profile(project: pathlib.Path, flags: Sequence[str]) -> dict[str, float]:
         root = pathlib.Path(folder, "root")
         start = time.monotonic()
         command = [sys.executable, "pipeline/run_local.py", "--root", str(root), *flags]
-        subprocess.run(command, cwd=project, check=True, stdout=sys.stderr)
+        environment = {**os.environ, "PYTHONPATH": str(project)}
+        subprocess.run(command, cwd=project, env=environment, check=True, stdout=sys.stderr)
         whole = time.monotonic() - start
         summary = json.loads((root / "summary.json").read_text("utf-8"))
-        (history,) = root.rglob(f"Trainer/**/{HISTORY_FILE}")
+        history, *_ = root.rglob(f"Trainer/**/{HISTORY_FILE}")  # The run's and the model's are the same.
         training = json.loads(history.read_text("utf-8"))[-1]["seconds"]
     nodes = {name: node["seconds"] for name, node in summary["components"].items()}
     return {
