@@ -23,7 +23,7 @@ PROJECT_DIR = pathlib.Path(__file__).resolve().parent.parent
 
 
 def profile(project: pathlib.Path, flags: Sequence[str]) -> dict[str, float]:
-    """Returns seconds by what they were for; "whole command" is the sum of all others but "of it training".
+    """Returns the seconds of each node, of what is outside nodes, and of the whole, by name.
 
     Raises:
         CalledProcessError: if the pipeline fails.
