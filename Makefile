@@ -62,7 +62,7 @@ bench: env-parity env-exports  ## Measure against named peers, all or BENCH="NAM
 	$(BIN)/python -m benchmarks $(BENCH)
 
 sizes: env  ## Print the time of each command's --help and the size of the wheel; ARGS=--environment: also for serving.
-	$(BIN)/python -m benchmarks.front_door $(ARGS)
+	$(BIN)/python -m benchmarks.profiles.front_door $(ARGS)
 
 # Where `make env` was not run, of an environment that holds the checkers alone and is set up in seconds.
 CHECKERS := $(if $(wildcard $(VENV)/dev.installed),$(VENV),.venv-lint)

@@ -19,8 +19,7 @@ from benchmarks.row import Row
 THREADS = {"OMP_NUM_THREADS": "2", "TF_NUM_INTRAOP_THREADS": "2", "TF_NUM_INTEROP_THREADS": "2"}
 QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "GRPC_VERBOSITY": "ERROR"}
 ROOMS = ("", "training/")
-# `exports` and `learning_curve` need a trained model; `front_door` and `demo_profile` compare with no peer.
-NOT_MEASUREMENTS = ("__init__", "__main__", "row", "exports", "learning_curve", "front_door", "demo_profile")
+NOT_MEASUREMENTS = ("__init__", "__main__", "row", "exports", "learning_curve")  # The last two need a trained model.
 
 
 def measurements() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Measures what stands before the first result: `python -m benchmarks.front_door [--environment]`.
+"""Measures what stands before the first result: `python -m benchmarks.profiles.front_door [--environment]`.
 
 It prints the time of every command's `--help` and of importing the package, the best of some tries, and the size of the
 wheel. With `--environment` it also installs the wheel with the extra `serve` into a new environment, which takes some
@@ -19,7 +19,7 @@ from collections.abc import Sequence
 
 from maskformer_model.command_line import COMMANDS, GROUPS
 
-PROJECT_DIR = pathlib.Path(__file__).resolve().parent.parent
+PROJECT_DIR = pathlib.Path(__file__).resolve().parents[2]
 TRIES = 3
 _SOURCES = ("setup.py", "pyproject.toml", "README.md", "LICENSE", "maskformer_model", "components", "pipeline")
 
@@ -71,7 +71,9 @@ def install(wheel: pathlib.Path, folder: str) -> tuple[float, float]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the program and returns its exit status."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.front_door", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.profiles.front_door", description=__doc__.split("\n")[0]
+    )
     parser.add_argument("--environment", action="store_true", help="install the wheel for serving and measure that")
     args = parser.parse_args(argv)
     print(f"{'python -c pass':36s} {seconds_of(['-c', 'pass']):6.2f} s")

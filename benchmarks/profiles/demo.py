@@ -1,4 +1,4 @@
-"""Where the seconds of `make demo` go: `python -m benchmarks.demo_profile [--project DIR] [-- FLAGS OF run_local.py]`.
+"""Where the seconds of `make demo` go: `python -m benchmarks.profiles.demo [--project DIR] [-- FLAGS]`.
 
 It runs the pipeline in an empty root and prints the wall time of each node, of the training itself within the Trainer,
 and of what is outside nodes: Python's start, imports, drawing the scenes. `--project` names another checkout, such as
@@ -19,7 +19,7 @@ from collections.abc import Sequence
 
 from maskformer_model.config.files import HISTORY_FILE
 
-PROJECT_DIR = pathlib.Path(__file__).resolve().parent.parent
+PROJECT_DIR = pathlib.Path(__file__).resolve().parents[2]
 
 
 def profile(project: pathlib.Path, flags: Sequence[str]) -> dict[str, float]:
@@ -50,7 +50,7 @@ def profile(project: pathlib.Path, flags: Sequence[str]) -> dict[str, float]:
 
 def main() -> None:
     """Prints a line for each part."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.profiles.demo", description=__doc__.splitlines()[0])
     parser.add_argument("--project", type=pathlib.Path, default=PROJECT_DIR, help="a checkout (default: this one)")
     parser.add_argument("flags", nargs="*", help="flags of pipeline/run_local.py, after --")
     options = parser.parse_args()
