@@ -156,7 +156,8 @@ def _weighted_sum(blocks, index, weights):
     Returns:
         `[batch, tokens, heads, channels]`.
     """
-    batch, num_blocks, num_heads, width = *ops.shape(blocks)[:2], *blocks.shape[2:]
+    batch, num_blocks = ops.shape(blocks)[:2]
+    num_heads, width = blocks.shape[2:]
     shape = ops.shape(index)
     samples = index.shape[3]
     of_batch = ops.reshape(ops.arange(batch, dtype="int32"), (-1, 1, 1, 1)) * (num_blocks * num_heads)
