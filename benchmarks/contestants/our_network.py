@@ -35,12 +35,13 @@ def _stages(network: Any, pixels: Any) -> dict[str, Callable[[], Any]]:
     features = backbone(pixels)
     top = encode(features["res5"])
     mask_features = fuse(features, top)
-    embeddings = predict(top)[1]
+    sources = {network.predictor.source: top}
+    embeddings = predict(sources)[1]
     calls = (
         lambda: backbone(pixels),
         lambda: encode(features["res5"]),
         lambda: fuse(features, top),
-        lambda: predict(top),
+        lambda: predict(sources),
         lambda: product(embeddings, mask_features),
     )
     return dict(zip(STAGES, calls, strict=True))
@@ -78,8 +79,8 @@ def main(task: str) -> None:
             return outputs["class_logits"], outputs["mask_logits"]
 
         pixels = tf.constant(image, tf.float32) / 64.0 - 2.0
-        parts = _stages(network, pixels) if work == "stages" else None
         with folded_norms.frozen_norms_folded(network):  # As `export` does.
+            parts = _stages(network, pixels) if work == "stages" else None
             return serve(name, lambda: [value.numpy() for value in forward(pixels)], parts=parts)
     model: Any = loop.build_for_training(config)
     model.optimizer.build(model.trainable_variables)

@@ -59,7 +59,7 @@ def point_mask_loss_sums(mask_logits, segment_map, matched_query, config: LossCo
     )
     rows = ops.shape(points)[0]
     image, target, query, is_pair = (values[:rows] for values in (image, target, query, is_pair))
-    sample = compiled_for(points, sample_rows)
+    sample = compiled_for(segment_map, sample_rows)
     sampled = sample(ops.reshape(mask_logits, (-1, *shape[2:])), image * shape[1] + query, points)
     truth = sample(segment_map, image, points, target + 1)
     pixel_loss = PIXEL_LOSSES[config.pixel_loss]
@@ -99,9 +99,9 @@ def _loss_points(mask_logits, config: LossConfig, draw: Draw, layer: int):
     if num_uncertain:
         candidates = draw(layer, "oversampled", (masks, num_candidates, 2))
         rows = ops.arange(ops.shape(candidates)[0], dtype="int32")
-        certainty = ops.abs(compiled_for(candidates, sample_rows)(mask_logits, rows, candidates))
+        certainty = ops.abs(compiled_for(mask_logits, sample_rows)(mask_logits, rows, candidates))
         _, index = ops.top_k(-certainty, num_uncertain, sorted=False)
-        chosen.append(compiled_for(candidates, _points_of)(candidates, ops.cast(index, "int32")))
+        chosen.append(compiled_for(mask_logits, _points_of)(candidates, ops.cast(index, "int32")))
     if config.num_points > num_uncertain:
         chosen.append(draw(layer, "random", (masks, config.num_points - num_uncertain, 2)))
     return ops.concatenate(chosen, axis=1)

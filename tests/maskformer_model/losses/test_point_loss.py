@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from maskformer_model.config import LossConfig
 from maskformer_model.losses import point_loss
@@ -52,6 +53,23 @@ def test_three_quarters_of_the_points_lie_where_the_mask_is_uncertain():
     certainty = np.abs(np.asarray(point_loss.sample_masks(logits[:, None], points)))[0, 0]
     assert certainty[:300].max() < 9.0
     assert certainty[300:].max() == pytest.approx(9.0)
+
+
+@pytest.mark.parametrize(("size", "is_compiled"), [(8, True), (None, False)])
+def test_only_photos_of_one_size_are_compiled_for(size, is_compiled):
+    # Sizes that change from batch to batch would be compiled again and again.
+    config = LossConfig(mask_loss="points", num_points=6)
+    draw = point_loss.random_draw(keras.random.SeedGenerator(0))
+    signature = [
+        tf.TensorSpec([2, 5, size, size]),
+        tf.TensorSpec([2, size, size], tf.uint8),
+        tf.TensorSpec([2, 3], tf.int32),
+    ]
+    step = tf.function(lambda *tensors: point_loss.point_mask_loss_sums(*tensors, config, draw, 0), signature)
+    functions = step.get_concrete_function().graph.as_graph_def().library.function
+    assert any(function.attr["_XlaMustCompile"].b for function in functions) == is_compiled
+    logits, segment_map = np.ones((2, 5, 8, 8), np.float32), np.ones((2, 8, 8), np.uint8)
+    assert np.isfinite(step(logits, segment_map, np.array([[0, -1, -1]] * 2, np.int32))).all()
 
 
 def test_points_follow_their_seed():
