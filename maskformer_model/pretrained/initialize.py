@@ -190,8 +190,8 @@ def load_unfinished(model_dir: str) -> Any:
     network = build_network(_read_model_config(model_dir))
     checkpoint = latest_checkpoint(model_dir)
     logging.warning(
-        "The training in %s has not ended (no %s): the weights are those of %s, without the average that "
-        "`trainer.optimizer.ema_momentum` may ask for.",
+        "The training in %s has not ended (no %s): the weights are those of %s, averaged if "
+        "`trainer.optimizer.ema_momentum` asks for it.",
         model_dir,
         WEIGHTS_FILE,
         os.path.basename(checkpoint),

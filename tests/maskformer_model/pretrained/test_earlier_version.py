@@ -79,7 +79,7 @@ def test_a_checkpoint_gives_each_weight_the_value_that_finished_weights_give_it(
     unfinished = initialize.load_unfinished(str(earlier / "run"))
     for ours, theirs in zip(unfinished.weights, finished.weights, strict=True):
         np.testing.assert_array_equal(ours, theirs, err_msg=ours.path)
-    assert "has not ended (no model.weights.h5): the weights are those of ckpt-3, without the average" in caplog.text
+    assert "has not ended (no model.weights.h5): the weights are those of ckpt-3, averaged if" in caplog.text
 
 
 def test_a_training_goes_on_from_a_checkpoint(earlier, recorded):
