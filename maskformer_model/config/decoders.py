@@ -88,6 +88,9 @@ class MaskedAttentionConfig(DecoderConfig):
         pre_norm: Normalise before instead of after each sub-layer.
         deep_supervision: Predict (and take a loss) after every decoder layer, not only the last.
         enforce_input_projection: Project the decoder's input even where its width already fits.
+        pooled_features: Names of features, such as "res4" and "res5", whose mean under a query's mask a linear layer
+            classifies too; empty: none (reference). For many classes and few photos, with a backbone that hardly moves.
+        pooled_dropout: On these means.
     """
 
     type: str = "masked_attention"
@@ -98,16 +101,19 @@ class MaskedAttentionConfig(DecoderConfig):
     pre_norm: bool = False
     deep_supervision: bool = True
     enforce_input_projection: bool = False
+    pooled_features: tuple[str, ...] = ()
+    pooled_dropout: float = 0.0
 
     def __post_init__(self):
         super().__post_init__()
         require(self.hidden_dim > 0, f"`{_PATH}.hidden_dim` must be positive.", self.hidden_dim)
         require(self.num_layers >= 0, f"`{_PATH}.num_layers` must not be negative.", self.num_layers)
         require_heads(self.hidden_dim, self.num_heads, _PATH)
+        require(0 <= self.pooled_dropout < 1, f"`{_PATH}.pooled_dropout` must be in [0, 1).", self.pooled_dropout)
 
     @property
     def reads(self) -> tuple[str, ...]:
-        return ("scale_0", "scale_1", "scale_2", "pixel_embedding")
+        return ("scale_0", "scale_1", "scale_2", "pixel_embedding", *self.pooled_features)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -25,6 +25,7 @@ NOT_OFFICIAL = {
     "generated_scenes_quick",
     "eomt_small",
     "mask2former_camvid_small",
+    "mask2former_few_photos",
     "mask2former_small",
     "nuclei_small",
 }

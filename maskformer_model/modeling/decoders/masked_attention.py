@@ -56,6 +56,12 @@ class MaskedAttentionDecoder(keras.layers.Layer):
         self.norm = keras.layers.LayerNormalization(epsilon=LAYER_NORM_EPSILON, name="norm")
         self.class_head = heads.class_head(dim, config.num_classes)
         self.mask_head = heads.mask_head(dim, config.mask_dim)
+        self.pooled_features = settings.pooled_features
+        self.pooled_channels = sum(channels[name] for name in self.pooled_features)
+        self.pooled_class_head = None
+        if self.pooled_features:
+            dropout = settings.pooled_dropout
+            self.pooled_class_head = heads.MaskPooledClassHead(config.num_classes, dropout, name="pooled_class_head")
 
     def build(self, features_shape=None):
         """Makes the weights, which depend on no size."""
@@ -70,6 +76,8 @@ class MaskedAttentionDecoder(keras.layers.Layer):
             projection.build((None, None, None, width))
         for layer in (*self.decoder_layers, self.norm, self.class_head, *self.mask_head):
             layer.build((None, None, self.dim))
+        if self.pooled_class_head is not None:
+            self.pooled_class_head.build(self.pooled_channels)
 
     def call(self, features, training=None):
         states, embeddings, _ = self.decode(features, training)
@@ -84,15 +92,30 @@ class MaskedAttentionDecoder(keras.layers.Layer):
         else:
             # One by one: so a compiled caller that reads the last layer alone computes no mask of the others.
             mask_logits = [mask_product(embedding, mask_features) for embedding in embeddings]
+        class_logits = self._class_logits(states, embeddings, features, training)
         return [
-            {"class_logits": self.class_head(state), "mask_logits": logits}
-            for state, logits in zip(states, mask_logits, strict=True)
+            {"class_logits": of_class, "mask_logits": of_mask}
+            for of_class, of_mask in zip(class_logits, mask_logits, strict=True)
         ]
 
     def last_queries(self, features):
         """Returns class logits and mask embeddings of the last decoder layer, for inference."""
         states, embeddings, _ = self.decode(features, training=False)
-        return self.class_head(states[-1]), embeddings[-1]
+        return self._class_logits(states[-1:], embeddings[-1:], features)[0], embeddings[-1]
+
+    def _class_logits(self, states, embeddings, features, training=None):
+        class_logits = [self.class_head(state) for state in states]
+        if self.pooled_class_head is None:
+            return class_logits
+        levels = []
+        for name in self.pooled_features:
+            batch, height, width, channels = ops.shape(features[name])
+            values = ops.reshape(features[name], (batch, height * width, channels))
+            levels.append((mask_features_of_size(features["pixel_embedding"], features[name]), values))
+        return [
+            logits + self.pooled_class_head(embedding, levels, training=training)
+            for logits, embedding in zip(class_logits, embeddings, strict=True)
+        ]
 
     def decode(self, features, training=None):
         """Runs the layers; predicts before the first and after each.

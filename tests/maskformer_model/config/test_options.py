@@ -342,6 +342,8 @@ EFFECTS = {
     f"{DECODER}deep_supervision": ("", "true", "false", answer),
     f"{DECODER}enforce_input_projection": ("", "false", "true", network_weights),
     f"{DECODER}input_feature": ("", "auto", "res2", network_weights),
+    f"{DECODER}pooled_features": (MASK2FORMER, "[]", "[res4]", network_weights),
+    f"{DECODER}pooled_dropout": (f"{MASK2FORMER},{DECODER}pooled_features=[res4]", "0", "0.5", training_answer),
     f"{BACKBONE}type": ("", "resnet", "efficientnet_lite0", backbone_weights),
     f"{BACKBONE}depth": (f"{BACKBONE}stage_blocks=[]", "18", "34", backbone_weights),
     f"{BACKBONE}stem_type": ("", "basic", "deeplab", backbone_weights),

@@ -4,7 +4,7 @@ import pytest
 
 from maskformer_model import experiments
 
-FOR_TWO_CORES = ("mask2former_camvid_small", "mask2former_small")
+FOR_TWO_CORES = ("mask2former_camvid_small", "mask2former_few_photos", "mask2former_small")
 NAMES = [name for name in experiments.names() if name.startswith("mask2former_") and name not in FOR_TWO_CORES]
 
 # Data set and task -> classes, steps, shortest and longest test edge, crop, data padded to (0: the batch's largest).

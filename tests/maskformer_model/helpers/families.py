@@ -11,7 +11,8 @@ MASK2FORMER = (
     f"{_MODEL}pixel_decoder.encoder_layers=1,{_MODEL}pixel_decoder.num_heads=2,{_MODEL}pixel_decoder.num_points=2,"
     f"{_MODEL}pixel_decoder.feedforward_dim=32,{_MODEL}pixel_decoder.dropout=0.1,{_MODEL}decoder.type=masked_attention,"
     f"{_MODEL}decoder.hidden_dim=32,{_MODEL}decoder.num_layers=3,{_MODEL}decoder.num_heads=2,"
-    f"{_MODEL}decoder.feedforward_dim=32,{_LOSSES},task.init_checkpoint="
+    f"{_MODEL}decoder.feedforward_dim=32,{_MODEL}decoder.pooled_features=[res4,res5],"
+    f"{_MODEL}decoder.pooled_dropout=0.1,{_LOSSES},task.init_checkpoint="
 )
 # The first block gives up its masks between two steps, the last one at once.
 EOMT = (

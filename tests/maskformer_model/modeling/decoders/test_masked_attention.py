@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from maskformer_model.config import DeformableConfig, MaskedAttentionConfig, ModelConfig
+from maskformer_model.modeling.decoders.heads import MaskPooledClassHead
 from maskformer_model.modeling.decoders.masked_attention import SCALES, MaskedAttentionDecoder, blocked_cells
 
 
@@ -75,3 +76,32 @@ def test_pre_norm_leaves_the_sum_of_all_sub_layers_unnormed():
     queries = np.random.default_rng(0).normal(size=(1, 5, 16)).astype(np.float32)
     after = layer(queries, queries, queries, queries, np.zeros((1, 5, 5), bool))
     np.testing.assert_allclose(after, queries + 1, atol=1e-6)
+
+
+def test_features_under_a_mask_are_classified_by_their_mean():
+    head = MaskPooledClassHead(num_classes=1, dropout=0.5)
+    head.build(2)
+    head.linear.kernel.assign([[1.0, 0.0], [0.0, 10.0]])
+    # Two cells; the first query is sure of the first one, the second sees both alike, the third sees none.
+    cells = np.array([[[60.0, 0.0, -60.0], [-60.0, 0.0, -60.0]]], np.float32)
+    values = np.array([[[3.0, 5.0], [1.0, 7.0]]], np.float32)
+    found = np.asarray(head(np.eye(3, dtype=np.float32)[None], [(cells, values)]))
+    # Normed over two channels, whichever is larger becomes 1 and the other one -1.
+    np.testing.assert_allclose(found[0], [[-1, 10], [-1, 10], [0, 0]], atol=1e-2)
+
+
+def test_a_pooled_class_head_begins_as_nothing_and_answers_alike_in_one_step_and_in_two():
+    config = {"num_layers": 2, "pooled_features": ("scale_0", "scale_2"), "pooled_dropout": 0.5}
+    built, plain = decoder(**config), decoder(num_layers=2)
+    for ours, theirs in zip(plain.weights, built.weights, strict=False):
+        assert ours.path.split("/")[1:] == theirs.path.split("/")[1:]
+        ours.assign(theirs)
+    features = inputs()
+    for one, other in zip(built(features), plain(features), strict=True):
+        np.testing.assert_allclose(one["class_logits"], other["class_logits"], atol=1e-6)
+    built.pooled_class_head.linear.kernel.assign(np.random.default_rng(1).normal(size=(32, 4)))
+    changed = built(features)
+    assert np.abs(changed[0]["class_logits"] - plain(features)[0]["class_logits"]).max() > 0.1
+    np.testing.assert_allclose(built.last_queries(features)[0], changed[-1]["class_logits"], atol=1e-5)
+    trained = built(features, training=True)[-1]["class_logits"]
+    assert np.abs(trained - changed[-1]["class_logits"]).max() > 0.1
