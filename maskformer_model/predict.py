@@ -107,10 +107,14 @@ def predict(args: argparse.Namespace, *, is_own_process: bool = False) -> int:
     image_ids = image_ids_of(paths, writer.names)
     for path in tqdm(paths, unit="photo", dynamic_ncols=True):
         try:
-            writer.write(path, image_ids[path], tasks[args.task](path, **options))
+            result = tasks[args.task](path, **options)
+            _ = result.image  # Decoded here, since overlays need it: what only TensorFlow can read is refused too.
         except (photo_files.PhotoError, OSError) as error:
             refused[path] = str(error)
             tqdm.write(f"{path}: {error}", file=sys.stderr)
+            continue
+        # Outside of `try`: a full disk ends the command and is no fault of the photo.
+        writer.write(path, image_ids[path], result)
     writer.finish()
     refused_path = os.path.join(args.output, "refused.json")
     pathlib.Path(refused_path).write_text(json.dumps(refused, indent=1), encoding="utf-8")

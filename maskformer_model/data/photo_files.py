@@ -1,17 +1,19 @@
 """Photos as people have them: files, folders, patterns, arrays, any orientation and format -> bytes a model takes.
 
 An exported model reads JPEG and PNG and does not look at orientation tags, as COCO's coordinates do not. Here a photo
-is turned upright first, as every viewer shows it, and other formats become PNG. Needs Pillow and numpy alone.
+is turned upright first, as every viewer shows it, and other formats become PNG. Of 16 bits per channel the upper eight
+are taken, as a model takes them. Needs Pillow and numpy alone.
 """
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import io
 import os
 import pathlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -23,6 +25,8 @@ PhotoSource = str | os.PathLike[str] | bytes | np.ndarray | Image.Image
 MODEL_FORMATS = ("JPEG", "PNG")
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 _ORIENTATION_TAG = 0x0112
+_TIFF_BITS_TAG = 258
+_TIFF_COLORS_TAG, _TIFF_WHITE_IS_ZERO = 262, 0
 _TENSORFLOW_S_OWN = (
     "Graph execution error",
     "Detected at node",
@@ -44,8 +48,11 @@ def find_photos(places: Iterable[str]) -> list[str]:
     found: dict[str, None] = {}
     for place in places:
         if os.path.isdir(place):
+            # A link that leads nowhere stays in the list: whoever reads it reports it.
             paths = sorted(
-                str(path) for path in pathlib.Path(place).rglob("*") if path.suffix.lower() in PHOTO_SUFFIXES
+                str(path)
+                for path in pathlib.Path(place).rglob("*")
+                if path.suffix.lower() in PHOTO_SUFFIXES and not path.is_dir()
             )
         elif os.path.isfile(place):
             paths = [place]
@@ -66,7 +73,8 @@ def photo_bytes(source: PhotoSource, max_pixels: int | None = None, *, upright: 
         upright: Turn the photo as its orientation tag says; else the stored pixels are taken.
 
     Raises:
-        PhotoError: if the bytes are no photo, it is animated or too large, or the array is of another form.
+        PhotoError: if the bytes are no photo, it is too large or holds several pictures, its values are not unsigned
+            ones of at most 16 bits, or the array is of another form.
         OSError: if the file cannot be read.
     """
     if isinstance(source, np.ndarray):
@@ -74,24 +82,20 @@ def photo_bytes(source: PhotoSource, max_pixels: int | None = None, *, upright: 
             raise PhotoError(f"A photo must be uint8 [height, width, 3]. Received: {source.dtype} {list(source.shape)}")
         return _png(Image.fromarray(source))
     if isinstance(source, Image.Image):
-        return _png((ImageOps.exif_transpose(source) if upright else source).convert("RGB"))
+        return _png(_rgb(source, upright))
     file_bytes = source if isinstance(source, bytes) else pathlib.Path(source).read_bytes()
-    try:
-        with Image.open(io.BytesIO(file_bytes)) as image:
-            return _for_model(image, file_bytes, max_pixels, upright)
-    except PhotoError:
-        raise
-    # Pillow reports damage by several unrelated types, among them SyntaxError for a broken chunk.
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        # Its own words are the address of an object in memory.
-        reason = "in no format that is known" if isinstance(error, UnidentifiedImageError) else error
-        raise PhotoError(f"A photo must be a whole image file. Received {len(file_bytes)} bytes: {reason}") from error
+    with _opened(file_bytes) as image:
+        return _for_model(image, file_bytes, max_pixels, upright)
 
 
 def decode(file_bytes: bytes) -> np.ndarray:
-    """Returns `[height, width, 3]` uint8 RGB of the stored pixels of a file that `photo_bytes` returned."""
-    with Image.open(io.BytesIO(file_bytes)) as image:
-        return np.asarray(image.convert("RGB"))
+    """Returns `[height, width, 3]` uint8 RGB of the stored pixels of a file that `photo_bytes` returned.
+
+    Raises:
+        PhotoError: if Pillow cannot read the file.
+    """
+    with _opened(file_bytes) as image:
+        return np.asarray(_rgb(image, upright=False))
 
 
 def gray_pixels(png_bytes: bytes) -> np.ndarray:
@@ -107,6 +111,21 @@ def refusal(message: str) -> str:
     return (found[1] if found else (lines or [message])[0]).strip().replace('\\"', '"')
 
 
+@contextlib.contextmanager
+def _opened(file_bytes: bytes) -> Iterator[Image.Image]:
+    """Opens a file with Pillow, whose errors become `PhotoError` within the block."""
+    try:
+        with Image.open(io.BytesIO(file_bytes)) as image:
+            yield image
+    except PhotoError:
+        raise
+    # Pillow reports damage by several unrelated types, among them SyntaxError for a broken chunk.
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        # Its own words are the address of an object in memory.
+        reason = "in no format that is known" if isinstance(error, UnidentifiedImageError) else error
+        raise PhotoError(f"A photo must be a whole image file. Received {len(file_bytes)} bytes: {reason}") from error
+
+
 def _for_model(image: Image.Image, file_bytes: bytes, max_pixels: int | None, upright: bool) -> bytes:
     width, height = image.size
     if max_pixels is not None and width * height > max_pixels:
@@ -114,14 +133,39 @@ def _for_model(image: Image.Image, file_bytes: bytes, max_pixels: int | None, up
     header = read_header(file_bytes)
     if header and not header.is_plausible:
         raise PhotoError(f"A photo must be a whole image file. {header.doubt()}")
-    frames = getattr(image, "n_frames", 1)
+    # Phones and drones write previews and depth maps after the photo: a JPEG, which Pillow calls MPO.
+    image_format = "JPEG" if image.format == "MPO" else image.format
+    frames = 1 if image_format == "JPEG" else getattr(image, "n_frames", 1)
+    if frames > 1 and image_format == "TIFF":
+        raise PhotoError(f"A photo must be one picture. Received a TIFF that holds {frames}")
     if frames > 1:
         raise PhotoError(f"A photo must have one frame. Received an animation of {frames}")
     # Without the first condition Pillow decodes a whole PNG to look for the tag at its end.
     is_turned = upright and "exif" in image.info and image.getexif().get(_ORIENTATION_TAG, 1) != 1
-    if image.format in MODEL_FORMATS and not is_turned:
+    if image_format in MODEL_FORMATS and not is_turned:
         return file_bytes
-    return _png((ImageOps.exif_transpose(image) if is_turned else image).convert("RGB"))
+    return _png(_rgb(image, is_turned))
+
+
+def _rgb(image: Image.Image, upright: bool) -> Image.Image:
+    """Returns an image in mode RGB, turned as its orientation tag says if it is to be `upright`."""
+    # Older versions of Pillow open a 16-bit PNG in mode I.
+    is_16_bit = image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG")
+    if image.mode in ("I", "F") and not is_16_bit:
+        kind = "signed or 32-bit integers" if image.mode == "I" else "floating-point numbers"
+        raise PhotoError(
+            f"A photo must have unsigned values of 8 or 16 bits. Received {kind} (Pillow's mode {image.mode}), whose "
+            "range is not known: convert it to 8 bits"
+        )
+    tags = getattr(image, "tag_v2", {})  # Only a TIFF has them, and a turned copy of it has none.
+    shown = ImageOps.exif_transpose(image) if upright else image
+    if is_16_bit:
+        # Pillow's own conversion clips at 255. Values of a 12-bit TIFF lie in the lower twelve bits.
+        (bits, *_) = tags.get(_TIFF_BITS_TAG, (16,))
+        values = (np.asarray(shown) >> (bits - 8)).astype(np.uint8)
+        is_inverted = tags.get(_TIFF_COLORS_TAG) == _TIFF_WHITE_IS_ZERO
+        shown = Image.fromarray(255 - values if is_inverted else values)
+    return shown.convert("RGB")
 
 
 def _png(image: Image.Image) -> bytes:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import pathlib
 import subprocess
 import sys
+import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 import maskformer_model
 from maskformer_model import command_errors, predict
@@ -114,6 +117,20 @@ def test_an_animation_is_refused(model):
         model.predict(encoded(frames[0], "GIF", save_all=True, append_images=frames[1:]))
 
 
+def test_the_model_reads_a_phone_s_jpeg_with_a_preview_as_the_jpeg(model):
+    image, preview = Image.fromarray(photo(40, 60)), Image.fromarray(photo(20, 30))
+    found = model.predict(encoded(image, "MPO", save_all=True, append_images=[preview]))
+    np.testing.assert_array_equal(found.segment_ids, model.predict(encoded(image, "JPEG")).segment_ids)
+
+
+def test_a_16_bit_tiff_gets_the_answer_of_the_16_bit_png(model):
+    gray = photo(40, 60)[..., 0].astype(np.uint16) * 256 + 77
+    png, tiff = (model.predict(encoded(Image.fromarray(gray), form)) for form in ("PNG", "TIFF"))
+    np.testing.assert_array_equal(tiff.segment_ids, png.segment_ids)
+    np.testing.assert_array_equal(tiff.image, png.image)
+    assert len(png.segments) > 1
+
+
 def test_a_folder_without_a_model_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="must hold saved_model.pb"):
         maskformer_model.MaskFormer.from_directory(tmp_path)
@@ -145,6 +162,33 @@ def test_the_command_writes_every_format_and_goes_on_after_a_bad_photo(serving_d
     arguments = ["--model", str(serving_dir), "--images", pattern, "--output", str(out)]
     assert predict.main([*arguments, "--task", "instance", "--format", "coco_results"]) == 0
     assert {entry["image_id"] for entry in json.loads((out / "instances.json").read_text())} == {42}
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs Linux's device that is always full")
+@pytest.mark.parametrize(("form", "file"), [("overlay", "overlay/x.jpg"), ("coco_panoptic", "panoptic/x.png")])
+def test_a_full_disk_ends_the_command_and_is_no_refusal(serving_dir, tmp_path, capsys, form, file):
+    (tmp_path / "x.png").write_bytes(encoded(photo(40, 60)))
+    full = tmp_path / "out" / file
+    full.parent.mkdir(parents=True)
+    full.symlink_to("/dev/full")
+    arguments = ["--model", str(serving_dir), "--images", str(tmp_path / "x.png"), "--output", str(tmp_path / "out")]
+    assert predict.main([*arguments, "--format", form]) == command_errors.EXIT_USAGE
+    assert "No space left on device. Free space there" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "refused.json").exists()
+
+
+def test_a_photo_that_only_tensorflow_reads_is_refused_and_the_others_go_on(serving_dir, tmp_path):
+    # Text after the pixels that unpacks to more than Pillow allows.
+    text = zlib.compress(bytes(PngImagePlugin.MAX_TEXT_CHUNK + 1))
+    png = encoded(photo(40, 60))
+    chunk = io.BytesIO()
+    PngImagePlugin.putchunk(chunk, b"zTXt", b"Comment\0\0", text)
+    (tmp_path / "a.png").write_bytes(png[:-12] + chunk.getvalue() + png[-12:])
+    (tmp_path / "b.png").write_bytes(png)
+    arguments = ["--model", str(serving_dir), "--images", str(tmp_path / "*.png"), "--output", str(tmp_path / "out")]
+    assert predict.main(arguments) == predict.EXIT_REFUSED
+    assert list(json.loads((tmp_path / "out" / "refused.json").read_text())) == [str(tmp_path / "a.png")]
+    assert [path.name for path in (tmp_path / "out" / "overlay").iterdir()] == ["b.jpg"]
 
 
 def test_wrong_commands_are_answered_with_status_2(serving_dir, tmp_path, capsys):
