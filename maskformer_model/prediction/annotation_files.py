@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import urllib.parse
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -28,7 +29,8 @@ from maskformer_model.prediction.regions import Region
 
 COCO_INSTANCES, CVAT, LABEL_STUDIO = "coco_instances", "cvat", "label_studio"
 MASKS, POLYGONS = "masks", "polygons"
-LOCAL_FILES_PREFIX = "/data/local-files/?d="  # Where Label Studio serves photos of its local storage.
+# Where Label Studio serves photos of its local storage; a quoted path follows.
+LOCAL_FILES_PREFIX = "/data/local-files/?d="
 
 
 class CocoInstances:
@@ -132,7 +134,9 @@ class LabelStudioTasks:
                 results.append(names | sizes | {"value": value | {kind: [region.name]}, "score": region.score})
         score = float(np.mean([region.score for region in regions])) if regions else 0.0
         prediction = {"model_version": "maskformer", "score": score, "result": results}
-        self._tasks.append({"data": {"image": f"{LOCAL_FILES_PREFIX}{file_name}"}, "predictions": [prediction]})
+        # A name need not be UTF-8, and its bytes are quoted all the same.
+        link = LOCAL_FILES_PREFIX + urllib.parse.quote(file_name, errors="surrogateescape")
+        self._tasks.append({"data": {"image": link}, "predictions": [prediction]})
 
     def save(self, output_dir: pathlib.Path) -> None:
         """Writes both files."""

@@ -136,11 +136,17 @@ def _photo_path(task: Mapping[str, Any], photo_paths: Mapping[str, str]) -> str:
         parts = urllib.parse.urlsplit(text)
         # Photos of local storage are named in the query: `/data/local-files/?d=folder/photo.jpg`.
         path = urllib.parse.parse_qs(parts.query).get("d", [urllib.parse.unquote(parts.path)])[0]
-        name = posixpath.basename(path)
-        for candidate in (name, _UPLOAD.sub("", name, count=1)):
+        # Not every link is quoted: names in a bucket are not, nor are links that people or older versions wrote.
+        names = [posixpath.basename(path), posixpath.basename(_as_written(text))]
+        for candidate in (*names, *(_UPLOAD.sub("", name, count=1) for name in names)):
             if candidate in photo_paths:
                 return photo_paths[candidate]
-    return posixpath.basename(texts[0]) if texts else ""
+    return posixpath.basename(urllib.parse.unquote(_as_written(texts[0]))) if texts else ""
+
+
+def _as_written(link: str) -> str:
+    """Returns the path in a link, with `+`, `&`, `#` and `%` as they stand there."""
+    return link.rpartition("?d=")[2]
 
 
 def _segmentation(shape: Mapping[str, Any]) -> Any:

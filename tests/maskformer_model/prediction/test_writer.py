@@ -2,12 +2,14 @@
 
 import dataclasses
 import json
+import os
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
 from maskformer_model.data.panoptic_png import decode_panoptic_png
+from maskformer_model.prediction.annotation_files import LabelStudioTasks
 from maskformer_model.prediction.results import InstanceResult, PanopticResult, Segment, SemanticResult
 from maskformer_model.prediction.writer import PredictionWriter, unique_names
 from tests.maskformer_model.helpers.small_export import CATEGORIES, encoded, photo
@@ -96,6 +98,15 @@ def test_files_for_labelling_tools_name_photos_from_their_common_folder(tmp_path
     assert task["predictions"][0]["score"] == pytest.approx(0.85)
     config = ElementTree.parse(tmp_path / "label_config.xml").getroot()
     assert [label.get("value") for label in config.iter("Label")] == list(CATEGORIES.names)
+
+
+def test_a_link_of_label_studio_is_quoted_whatever_bytes_the_name_has(tmp_path):
+    tasks = LabelStudioTasks(CATEGORIES, "masks")
+    for name in ("a/b+c & 1#.jpg", os.fsdecode(b"caf\xe9.jpg")):
+        tasks.add(name, (2, 3), [])
+    tasks.save(tmp_path)
+    links = [task["data"]["image"] for task in json.loads((tmp_path / "tasks.json").read_text())]
+    assert links == ["/data/local-files/?d=a/b%2Bc%20%26%201%23.jpg", "/data/local-files/?d=caf%E9.jpg"]
 
 
 def test_polygons_instances_and_classes_for_labelling_tools(tmp_path):

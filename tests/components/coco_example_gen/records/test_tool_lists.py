@@ -10,8 +10,10 @@ import pytest
 from components.coco_example_gen.kept_aside import BadRecordError
 from components.coco_example_gen.records.instance_masks import object_mask
 from components.coco_example_gen.records.tool_lists import tool_list
+from maskformer_model.prediction.annotation_files import LabelStudioTasks
 from maskformer_model.prediction.label_studio_rle import pack_mask
 from tests.components.coco_example_gen import folder_forms
+from tests.maskformer_model.helpers.small_export import CATEGORIES
 
 SIZE = (folder_forms.HEIGHT, folder_forms.WIDTH)
 
@@ -161,6 +163,35 @@ def test_label_studio_shapes_of_every_kind(tmp_path):
 def test_label_studio_photos_are_found_by_their_name(tmp_path, image):
     folder_forms.write_photos(tmp_path / "photos", range(1))
     assert label_studio(tmp_path, task(0, image=image))["images"] == [{"id": "0", "file_name": "photos/0.jpg"}]
+
+
+SPECIAL_NAMES = ["a+b.jpg", "a&b.jpg", "a#1.jpg", "a?b.jpg", "a b.jpg", "100%25.jpg", "x;d=1.jpg", "Straße.jpg"]
+
+
+@pytest.mark.parametrize("name", SPECIAL_NAMES)
+def test_a_photo_of_any_name_is_found_again_through_the_link_that_we_write(tmp_path, name):
+    folder_forms.write_photo(tmp_path / "photos" / name, 0)
+    tasks = LabelStudioTasks(CATEGORIES, "masks")
+    tasks.add(f"photos/{name}", SIZE, [])
+    tasks.save(tmp_path)
+    [written] = json.loads((tmp_path / "tasks.json").read_text())
+    corrected = {"id": 0, "data": written["data"], "annotations": [{"id": 1, "result": []}]}
+    assert label_studio(tmp_path, corrected)["images"] == [{"id": "0", "file_name": f"photos/{name}"}]
+
+
+@pytest.mark.parametrize("name", SPECIAL_NAMES)
+@pytest.mark.parametrize(
+    "link", ["/data/local-files/?d=photos/{}", "s3://bucket/{}", "/data/upload/1/0a1b2c3d-{}", "{}"]
+)
+def test_a_photo_of_any_name_is_found_through_a_link_that_is_not_quoted(tmp_path, link, name):
+    folder_forms.write_photo(tmp_path / "photos" / name, 0)
+    images = label_studio(tmp_path, task(0, image=link.format(name)))["images"]
+    assert images == [{"id": "0", "file_name": f"photos/{name}"}]
+
+
+def test_a_photo_that_is_not_in_the_folder_is_named_as_its_file(tmp_path):
+    [image] = label_studio(tmp_path, task(0, image="/data/local-files/?d=a%2Bb.jpg"))["images"]
+    assert image["file_name"] == "a+b.jpg"
 
 
 def test_a_skipped_annotation_and_damaged_run_lengths(tmp_path):
