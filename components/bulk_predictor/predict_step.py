@@ -27,25 +27,46 @@ from components.panoptic_predictor.shared_model import shared_model
 from components.whole_files import whole_file, write_text
 from maskformer_model.data.photo_files import refusal
 
+# The storage failed, or cannot be used at all: no photo is to blame, and the same command tries again.
+_STORAGE_ERRORS = (
+    tf.errors.AbortedError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.ResourceExhaustedError,
+    tf.errors.UnauthenticatedError,
+    tf.errors.UnavailableError,
+    tf.errors.UnimplementedError,
+)
+
 
 def predict_photo(model: ServingModel, path: str) -> tf.train.Example:
-    """Returns the record of one photo; a photo that cannot be read or decoded gets its reason."""
-    features = {"image/filename": path.encode()}
-    try:
-        with tf.io.gfile.GFile(path, "rb") as file:
-            [result] = model.predict([file.read()])
-    except tf.errors.InvalidArgumentError as error:
-        features["error"] = refusal(error.message).encode()
-    except tf.errors.NotFoundError as error:
-        features["error"] = str(error.message).encode()
-    else:
-        features["prediction/panoptic/encoded"] = result.panoptic_png
-        segments = [dataclasses.asdict(segment) for segment in result.segments]
-        features["prediction/segments"] = json.dumps(segments).encode()
+    """Returns the record of one photo; a photo that cannot be read or decoded gets its reason.
+
+    Raises:
+        tf.errors.OpError: if the storage fails, and not this photo alone.
+    """
     example = tf.train.Example()
-    for key, value in features.items():
+    for key, value in {"image/filename": path.encode(), **_prediction(model, path)}.items():
         example.features.feature[key].bytes_list.value.append(value)
     return example
+
+
+def _prediction(model: ServingModel, path: str) -> dict[str, bytes]:
+    try:
+        with tf.io.gfile.GFile(path, "rb") as file:
+            photo = file.read()
+    except _STORAGE_ERRORS:
+        raise
+    except tf.errors.OpError as error:
+        return {"error": str(error.message).encode()}
+    try:
+        [result] = model.predict([photo])
+    except tf.errors.InvalidArgumentError as error:
+        return {"error": refusal(error.message).encode()}
+    segments = [dataclasses.asdict(segment) for segment in result.segments]
+    return {
+        "prediction/panoptic/encoded": result.panoptic_png,
+        "prediction/segments": json.dumps(segments).encode(),
+    }
 
 
 class PredictShard(beam.DoFn):
