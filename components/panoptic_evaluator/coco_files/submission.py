@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import apache_beam as beam
+import tensorflow as tf
 
 from components.panoptic_evaluator.coco_files.coco_json import leaves_folder, read_panoptic_json
 from components.panoptic_predictor import serving_model
@@ -24,6 +25,7 @@ from components.whole_files import whole_file, write_text
 from maskformer_model.categories import CategoryTable
 from maskformer_model.coco_schema import shown, whole_of_text
 from maskformer_model.data import panoptic_png
+from maskformer_model.data.photo_files import refusal
 
 _PHOTOS_PER_BLOCK = 16
 _PNG_NAME = "png_name"  # Beside the fields of COCO's `images`.
@@ -51,7 +53,7 @@ def write_submission(
     Raises:
         FileNotFoundError: if json, model or a photo is missing.
         FileExistsError: if there are predictions already.
-        ValueError: if the model knows other classes than the json, or there is no photo.
+        ValueError: if the model knows other classes than the json, there is no photo, or a photo is damaged.
     """
     document = read_panoptic_json(pathlib.Path(truth_json))
     try:
@@ -63,8 +65,7 @@ def write_submission(
         raise ValueError(f"Model and data must have the same classes in the same order, but {difference}.")
     images = _images_to_predict(document, truth_json)
     folder = pathlib.Path(predictions_json).with_suffix("")
-    if os.path.exists(predictions_json) or (folder.is_dir() and any(folder.iterdir())):
-        raise FileExistsError(f"Predictions must go where there are none. Found: {predictions_json} or {folder}")
+    _require_no_predictions(predictions_json, folder)
     folder.mkdir(parents=True, exist_ok=True)
     blocks = [
         PhotoBlock(start // _PHOTOS_PER_BLOCK, images[start : start + _PHOTOS_PER_BLOCK])
@@ -84,6 +85,17 @@ def write_submission(
     write_text(predictions_json, json.dumps(all_of_it))
     for part in parts:
         part.unlink()
+
+
+def _require_no_predictions(predictions_json: str, folder: pathlib.Path) -> None:
+    rule = "Predictions must go where there are none"
+    if os.path.exists(predictions_json):
+        raise FileExistsError(f"{rule}. Found: {predictions_json}")
+    if folder.is_dir() and any(folder.iterdir()):
+        raise FileExistsError(
+            f"{rule}. Found files in {folder} but no {predictions_json}, as an earlier try leaves them that did not "
+            "finish. Remove that folder and start again, or choose another place."
+        )
 
 
 def _images_to_predict(document: dict[str, Any], truth_json: str) -> list[dict[str, Any]]:
@@ -141,8 +153,11 @@ class PredictBlock(beam.DoFn):
         """Yields the number of photos that were written."""
         annotations = []
         for image in block.images:
-            photo = pathlib.Path(self._photos_dir, image["file_name"]).read_bytes()
-            [result] = self._model.predict([photo])
+            photo_path = pathlib.Path(self._photos_dir, image["file_name"])
+            try:
+                [result] = self._model.predict([photo_path.read_bytes()])
+            except tf.errors.InvalidArgumentError as error:
+                raise ValueError(f"The model must be able to read {photo_path}. {refusal(error.message)}") from error
             name = image[_PNG_NAME]
             require_finite_scores(result, f"{image['file_name']} (id {image['id']})")
             path = os.path.join(self._output_dir, name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import shutil
 
 import pytest
 
@@ -72,6 +73,26 @@ def test_predictions_are_never_written_over_others(model_dir, data_dir, capsys):
     (predictions / "predictions" / "old.png").touch()
     assert run(model_dir, data_dir)[0] == 2
     assert "must go where there are none" in capsys.readouterr().err
+
+
+def test_a_damaged_photo_is_named_and_what_it_leaves_is_explained(model_dir, data_dir, capsys):
+    photo = data_dir / "val2017" / SCENES[2].filename
+    whole = photo.read_bytes()
+    photo.write_bytes(whole[:50])
+    status, predictions = run(model_dir, data_dir, "--num_workers", "1")
+    last_line = capsys.readouterr().err.splitlines()[-1]
+    assert status == 2 and f"The model must be able to read {photo}. " in last_line
+    assert "InvalidArgumentError" not in last_line
+
+    photo.write_bytes(whole)
+    assert run(model_dir, data_dir)[0] == 2
+    error = capsys.readouterr().err
+    folder = predictions / "predictions"
+    assert f"Found files in {folder} but no {folder}.json" in error and "Remove that folder and start again" in error
+    shutil.rmtree(folder)
+    assert run(model_dir, data_dir, "--num_workers", "1")[0] == 0
+    assert run(model_dir, data_dir)[0] == 2
+    assert f"must go where there are none. Found: {folder}.json" in capsys.readouterr().err
 
 
 def test_a_model_with_other_classes_is_refused(data_dir, tmp_path, capsys):
