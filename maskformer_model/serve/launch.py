@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import signal
@@ -42,32 +43,51 @@ def tls_context(settings: ServerSettings) -> ssl.SSLContext | None:
     return context
 
 
-def bind(host: str, port: int) -> socket.socket:
+def bind(host: str, port: int, port_setting: str = "port") -> socket.socket:
     """Returns a socket that is bound to the address.
 
+    Args:
+        host: A name or an IP address of this machine.
+        port: The port; 0 takes a free one.
+        port_setting: The name of the port's setting, for the errors.
+
     Raises:
-        ValueError: if it is taken, or not this machine's.
+        ValueError: if the host is not this machine's, or the port is taken or not allowed to this user.
+        OSError: if the system refuses for another reason.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        bound = socket.socket(family, kind, protocol)
-        try:
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            bound.bind(address)
-            bound.listen(1)  # Only now a port that another socket listens on is an error everywhere.
-        except OSError:
-            bound.close()
-            raise
+    except (socket.gaierror, UnicodeError) as error:  # The second is of names that DNS does not allow.
+        raise ValueError(_wrong_host(host, getattr(error, "strerror", None) or error)) from error
+    bound = socket.socket(family, kind, protocol)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+        bound.listen(1)  # Only now a port that another socket listens on is an error everywhere.
     except OSError as error:
-        raise ValueError(f"`port` must be free. {host}:{port}: {error.strerror or error}") from error
+        bound.close()
+        where = f"{host}:{port}: {error.strerror or error}"
+        if error.errno == errno.EADDRINUSE:
+            raise ValueError(f"`{port_setting}` must be free. {where}") from error
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise ValueError(_wrong_host(host, error.strerror)) from error
+        if error.errno == errno.EACCES:
+            rule = f"`{port_setting}` must be a port that this user may open. Choose another, above 1023"
+            raise ValueError(f"{rule}. {where}") from error
+        raise
     return bound
+
+
+def _wrong_host(host: str, reason: object) -> str:
+    return f"`host` must be a name or an IP address of this machine. {host}: {reason}"
 
 
 def serve(settings: ServerSettings) -> None:
     """Serves until a signal says to stop.
 
     Raises:
-        ValueError: if a setting does not fit this machine: no model, a taken port, a certificate that is none.
+        ValueError: if a setting does not fit this machine: no model, another machine's host, a taken port, a
+            certificate that is none.
     """
     settings.require_model_dir()
     settings.read_token()
@@ -128,13 +148,19 @@ class _Life:
             await runner.cleanup()
 
     async def _start_grpc(self, server: Server) -> Any:
-        if self._settings.grpc_port is None:
+        settings = self._settings
+        if settings.grpc_port is None:
             return None
         from maskformer_model.serve.kserve.grpc_service import GrpcService
 
-        service = GrpcService(self._settings, server.prediction, server.bodies, server.health, server.access)
-        grpc_server, port = await service.start()
-        print(f"grpc://{_in_address(self._settings.host)}:{port}", flush=True)
+        service = GrpcService(settings, server.prediction, server.bodies, server.health, server.access)
+        try:
+            grpc_server, port = await service.start()
+        except RuntimeError:
+            # gRPC does not say why it could not listen. A plain socket fails for the same reason, and says it.
+            bind(settings.host, settings.grpc_port, "grpc_port").close()
+            raise
+        print(f"grpc://{_in_address(settings.host)}:{port}", flush=True)
         return grpc_server
 
     def _told_to_stop(self) -> None:

@@ -58,7 +58,7 @@ class GrpcService:
         """Starts to listen; returns the server and its port.
 
         Raises:
-            ValueError: if the port is taken.
+            RuntimeError: if gRPC cannot listen there; it does not say why.
         """
         idle_ms = int(1000 * max(1.0, self._settings.idle_timeout_s))
         server = aio.server(
@@ -85,10 +85,7 @@ class GrpcService:
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(grpc_messages.SERVICE, handlers),))
         host = f"[{self._settings.host}]" if ":" in self._settings.host else self._settings.host
         address = f"{host}:{self._settings.grpc_port}"
-        try:
-            port = self._listen(server, address)
-        except RuntimeError as error:
-            raise ValueError(f"`grpc_port` must be free. {address}: {error}") from error
+        port = self._listen(server, address)
         await server.start()
         logging.info("gRPC at %s:%s", host, port)
         return server, port

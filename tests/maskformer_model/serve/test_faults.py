@@ -6,6 +6,7 @@ import concurrent.futures
 import contextlib
 import http.client
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -16,6 +17,7 @@ import threading
 import psutil
 import pytest
 
+from maskformer_model.serve import launch
 from tests.components import brightness_model
 from tests.maskformer_model.serve.raw_client import HEAD, connected
 from tests.maskformer_model.serve.running_server import RunningServer, push
@@ -167,10 +169,11 @@ def test_what_does_not_finish_is_cut_off_at_the_end_of_the_grace(model, serving_
     assert not psutil.pid_exists(model_pid)
 
 
-@pytest.mark.parametrize("what", ["port", "model", "file", "certificate", "token"])
+@pytest.mark.parametrize("what", ["port", "host", "model", "file", "certificate", "token"])
 def test_a_server_that_cannot_start_says_why_in_one_line_and_ends(tmp_path, what):
     flags = {
         "port": ["--model", tmp_path],
+        "host": ["--model", tmp_path, "--host", "no-such-host.invalid"],
         "model": ["--model", tmp_path / "nonexistent"],
         "file": ["--model", __file__],
         "certificate": ["--model", tmp_path, "--port", 0, "--certificate", __file__, "--key", __file__],
@@ -178,6 +181,7 @@ def test_a_server_that_cannot_start_says_why_in_one_line_and_ends(tmp_path, what
     }[what]
     message = {
         "port": "`port` must be free. 127.0.0.1:",
+        "host": "`host` must be a name or an IP address of this machine. no-such-host.invalid:",
         "model": "Found nothing at:",
         "file": "Found a file at:",
         "certificate": "`certificate` and `key` must be PEM files",
@@ -189,6 +193,47 @@ def test_a_server_that_cannot_start_says_why_in_one_line_and_ends(tmp_path, what
         done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2 and message in done.stderr
     assert len(done.stderr.splitlines()) == 1 and done.stdout == ""
+
+
+def test_a_server_whose_grpc_port_is_taken_says_so_and_ends(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        flags = ["--model", str(tmp_path), "--port", "0", "--grpc_port", str(taken.getsockname()[1])]
+        command = [sys.executable, "-m", "maskformer_model.serve", *flags]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert "`grpc_port` must be free. 127.0.0.1:" in done.stderr.splitlines()[-1]  # Above it stands gRPC's own log.
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid", "", "a" * 64 + ".invalid"])
+def test_a_host_that_is_not_this_machine_is_blamed_and_not_the_port(host):
+    with pytest.raises(
+        ValueError, match=rf"^`host` must be a name or an IP address of this machine\. {host}: ."
+    ) as one:
+        launch.bind(host, 0)
+    assert "port" not in str(one.value)
+
+
+def test_a_port_that_only_root_may_open_is_no_taken_one():
+    user_id = os.geteuid()
+    os.seteuid(user_id or 65534)  # A user without root's rights.
+    try:
+        with contextlib.closing(socket.socket()) as probe, contextlib.suppress(PermissionError):
+            probe.bind(("127.0.0.1", 1))
+            pytest.skip("Here every user may open every port.")
+        with pytest.raises(ValueError, match=r"^`grpc_port` must be a port that this user may open\. Choose another"):
+            launch.bind("127.0.0.1", 1, "grpc_port")
+    finally:
+        os.seteuid(user_id)
+
+
+def test_another_error_of_the_system_blames_neither_host_nor_port():
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            launch.bind("127.0.0.1", 0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 @pytest.mark.slow
