@@ -97,6 +97,16 @@ def training_answer(config):
     return answer(config, is_training=True)
 
 
+def trained_pooling(config):
+    """A training answer with the same weights in any case; a new pooled head is 0, and its dropout changes nothing."""
+    network = MaskFormer(config.task.model)
+    network.build()
+    rng = np.random.default_rng(0)
+    for weight in network.trainable_weights:
+        weight.assign(rng.normal(0, 0.1, weight.shape))
+    return network(IMAGE, training=True)["class_logits"].numpy()
+
+
 def loss_terms(config):
     rng = np.random.default_rng(0)
     outputs = {
@@ -343,7 +353,7 @@ EFFECTS = {
     f"{DECODER}enforce_input_projection": ("", "false", "true", network_weights),
     f"{DECODER}input_feature": ("", "auto", "res2", network_weights),
     f"{DECODER}pooled_features": (MASK2FORMER, "[]", "[res4]", network_weights),
-    f"{DECODER}pooled_dropout": (f"{MASK2FORMER},{DECODER}pooled_features=[res4]", "0", "0.5", training_answer),
+    f"{DECODER}pooled_dropout": (f"{MASK2FORMER},{DECODER}pooled_features=[res4]", "0", "0.5", trained_pooling),
     f"{BACKBONE}type": ("", "resnet", "efficientnet_lite0", backbone_weights),
     f"{BACKBONE}depth": (f"{BACKBONE}stage_blocks=[]", "18", "34", backbone_weights),
     f"{BACKBONE}stem_type": ("", "basic", "deeplab", backbone_weights),
