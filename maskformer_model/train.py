@@ -144,7 +144,6 @@ def _run(config: ExperimentConfig, options: argparse.Namespace) -> int:
     from maskformer_model.backend import distribution
     from maskformer_model.categories import CategoryTable
     from maskformer_model.data.examples import categories_path
-    from maskformer_model.pretrained.training_run import PREFIX
     from maskformer_model.training import loop
 
     records = config.task.train_data.input_path or config.task.validation_data.input_path
@@ -166,11 +165,10 @@ def _run(config: ExperimentConfig, options: argparse.Namespace) -> int:
         strategy=strategy,
     )
     print(f"Export it: maskformer export --weights {options.model_dir} --output DIR", file=sys.stderr)
-    scored = [row for row in result.history if "pq" in row]
-    if options.mode == TRAIN_AND_EVAL and scored:
-        step = int(scored[-1]["step"])
-        weights = os.path.join(options.model_dir, f"{PREFIX}-{step}")
-        _report(options.model_dir, step, scored[-1], config.task, weights)
+    step = int(result.checkpoint.rpartition("-")[2])
+    row = next((row for row in result.history if row["step"] == step), {})
+    if options.mode == TRAIN_AND_EVAL and "pq" in row:  # One worker of several has the scores.
+        _report(options.model_dir, step, row, config.task, result.checkpoint)
     return 0
 
 
@@ -207,12 +205,11 @@ def _evaluate_continuously(config: ExperimentConfig, categories: Any, model_dir:
     import tensorflow as tf
 
     from maskformer_model.pretrained.initialize import build_network
-    from maskformer_model.pretrained.training_run import read_network_values
+    from maskformer_model.pretrained.training_run import set_network_values
 
     network = build_network(config.task.model)
     for path in tf.train.checkpoints_iterator(model_dir, timeout=timeout_s):
-        for variable, value in zip(network.variables, read_network_values(path), strict=True):
-            variable.assign(value)
+        set_network_values(network, path)
         step = int(path.rpartition("-")[2])
         _report(model_dir, step, _score(network, config, categories), config.task, path)
         if step >= config.trainer.train_steps:

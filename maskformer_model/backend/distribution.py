@@ -31,7 +31,7 @@ def chosen_strategy(name: str, tpu: str, num_accelerators: int, environment: Map
         return name
     if tpu:
         return TPU
-    if _num_workers(environment) > 1:
+    if num_workers(environment) > 1:
         return MULTI_WORKER
     return MIRRORED if num_accelerators > 1 else ONE_DEVICE
 
@@ -57,7 +57,7 @@ def make_strategy(name: str, tpu: str = "") -> Any:
     if chosen == TPU:
         return _tpu_strategy(tpu)
     if chosen == MULTI_WORKER:
-        if not _num_workers(os.environ):
+        if not num_workers(os.environ):
             raise ValueError(
                 "`runtime.distribution_strategy=multi_worker_mirrored` needs the environment variable TF_CONFIG with "
                 f"`cluster.worker` and `task`. Received: {os.environ.get('TF_CONFIG')!r}"
@@ -113,7 +113,8 @@ def _tpu_strategy(tpu: str) -> Any:
     return tf.distribute.TPUStrategy(resolver)
 
 
-def _num_workers(environment: Mapping[str, str]) -> int:
+def num_workers(environment: Mapping[str, str]) -> int:
+    """Returns how many workers TF_CONFIG names, the chief among them; 0 without it."""
     cluster = _cluster(environment)
     return len(cluster.get("worker", [])) + len(cluster.get("chief", []))
 

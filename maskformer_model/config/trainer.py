@@ -109,6 +109,9 @@ class TrainerConfig:
         checkpoint_interval: Steps between two checkpoints; 0: only at the end.
         validation_interval: Steps between two evaluations of the validation data; 0: none.
         max_to_keep: Checkpoints that are kept, beside the best one.
+        early_stopping_patience: After so many evaluations in a row without a better score the training ends; 0: it
+            never ends before `train_steps`. The score is PQ, or mIoU or AP for another `task.kind`.
+        restore_best_weights: Whether the result has the weights of the evaluation with the best score, not the last.
         accumulation_steps: Parts in which a replica's batch goes through the network, one after the other, before one
             update: the same update with less memory.
         max_skipped_steps: A step whose gradient is not finite changes nothing; after so many in a row the job stops.
@@ -122,6 +125,8 @@ class TrainerConfig:
     checkpoint_interval: int = 5000
     validation_interval: int = 0
     max_to_keep: int = 3
+    early_stopping_patience: int = 0
+    restore_best_weights: bool = False
     accumulation_steps: int = 1
     max_skipped_steps: int = 10
     steps_per_execution: int = 1
@@ -132,7 +137,7 @@ class TrainerConfig:
         positive = ("train_steps", "steps_per_loop", "max_to_keep", "accumulation_steps", "max_skipped_steps")
         for name in (*positive, "steps_per_execution"):
             require(getattr(self, name) > 0, f"`trainer.{name}` must be positive.", getattr(self, name))
-        for name in ("checkpoint_interval", "validation_interval"):
+        for name in ("checkpoint_interval", "validation_interval", "early_stopping_patience"):
             require(getattr(self, name) >= 0, f"`trainer.{name}` must not be negative.", getattr(self, name))
         for name in ("train_steps", "steps_per_loop", "checkpoint_interval", "validation_interval"):
             require(

@@ -185,7 +185,7 @@ def load_unfinished(model_dir: str) -> Any:
     Raises:
         FileNotFoundError: if a file is missing.
     """
-    from maskformer_model.pretrained.training_run import latest_checkpoint, read_network_values
+    from maskformer_model.pretrained.training_run import latest_checkpoint, set_network_values
 
     network = build_network(_read_model_config(model_dir))
     checkpoint = latest_checkpoint(model_dir)
@@ -196,8 +196,7 @@ def load_unfinished(model_dir: str) -> Any:
         WEIGHTS_FILE,
         os.path.basename(checkpoint),
     )
-    for variable, value in zip(network.variables, read_network_values(checkpoint), strict=True):
-        variable.assign(value)
+    set_network_values(network, checkpoint)
     return network
 
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 import glob
 import math
 import os
+import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -19,18 +21,31 @@ NETWORK, AVERAGE, TRAINING = "network_", "average_", "training_"
 PREFIX = "ckpt"
 
 
+def saved_checkpoints(model_dir: str) -> list[str]:
+    """Returns the paths, without suffix, of a folder's checkpoints, from the oldest to the newest.
+
+    What counts are the files. TensorFlow also keeps a list of them, `checkpoint`; without it, or when it is damaged,
+    nothing is lost.
+    """
+    import tensorflow as tf
+
+    steps = {}
+    for path in tf.io.gfile.glob(os.path.join(glob.escape(model_dir), f"{PREFIX}-*.index")):
+        if found := re.search(rf"{PREFIX}-(\d+)\.index$", path):
+            steps[int(found[1])] = path.removesuffix(".index")
+    return [steps[step] for step in sorted(steps)]
+
+
 def latest_checkpoint(model_dir: str) -> str:
     """Returns the newest checkpoint of a folder.
 
     Raises:
         FileNotFoundError: if there is none.
     """
-    import tensorflow as tf
-
-    path = tf.train.latest_checkpoint(model_dir)
-    if path is None:
+    paths = saved_checkpoints(model_dir)
+    if not paths:
         raise FileNotFoundError(f"A `model_dir` must hold a checkpoint `{PREFIX}-<step>`. Received: {model_dir}")
-    return path
+    return paths[-1]
 
 
 def trained_weights(model_dir: str) -> str:
@@ -43,7 +58,7 @@ def trained_weights(model_dir: str) -> str:
 
     path = os.path.join(model_dir, WEIGHTS_FILE)
     if not tf.io.gfile.exists(path):
-        path = tf.train.latest_checkpoint(model_dir) or ""
+        path = next(reversed(saved_checkpoints(model_dir)), "")
     return path
 
 
@@ -75,3 +90,9 @@ def read_network_values(path: str) -> list[np.ndarray]:
     keys = {name.partition("/")[0]: name for name in sorted(reader.get_variable_to_shape_map())}
     positions = [name.removeprefix(NETWORK) for name in keys if name.startswith(NETWORK)]
     return [reader.get_tensor(keys.get(AVERAGE + position, keys[NETWORK + position])) for position in positions]
+
+
+def set_network_values(network: Any, path: str) -> None:
+    """Gives a network of the same architecture the weights of a checkpoint, averaged ones where it keeps an average."""
+    for variable, value in zip(network.variables, read_network_values(path), strict=True):
+        variable.assign(value)

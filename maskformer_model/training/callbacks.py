@@ -23,10 +23,11 @@ import tensorflow as tf
 from maskformer_model.backend import distribution
 from maskformer_model.categories import CategoryTable
 from maskformer_model.config import SCORE_OF_TASK, ExperimentConfig
+from maskformer_model.pretrained.training_run import PREFIX
 from maskformer_model.training.batches import image_ids_of_step
 from maskformer_model.training.checkpoints import TrainingCheckpoints
 from maskformer_model.training.evaluator import Evaluator
-from maskformer_model.training.history import read_history, write_history
+from maskformer_model.training.history import evaluations_since_best, read_history, write_history
 from maskformer_model.training.step import SHOWN_LOSSES
 from maskformer_model.training.tensorboard import TensorBoard
 from maskformer_model.training.trackers.tracked_run import flat_settings
@@ -98,6 +99,22 @@ class Intervals(keras.callbacks.Callback):
         logging.info("Going on from %s.", path)
         return self._start_step
 
+    def is_out_of_patience(self) -> bool:
+        """Returns whether the last `trainer.early_stopping_patience` evaluations brought no better score."""
+        patience = self._config.trainer.early_stopping_patience
+        return patience > 0 and evaluations_since_best(self.history, self._judged_by) >= patience
+
+    def checkpoint_of_result(self) -> str:
+        """Returns the path, without suffix, of the checkpoint whose weights are the training's result."""
+        if self._config.trainer.restore_best_weights:
+            if best := self._checkpoints.best():
+                return best
+            logging.warning(
+                "No evaluation had the score %r, so the weights are those of the last step.", self._judged_by
+            )
+        step = int(value_of(self.model.optimizer.iterations))
+        return os.path.join(self._model_dir, f"{PREFIX}-{step}")
+
     def describe(self, lineage: Mapping[str, str]) -> None:
         """Writes the settings and what the run is made from beside TensorBoard's curves, once."""
         if self.is_chief and self._start_step == 0:
@@ -136,6 +153,10 @@ class Intervals(keras.callbacks.Callback):
         if stopping or is_last or is_validated or self._is_due(step, trainer.checkpoint_interval):
             self._checkpoints.save(step)
             self._keep_if_best(step)
+        if is_validated and not is_last and self.is_out_of_patience():
+            patience = trainer.early_stopping_patience
+            logging.warning("Stopped at step %d: no better score in %d evaluations in a row.", step, patience)
+            self.model.stop_training = True
         if stopping and not is_last:
             raise TrainingInterruptedError(f"Stopped on request at step {step}; a checkpoint is in {self._model_dir}.")
 

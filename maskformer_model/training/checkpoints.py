@@ -17,7 +17,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from maskformer_model.pretrained.training_run import AVERAGE, NETWORK, PREFIX, TRAINING
+from maskformer_model.pretrained.training_run import AVERAGE, NETWORK, PREFIX, TRAINING, saved_checkpoints
 
 # What TensorFlow raises for files that are missing, cut short or changed; its reader translates some and not others.
 _DAMAGE = (tf.errors.DataLossError, tf.errors.OutOfRangeError, tf.errors.NotFoundError, IndexError, RuntimeError)
@@ -52,6 +52,9 @@ class TrainingCheckpoints:
         best_by: Name of the score that says which one is the best.
         is_writer: Whether this process's files stay. All processes of a job call `save` at the same steps, because
             the replicas' means are summed then; what the others write is thrown away.
+
+    Raises:
+        ValueError: if TensorFlow's list of the folder's checkpoints is damaged.
     """
 
     def __init__(self, model: Any, model_dir: str, max_to_keep: int, *, best_by: str = "pq", is_writer: bool = True):
@@ -68,12 +71,14 @@ class TrainingCheckpoints:
         self._is_writer = is_writer
         self._thrown_away = None if is_writer else tempfile.TemporaryDirectory()
         self._checkpoint = tf.train.Checkpoint(**state)
-        self._manager = tf.train.CheckpointManager(
-            self._checkpoint,
-            self._thrown_away.name if self._thrown_away else model_dir,
-            max_to_keep,
-            checkpoint_name=PREFIX,
-        )
+        folder = self._thrown_away.name if self._thrown_away else model_dir
+        try:
+            self._manager = tf.train.CheckpointManager(self._checkpoint, folder, max_to_keep, checkpoint_name=PREFIX)
+        except ValueError as error:
+            raise ValueError(
+                f"TensorFlow's list of checkpoints is damaged. Delete it: the checkpoints are found without it. "
+                f"Received: {os.path.join(folder, 'checkpoint')}: {error}"
+            ) from error
 
     def save(self, step: int) -> None:
         """Writes `ckpt-<step>`."""
@@ -107,25 +112,31 @@ class TrainingCheckpoints:
             return json.load(file)
 
     def restore_latest(self) -> str | None:
-        """Restores the newest whole checkpoint and returns its path; None if there is none.
+        """Restores the newest whole checkpoint and returns its path; None if there are no checkpoints.
 
         A damaged one is named in the log, and the one before it is taken.
 
         Raises:
-            ValueError: if a checkpoint is of another architecture.
+            ValueError: if a checkpoint is of another architecture, or all of them are damaged.
         """
-        state = tf.train.get_checkpoint_state(self._model_dir)
-        for path in reversed(state.all_model_checkpoint_paths if state else []):
-            if self.restores(path):
+        paths = saved_checkpoints(self._model_dir)
+        for path in reversed(paths):
+            if self._restores(path):
                 return path
+        if paths:
+            names = ", ".join(os.path.basename(path) for path in paths)
+            raise ValueError(
+                f"All checkpoints in {self._model_dir} are damaged ({names}), so this training cannot be continued. "
+                "Copy them there again, or delete them to start at step 0."
+            )
         return None
 
-    def restore_best(self) -> str | None:
-        """Restores the best checkpoint and returns its path; None if there is none."""
-        path = os.path.join(self._model_dir, BEST_FOLDER, f"{PREFIX}-{self._best()['step']}")
-        return path if tf.io.gfile.exists(f"{path}.index") and self.restores(path) else None
+    def best(self) -> str | None:
+        """Returns the path of the best checkpoint; None if nothing was scored."""
+        step = self._best()["step"]
+        return None if step is None else os.path.join(self._model_dir, BEST_FOLDER, f"{PREFIX}-{step}")
 
-    def restores(self, path: str) -> bool:
+    def _restores(self, path: str) -> bool:
         """Restores the checkpoint of that path; returns False, with a line in the log, if it is damaged.
 
         Raises:

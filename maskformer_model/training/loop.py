@@ -22,6 +22,7 @@ from maskformer_model.config.files import CATEGORIES_FILE, EXPERIMENT_FILE, HIST
 from maskformer_model.modeling.maskformer import MaskFormer
 from maskformer_model.pretrained.initialize import initialize
 from maskformer_model.pretrained.readers.keras_weights import save_weights
+from maskformer_model.pretrained.training_run import set_network_values
 from maskformer_model.training.batches import training_data
 from maskformer_model.training.callbacks import Intervals, ProgressBar
 from maskformer_model.training.learning_rate import make_schedule
@@ -42,11 +43,13 @@ class TrainingResult:
         config: The experiment as it was trained: `task.model.num_classes` is filled in.
         history: One dict per row of the curves: `step`, `seconds` since the start, `learning_rate`, the mean of every
             loss term since the row before, `gradient_norm`, and where it was evaluated `pq` and its parts.
+        checkpoint: Path, without suffix, of the checkpoint whose weights the network has.
     """
 
     network: MaskFormer
     config: ExperimentConfig
     history: list[dict[str, float]]
+    checkpoint: str
 
 
 def train(
@@ -76,8 +79,9 @@ def train(
         TrackerError: if the tracker cannot be reached.
         FloatingPointError: if the gradient was not finite `trainer.max_skipped_steps` times in a row; it names the
             images of the last step.
-        ValueError: if the config's number of classes is not the data set's, a file set is empty, or `model_dir` holds
-            a run of another network, task, optimizer or of other classes.
+        ValueError: if the config's number of classes is not the data set's, a file set is empty, settings need scores
+            that nothing computes, or `model_dir` holds a run of another network, task, optimizer or of other classes,
+            or damaged checkpoints alone.
     """
     keras.utils.set_random_seed(config.runtime.seed)
     if config.runtime.deterministic:
@@ -95,18 +99,21 @@ def train(
             intervals = Intervals(model, config, categories, model_dir, train_files, eval_files, strategy, tracker)
             start_step = intervals.restore()
             intervals.describe(made_from)
-            if start_step < config.trainer.train_steps:
+            if start_step < config.trainer.train_steps and not intervals.is_out_of_patience():
                 bars = [ProgressBar(config, start_step)] if progress and is_chief else []
                 _fit(model, config, train_files, start_step, [*bars, intervals])
             else:
                 model.optimizer.finalize_variable_values(model.trainable_variables)
         network = model.network.computing_in("float32")
+        checkpoint = intervals.checkpoint_of_result()
         if is_chief:
+            if config.trainer.restore_best_weights:
+                set_network_values(network, checkpoint)
             save_weights(network, os.path.join(model_dir, WEIGHTS_FILE))
         if tracker is not None:
             for name in (WEIGHTS_FILE, EXPERIMENT_FILE, CATEGORIES_FILE, HISTORY_FILE):
                 tracker.write_files(os.path.join(model_dir, name), TRAINING_FOLDER)
-    return TrainingResult(network=network, config=config, history=intervals.history)
+    return TrainingResult(network=network, config=config, history=intervals.history, checkpoint=checkpoint)
 
 
 def _lineage(
@@ -196,6 +203,18 @@ def _check_intervals(config: ExperimentConfig, eval_files: list[str] | None) -> 
         raise ValueError(
             "`trainer.validation_interval` needs an evaluation split (`task.validation_data.input_path`). "
             f"Received: {config.trainer.validation_interval} and {eval_files}"
+        )
+    choosing = config.trainer.early_stopping_patience or config.trainer.restore_best_weights
+    if choosing and not config.trainer.validation_interval:
+        raise ValueError(
+            "`trainer.early_stopping_patience` and `trainer.restore_best_weights` need scores: set "
+            "`trainer.validation_interval` (with `--mode train_and_eval`). Received: 0"
+        )
+    if config.trainer.early_stopping_patience and distribution.num_workers(os.environ) > 1:
+        raise ValueError(
+            "`trainer.early_stopping_patience` needs one worker, because one alone computes the scores. Set it to 0; "
+            "`trainer.restore_best_weights` takes the best weights of the whole training. "
+            f"Received: {distribution.num_workers(os.environ)} workers"
         )
 
 

@@ -30,13 +30,15 @@ def note_run(config: ExperimentConfig, categories: CategoryTable, model_dir: str
     """
     import tensorflow as tf
 
+    from maskformer_model.pretrained.training_run import saved_checkpoints
+
     require_no_pattern(model_dir, "model_dir")
     earlier = _read_json(os.path.join(model_dir, EXPERIMENT_FILE))
     if earlier is not None:
         _require_same_settings(from_dict(earlier), config, model_dir)
         if (of_folder := _read_json(os.path.join(model_dir, CATEGORIES_FILE))) is not None:
             _require_same_classes(CategoryTable.from_coco(of_folder), categories, model_dir)
-    elif tf.train.latest_checkpoint(model_dir) is not None:
+    elif saved_checkpoints(model_dir):
         raise ValueError(
             f"`model_dir` {model_dir} holds checkpoints and no {EXPERIMENT_FILE}, so nothing says what they are of. "
             "Choose another folder, and name this one as `task.init_checkpoint` to start from its weights."

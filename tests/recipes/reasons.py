@@ -41,6 +41,8 @@ OURS_ALONE = {
     "trainer.steps_per_loop": "how often curves are written",
     "trainer.validation_interval": "officially TEST.EVAL_PERIOD; without effect on the training",
     "trainer.max_to_keep": "what stays on disk",
+    "trainer.early_stopping_patience": "0: never, as there",
+    "trainer.restore_best_weights": "false: the last weights, as there",
     "trainer.accumulation_steps": "1: none, as there",
     "trainer.max_skipped_steps": "officially a loss that is not finite ends the run at once",
     "trainer.steps_per_execution": "without effect on results",

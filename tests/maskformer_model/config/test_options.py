@@ -483,6 +483,8 @@ SHOWN_ELSEWHERE = {
     "trainer.validation_interval": f"{LOOP}test_curves_have_every_loss_term_and_the_score_at_its_intervals",
     "trainer.checkpoint_interval": f"{LOOP}test_the_last_checkpoints_and_the_best_one_are_kept",
     "trainer.max_to_keep": f"{LOOP}test_the_last_checkpoints_and_the_best_one_are_kept",
+    "trainer.early_stopping_patience": f"{LOOP}test_a_training_without_a_better_score_stops_early_and_stays_stopped",
+    "trainer.restore_best_weights": f"{LOOP}test_the_best_weights_are_the_result_where_they_are_asked_for",
     "trainer.max_skipped_steps": (
         f"{LOOP}test_steps_without_a_finite_gradient_change_nothing_and_end_the_run_with_their_images"
     ),

@@ -16,9 +16,11 @@ from maskformer_model import config as config_lib
 from maskformer_model.categories import CategoryTable
 from maskformer_model.config.files import HISTORY_FILE, WEIGHTS_FILE
 from maskformer_model.pretrained.initialize import build_network, initialize, save_converted
+from maskformer_model.pretrained.training_run import read_network_values, trained_weights
 from maskformer_model.training import batches, loop
 from maskformer_model.training.callbacks import SKIPPED_FILE
 from maskformer_model.training.checkpoints import TrainingCheckpoints
+from maskformer_model.training.evaluator import Evaluator
 from tests.maskformer_model.helpers import tiny_run
 from tests.maskformer_model.helpers.families import FAMILIES
 
@@ -108,6 +110,82 @@ def test_a_checkpoint_that_is_cut_short_is_passed_over(data, run, tmp_path, capl
         assert TrainingCheckpoints(model, str(folder), 3).restore_latest() == str(folder / "ckpt-4")
     assert "ckpt-6 is damaged" in caplog.text
     assert int(model.optimizer.iterations) == 4
+
+
+def test_a_training_whose_checkpoints_are_all_damaged_does_not_start_again(data, run, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(run[0], folder)
+    for path in folder.glob("ckpt-*.data-*"):
+        path.write_bytes(path.read_bytes()[:-100_000])
+    with pytest.raises(ValueError, match=r"All checkpoints.*\(ckpt-3, ckpt-4, ckpt-6\).*delete them"):
+        train(data, folder, NOTED)
+    assert json.loads((folder / HISTORY_FILE).read_text()) == run[1].history
+
+
+def test_a_training_continues_without_tensorflows_list_of_its_checkpoints(data, run, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(run[0], folder)
+    (folder / "checkpoint").unlink()
+    assert train(data, folder, NOTED).history == run[1].history
+    (folder / "model.weights.h5").unlink()
+    assert trained_weights(str(folder)) == str(folder / "ckpt-6")
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe"])
+def test_a_damaged_list_of_checkpoints_is_named(data, run, tmp_path, content):
+    folder = tmp_path / "run"
+    shutil.copytree(run[0], folder)
+    (folder / "checkpoint").write_bytes(content)
+    with pytest.raises(ValueError, match=r"list of checkpoints is damaged. Delete it.*run/checkpoint"):
+        train(data, folder, NOTED)
+
+
+def scored(monkeypatch, *scores):
+    """Gives the evaluations of a training these values of PQ, one after the other."""
+    left = list(scores)
+    evaluate = Evaluator.evaluate
+    monkeypatch.setattr(Evaluator, "evaluate", lambda self, *rest: evaluate(self, *rest) | {"pq": left.pop(0)})
+    return left
+
+
+EVERY_STEP = "trainer.validation_interval=1,trainer.optimizer.ema_momentum=0.9"
+
+
+def test_a_training_without_a_better_score_stops_early_and_stays_stopped(data, tmp_path, monkeypatch):
+    left = scored(monkeypatch, 0.1, 0.3, 0.3, 0.2, 0.9, 0.9)
+    patient = f"{EVERY_STEP},trainer.early_stopping_patience=2"
+    assert [row["pq"] for row in train(data, tmp_path, patient).history] == [0.1, 0.3, 0.3, 0.2]
+    again = train(data, tmp_path, patient)
+    assert (len(again.history), again.checkpoint, len(left)) == (4, str(tmp_path / "ckpt-4"), 2)
+    more_patient = f"{EVERY_STEP},trainer.early_stopping_patience=3"
+    assert [row["pq"] for row in train(data, tmp_path, more_patient).history][4:] == [0.9, 0.9]
+
+
+def test_the_best_weights_are_the_result_where_they_are_asked_for(data, tmp_path, monkeypatch):
+    scored(monkeypatch, 0.1, 0.3, 0.3, 0.2, 0.1, 0.1)
+    result = train(data, tmp_path, f"{EVERY_STEP},trainer.restore_best_weights=true,trainer.max_to_keep=6")
+    assert result.checkpoint == str(tmp_path / "best_ckpt" / "ckpt-2")
+    assert [row["step"] for row in result.history] == [1, 2, 3, 4, 5, 6]
+    written = build_network(result.config.task.model)
+    initialize(written, str(tmp_path), "all")
+    best, last = (read_network_values(str(tmp_path / f"ckpt-{step}")) for step in (2, 6))
+    for of_file, of_network, expected in zip(written.variables, result.network.variables, best, strict=True):
+        if "seed_generator" not in of_file.path:  # The file has none.
+            np.testing.assert_array_equal(of_file.numpy(), expected)
+        np.testing.assert_array_equal(of_network.numpy(), expected)
+    assert any(np.any(ours != theirs) for ours, theirs in zip(best, last, strict=True))
+
+
+@pytest.mark.parametrize("setting", ["early_stopping_patience=1", "restore_best_weights=true"])
+def test_choosing_by_scores_without_scores_is_refused(data, tmp_path, setting):
+    with pytest.raises(ValueError, match=r"need scores: set `trainer.validation_interval`"):
+        train(data, tmp_path, f"trainer.{setting}")
+
+
+def test_stopping_early_with_several_workers_is_refused(data, tmp_path, monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker"}}))
+    with pytest.raises(ValueError, match=r"early_stopping_patience.*Received: 2 workers"):
+        train(data, tmp_path, f"{EVERY_STEP},trainer.early_stopping_patience=1")
 
 
 def test_a_folder_of_another_network_is_refused(data, run):
