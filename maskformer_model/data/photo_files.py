@@ -27,6 +27,16 @@ PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 _ORIENTATION_TAG = 0x0112
 _TIFF_BITS_TAG = 258
 _TIFF_COLORS_TAG, _TIFF_WHITE_IS_ZERO = 262, 0
+# What undoes the turn that each orientation asks for.
+_BACK_AS_STORED = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
 _TENSORFLOW_S_OWN = (
     "Graph execution error",
     "Detected at node",
@@ -144,7 +154,7 @@ def _for_model(image: Image.Image, file_bytes: bytes, max_pixels: int | None, up
     is_turned = upright and "exif" in image.info and image.getexif().get(_ORIENTATION_TAG, 1) != 1
     if image_format in MODEL_FORMATS and not is_turned:
         return file_bytes
-    return _png(_rgb(image, is_turned))
+    return _png(_rgb(image, upright))
 
 
 def _rgb(image: Image.Image, upright: bool) -> Image.Image:
@@ -158,7 +168,10 @@ def _rgb(image: Image.Image, upright: bool) -> Image.Image:
             "range is not known: convert it to 8 bits"
         )
     tags = getattr(image, "tag_v2", {})  # Only a TIFF has them, and a turned copy of it has none.
+    turn_back = None if upright else _BACK_AS_STORED.get(tags.get(_ORIENTATION_TAG))
     shown = ImageOps.exif_transpose(image) if upright else image
+    if turn_back is not None:  # Pillow turns a TIFF upright while it reads the pixels.
+        shown = shown.transpose(turn_back)
     if is_16_bit:
         # Pillow's own conversion clips at 255. Values of a 12-bit TIFF lie in the lower twelve bits.
         (bits, *_) = tags.get(_TIFF_BITS_TAG, (16,))

@@ -56,6 +56,20 @@ def test_a_turned_photo_is_turned_upright_unless_the_stored_pixels_are_asked_for
     np.testing.assert_array_equal(decode(photo_bytes(file, upright=False)), image)
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("compression", [None, "tiff_lzw"])
+def test_a_tiff_is_turned_as_a_png_is(orientation, compression):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image = photo(9, 13)
+    tiff = encoded(Image.fromarray(image), "TIFF", exif=exif, compression=compression)
+    png = encoded(Image.fromarray(image), "PNG", exif=exif)
+    for upright in (True, False):
+        np.testing.assert_array_equal(
+            decode(photo_bytes(tiff, upright=upright)), decode(photo_bytes(png, upright=upright))
+        )
+
+
 # 18 = 0x12, 52 = 0x34, 86 = 0x56; upright they stand in a row.
 SIXTEEN_BITS = np.array([[0x0000, 0x12FF, 0x3400], [0x5678, 0x00FF, 0xFFFF]], np.uint16)
 UPPER_EIGHT_BITS = np.array([[0, 18, 52], [86, 0, 255]], np.uint8)
