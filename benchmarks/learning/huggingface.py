@@ -18,6 +18,8 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.learning import peer
+
 if TYPE_CHECKING:
     from benchmarks.learning.photos import Photos
     from benchmarks.learning.results import Result
@@ -34,37 +36,18 @@ _SECONDS_BETWEEN_LINES = 30.0
 
 def make_parser() -> argparse.ArgumentParser:
     """Returns the parser of the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = peer.make_parser(
+        __doc__.splitlines()[0], data="camvid or nuclei", threads_of="PyTorch", learning_rate=1e-4
+    )
     parser.add_argument("--model", required=True, choices=(MASKFORMER, MASK2FORMER))
-    parser.add_argument("--data", required=True, metavar="DIR", help="folder called camvid or nuclei")
-    parser.add_argument("--records", metavar="DIR", help="folder for the records (default: beside the output)")
-    parser.add_argument("--minutes", required=True, type=float, help="wall time of the training")
-    parser.add_argument("--threads", required=True, type=int, help="threads of PyTorch")
-    parser.add_argument("--output", required=True, metavar="FILE", help="json file to write")
-    parser.add_argument("--seed", type=int, default=0, help="of weights and batches (default: %(default)s)")
     parser.add_argument("--small", action="store_true", help="heads of sizes near ours, not the library's")
-    parser.add_argument("--learning_rate", type=float, default=1e-4, help="default: %(default)s")
     parser.add_argument("--backbone_multiplier", type=float, default=0.1, help="default: %(default)s")
-    parser.add_argument("--max_steps", type=int, default=0, help="stop earlier, after so many steps (0: never)")
-    parser.add_argument("--max_photos", type=int, default=0, help="score on the first ones only (0: on all)")
     return parser
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Trains, scores, writes the json file and prints the scores."""
-    options = make_parser().parse_args(arguments)
-    if options.minutes <= 0 or options.threads < 1:
-        raise SystemExit(f"--minutes and --threads must be positive. Received: {options.minutes}, {options.threads}")
-    from maskformer_model.backend.quiet_start import import_tensorflow
-
-    import_tensorflow()
-    from benchmarks.learning import photos
-
-    records_dir = options.records or photos.records_beside(options.output, options.data)
-    result = run(photos.read(options.data, records_dir), options)
-    result.save(options.output)
-    print(", ".join(f"{name} {value:.4f}" for name, value in result.scores().items()))
-    return 0
+    return peer.train_and_score(run, peer.parse(make_parser(), arguments))
 
 
 def run(data: Photos, options: argparse.Namespace) -> Result:
@@ -91,7 +74,7 @@ def run(data: Photos, options: argparse.Namespace) -> Result:
     start_s = time.perf_counter()
     measures = dict(itertools.islice(_measures(model, data, options.model), options.max_photos or None))
     settings = {
-        **{name: value for name, value in vars(options).items() if name not in ("data", "records", "output")},
+        **peer.settings_of(options),
         "weight_decay": WEIGHT_DECAY[options.model],
         "clip_norm": CLIP_NORM,
         "scoring_seconds": round(time.perf_counter() - start_s, 1),

@@ -26,6 +26,8 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.learning import peer
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -54,45 +56,27 @@ _SECONDS_BETWEEN_LINES = 30.0
 
 def make_parser() -> argparse.ArgumentParser:
     """Returns the parser of the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", required=True, metavar="DIR", help="folder called nuclei")
-    parser.add_argument("--records", metavar="DIR", help="folder for the records (default: beside the output)")
-    parser.add_argument("--minutes", required=True, type=float, help="wall time of the training")
-    parser.add_argument("--threads", required=True, type=int, help="threads of TensorFlow and of StarDist")
-    parser.add_argument("--output", required=True, metavar="FILE", help="json file to write")
-    parser.add_argument("--seed", type=int, default=0, help="of weights and batches (default: %(default)s)")
-    parser.add_argument("--learning_rate", type=float, default=3e-4, help="default: %(default)s")
+    parser = peer.make_parser(
+        __doc__.splitlines()[0], data="nuclei", threads_of="TensorFlow and of StarDist", learning_rate=3e-4
+    )
     parser.add_argument(
         "--schedule",
         choices=(LIBRARY, POLY),
         default=LIBRARY,
         help="of the rate: the library's, halved after 40 epochs without progress, or polynomial over the given time",
     )
-    parser.add_argument("--max_steps", type=int, default=0, help="stop earlier, after so many steps (0: never)")
-    parser.add_argument("--max_photos", type=int, default=0, help="score on the first ones only (0: on all)")
     return parser
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Trains, scores, writes the json file and prints the scores."""
-    options = make_parser().parse_args(arguments)
-    if options.minutes <= 0 or options.threads < 1:
-        raise SystemExit(f"--minutes and --threads must be positive. Received: {options.minutes}, {options.threads}")
+    options = peer.parse(make_parser(), arguments)
     os.environ["OMP_NUM_THREADS"] = str(options.threads)  # Read when StarDist's library is loaded.
-    from maskformer_model.backend.quiet_start import import_tensorflow
-
-    import_tensorflow()
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(options.threads)
     tf.config.threading.set_inter_op_parallelism_threads(options.threads)
-    from benchmarks.learning import photos
-
-    records_dir = options.records or photos.records_beside(options.output, options.data)
-    result = run(photos.read(options.data, records_dir), options)
-    result.save(options.output)
-    print(", ".join(f"{name} {value:.4f}" for name, value in result.scores().items()))
-    return 0
+    return peer.train_and_score(run, options)
 
 
 def run(data: Photos, options: argparse.Namespace) -> Result:
@@ -121,7 +105,7 @@ def run(data: Photos, options: argparse.Namespace) -> Result:
     start_s = time.perf_counter()
     measures = dict(itertools.islice(_measures(model, data), options.max_photos or None))
     settings = {
-        **{name: value for name, value in vars(options).items() if name not in ("data", "records", "output")},
+        **peer.settings_of(options),
         **chosen,
         "held_out_share": HELD_OUT_SHARE,
         "candidate_prob": CANDIDATE_PROB,
