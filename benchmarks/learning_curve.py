@@ -7,18 +7,17 @@ Not among the measurements of `python -m benchmarks`: it reads what trainings le
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import pathlib
 import sys
 from collections.abc import Mapping, Sequence
-from xml.sax.saxutils import escape
 
-from components.panoptic_evaluator.report.training_curves import round_marks
+from benchmarks.learning.chart import COLORS, Chart
 from maskformer_model.config.files import EXTRA_ASSETS_FOLDER, HISTORY_FILE
 
 HISTORY = (HISTORY_FILE, f"{EXTRA_ASSETS_FOLDER}/{HISTORY_FILE}")
-COLORS = ("#0b66c3", "#c2410c", "#15803d", "#7e22ce")
-WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 640, 312, 48, 42, 26
+_LETTER_PX = 7  # What a letter is at most wide, on average.
 
 Curve = Sequence[tuple[float, float]]
 
@@ -59,35 +58,15 @@ def read_history(folder: pathlib.Path) -> list[dict[str, float]]:
 
 
 def draw(curves: Mapping[str, Curve], score: str) -> str:
-    """One chart of all curves as an SVG, from step and score 0 on, each with its last value."""
-    last_step = max(step for curve in curves.values() for step, _ in curve)
-    marks = round_marks(0.0, max(value for curve in curves.values() for _, value in curve), 5)
-    right, floor = WIDTH - 150, HEIGHT - BOTTOM
-
-    def place(step: float, value: float) -> tuple[float, float]:
-        return LEFT + (right - LEFT) * step / last_step, floor - (floor - TOP) * value / (marks[-1] or 1.0)
-
-    parts = []
-    for mark in marks:
-        _, y = place(0, mark)
-        parts.append(f'<line x1="{LEFT}" y1="{y:.1f}" x2="{right}" y2="{y:.1f}" stroke="#d4d4d4"/>')
-        parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{mark:.3g}</text>')
-    for mark in (m for m in round_marks(0, last_step, 5) if m <= last_step):
-        x, _ = place(mark, 0)
-        parts.append(f'<text x="{x:.1f}" y="{floor + 16}" text-anchor="middle">{mark:g}</text>')
-    parts.append(f'<text x="{(LEFT + right) / 2:.0f}" y="{HEIGHT - 8}" text-anchor="middle">step</text>')
-    parts.append(f'<text x="{LEFT}" y="{TOP - 14}" text-anchor="end">{escape(score.upper())}</text>')
-    for (name, curve), color in zip(curves.items(), COLORS, strict=False):
-        places = [place(*point) for point in curve]
-        line = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
-        parts.append(f'<polyline points="{line}" fill="none" stroke="{color}" stroke-width="2"/>')
-        parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.6" fill="{color}"/>' for x, y in places]
-        x, y = places[-1]
-        parts.append(f'<text x="{x + 8:.1f}" y="{y + 4:.1f}" fill="{color}">{escape(name)} {curve[-1][1]:.3f}</text>')
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" '
-        f'font-size="12"><rect width="100%" height="100%" fill="white"/>{"".join(parts)}</svg>\n'
-    )
+    """Returns one chart of all curves as an SVG, from step and score 0 on, each with its last value."""
+    names = {name: f"{name} {curve[-1][1]:.3f}" for name, curve in curves.items()}
+    steps, values = zip(*(point for curve in curves.values() for point in curve), strict=True)
+    margin_px = _LETTER_PX * max(map(len, names.values())) + 16
+    chart = Chart(steps, values, "step", score.upper(), margin_px=margin_px)
+    for (name, curve), color in zip(curves.items(), itertools.cycle(COLORS), strict=False):
+        *_, (x, y) = chart.line(curve, color)
+        chart.write(x + 8, y + 4, names[name], color=color)
+    return chart.svg()
 
 
 if __name__ == "__main__":

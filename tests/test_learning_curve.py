@@ -6,6 +6,7 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from benchmarks import learning_curve
+from benchmarks.learning import chart
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def test_a_row_and_a_point_per_evaluation_of_each_training(trainings, capsys):
     assert (tags.count("polyline"), tags.count("circle")) == (2, 10)
     # The highest value is at the top of the chart, the last step at its right end, and both are named.
     last = [float(e.get("cy")) for e in svg.iter() if e.tag.endswith("circle")][4]
-    assert last == pytest.approx(learning_curve.TOP)
+    assert last == pytest.approx(chart.TOP)
     assert any((element.text or "") == "a & b 0.100" for element in svg.iter())
 
 

@@ -22,7 +22,6 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
-from xml.sax.saxutils import escape
 
 from maskformer_model.config.files import WEIGHTS_FILE
 
@@ -31,8 +30,6 @@ if TYPE_CHECKING:
     from benchmarks.learning.results import Result
 
 FLOAT32, BFLOAT16 = "float32", "bfloat16"
-_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 640, 320, 52, 170, 30, 44
-_COLORS = {FLOAT32: "#0b66c3", BFLOAT16: "#c2410c"}
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -176,49 +173,27 @@ def print_table(measured: Sequence[Measured], num_resamples: int) -> None:
 
 def draw(measured: Sequence[Measured]) -> str:
     """Returns an SVG of score over milliseconds, both from 0 on, with a line for each precision."""
+    from benchmarks.learning.chart import COLORS, TOP, Chart
     from benchmarks.learning.results import shown_scores
-    from components.panoptic_evaluator.report.training_curves import round_marks
     from maskformer_model.config.scores import SCORE_LABELS
 
     score = shown_scores(measured[0].result.task)[0]
-    values = {id(each): each.result.scores()[score] for each in measured}
-    ms_marks = round_marks(0.0, max(each.median_ms for each in measured), 5)
-    score_marks = round_marks(0.0, max(values.values()), 5)
-    right, floor = _WIDTH - _RIGHT, _HEIGHT - _BOTTOM
-
-    def place(ms: float, value: float) -> tuple[float, float]:
-        return _LEFT + (right - _LEFT) * ms / ms_marks[-1], floor - (floor - _TOP) * value / (score_marks[-1] or 1.0)
-
-    parts = []
-    for mark in score_marks:
-        _, y = place(0, mark)
-        parts.append(f'<line x1="{_LEFT}" y1="{y:.1f}" x2="{right}" y2="{y:.1f}" stroke="#d4d4d4"/>')
-        parts.append(f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{mark:.3g}</text>')
-    for mark in ms_marks:
-        x, _ = place(mark, 0)
-        parts.append(f'<text x="{x:.1f}" y="{floor + 16}" text-anchor="middle">{mark:g}</text>')
-    middle = (_LEFT + right) / 2
-    parts.append(f'<text x="{middle:.0f}" y="{_HEIGHT - 8}" text-anchor="middle">ms from bytes to map</text>')
-    parts.append(f'<text x="{_LEFT}" y="{_TOP - 14}" text-anchor="middle">{escape(SCORE_LABELS[score])}</text>')
+    points = {id(each): (each.median_ms, each.result.scores()[score]) for each in measured}
+    times, values = zip(*points.values(), strict=True)
+    chart = Chart(times, values, "ms from bytes to map", SCORE_LABELS[score], margin_px=170)
     for number, dtype in enumerate(dict.fromkeys(each.dtype for each in measured)):
         of_dtype = [each for each in measured if each.dtype == dtype]
-        places = [place(each.median_ms, values[id(each)]) for each in of_dtype]
-        line = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
-        parts.append(f'<polyline points="{line}" fill="none" stroke="{_COLORS[dtype]}" stroke-width="1.5"/>')
+        places = chart.line([points[id(each)] for each in of_dtype], COLORS[number])
+        # Above the points of the first precision, below those of the others.
+        offset_px = 18 if number else -9
         for each, (x, y) in zip(of_dtype, places, strict=True):
-            parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{_COLORS[dtype]}"/>')
-            # Above the points of the first precision, below those of the others.
-            offset = 18 if number else -9
-            parts.append(f'<text x="{x:.1f}" y="{y + offset:.1f}" text-anchor="middle">{each.edge_px}</text>')
-        legend_y = _TOP + 18 * number
-        parts.append(f'<circle cx="{right + 24}" cy="{legend_y - 4}" r="4" fill="{_COLORS[dtype]}"/>')
-        parts.append(f'<text x="{right + 34}" y="{legend_y}">{dtype}</text>')
-    parts.append(f'<text x="{right + 20}" y="{_TOP + 54}" fill="#525252">numbers: shorter edge</text>')
-    parts.append(f'<text x="{right + 20}" y="{_TOP + 70}" fill="#525252">of the photo in px</text>')
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" font-family="sans-serif" '
-        f'font-size="12"><rect width="100%" height="100%" fill="white"/>{"".join(parts)}</svg>\n'
-    )
+            chart.write(x, y + offset_px, str(each.edge_px), anchor="middle")
+        legend_y = TOP + 18 * number
+        chart.dot(chart.right_px + 24, legend_y - 4, COLORS[number])
+        chart.write(chart.right_px + 34, legend_y, dtype)
+    chart.write(chart.right_px + 20, TOP + 54, "numbers: shorter edge", color="#525252")
+    chart.write(chart.right_px + 20, TOP + 70, "of the photo in px", color="#525252")
+    return chart.svg()
 
 
 if __name__ == "__main__":

@@ -168,7 +168,7 @@ def _rgb(image: Image.Image, upright: bool) -> Image.Image:
             "range is not known: convert it to 8 bits"
         )
     tags = getattr(image, "tag_v2", {})  # Only a TIFF has them, and a turned copy of it has none.
-    turn_back = None if upright else _BACK_AS_STORED.get(tags.get(_ORIENTATION_TAG))
+    turn_back = None if upright else _BACK_AS_STORED.get(tags.get(_ORIENTATION_TAG, 1))
     shown = ImageOps.exif_transpose(image) if upright else image
     if turn_back is not None:  # Pillow turns a TIFF upright while it reads the pixels.
         shown = shown.transpose(turn_back)
