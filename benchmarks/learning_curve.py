@@ -13,11 +13,10 @@ import pathlib
 import sys
 from collections.abc import Mapping, Sequence
 
-from benchmarks.learning.chart import COLORS, Chart
+from benchmarks.learning.chart import COLORS, LETTER_PX, Chart
 from maskformer_model.config.files import EXTRA_ASSETS_FOLDER, HISTORY_FILE
 
 HISTORY = (HISTORY_FILE, f"{EXTRA_ASSETS_FOLDER}/{HISTORY_FILE}")
-_LETTER_PX = 7  # What a letter is at most wide, on average.
 
 Curve = Sequence[tuple[float, float]]
 
@@ -61,7 +60,7 @@ def draw(curves: Mapping[str, Curve], score: str) -> str:
     """Returns one chart of all curves as an SVG, from step and score 0 on, each with its last value."""
     names = {name: f"{name} {curve[-1][1]:.3f}" for name, curve in curves.items()}
     steps, values = zip(*(point for curve in curves.values() for point in curve), strict=True)
-    margin_px = _LETTER_PX * max(map(len, names.values())) + 16
+    margin_px = LETTER_PX * max(map(len, names.values())) + 16
     chart = Chart(steps, values, "step", score.upper(), margin_px=margin_px)
     for (name, curve), color in zip(curves.items(), itertools.cycle(COLORS), strict=False):
         *_, (x, y) = chart.line(curve, color)

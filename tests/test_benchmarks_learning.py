@@ -102,6 +102,17 @@ def test_a_peer_trains_two_steps_and_is_scored_on_every_photo(name, scenes, torc
     assert document["settings"]["clip_norm"] == 0.01
     assert Result.load(output).scores() == document["scores"]
 
+    loaded_name, model = huggingface.load(output, scenes)
+    loaded = huggingface.TrainedPeer(loaded_name, model, scenes)
+    for record in scenes.truth():
+        assert loaded.measures(record, loaded.answer(record)) == result.measures[record.filename]
+
+
+def test_the_result_of_another_peer_is_not_loaded(scenes, torch, tmp_path):
+    results_of_truth(scenes, "StarDist").save(tmp_path / "other.json")
+    with pytest.raises(ValueError, match=r"must be of `benchmarks.learning.huggingface`. Received: .*other.json"):
+        huggingface.load(tmp_path / "other.json", scenes)
+
 
 def test_the_peers_backbone_has_the_features_of_ours(torch):
     from benchmarks.learning.torch_backbone import EfficientNetLiteBackbone
@@ -318,6 +329,28 @@ def test_every_serving_setting_answers_all_photos_and_is_shown(scenes, tmp_path,
     assert f"difference: to {names[0]}" in printed and all(name in printed for name in names)
     figure = ElementTree.fromstring(pq_per_ms.draw(measured))
     assert len(figure.findall("{*}circle")) == len(measured) + 2  # And one for each precision.
+
+
+def test_a_trained_peer_takes_its_turns_beside_our_settings(scenes, torch, tmp_path):
+    save_converted(build_network(scenes.config.task.model), scenes.config, str(tmp_path / "ours"), scenes.categories)
+    peer = tmp_path / "peer.json"
+    flags = ["--data", "", "--minutes", "1", "--threads", "1", "--max_steps", "2", "--small", "--output", str(peer)]
+    expected = huggingface.run(scenes, huggingface.make_parser().parse_args(["--model", "mask2former", *flags]))
+    expected.save(peer)
+    flags = ["--weights", str(tmp_path / "ours"), "--data", "", "--scales", "1", "--dtypes", "float32"]
+    flags += ["--peers", str(peer), "--peer_settings", "eager", "channels_last"]
+    _, *peers = pq_per_ms.run(scenes, pq_per_ms.make_parser().parse_args(flags), str(tmp_path))
+    assert [each.line.partition(",")[0] for each in peers] == ["Mask2Former", "Mask2Former"]
+    for each in peers:
+        assert min(each.photo_ms) > 0
+        assert each.result.scores() == pytest.approx(expected.scores(), nan_ok=True)
+
+
+def test_peers_have_the_threads_that_their_settings_are_made_for(tmp_path, capsys):
+    (tmp_path / "model.weights.h5").write_bytes(b"")
+    with pytest.raises(SystemExit):
+        pq_per_ms.main(["--weights", str(tmp_path), "--data", "x", "--peers", "y.json", "--threads", "1"])
+    assert "Peers have 2 threads. Received: --threads 1" in capsys.readouterr().err
 
 
 def test_serving_settings_of_a_training_that_has_not_ended_are_not_measured(tmp_path, capsys):

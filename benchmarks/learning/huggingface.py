@@ -6,25 +6,33 @@ The photos, crops, colours, batches and the test size are the experiment's, and 
 backbone and the thresholds at the end. Model, losses, matcher and post-processing are the library's. The loop is the
 plain one of its documentation with the settings of both official recipes: AdamW with 1e-4, a tenth of it for the
 backbone, a polynomial schedule over the given time, gradients clipped to a norm of 0.01, losses after every decoder
-layer. Heads have the library's default sizes; `--small` gives them sizes near ours.
+layer. Heads have the library's default sizes; `--small` gives them sizes near ours. The trained weights are written
+beside the json file, with the suffix `.pt`; `benchmarks.learning.pq_per_ms` reads both.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import pathlib
 import sys
 import time
-from collections.abc import Iterator
+import types
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.contestants import torch_settings
+from benchmarks.contestants.torch_settings import CHANNELS_LAST
 from benchmarks.learning import peer
 
 if TYPE_CHECKING:
     from benchmarks.learning.photos import Photos
     from benchmarks.learning.results import Result
+    from components.panoptic_predictor.image_measures import ImageMeasures
     from maskformer_model.config import ExperimentConfig
+    from maskformer_model.data.examples import ExampleRecord
     from maskformer_model.metrics.segment_matching import MatchedSegment
+
+    Answer = tuple[Any, list[MatchedSegment], list[float]]
 
 MASKFORMER, MASK2FORMER = "maskformer", "mask2former"
 NAMES = {MASKFORMER: "MaskFormer", MASK2FORMER: "Mask2Former"}
@@ -72,7 +80,10 @@ def run(data: Photos, options: argparse.Namespace) -> Result:
     model = build(options.model, config, small=options.small)
     steps, seconds = train(model, config, data.train_files, options)
     start_s = time.perf_counter()
-    measures = dict(itertools.islice(_measures(model, data, options.model), options.max_photos or None))
+    torch.save(model.state_dict(), weights_beside(options.output))
+    peer_model = TrainedPeer(options.model, model, data)
+    photos = itertools.islice(data.truth(), options.max_photos or None)
+    measures = {photo.filename: peer_model.measures(photo, peer_model.answer(photo)) for photo in photos}
     settings = {
         **peer.settings_of(options),
         "weight_decay": WEIGHT_DECAY[options.model],
@@ -214,48 +225,96 @@ def _labels(segment_maps: Any, segment_classes: Any) -> dict[str, list[Any]]:
     return labels
 
 
-def _measures(model: Any, data: Photos, name: str) -> Iterator[tuple[str, Any]]:
-    """Yields the name and the counts of every photo that is scored."""
-    import tensorflow as tf
-    import torch
-    import transformers
+class TrainedPeer:
+    """A trained model that answers photos, with the library's own post-processing.
 
-    from benchmarks.learning import results
-    from maskformer_model.config import SEMANTIC
-    from maskformer_model.data.preprocessing import decode_image, resize_for_inference
+    Args:
+        name: `MASKFORMER` or `MASK2FORMER`.
+        model: The library's.
+        data: The test size, the thresholds and the classes are its experiment's.
+        setting: How the network runs, one of `torch_settings`; prepared once for each size of a photo.
+        compares: Check that the setting gives the logits of the network as it is.
+    """
 
-    task = data.config.task
-    if name == MASKFORMER:
-        processor = transformers.MaskFormerImageProcessorPil()
-    else:
-        processor = transformers.Mask2FormerImageProcessorPil()
-    model.eval()
-    for record in data.truth():
+    def __init__(self, name: str, model: Any, data: Photos, setting: str = CHANNELS_LAST, *, compares: bool = False):
+        import transformers
+
+        is_maskformer = name == MASKFORMER
+        processor = "MaskFormerImageProcessorPil" if is_maskformer else "Mask2FormerImageProcessorPil"
+        self._processor = getattr(transformers, processor)()
+        self._network = torch_settings.logits_of(model.eval())
+        self._setting, self._compares = setting, compares
+        self._data = data
+        self._prepared: dict[tuple[int, ...], Any] = {}
+
+    def answer(self, record: ExampleRecord) -> Answer:
+        """Returns segment ids `[height, width]`, segments and scores of a photo, from the bytes of its file."""
+        import tensorflow as tf
+        import torch
+
+        from maskformer_model.config import SEMANTIC
+        from maskformer_model.data.preprocessing import decode_image, resize_for_inference
+
+        task = self._data.config.task
         resized = resize_for_inference(decode_image(tf.constant(record.image_encoded)), task.inference).numpy()
         target_sizes = [(record.height_px, record.width_px)]
         with torch.inference_mode():
-            outputs = model(_pixels(resized[None]))
+            outputs = self._logits(_pixels(resized[None]))
             if task.kind == SEMANTIC:
-                class_map = processor.post_process_semantic_segmentation(outputs, target_sizes=target_sizes)[0]
-                answer = semantic_answer(class_map.numpy())
-            else:
-                panoptic = processor.post_process_panoptic_segmentation(
-                    outputs,
-                    threshold=task.inference.object_mask_threshold,
-                    overlap_mask_area_threshold=task.inference.overlap_threshold,
-                    label_ids_to_fuse=set(),
-                    target_sizes=target_sizes,
-                )[0]
-                answer = panoptic_answer(
-                    panoptic["segmentation"].numpy(), panoptic["segments_info"], data.categories.isthing
-                )
-        yield (
-            record.filename,
-            results.measure(record, data.categories, *answer, max_instances=task.inference.max_instances),
-        )
+                class_map = self._processor.post_process_semantic_segmentation(outputs, target_sizes=target_sizes)[0]
+                return semantic_answer(class_map.numpy())
+            panoptic = self._processor.post_process_panoptic_segmentation(
+                outputs,
+                threshold=task.inference.object_mask_threshold,
+                overlap_mask_area_threshold=task.inference.overlap_threshold,
+                label_ids_to_fuse=set(),
+                target_sizes=target_sizes,
+            )[0]
+        isthing = self._data.categories.isthing
+        return panoptic_answer(panoptic["segmentation"].numpy(), panoptic["segments_info"], isthing)
+
+    def measures(self, record: ExampleRecord, answer: Answer) -> ImageMeasures:
+        """Returns the counts of an answer."""
+        from benchmarks.learning import results
+
+        max_instances = self._data.config.task.inference.max_instances
+        return results.measure(record, self._data.categories, *answer, max_instances=max_instances)
+
+    def _logits(self, pixels: Any) -> Any:
+        import torch
+
+        size = tuple(pixels.shape)
+        if size not in self._prepared:
+            self._prepared[size] = torch_settings.prepare(self._network, pixels, self._setting, compares=self._compares)
+        class_logits, mask_logits = (torch.as_tensor(value) for value in self._prepared[size](pixels))
+        return types.SimpleNamespace(class_queries_logits=class_logits, masks_queries_logits=mask_logits)
 
 
-def semantic_answer(class_map: Any) -> tuple[Any, list[MatchedSegment], list[float]]:
+def weights_beside(output: str | pathlib.Path) -> pathlib.Path:
+    """Returns the path of the trained weights, beside the json file of their result."""
+    return pathlib.Path(output).with_suffix(".pt")
+
+
+def load(output: str | pathlib.Path, data: Photos) -> tuple[str, Any]:
+    """Returns name and model of a training whose result and weights this command wrote.
+
+    Raises:
+        ValueError: if the result is of another peer.
+        FileNotFoundError: if the weights are not beside it.
+    """
+    import torch
+
+    from benchmarks.learning.results import Result
+
+    settings = Result.load(output).settings
+    if "small" not in settings:
+        raise ValueError(f"A peer's result must be of `benchmarks.learning.huggingface`. Received: {output}")
+    model = build(settings["model"], data.config, small=settings["small"])
+    model.load_state_dict(torch.load(weights_beside(output), weights_only=True))
+    return settings["model"], model
+
+
+def semantic_answer(class_map: Any) -> Answer:
     """Returns a class map `[height, width]` as segment ids, segments and scores: a segment of every class in it."""
     import numpy as np
 
@@ -266,9 +325,7 @@ def semantic_answer(class_map: Any) -> tuple[Any, list[MatchedSegment], list[flo
     return segment_ids, segments, [1.0] * len(segments)
 
 
-def panoptic_answer(
-    segmentation: Any, segments_info: Any, isthing: Any
-) -> tuple[Any, list[MatchedSegment], list[float]]:
+def panoptic_answer(segmentation: Any, segments_info: Any, isthing: Any) -> Answer:
     """Returns the library's panoptic map as segment ids, segments and scores; stuff of one class becomes one segment.
 
     It is not fused by the library's `label_ids_to_fuse`: that goes back to the number of the first stuff segment and
