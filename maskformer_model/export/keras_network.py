@@ -25,12 +25,20 @@ def load_network(
         FileNotFoundError: if one of them is not there.
         ValueError: if the weights are of another architecture.
     """
-    folder = os.path.join(model_dir, EXTRA_ASSETS_FOLDER)
-    if not os.path.isdir(folder):
-        folder = os.path.join(newest_model_dir(model_dir), EXTRA_ASSETS_FOLDER)
+    folder = _settings_folder(model_dir)
     with open(os.path.join(folder, EXPERIMENT_FILE), encoding="utf-8") as file:
         config = from_dict(json.load(file))
     network = MaskFormer(config.task.model)
     network.build()
     network.load_weights(weights_file or os.path.join(model_dir, WEIGHTS_FILE))
     return network, config, CategoryTable.load(os.path.join(folder, CATEGORIES_FILE))
+
+
+def _settings_folder(model_dir: str | os.PathLike[str]) -> str:
+    """Returns where the experiment and the categories lie: beside the weights, or in the assets of an exported model."""
+    if os.path.isfile(os.path.join(model_dir, EXPERIMENT_FILE)):
+        return os.fspath(model_dir)
+    folder = os.path.join(model_dir, EXTRA_ASSETS_FOLDER)
+    if os.path.isdir(folder):
+        return folder
+    return os.path.join(newest_model_dir(model_dir), EXTRA_ASSETS_FOLDER)
