@@ -191,18 +191,30 @@ def passes(args: argparse.Namespace, stop: threading.Event) -> Iterator[None]:
 
 
 def run_passes(retraining: Any, due: Iterator[None], stop: threading.Event, backfill: Sequence[int]) -> int:
-    """Makes passes until none is due or the loop is asked to stop; returns the last pass's exit status."""
-    from pipeline.retraining.loop import LOG, RootBusyError, StoppedError
+    """Makes passes until none is due or the loop is asked to stop; returns the last pass's exit status.
 
-    status = 0
+    Raises:
+        OSError, tensorflow.errors.OpError: if the storage fails in the first pass, where a path is more likely wrong
+            than a disk. A later pass that fails so is reported, and the next one continues its work.
+    """
+    from pipeline.retraining.loop import LOG, RootBusyError, StoppedError
+    from pipeline.retraining.spans import STORAGE_ERRORS
+
+    status, has_passed = 0, False
     for _ in due:
         try:
             status = 0 if retraining.run_pass(backfill) else EXIT_NOT_WELL
+            has_passed = True
         except RootBusyError as error:
             LOG.warning("%s The work is done at the next pass.", error)
             status = EXIT_BUSY
         except StoppedError as error:
             LOG.info("%s", error)
+        except STORAGE_ERRORS as error:
+            if not has_passed:
+                raise
+            retraining.report_failed_pass(error)
+            status = EXIT_NOT_WELL
         backfill = ()  # Only the first pass; later passes look at all spans.
     return EXIT_STOPPED if stop.is_set() else status
 

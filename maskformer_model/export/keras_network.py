@@ -35,7 +35,7 @@ def load_network(
 
 
 def _settings_folder(model_dir: str | os.PathLike[str]) -> str:
-    """Returns where the experiment and the categories lie: beside the weights, or in the assets of an exported model."""
+    """Returns where experiment and categories lie: beside the weights, or in an exported model's assets."""
     if os.path.isfile(os.path.join(model_dir, EXPERIMENT_FILE)):
         return os.fspath(model_dir)
     folder = os.path.join(model_dir, EXTRA_ASSETS_FOLDER)

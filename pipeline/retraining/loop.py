@@ -35,7 +35,7 @@ from pipeline.retraining.span_states import (
     SpanState,
     SpanStates,
 )
-from pipeline.retraining.spans import Span, find_spans
+from pipeline.retraining.spans import STORAGE_ERRORS, Span, find_spans
 from pipeline.whole_files import write_durably
 
 LOG = logging.getLogger("retrain")  # Not the root logger: TFX and absl write hundreds of lines to it.
@@ -119,6 +119,12 @@ class Retraining:
         self._note_pass()
         return all_well
 
+    def report_failed_pass(self, error: BaseException) -> None:
+        """Says that a pass ended early and that the next one repeats what it left, in the log and to the webhook."""
+        text = f"The pass ended early, and the next one continues its work: {error}"
+        LOG.error("%s", text)
+        self._tell({"event": "pass failed", "text": text})
+
     def _spans(self, backfill: Sequence[int]) -> list[Span]:
         spans = find_spans(self._config.spans_dir, self._config.pattern)
         by_number = {span.number: span for span in spans}
@@ -154,7 +160,7 @@ class Retraining:
             state = self._validate_and_train(decision, state)
         except OtherDataError as error:
             state = dataclasses.replace(state, state=SET_ASIDE, reason=f"{error}.")
-        except OSError as error:
+        except STORAGE_ERRORS as error:
             state = outcomes.failed(state, str(error))
         return self._finish(state)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from components.coco_example_gen.data_manifest import manifest_digest
 from pipeline.retraining.span_states import FAILED, FINAL, RUNNING, SpanState, SpanStates
-from pipeline.retraining.spans import NotWholeError, Span, check_whole, stated_manifest
+from pipeline.retraining.spans import STORAGE_ERRORS, NotWholeError, Span, check_whole, stated_manifest
 
 RUN, WAIT, NOTHING = "run", "wait", "nothing"
 
@@ -55,6 +55,8 @@ def decide(span: Span, states: SpanStates, *, forced: bool = False) -> Decision:
         check_whole(span, manifest)
     except NotWholeError as error:
         return Decision(span=span, action=WAIT, why=f"not whole: {error}", forced=forced)
+    except STORAGE_ERRORS as error:
+        return Decision(span=span, action=WAIT, why=f"cannot be read: {error}", forced=forced)
     return Decision(
         span=span, action=RUN, why=_why_run(state, forced), manifest=manifest, state=state, forced=forced
     )  # fmt: skip

@@ -12,11 +12,15 @@ import dataclasses
 import re
 from collections.abc import Sequence
 
+import tensorflow as tf
+
 from components.coco_example_gen import data_manifest
 from components.coco_example_gen.options import IngestOptions
 from components.coco_example_gen.sources import sources_of
 
 DEFAULT_PATTERN = "span-{SPAN}"
+# What local disks and TensorFlow's file systems, such as `gs://`, raise.
+STORAGE_ERRORS = (OSError, tf.errors.OpError)
 _FIELDS = {
     "SPAN": "span",
     "VERSION": "version",

@@ -6,6 +6,7 @@ import sys
 import threading
 
 import pytest
+import tensorflow as tf
 
 from pipeline import retrain
 from pipeline.retrain import AlreadyRunningError, RunProcess, only_instance, parse_args, run_passes
@@ -101,6 +102,7 @@ class Passes:
     def __init__(self, *outcomes):
         self.outcomes = list(outcomes)
         self.backfills = []
+        self.reported = []
 
     def run_pass(self, backfill):
         self.backfills.append(backfill)
@@ -109,11 +111,30 @@ class Passes:
             raise outcome
         return outcome
 
+    def report_failed_pass(self, error):
+        self.reported.append(error)
+
 
 def test_the_loop_goes_on_after_a_pass_that_found_the_root_in_use():
     passes = Passes(RootBusyError("in use."), False, True)
     assert run_passes(passes, iter([None] * 3), threading.Event(), [4]) == 0
     assert passes.backfills == [[4], (), ()]
+
+
+STORAGE_FAULTS = [OSError(28, "No space left on device"), tf.errors.UnavailableError(None, None, "gs:// is away")]
+
+
+def test_the_loop_goes_on_after_a_pass_that_found_its_storage_away():
+    passes = Passes(True, *STORAGE_FAULTS, True)
+    assert run_passes(passes, iter([None] * 4), threading.Event(), ()) == 0
+    assert passes.reported == STORAGE_FAULTS
+    assert run_passes(Passes(True, STORAGE_FAULTS[0]), iter([None] * 2), threading.Event(), ()) == 1
+
+
+@pytest.mark.parametrize("fault", STORAGE_FAULTS)
+def test_a_first_pass_without_its_storage_ends_the_loop(fault):
+    with pytest.raises(type(fault)):
+        run_passes(Passes(fault, True), iter([None] * 2), threading.Event(), ())
 
 
 @pytest.mark.parametrize(("outcome", "status"), [(True, 0), (False, 1), (RootBusyError("in use."), 3)])

@@ -156,6 +156,28 @@ def test_a_half_copied_span_waits_until_it_is_whole_and_the_next_one_goes_on(loo
     assert loop.found == {"span-1": PUSHED, "span-2": PUSHED}
 
 
+def test_a_span_whose_manifest_cannot_be_read_waits_and_the_next_one_goes_on(loop):
+    loop.arrive(1, 2)
+    manifest = loop.spans / "span-1" / "manifest.json"
+    content = manifest.read_bytes()
+    manifest.unlink()
+    manifest.mkdir()  # As good as a file on a broken disk.
+    assert loop.run_pass()
+    assert loop.found == {"span-2": PUSHED}
+    [first, _] = loop.make().decisions()
+    assert first.action == "wait" and "cannot be read" in first.why
+    manifest.rmdir()
+    manifest.write_bytes(content)
+    loop.run_pass([1])
+    assert loop.found == {"span-1": PUSHED, "span-2": PUSHED}
+
+
+def test_a_pass_that_ended_early_is_told_of(loop):
+    with listening() as (url, received):
+        loop.make(webhook=url).report_failed_pass(OSError("The disk is away."))
+    assert [(alert["event"], "The disk is away." in alert["text"]) for alert in received] == [("pass failed", True)]
+
+
 def test_a_span_that_fails_validation_is_set_aside_told_of_and_the_next_one_goes_on(loop):
     loop.arrive(1, 2)
     loop.runs.outcomes = {"span-1": BAD_DATA}
