@@ -27,11 +27,6 @@ def read_history(model_dir: str) -> list[dict[str, float]]:
         return json.load(file)
 
 
-def best_row(history: list[dict[str, float]], score: str) -> dict[str, float] | None:
-    """Returns the row with the highest score, of equal ones the first; None if no row has the score."""
-    return max((row for row in history if score in row), key=lambda row: row[score], default=None)
-
-
 def evaluations_since_best(history: list[dict[str, float]], score: str) -> int:
     """Returns how many evaluations in a row, the newest ones, were not better than the best one before them."""
     scores = [row[score] for row in history if score in row]
