@@ -12,7 +12,7 @@ tables.
 | bad_file_name           | the file name is absolute or leaves the data folder; the file is not opened                |
 | missing_photo           | no such file                                                                               |
 | unreadable_file         | the file cannot be opened: a pipe, a circle of links, a name that is too long              |
-| ambiguous_photo         | more than one of the folders of photos has the file, or one label PNG has two photos       |
+| ambiguous_photo         | more than one file can be meant: by a name, by a label PNG, by a link of Label Studio      |
 | not_an_image            | the photo is neither JPEG nor PNG                                                          |
 | too_large               | the photo has more pixels than the limit for decoding                                      |
 | size_mismatch           | the photo, panoptic PNG or label PNG does not have the expected size                       |
@@ -49,6 +49,7 @@ tables.
 | exif_orientation      | viewers turn or mirror the photo; the truth is for the stored pixels        |
 | other_file            | a file among the photos has another ending, or is no json of labelme        |
 | unlabeled_photo       | a task of Label Studio has no finished annotation, so its photo is left out |
+| unread_region         | a region of Label Studio has no label, more than one, or no area            |
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ from components.coco_example_gen.kept_aside import UnreadPhoto
 from maskformer_model.coco_schema import FieldError, is_absent, is_number, list_field, shown, text_field, whole_field
 
 _NO_CLASS = ("__ignore__", "_background_")
+_NO_AREA = ("point", "points", "line", "linestrip")
 _CIRCLE_CORNERS = 64
 _MAX_MASK_PIXELS = 100_000_000
 
@@ -129,9 +130,11 @@ def _points(shape: Mapping[str, Any]) -> list[tuple[float, float]]:
 
 
 def _polygon(shape: Mapping[str, Any]) -> list[float]:
-    """Returns x, y of every corner; a line or a point is refused later, when it is drawn."""
+    """Returns x, y of every corner."""
     points = _points(shape)
     kind = shape.get("shape_type", "polygon")
+    if kind in _NO_AREA:
+        raise FieldError(f"a {kind} has no area")
     if kind == "rectangle" and len(points) == 2:
         (left, top), (right, bottom) = points
         points = [(left, top), (right, top), (right, bottom), (left, bottom)]

@@ -5,6 +5,7 @@ The jsons are read whole, without the photos that may be embedded in them, and a
 
 from __future__ import annotations
 
+import collections
 import functools
 import posixpath
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from typing import Any
 import tensorflow as tf
 
 from components.coco_example_gen.kept_aside import UnreadPhoto
+from components.coco_example_gen.layouts.files import visible
 from components.coco_example_gen.layouts.tool_jsons import LABELME, parts_of
 from components.coco_example_gen.records import label_studio, labelme
 
@@ -62,10 +64,12 @@ def _documents(root: str, stamp: Stamp, tool: str) -> list[tuple[str, Any]]:
     return documents
 
 
-def _photo_paths(root: str) -> dict[str, str]:
-    """Returns the files below a folder by their name, relative to it."""
-    return {
-        name: posixpath.relpath(posixpath.join(folder, name), root)
-        for folder, _, names in tf.io.gfile.walk(root)
-        for name in names
-    }
+def _photo_paths(root: str) -> dict[str, list[str]]:
+    """Returns the files below a folder by their name, relative to it, without hidden ones."""
+    paths: dict[str, list[str]] = collections.defaultdict(list)
+    for folder, _, names in tf.io.gfile.walk(root):
+        parts = [part for part in posixpath.relpath(folder, root).split("/") if part != "."]
+        if len(visible(parts)) == len(parts):
+            for name in visible(names):
+                paths[name].append(posixpath.join(*parts, name))
+    return dict(paths)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from components.coco_example_gen.kept_aside import BadRecordError
 from components.coco_example_gen.records.instance_masks import object_mask
@@ -74,6 +77,13 @@ def test_a_line_and_a_damaged_mask_cost_their_photo_and_not_the_job(tmp_path):
 
 
 SQUARE = [[0, 0], [4, 0], [4, 4], [0, 4]]
+
+
+@pytest.mark.parametrize("kind", ["point", "points", "line", "linestrip"])
+def test_a_path_of_many_points_is_not_filled(tmp_path, kind):
+    [entry] = labelme(tmp_path, shape("wire", kind, SQUARE))["annotations"]
+    with pytest.raises(BadRecordError, match=f"a {kind} has no area"):
+        object_mask(entry["segmentation"], SIZE)
 
 
 @pytest.mark.parametrize(
@@ -189,6 +199,42 @@ def test_a_photo_of_any_name_is_found_through_a_link_that_is_not_quoted(tmp_path
     assert images == [{"id": "0", "file_name": f"photos/{name}"}]
 
 
+def test_of_photos_of_one_name_the_link_s_folder_decides(tmp_path):
+    for folder in ("left", "right", "."):
+        folder_forms.write_photos(tmp_path / folder, range(1))
+    folder_forms.write_photos(tmp_path / ".thumbs", range(1))
+    links = ["/data/local-files/?d=set/right/0.jpg", "s3://bucket/left/0.jpg", "/data/upload/1/0a1b2c3d-0.jpg"]
+    images = label_studio(tmp_path, *(task(n, image=link) for n, link in enumerate(links)))["images"]
+    assert [image["file_name"] for image in images] == ["right/0.jpg", "left/0.jpg", "0.jpg"]
+
+
+def test_a_link_that_can_mean_two_photos_costs_its_photo(tmp_path):
+    for folder in ("left", "right"):
+        folder_forms.write_photos(tmp_path / folder, range(1))
+    lists = label_studio(tmp_path, task(0, POLYGON, image="/data/upload/1/0.jpg"))
+    [photo] = lists["images"]
+    assert photo.reason == "ambiguous_photo" and "left/0.jpg, right/0.jpg" in photo.detail
+    assert not lists["annotations"]
+
+
+@pytest.mark.parametrize(
+    ("links", "taken"),
+    [
+        (["?d=left/0.jpg", "?d=right/0.jpg"], ["0"]),  # The photo of the second is not there.
+        (["/data/upload/1/0a1b2c3d-0.jpg", "/data/upload/1/ffffffff-0.jpg"], []),
+        (["?d=left/0.jpg", "?d=left/0.jpg"], ["0", "1"]),  # Labelled twice.
+    ],
+)
+def test_a_photo_is_not_taken_for_that_of_another_task(tmp_path, links, taken):
+    folder_forms.write_photos(tmp_path / "left", range(1))
+    lists = label_studio(tmp_path, *(task(number, POLYGON, image=link) for number, link in enumerate(links)))
+    assert [image["id"] for image in lists["images"] if isinstance(image, dict)] == taken
+    assert [image.reason for image in lists["images"] if not isinstance(image, dict)] == ["ambiguous_photo"] * (
+        2 - len(taken)
+    )
+    assert [entry["image_id"] for entry in lists["annotations"]] == taken
+
+
 def test_a_photo_that_is_not_in_the_folder_is_named_as_its_file(tmp_path):
     [image] = label_studio(tmp_path, task(0, image="/data/local-files/?d=a%2Bb.jpg"))["images"]
     assert image["file_name"] == "a+b.jpg"
@@ -248,6 +294,92 @@ def test_coordinates_that_are_no_numbers_cost_their_photo(tmp_path, value):
     [entry] = label_studio(tmp_path, task(1, result("polygonlabels", value)))["annotations"]
     with pytest.raises(BadRecordError, match="a shape that cannot be read"):
         object_mask(entry["segmentation"], SIZE)
+
+
+def bitmask(mask):
+    pixels = np.zeros((*mask.shape, 4), np.uint8)
+    pixels[..., 3] = 255 * mask
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return {"imageDataURL": f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"}
+
+
+def test_a_bitmask_is_what_is_not_transparent(tmp_path):
+    mask = np.zeros(SIZE, bool)
+    mask[1:5, 2:30] = mask[10, 10] = True
+    lists = label_studio(
+        tmp_path,
+        task(1, result("bitmasklabels", bitmask(mask))),
+        task(2, result("bitmasklabels", bitmask(mask[:5]))),
+        task(3, result("bitmasklabels", {"imageDataURL": "data:image/png;base64,AAAA"})),
+    )
+    first, second, third = (entry["segmentation"] for entry in lists["annotations"])
+    np.testing.assert_array_equal(object_mask(first, SIZE), mask)
+    assert "a bitmask must have the photo's size" in second
+    assert "UnidentifiedImageError" in third
+
+
+TRIANGLE = {"points": [[0, 0], [50, 0], [50, 50]]}
+
+
+def region(kind, value, region_id="r1", **labels):
+    return result(kind, value) | {"id": region_id, "value": value | labels}
+
+
+def test_labels_beside_the_shapes_name_their_classes(tmp_path):
+    mask = np.zeros(SIZE, bool)
+    mask[:3] = True
+    values = [
+        TRIANGLE,
+        {"x": 10, "y": 25, "width": 20, "height": 50, "rotation": 0},
+        {"x": 50, "y": 50, "radiusX": 25, "radiusY": 25, "rotation": 0},
+        {"format": "rle", "rle": pack_mask(mask)},
+        bitmask(mask),
+    ]
+    results = []
+    for number, (kind, value) in enumerate(
+        zip(("polygon", "rectangle", "ellipse", "brush", "bitmask"), values, strict=True)
+    ):
+        results.append(region(kind, value, f"r{number}"))
+        results.append(region("labels", value, f"r{number}", labels=["ball"]))
+        # An answer about the region repeats its shape, too.
+        results.append(region("choices", value, f"r{number}", choices=["sharp"]))
+    separate = label_studio(tmp_path, task(1, *results))
+    assert [image["id"] for image in separate["images"]] == ["1"]
+    assert separate["categories"] == [{"id": 1, "name": "ball"}]
+    areas = [int(object_mask(entry["segmentation"], SIZE).sum()) for entry in separate["annotations"]]
+    together = [
+        result(f"{kind}labels", value)
+        for kind, value in zip(("polygon", "rectangle", "ellipse", "brush", "bitmask"), values, strict=True)
+    ]
+    expected = label_studio(tmp_path, task(1, *together))["annotations"]
+    assert areas == [int(object_mask(entry["segmentation"], SIZE).sum()) for entry in expected]
+
+
+@pytest.mark.parametrize(
+    ("results", "words"),
+    [
+        ([region("polygon", TRIANGLE)], "a region of the kind polygon is left out: it has no label"),
+        ([region("polygonlabels", TRIANGLE, polygonlabels=[])], "polygonlabels is left out"),
+        ([region("keypointlabels", {"x": 1, "y": 1, "width": 1}, keypointlabels=["a"])], "other kinds are not read"),
+        (
+            [region("keypoint", {"x": 1, "y": 1}), region("labels", {"x": 1, "y": 1}, labels=["a"])],
+            "keypoint is left out: other kinds are not read",
+        ),
+        ([region("vectorlabels", {"vertices": []}, vectorlabels=["a"])], "vectorlabels is left out"),
+    ],
+)
+def test_a_region_that_is_not_read_is_noticed(tmp_path, results, words):
+    image, notice = label_studio(tmp_path, task(1, *results))["images"]
+    assert image["id"] == "1"
+    assert (notice.reason, notice.is_record) == ("unread_region", False) and words in notice.detail
+
+
+def test_of_several_labels_the_first_is_taken_and_the_others_are_noticed(tmp_path):
+    both = region("polygonlabels", TRIANGLE, polygonlabels=["a", "b"])
+    lists = label_studio(tmp_path, task(1, both, region("labels", TRIANGLE, labels=["c"])))
+    assert len(lists["annotations"]) == 1 and lists["categories"] == [{"id": 1, "name": "a"}]
+    assert "the label 'a'; ['b', 'c'] of it are left out" in lists["images"][1].detail
 
 
 def test_tasks_that_share_an_id_keep_their_objects_apart(tmp_path):
