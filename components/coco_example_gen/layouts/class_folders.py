@@ -12,9 +12,9 @@ import posixpath
 import re
 from collections.abc import Sequence
 
-from components.coco_example_gen.layouts.files import Files
+from components.coco_example_gen.layouts.files import Files, may_be_folder
 from components.coco_example_gen.layouts.split_source import LABELS, PACKAGE_PREFIX, SplitSource
-from components.coco_example_gen.layouts.split_words import split_of
+from components.coco_example_gen.layouts.split_words import TEST, split_of
 
 LAYOUT = "label_png"
 CLASSES_CODE = "classes"
@@ -54,8 +54,9 @@ def find_label_folders(data_dir: str, files: Files) -> tuple[dict[str, SplitSour
     """
     root = data_dir.rstrip("/")
     folders = _image_folders(root, files)
-    if found := _voc(root, folders, files):
-        return found, ""
+    found, problem = _voc(root, folders, files)
+    if found or problem:
+        return found, problem
     pairs: dict[str, list[_Pair]] = {}
     for pair in _pairs(folders):
         pairs.setdefault(_split_of_pair(pair, root), []).append(pair)
@@ -103,7 +104,7 @@ def _image_folders(root: str, files: Files) -> dict[str, dict[str, set[str]]]:
             stem, ending = posixpath.splitext(name)
             if ending.lower() in PHOTO_ENDINGS:
                 stems.setdefault(ending.lower(), set()).add(stem)
-            elif not ending and depth < _MOST_DEPTH:
+            elif depth < _MOST_DEPTH and may_be_folder(name):
                 children.append(f"{folder}/{name}")
         if stems:
             found[folder] = stems
@@ -164,22 +165,30 @@ def _names_file(folders: Sequence[str], files: Files) -> str:
     return next((path for path in paths if files.exists(path)), "")
 
 
-def _voc(root: str, folders: dict[str, dict[str, set[str]]], files: Files) -> dict[str, SplitSource]:
+def _voc(root: str, folders: dict[str, dict[str, set[str]]], files: Files) -> tuple[dict[str, SplitSource], str]:
     """VOC's form by its folder of class PNGs; the classes are VOC's where no list of names is there."""
-    class_dir = next((folder for folder in folders if posixpath.basename(folder) == _CLASS_FOLDER), "")
-    base = posixpath.dirname(class_dir)
-    photo_dir = f"{base}/JPEGImages"
-    if not class_dir or photo_dir not in folders:
-        return {}
+    parents = [posixpath.dirname(folder) for folder in folders if posixpath.basename(folder) == _CLASS_FOLDER]
+    bases = [base for base in parents if f"{base}/JPEGImages" in folders]
+    if len(bases) != 1:
+        names = ", ".join(_relative(base, root) for base in bases)
+        return {}, f"More than one data set in VOC's form: {names}. Name one of these folders as data." if bases else ""
+    [base] = bases
+    class_dir, photo_dir = f"{base}/{_CLASS_FOLDER}", f"{base}/JPEGImages"
     names_file = _names_file((base, root), files) or VOC_CLASSES
     object_dir = f"{base}/{_OBJECT_FOLDER}" if f"{base}/{_OBJECT_FOLDER}" in folders else ""
     pair = _Pair(photo_dir, class_dir, ".png", len(folders[class_dir].get(".png", ())))
     lists_dir = f"{base}/ImageSets/Segmentation"
-    lists = {split_of(name): f"{lists_dir}/{name}" for name in files.names(lists_dir) if name != "trainval.txt"}
+    lists: dict[str, list[str]] = {}
+    for name in files.names(lists_dir):
+        if name != "trainval.txt":
+            lists.setdefault(split_of(name), []).append(name)
+    if many := [names for split, names in lists.items() if len(names) > 1 and split != TEST]:
+        listed = "; ".join(", ".join(names) for names in many)
+        return {}, f"More than one list of photos for one split in {_relative(lists_dir, root)}: {listed}. Keep one."
     return {
-        split: _source(pair, names_file, list_file=path, object_dir=object_dir)
-        for split, path in (lists or {"": ""}).items()
-    }
+        split: _source(pair, names_file, list_file=name and f"{lists_dir}/{name}", object_dir=object_dir)
+        for split, [name, *_] in (lists or {"": [""]}).items()
+    }, ""
 
 
 def _relative(path: str, root: str) -> str:

@@ -23,7 +23,7 @@ from typing import Any
 
 import ijson
 
-from components.coco_example_gen.layouts.files import Files
+from components.coco_example_gen.layouts.files import Files, may_be_folder
 from components.coco_example_gen.layouts.split_source import INSTANCES, PANOPTIC, SplitSource
 from components.coco_example_gen.layouts.split_words import split_of
 
@@ -147,8 +147,8 @@ def _json_paths(data_dir: str, files: Files) -> Iterator[str]:
         if len(jsons) <= _MOST_JSONS:
             yield from (f"{folder}/{name}" for name in jsons)
         if depth < 2:
-            folders = [name for name in names if "." not in name]
-            pending += [(f"{folder}/{name}", depth + 1) for name in folders if files.is_folder(f"{folder}/{name}")]
+            children = [f"{folder}/{name}" for name in names if may_be_folder(name)]
+            pending += [(child, depth + 1) for child in children if files.is_folder(child)]
 
 
 def _peek(path: str, files: Files) -> CocoJson | None:
@@ -200,9 +200,9 @@ def _photo_folders(coco: CocoJson, data_dir: str, files: Files) -> list[str]:
         folders += [f"{base}/{coco.stem}", base]
     # Any other folder of the data set: what counts is that the photos are there.
     for base in dict.fromkeys((above, root)):
-        children = [f"{base}/{name}" for name in files.names(base) if "." not in name]
+        children = [f"{base}/{name}" for name in files.names(base) if may_be_folder(name)]
         folders += children + [
-            f"{child}/{name}" for child in children for name in files.names(child) if "." not in name
+            f"{child}/{name}" for child in children for name in files.names(child) if may_be_folder(name)
         ]
     return list(dict.fromkeys(folders))
 

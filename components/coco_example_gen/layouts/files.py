@@ -8,6 +8,12 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import BinaryIO
 
+_FILE_ENDINGS = (
+    *(".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"),
+    *(".json", ".jsonl", ".txt", ".csv", ".xml", ".yaml", ".yml", ".md", ".html"),
+    *(".npy", ".npz", ".pkl", ".tfrecord", ".zip", ".gz", ".tar", ".mp4"),
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class Files:
@@ -34,6 +40,11 @@ class Files:
 def visible(names: list[str]) -> list[str]:
     """Returns names without hidden files and folders (`.DS_Store`, `._photo.jpg`, `__MACOSX`), sorted."""
     return sorted(name.rstrip("/") for name in names if not name.startswith((".", "__MACOSX")))
+
+
+def may_be_folder(name: str) -> bool:
+    """Returns whether an entry may be a folder; a file is known by its ending, without a question to a bucket."""
+    return not name.lower().endswith(_FILE_ENDINGS)
 
 
 def _names(folder: str) -> list[str]:

@@ -144,7 +144,9 @@ def _forms(data_dir: str, files: Files, layout: str, problems: list[str]) -> Ite
         ]
     for tool in (LABELME, LABEL_STUDIO):
         if layout in (AUTO, tool):
-            yield find_tool_jsons(data_dir, files, tool)
+            found, problem = find_tool_jsons(data_dir, files, tool)
+            problems += [problem] if problem else []
+            yield found
     if layout in (AUTO, class_folders.LAYOUT):
         found, problem = class_folders.find_label_folders(data_dir, files)
         problems += [problem] if problem else []

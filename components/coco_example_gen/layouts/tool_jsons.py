@@ -11,9 +11,9 @@ from collections.abc import Iterator
 
 import ijson
 
-from components.coco_example_gen.layouts.files import Files
+from components.coco_example_gen.layouts.files import Files, may_be_folder
 from components.coco_example_gen.layouts.split_source import INSTANCES, SplitSource
-from components.coco_example_gen.layouts.split_words import split_of
+from components.coco_example_gen.layouts.split_words import TEST, split_of
 
 LABELME, LABEL_STUDIO = "labelme", "label_studio"
 _PREFIXES = {LABELME: "labelme:", LABEL_STUDIO: "label_studio:"}
@@ -34,25 +34,50 @@ def parts_of(address: str) -> tuple[str, str, str]:
     return tool, root, part
 
 
-def find_tool_jsons(data_dir: str, files: Files, tool: str) -> dict[str, SplitSource]:
-    """Returns the sources of a tool's jsons by split; "" where no folder or file names one."""
+def find_tool_jsons(data_dir: str, files: Files, tool: str) -> tuple[dict[str, SplitSource], str]:
+    """Finds a tool's jsons.
+
+    Returns:
+        Sources by split ("" where no folder or file names one), and a sentence where it is not clear which are meant.
+    """
     root = data_dir.rstrip("/")
-    sources: dict[str, SplitSource] = {}
+    parts: dict[str, set[str]] = {}
     for path in _first_jsons(root, files) if tool == LABELME else _all_jsons(root, files):
         if _tool_of(path, files) == tool:
-            part = posixpath.relpath(posixpath.dirname(path) if tool == LABELME else path, root)
-            split = split_of(part)
-            # labelme names photos relative to its jsons, which may lie elsewhere: names begin at the data folder.
-            address = f"{_PREFIXES[tool]}{root}|{part if split or tool == LABEL_STUDIO else ''}"
-            sources[split] = SplitSource(
-                layout=tool,
-                tool=_NAMES[tool],
-                truth=INSTANCES,
-                photo_dirs=(root,),
-                image_file=address,
-                object_file=address,
-            )
-    return sources
+            relative = posixpath.relpath(path, root)
+            part = _part_of_split(posixpath.dirname(relative)) if tool == LABELME else relative
+            parts.setdefault(split_of(part), set()).add(part)
+    if many := [sorted(found) for split, found in parts.items() if len(found) > 1 and split != TEST]:
+        listed = "; ".join(", ".join(found[:4]) for found in many)
+        kind = "folder of labelme's jsons" if tool == LABELME else "export of Label Studio"
+        return (
+            {},
+            f"More than one {kind} for one split: {listed}. Put them together, or name one folder of them as data.",
+        )
+    if tool == LABELME and "" in parts and len(parts) > 1:
+        named = ", ".join(sorted(set().union(*parts.values()) - {""})[:4])
+        return {}, f"labelme's jsons lie in {named} and outside of it. Move those outside into a folder `train`."
+    # labelme names photos relative to its jsons, which may lie elsewhere: names begin at the data folder.
+    return {split: _source(tool, root, min(found)) for split, found in parts.items()}, ""
+
+
+def _part_of_split(folder: str) -> str:
+    """Returns the folder that names the split of a folder: itself, one above it, or "" where none does."""
+    while folder and not split_of(posixpath.basename(folder)):
+        folder = posixpath.dirname(folder)
+    return folder
+
+
+def _source(tool: str, root: str, part: str) -> SplitSource:
+    address = f"{_PREFIXES[tool]}{root}|{part}"
+    return SplitSource(
+        layout=tool,
+        tool=_NAMES[tool],
+        truth=INSTANCES,
+        photo_dirs=(root,),
+        image_file=address,
+        object_file=address,
+    )
 
 
 def labelme_ids(root: str, part: str, files: Files) -> Iterator[str]:
@@ -64,7 +89,7 @@ def labelme_ids(root: str, part: str, files: Files) -> Iterator[str]:
             path = f"{folder}/{name}"
             if name.lower().endswith(".json"):
                 yield posixpath.relpath(path, root).removesuffix(".json")
-            elif "." not in name and files.is_folder(path):
+            elif may_be_folder(name) and files.is_folder(path):
                 pending.append(path)
 
 
@@ -86,7 +111,7 @@ def _folders(root: str, files: Files) -> Iterator[str]:
         folder, depth = pending.pop(0)
         yield folder
         if depth < _MOST_DEPTH:
-            children = [f"{folder}/{name}" for name in files.names(folder) if "." not in name]
+            children = [f"{folder}/{name}" for name in files.names(folder) if may_be_folder(name)]
             pending += [(child, depth + 1) for child in children if files.is_folder(child)]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from components.coco_example_gen.options import IngestOptions
 from components.coco_example_gen.records.categories_file import read_categories
 from components.coco_example_gen.records.reader import read_checked_record
 from components.coco_example_gen.records.reference_files import SplitRequest, plan_split, read_references
+from components.coco_example_gen.records.tool_lists import tool_list
 from components.coco_example_gen.sources import sources_of
 from tests.components.coco_example_gen import folder_forms
 
@@ -147,10 +149,10 @@ def test_label_pngs_with_a_list_of_names_are_semantic_or_with_things_panoptic(tm
 
 
 def test_a_val_split_whose_photos_are_missing_is_said_and_not_drawn_anew(tmp_path):
-    folder_forms.cvat_subsets(tmp_path)
-    (tmp_path / "images" / "Validation").rename(tmp_path / "elsewhere.bak")
+    folder_forms.cvat_subsets(tmp_path / "data")
+    (tmp_path / "data" / "images" / "Validation").rename(tmp_path / "elsewhere")
     with pytest.raises(UnknownLayoutError) as raised:
-        find_data(str(tmp_path), ["train", "val"], LOCAL)
+        find_data(str(tmp_path / "data"), ["train", "val"], LOCAL)
     assert "instances_Validation.json names photos such as '4.jpg', which are in none of" in str(raised.value)
 
 
@@ -204,3 +206,72 @@ def _broken(root):
     folder_forms.cvat(root)
     path = root / "annotations" / "instances_default.json"
     path.write_text('{"images": [{"id": 1, "file_name": "0.jpg"')
+
+
+def write_labelme(root, *folders):
+    """A labelme photo in each folder; the numbers of the photos go up."""
+    for number, folder in enumerate(folders):
+        folder_forms.write_photo(root / folder / f"{number}.jpg", number)
+        folder_forms.write_json(root / folder / f"{number}.json", folder_forms.labelme_json(number, []))
+
+
+def photos_of(source):
+    return sorted(image["id"] for image in tool_list(source.image_file, "images"))
+
+
+def test_labelme_jsons_in_folders_below_that_of_their_split_are_all_read(tmp_path):
+    write_labelme(tmp_path, "train/left", "train/right.v2", "val/left")
+    sources = sources_of(str(tmp_path), IngestOptions())
+    found = {split: photos_of(source) for split, source in sources.items()}
+    assert found == {"train": ["train/left/0", "train/right.v2/1"], "eval": ["val/left/2"]}
+
+
+def test_labelme_jsons_in_folders_that_name_no_split_are_all_read(tmp_path):
+    write_labelme(tmp_path, ".", "left", "right.v2")
+    source = sources_of(str(tmp_path), IngestOptions())["train"]
+    assert photos_of(source) == ["0", "left/1", "right.v2/2"]
+    assert len({part for s in sources_of(str(tmp_path), IngestOptions()).values() for part in s.part}) == 3
+
+
+@pytest.mark.parametrize(
+    ("folders", "words"),
+    [
+        ((".", "val"), "labelme's jsons lie in val and outside of it. Move those outside into a folder `train`."),
+        (("left", "test"), "labelme's jsons lie in test and outside of it."),
+        (("train1", "train2"), "More than one folder of labelme's jsons for one split: train1, train2."),
+    ],
+)
+def test_labelme_folders_that_may_share_or_lose_photos_are_refused(tmp_path, folders, words):
+    write_labelme(tmp_path, *folders)
+    with pytest.raises(UnknownLayoutError, match=re.escape(words)):
+        sources_of(str(tmp_path), IngestOptions())
+
+
+def test_two_exports_of_label_studio_for_one_split_are_refused(tmp_path):
+    for name in ("project-1", "project-2"):
+        folder_forms.write_json(tmp_path / f"{name}.json", [{"id": 1, "data": {"image": "0.jpg"}, "annotations": []}])
+    with pytest.raises(
+        UnknownLayoutError, match=r"More than one export of Label Studio for one split: project-1\.json, "
+    ):
+        sources_of(str(tmp_path), IngestOptions())
+
+
+def test_two_data_sets_in_voc_s_form_and_two_lists_for_one_split_are_refused(tmp_path):
+    for year in ("VOC2007", "VOC2012"):
+        folder_forms.cvat_masks(tmp_path / year)
+    with pytest.raises(UnknownLayoutError, match=r"More than one data set in VOC's form: VOC2007, VOC2012\. Name one"):
+        sources_of(str(tmp_path), IngestOptions())
+    lists = tmp_path / "VOC2007" / "ImageSets" / "Segmentation"
+    for name in ("train.txt", "train_aug.txt"):
+        (lists / name).write_text("0\n")
+    with pytest.raises(
+        UnknownLayoutError, match=r"More than one list of photos.*: train\.txt, train_aug\.txt\. Keep one"
+    ):
+        sources_of(str(tmp_path / "VOC2007"), IngestOptions())
+
+
+@pytest.mark.parametrize("form", [folder_forms.roboflow, folder_forms.cvat, folder_forms.label_pngs])
+def test_an_export_in_a_folder_with_a_dot_in_its_name_is_found(tmp_path, form):
+    form(tmp_path / "data" / "balls.v3i.export")
+    found, _ = read(tmp_path / "data", tmp_path / "work")
+    assert sum(map(len, found.values())) >= 6
