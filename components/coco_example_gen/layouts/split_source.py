@@ -14,6 +14,7 @@ The data set's annotations say what is true of a photo in one of three ways (`tr
 from __future__ import annotations
 
 import dataclasses
+import posixpath
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -92,6 +93,15 @@ class SplitSource:
     def takes(self, image_id: str) -> bool:
         """Returns whether a photo of these files belongs to the split."""
         return self.part == (0.0, 1.0) or self.part[0] <= hash_share(image_id) < self.part[1]
+
+    def photo_name(self, file_name: str) -> str:
+        """Returns where a photo lies below its folder, from its `file_name`."""
+        if self.photo_name_rule == "cityscapes":
+            # Its json names photos "<city>_<sequence>_<frame>_gtFine_leftImg8bit.png", without the city's folder.
+            return f"{file_name.split('_')[0]}/{file_name.replace('_gtFine_leftImg8bit', '_leftImg8bit')}"
+        if self.photo_name_rule == "basename":
+            return posixpath.basename(file_name.replace("\\", "/"))
+        return file_name
 
     def expected(self) -> dict[str, str]:
         """Lists what must exist: by path, what it is, without the files of this package."""

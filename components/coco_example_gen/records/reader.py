@@ -192,12 +192,7 @@ def _read_class_png(
 
 
 def _read_photo(name: str, source: SplitSource) -> bytes:
-    if source.photo_name_rule == "cityscapes":
-        # Its json names photos "<city>_<sequence>_<frame>_gtFine_leftImg8bit.png", without the city's folder.
-        name = f"{name.split('_')[0]}/{name.replace('_gtFine_leftImg8bit', '_leftImg8bit')}"
-    elif source.photo_name_rule == "basename":
-        name = posixpath.basename(name.replace("\\", "/"))
-    paths = [_path_in(folder, name) for folder in source.photo_dirs]
+    paths = [_path_in(folder, source.photo_name(name)) for folder in source.photo_dirs]
     found = [content for content in map(_read_named, paths) if content is not None]
     if not found:
         raise BadRecordError("missing_photo", f"not found: {', '.join(paths)}")

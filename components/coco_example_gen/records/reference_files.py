@@ -230,10 +230,29 @@ def _list_photos(
         entry = {"id": photo.image_id, "file_name": photo.file_name}
         found = kept_aside if photo.is_record else notices
         found.append(_keep_aside(request.split, entry, photo.reason, photo.detail))
+    if source.photo_name_rule:
+        photos = _with_own_photos(photos, request.split, source, kept_aside)
     if not request.keep_order:
         photos.sort()
     taken = [image_id for _, image_id in photos[: request.max_images or None]]
     return taken, seen.difference(taken)
+
+
+def _with_own_photos(
+    photos: list[tuple[str, str]], split: str, source: SplitSource, kept_aside: list[KeptAside]
+) -> list[tuple[str, str]]:
+    """Keeps photos aside whose different names lead to one file: without their folders they cannot be told apart."""
+    meant: dict[str, set[str]] = collections.defaultdict(set)
+    for file_name, _ in photos:
+        meant[source.photo_name(file_name)].add(file_name)
+    shared = {name for names in meant.values() if len(names) > 1 for name in names}
+    for file_name, image_id in photos:
+        if file_name in shared:
+            detail = f"other photos of the json, too, are called {source.photo_name(file_name)} without their folders"
+            kept_aside.append(
+                KeptAside(split=split, image_id=image_id, file_name=file_name, reason="ambiguous_photo", detail=detail)
+            )
+    return [(file_name, image_id) for file_name, image_id in photos if file_name not in shared]
 
 
 def _images(

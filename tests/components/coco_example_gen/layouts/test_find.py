@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 
@@ -275,3 +276,19 @@ def test_an_export_in_a_folder_with_a_dot_in_its_name_is_found(tmp_path, form):
     form(tmp_path / "data" / "balls.v3i.export")
     found, _ = read(tmp_path / "data", tmp_path / "work")
     assert sum(map(len, found.values())) >= 6
+
+
+def test_photos_that_their_folders_alone_tell_apart_are_kept_aside_where_these_are_not_there(tmp_path):
+    document = folder_forms.coco(range(3))
+    for image, name in zip(document["images"], ("left/0.jpg", "C:\\right\\0.jpg", "left/2.jpg"), strict=True):
+        image["file_name"] = name
+    folder_forms.write_photos(tmp_path / "images", range(3))
+    folder_forms.write_json(tmp_path / "result.json", document)
+    source = sources_of(str(tmp_path), IngestOptions())["train"]
+    plan = plan_split(SplitRequest(split="train"), dataclasses.replace(source, part=(0.0, 1.0)), str(tmp_path))
+    assert [ref.file_name for ref in read_references(plan.shards[0])] == ["left/2.jpg"]
+    assert [(photo.image_id, photo.reason) for photo in plan.kept_aside] == [
+        ("0", "ambiguous_photo"),
+        ("1", "ambiguous_photo"),
+    ]
+    assert "called 0.jpg without their folders" in plan.kept_aside[0].detail and plan.num_records == 3
