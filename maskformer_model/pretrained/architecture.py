@@ -43,7 +43,10 @@ def infer_model_config(
     if eomt_architecture.is_eomt(arrays):
         shown = eomt_architecture.values(arrays)
         _require_shown(settings, {name: value for name, value in shown.items() if name != "backbone"})
-        stated = _united(_united(eomt_architecture.defaults(arrays) if base is None else {}, settings), shown)
+        defaults = eomt_architecture.defaults(arrays)
+        if base is not None:  # Which does not know whether these weights were ever without masks.
+            defaults = {"decoder": defaults["decoder"]}
+        stated = _united(_united(defaults, settings), shown)
         return merge(base or ModelConfig(), stated)
     backbone = _backbone_values(arrays)
     if base is None and backbone.get("stem_type") == "deeplab":

@@ -20,7 +20,7 @@ Arrays = Mapping[str, np.ndarray]
 
 # Buffers that the architecture implies, and counters that nothing reads.
 _NOT_WEIGHTS = re.compile(
-    r"(^|\.)(num_batches_tracked|relative_position_index|attn_mask)$|^criterion\.empty_weight$|(^|\.)pixel_(mean|std)$"
+    r"(^|\.)(num_batches_tracked|relative_position_index|attn_mask)$|(^|\.)criterion\.empty_weight$|(^|\.)pixel_(mean|std)$"
 )
 _PART = re.compile(r"(.*)#([012])(of2)?$")
 _TOKENS = re.compile(rf"{re.escape(EOMT_BACKBONE)}\.(cls_token|reg_token|pos_embed)$")
@@ -135,7 +135,9 @@ _HUGGING_FACE_CONVNEXT: list[tuple[str, Any]] = [
     (r"hidden_states_norms\.stage(\d)\.", lambda match: f"backbone.norm{int(match[1]) - 1}."),
 ]
 # Before its second version the head held the pixel decoder's layers itself (reference `mask_former_head.py`).
+# The published Mask2Formers call their queries `static_query` (`mask2former_transformer_decoder.py`).
 _OLD_OFFICIAL: list[tuple[str, Any]] = [
+    (r"sem_seg_head\.predictor\.static_query\.", "sem_seg_head.predictor.query_feat."),
     (r"sem_seg_head\.(?!predictor\.|pixel_decoder\.)", "sem_seg_head.pixel_decoder."),
 ]
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from maskformer_model import convert_checkpoint, experiments
-from maskformer_model.config import ModelConfig, ResNetConfig, SwinConfig, merge
+from maskformer_model.config import ModelConfig, ResNetConfig, SwinConfig, merge, override
 from maskformer_model.pretrained import initialize
 from maskformer_model.pretrained.architecture import infer_model_config
 from maskformer_model.pretrained.foreign_names import official_names
@@ -16,7 +16,9 @@ from maskformer_model.pretrained.hugging_face_config import hugging_face_setting
 from maskformer_model.pretrained.maskformer_names import backbone_weights, official_weights
 from maskformer_model.pretrained.sources import golden_settings, read_checkpoint
 from maskformer_model.pretrained.tables.weight_table import CheckpointMismatchError
+from tests.maskformer_model.helpers.families import FAMILIES
 from tests.maskformer_model.helpers.flat_model import model_config
+from tests.maskformer_model.helpers.small_export import small_config
 
 RESNET, SWIN = "tiny_resnet50_transformer_fpn", "tiny_swin_fpn"
 
@@ -76,6 +78,30 @@ def test_old_official_names_mean_the_pixel_decoder(golden_dir, tmp_path):
     assert read.keys() == new.keys()
     name = "sem_seg_head.pixel_decoder.adapter_1.weight"
     np.testing.assert_array_equal(read[name], new[name])
+
+
+def test_the_published_mask2formers_names_mean_the_same(golden_dir, tmp_path):
+    new = read_checkpoint(str(golden_dir / "m2f_resnet50_tiny")).arrays
+    queries = "sem_seg_head.predictor.query_feat.weight"
+    old = {
+        name.replace("pixel_decoder.", "").replace("query_feat", "static_query"): array for name, array in new.items()
+    }
+    assert queries in new and queries not in old
+    old["criterion.empty_weight"] = np.ones(134, np.float32)
+    read = read_checkpoint(write_pickle(tmp_path / "old.pkl", {"model": old, "__author__": "someone"}))
+    assert read.is_whole_model and read.arrays.keys() == new.keys()
+    np.testing.assert_array_equal(read.arrays[queries], new[queries])
+    assert infer_model_config(read.arrays).decoder.type == "masked_attention"
+
+
+@pytest.mark.parametrize("probability", [0.0, 1.0])
+def test_an_eomt_answers_with_masks_if_it_was_never_without_them_whatever_the_recipe_says(probability):
+    model = override(small_config(), FAMILIES["eomt"]).task.model
+    arrays = random_arrays(official_weights(initialize.build_network(model)))
+    arrays["attn_mask_probs"] = np.full(model.decoder.num_blocks, probability, np.float32)
+    for masks in (False, True):
+        recipe = dataclasses.replace(model, decoder=dataclasses.replace(model.decoder, masks_at_inference=masks))
+        assert infer_model_config(arrays, {}, recipe).decoder.masks_at_inference == bool(probability)
 
 
 @pytest.mark.parametrize("name", [RESNET, SWIN])

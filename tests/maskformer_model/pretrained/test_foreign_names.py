@@ -41,6 +41,13 @@ def test_hugging_face(theirs, official):
     assert set(found) == {official, "sem_seg_head.pixel_decoder.mask_features.weight"}
 
 
+@pytest.mark.parametrize("prefix", ["module.", "model.", "module._orig_mod.", "model.module."])
+def test_the_class_weights_of_the_loss_are_no_weights_whatever_wraps_them(prefix):
+    name = "sem_seg_head.predictor.query_embed.weight"
+    found = official_names({f"{prefix}{name}": np.array([1]), f"{prefix}criterion.empty_weight": np.array([2])})
+    assert set(found) == {name}
+
+
 def test_query_key_and_value_of_hugging_face_are_one_official_array():
     arrays = {f"{LAYER}self_attn.{part}_proj.bias": np.array([n]) for n, part in enumerate("qkv")}
     marker = {"model.pixel_level_module.decoder.mask_projection.bias": np.array([9])}
