@@ -159,19 +159,45 @@ def config_from_args(args: argparse.Namespace) -> Any:
     span_regex(args.pattern)
     warm_start.experiment_of(args.run_args)  # Refuses unknown flags and settings before any work.
     return RetrainConfig(
-        spans_dir=args.spans if "://" in args.spans else os.path.abspath(args.spans),
+        spans_dir=_place(args.spans),
         root=os.path.abspath(args.root),
         pattern=args.pattern,
         run_args=tuple(args.run_args),
         history_share=args.history_share,
         history_spans=args.history_spans,
         warm=None if args.cold else warm_start.WarmStart(share=args.warm_share, params_override=args.warm_override),
-        fixed_eval=args.fixed_eval and os.path.abspath(args.fixed_eval),
+        fixed_eval=_fixed_eval(args),
         fixed_drop=args.fixed_drop,
         new_drop=args.new_drop,
         attempts=args.attempts,
         webhook=read_webhook(args.webhook, allow_http=args.allow_http_webhook),
     )
+
+
+def _place(path: str) -> str:
+    """Returns an address such as `gs://` as it is, and any other path from the root on."""
+    return path if "://" in path else os.path.abspath(path)
+
+
+def _fixed_eval(args: argparse.Namespace) -> str:
+    """Returns the folder of the fixed photos, which must be readable until they are copied.
+
+    Raises:
+        ValueError: if it has no whole manifest.
+    """
+    from pipeline.retraining import mix
+    from pipeline.retraining.spans import NotWholeError
+
+    path = args.fixed_eval and _place(args.fixed_eval)
+    if path and not mix.fixed_dir(args.root).exists():
+        try:
+            mix.fixed_source(path)
+        except NotWholeError as error:
+            raise ValueError(
+                f"`--fixed_eval` must be a folder with a manifest. {path}: {error}. "
+                f"Write it: python -m components.coco_example_gen.manifest write {path}"
+            ) from error
+    return path
 
 
 def passes(args: argparse.Namespace, stop: threading.Event) -> Iterator[None]:

@@ -148,6 +148,7 @@ class Retraining:
             digest=decision.digest,
             span=span.name,
             number=span.number,
+            version=span.version,
             path=span.path,
             state=RUNNING,
             attempts=earlier.attempts if earlier is not None and earlier.state in (RUNNING, FAILED) else 0,

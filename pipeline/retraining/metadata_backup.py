@@ -7,6 +7,7 @@ damaged. Only the last run's records are lost, and that run is done again.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import shutil
@@ -95,27 +96,29 @@ def require_usable(path: str) -> None:
 def back_up(path: str) -> None:
     """Copies the database, whole or not at all; does nothing if there is none.
 
+    A damaged database is not copied, so that the last good copy stays.
+
     Raises:
         MetadataLockedError: if another process has locked it.
+        OSError: if it cannot be copied, as on a full disk.
     """
-    if not os.path.exists(path):
+    if not os.path.exists(path) or not is_whole(path):
         return
     unfinished = f"{path}{BACKUP_SUFFIX}.unfinished"
     pathlib.Path(unfinished).unlink(missing_ok=True)
-    source = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None)
-    target = sqlite3.connect(unfinished)
     try:
-        # Takes the read lock here: `backup` itself would wait for ever for a writer.
-        source.execute("BEGIN")
-        source.execute("SELECT COUNT(*) FROM sqlite_master")
-        source.backup(target)
-    except sqlite3.OperationalError as error:
+        with (
+            contextlib.closing(sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None)) as source,
+            contextlib.closing(sqlite3.connect(unfinished)) as target,
+        ):
+            # Takes the read lock here: `backup` itself would wait for ever for a writer.
+            source.execute("BEGIN")
+            source.execute("SELECT COUNT(*) FROM sqlite_master")
+            source.backup(target)
+    except sqlite3.Error as error:
         if "locked" in str(error):
             raise MetadataLockedError(f"{path} is locked by another program.") from error
-        raise
-    finally:
-        target.close()
-        source.close()
+        raise OSError(f"{path} cannot be copied to {unfinished}: {error}") from error
     os.replace(unfinished, f"{path}{BACKUP_SUFFIX}")
 
 

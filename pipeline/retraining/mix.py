@@ -72,7 +72,7 @@ def pin_fixed(config: RetrainConfig, span: Source) -> None:
     """Copies the photos that judge every run, once: those of `fixed_eval`, or else the first span's."""
     if fixed_dir(config.root).exists():
         return
-    source = _fixed_source(config.fixed_eval) if config.fixed_eval else span
+    source = fixed_source(config.fixed_eval) if config.fixed_eval else span
     mixed_data.pin_eval_photos(str(fixed_dir(config.root)), source)
 
 
@@ -91,7 +91,7 @@ def build(config: RetrainConfig, digest: str, span: Source, history: Sequence[So
         str(mix_dir(config.root, digest)),
         span,
         history,
-        _fixed_source(str(fixed_dir(config.root))),
+        fixed_source(str(fixed_dir(config.root))),
         history_share=config.history_share,
     )
 
@@ -114,7 +114,12 @@ def remove_others(root: str, digests: Collection[str]) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def _fixed_source(path: str) -> Source:
+def fixed_source(path: str) -> Source:
+    """Returns a folder of photos that judge every run.
+
+    Raises:
+        NotWholeError: if it has no manifest, or a truncated one.
+    """
     return Source(FIXED, path, stated_manifest(_as_span(path)))
 
 

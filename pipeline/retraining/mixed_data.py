@@ -247,7 +247,13 @@ def _write_split(
 
 
 def _bring(path: str, target: str) -> None:
-    """Links a local file if possible, and copies it otherwise."""
+    """Links a local file if possible, and copies it otherwise.
+
+    Nothing is written into a file that is there: it may be a link to a span's own.
+
+    Raises:
+        FileExistsError: if the target is another local file.
+    """
     from tfx.dsl.io import fileio
 
     os.makedirs(os.path.dirname(target), exist_ok=True)
@@ -255,6 +261,11 @@ def _bring(path: str, target: str) -> None:
         try:
             os.link(path, target)
             return
+        except FileExistsError:
+            if os.path.samefile(path, target):
+                return  # Two photos may share a panoptic PNG.
+            raise
         except OSError:
             pass  # Another file system, or one without links: the copy below raises if anything is wrong.
-    fileio.copy(path, target, overwrite=True)
+    fileio.copy(path, f"{target}.part", overwrite=True)
+    os.replace(f"{target}.part", target)

@@ -27,12 +27,14 @@ def plan_of(decision: Decision, config: RetrainConfig, states: SpanStates) -> di
     initial = lineage.model_run_that_serves(config.root)
     experiment = warm_start.experiment_of(config.run_args)
     cold = "--cold" if config.warm is None else warm_start.why_cold(initial, experiment)
-    known = [state.digest for state in states.all() if state.state in ACCEPTED]
+    # Of several versions of a span the newest counts: it replaces what the others say of the same photos.
+    accepted = {state.number: state.digest for state in states.all() if state.state in ACCEPTED}
+    known = [digest for number, digest in accepted.items() if number != decision.span.number]
     newest = known[-config.history_spans :] if config.history_spans else known
     return {
         "initial": "" if cold else initial,
         "why_cold": cold,
-        "history": [digest for digest in newest if digest != decision.digest],
+        "history": newest,
         "forced": decision.forced,
     }
 

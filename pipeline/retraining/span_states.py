@@ -30,6 +30,7 @@ class SpanState:
         digest: The digest of its manifest.
         span: The span's name.
         number: The span's number.
+        version: The span's version, as its name has it; 0 if there is none.
         path: The span's folder.
         state: One of the words above.
         reason: The reason for the state, in words.
@@ -48,6 +49,7 @@ class SpanState:
     number: int
     path: str
     state: str
+    version: int = 0
     reason: str = ""
     attempts: int = 0
     plan: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -111,6 +113,7 @@ _IS_KIND: dict[str, Callable[[Any], bool]] = {
     "digest": _is_text,
     "span": _is_text,
     "number": _is_count,
+    "version": _is_count,
     "path": _is_text,
     "state": lambda value: value in (RUNNING, *FINAL, FAILED),
     "reason": _is_text,
@@ -135,13 +138,13 @@ class SpanStates:
         self._folder = pathlib.Path(root, "retrain", "spans")
 
     def all(self) -> list[SpanState]:
-        """Returns every state, by number of the span.
+        """Returns every state, by number and version of the span.
 
         Raises:
             ValueError: if a file is damaged; it names the file.
         """
         states = [self._read(path) for path in sorted(self._folder.glob("*.json"))]
-        return sorted(states, key=lambda state: (state.number, state.digest))
+        return sorted(states, key=lambda state: (state.number, state.version, state.digest))
 
     def find(self, digest: str) -> SpanState | None:
         """Returns the state of a digest, or None if it is unknown.

@@ -42,6 +42,8 @@ def test_help_is_answered_before_anything_heavy_is_imported(project_dir):
         (["--webhook", "no-such-file"], "No such file"),
         (["--warm_share", "0"], "`--warm_share` must be positive"),
         (["--", "--experiment", "nothing"], "Unknown experiment 'nothing'"),
+        (["--fixed_eval", "nothing"], "/nothing: manifest.json is not there yet. Write it: python -m components"),
+        (["--fixed_eval", "ram://bucket/fixed"], "a folder with a manifest. ram://bucket/fixed: manifest.json is not"),
         ([], "The folder of the spans must exist"),
     ],
 )

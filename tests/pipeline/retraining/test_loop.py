@@ -319,6 +319,21 @@ def test_a_disk_that_is_full_while_the_mix_is_made_is_the_machine_s_fault(loop, 
     assert loop.run_pass()
 
 
+def test_of_a_span_s_versions_the_newest_is_history_and_none_of_its_own(loop, drawn_spans):
+    pattern = "span-{SPAN}/v{VERSION}"
+
+    def arrive(number, version, drawn):
+        shutil.copytree(drawn_spans / f"span-{drawn}", loop.spans / f"span-{number}" / f"v{version}")
+        assert loop.run_pass(pattern=pattern)
+        return [state for state in loop.states.all() if (state.number, state.version) == (number, version)][0]
+
+    # Digests are in no order; so each of two may come first.
+    first, second = arrive(1, 1, 1), arrive(1, 2, 2)
+    assert second.plan["history"] == []
+    third = arrive(2, 10, 3)
+    assert third.plan["history"] == [second.digest] and first.digest != second.digest
+
+
 def test_history_that_is_gone_is_left_out(loop):
     loop.arrive(1, 2)
     loop.run_pass()

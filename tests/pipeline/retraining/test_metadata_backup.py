@@ -66,6 +66,27 @@ def test_a_database_that_was_cut_short_is_replaced_by_the_copy(database, tmp_pat
     assert (tmp_path / "metadata.sqlite.damaged").stat().st_size == left_bytes
 
 
+def damage_the_middle(database):
+    with open(database, "r+b") as file:
+        file.seek(2 * 4096)
+        file.write(bytes(2 * 4096))
+    assert not is_whole(database)
+
+
+def test_a_damaged_database_does_not_replace_the_good_copy(database, tmp_path):
+    back_up(database)
+    damage_the_middle(database)
+    back_up(database)
+    assert "replaced by the copy" in ensure_whole(database, str(tmp_path))
+    assert executions(database) == list(range(1, 9))
+
+
+def test_a_copy_that_finds_no_room_is_an_error_of_the_disk(database, monkeypatch):
+    monkeypatch.setattr(metadata_backup, "BACKUP_SUFFIX", ".no/folder/copy")
+    with pytest.raises(OSError, match=r"cannot be copied to .*unable to open database file"):
+        back_up(database)
+
+
 def test_a_database_that_was_deleted_comes_back(database, tmp_path):
     back_up(database)
     os.remove(database)

@@ -101,6 +101,32 @@ def test_what_is_judged_on_is_never_learnt_from(spans, tmp_path):
     assert counts["train"] == {"span-2": 5}
 
 
+def files_of(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_two_photos_may_share_a_png_and_no_file_of_a_span_is_written(spans, tmp_path):
+    def share(document):
+        first, second, *_ = document["annotations"]
+        second.update(file_name=first["file_name"], segments_info=first["segments_info"])
+
+    change_annotations(tmp_path / "span-2", share)
+    second, before = source(tmp_path, 2), files_of(tmp_path / "span-2")
+    build_mix(str(tmp_path / "mix"), second, [spans[0]], second, history_share=0.5)
+    assert files_of(tmp_path / "span-2") == before
+    shared = [entry["file_name"] for entry in read(tmp_path / "mix", "train2017")["annotations"]]
+    assert len(set(shared)) == len(shared) - 1
+
+
+def test_two_sources_of_one_name_are_refused_before_a_file_is_written(spans, tmp_path):
+    other = Source("span-2", spans[0].path, spans[0].manifest)
+    before = files_of(tmp_path / "span-1") | files_of(tmp_path / "span-2")
+    with pytest.raises(FileExistsError):
+        build_mix(str(tmp_path / "mix"), spans[1], [other], spans[2], history_share=0.9)
+    assert files_of(tmp_path / "span-1") | files_of(tmp_path / "span-2") == before
+    assert not (tmp_path / "mix").exists()
+
+
 def test_a_record_that_cannot_be_used_or_leaves_the_folder_is_left_out(drawn_spans, tmp_path):
     shutil.copytree(drawn_spans / "span-1", tmp_path / "span-1")
 
