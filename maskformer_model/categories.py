@@ -14,7 +14,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple, NewType
+from typing import IO, Any, NamedTuple, NewType
 
 import numpy as np
 
@@ -80,10 +80,11 @@ class CategoryTable:
         """Reads a file that `save` wrote, any json list of COCO categories, or a COCO json that has one.
 
         Raises:
+            FileNotFoundError: if a local file does not exist.
             ValueError: if the file holds no list of categories, or one that `from_coco` refuses.
         """
-        with open(path, encoding="utf-8-sig") as file:
-            content = json.load(file)
+        with _open(path, "rb") as file:
+            content = json.loads(file.read().decode("utf-8-sig"))
         categories = content.get("categories") if isinstance(content, Mapping) else content
         if not isinstance(categories, list):
             raise ValueError(f"A file of categories must be a list of them, or hold `categories`. Received: {path}")
@@ -91,8 +92,8 @@ class CategoryTable:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the table as a COCO `categories` list."""
-        with open(path, "w", encoding="utf-8") as file:
-            json.dump(self.to_coco(), file, indent=1)
+        with _open(path, "wb") as file:
+            file.write(json.dumps(self.to_coco(), indent=1).encode())
 
     def to_coco(self) -> list[dict[str, Any]]:
         """Returns the table as a COCO `categories` list."""
@@ -203,6 +204,15 @@ def compare_categories(
         if found
     ]
     return TableComparison(TableMatch.OTHER, f"the categories differ ({counts}): {'; '.join(parts)}")
+
+
+def _open(path: str | os.PathLike[str], mode: str) -> IO[bytes]:
+    """Opens a local file, or an address such as `gs://`, for which alone TensorFlow is loaded."""
+    if "://" not in os.fspath(path):
+        return open(path, mode)
+    import tensorflow as tf
+
+    return tf.io.gfile.GFile(path, mode)
 
 
 def _category_from_coco(entry: Mapping[str, Any], needs_isthing: bool) -> Category:

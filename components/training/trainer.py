@@ -57,7 +57,10 @@ def run_fn(fn_args: FnArgs) -> None:
         config = with_choice(config, fn_args.hyperparameters["values"])
     categories = CategoryTable.load(examples.categories_path(fn_args.train_files[0]))
     told = fn_args.custom_config | {EXPERIMENT_KEY: json.dumps(config_lib.to_dict(config), sort_keys=True)}
-    training_dir = stable_training_dir(told, fn_args.train_files) or fn_args.model_run_dir
+    # Photos that choose the result belong to the training: scores of others must not be compared with theirs.
+    chooses = config.trainer.restore_best_weights or config.trainer.early_stopping_patience
+    files = [*fn_args.train_files, *(fn_args.eval_files if chooses else ())]
+    training_dir = stable_training_dir(told, files) or fn_args.model_run_dir
     logging.info("Training in %s.", training_dir)
     result = loop.train(
         config,
@@ -110,14 +113,14 @@ def require_gpus(count: int) -> None:
         )
 
 
-def stable_training_dir(custom_config: Mapping[str, Any], train_files: Sequence[str]) -> str:
+def stable_training_dir(custom_config: Mapping[str, Any], files: Sequence[str]) -> str:
     """Returns the folder of this very training below `checkpoints_dir`; empty where none is configured.
 
     Args:
         custom_config: The Trainer's settings, with the experiment as it is trained; every entry counts but where the
             checkpoints are.
-        train_files: Patterns of record files; their names and content count, not where they are. Files that
-            CocoExampleGen has written are not read: it noted their hashes beside them.
+        files: Patterns of the record files that decide the result; their names and content count, not where they are.
+            Files that CocoExampleGen has written are not read: it noted their hashes beside them.
     """
     if not custom_config.get(CHECKPOINTS_KEY):
         return ""
@@ -127,8 +130,8 @@ def stable_training_dir(custom_config: Mapping[str, Any], train_files: Sequence[
 
     told = {key: value for key, value in custom_config.items() if key != CHECKPOINTS_KEY}
     digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
-    noted = _noted_digests(train_files)
-    for path in sorted(path for pattern in train_files for path in tf.io.gfile.glob(pattern)):
+    noted = _noted_digests(files)
+    for path in sorted(path for pattern in files for path in tf.io.gfile.glob(pattern)):
         digest.update(f"\0{os.path.basename(path)}\0{noted.get(path) or file_sha256(path)}".encode())
     return os.path.join(custom_config[CHECKPOINTS_KEY], digest.hexdigest()[:32])
 

@@ -109,7 +109,7 @@ def _write_extra_assets(
     data_facts: Mapping[str, Any] | None,
 ) -> None:
     folder = os.path.join(directory, EXTRA_ASSETS_FOLDER)
-    os.makedirs(folder, exist_ok=True)
+    tf.io.gfile.makedirs(folder)
     categories.save(os.path.join(folder, CATEGORIES_FILE))
     files: dict[str, Any] = {
         EXPERIMENT_FILE: to_dict(config),
@@ -119,7 +119,7 @@ def _write_extra_assets(
     if data_facts is not None:
         files[DATA_FACTS_FILE] = data_facts
     for name, value in files.items():
-        with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
+        with tf.io.gfile.GFile(os.path.join(folder, name), "w") as file:
             json.dump(value, file, indent=1)
 
 

@@ -25,6 +25,12 @@ def test_a_saved_table_comes_back_equal(tmp_path):
     assert CategoryTable.load(tmp_path / "categories.json") == table
 
 
+def test_a_table_in_a_bucket_is_read_as_one_on_a_disk_is():
+    table = CategoryTable.from_coco([{"id": 3, "name": "Straße"}, {"id": 1, "name": "sky", "isthing": 0}])
+    table.save("ram://bucket/categories.json")
+    assert CategoryTable.load("ram://bucket/categories.json") == table
+
+
 def test_an_instance_file_s_categories_are_things():
     assert CategoryTable.from_coco([{"id": 3, "name": "cat"}]).isthing.tolist() == [True]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pathlib
 import subprocess
 import sys
 
@@ -13,6 +14,7 @@ from PIL import Image
 
 from maskformer_model.categories import CategoryTable
 from maskformer_model.config import override
+from maskformer_model.config.files import DATA_FACTS_FILE
 from maskformer_model.data import preprocessing
 from maskformer_model.data.normalization import normalize
 from maskformer_model.data.panoptic_png import decode_panoptic_png, segment_extents
@@ -47,6 +49,14 @@ def panoptic(model):
         name: value.numpy()
         for name, value in model.signatures["serving_default"](image_bytes=tf.constant(list(photos), tf.string)).items()
     }
+
+
+def test_what_travels_with_a_model_is_written_to_a_bucket_too(exported):
+    folder = pathlib.Path(exported[0], "assets.extra")
+    export_saved_model(exported[1], CATEGORIES, small_config(), "ram://bucket/model", data_facts={"size": 1})
+    names = sorted(tf.io.gfile.listdir("ram://bucket/model/assets.extra"))
+    assert names == sorted([*(path.name for path in folder.iterdir()), DATA_FACTS_FILE])
+    assert CategoryTable.load("ram://bucket/model/assets.extra/categories.json") == CATEGORIES
 
 
 def python_path(network, config, isthing):
