@@ -58,6 +58,10 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error(f"`--format` of task {args.task} must be of {', '.join(FORMATS[args.task])}. Received: {wrong}")
     if args.task != PANOPTIC and (args.object_mask_threshold is not None or args.overlap_threshold is not None):
         parser.error(f"Thresholds belong to the task panoptic. Received: {args.task}")
+    for name in ("object_mask_threshold", "overlap_threshold"):
+        threshold = getattr(args, name)
+        if threshold is not None and not 0 <= threshold <= 1:
+            parser.error(f"`--{name}` must be from 0 to 1. Received: {threshold}")
     return args
 
 

@@ -73,6 +73,15 @@ def test_a_turned_photo_is_segmented_as_it_is_shown(model):
     assert model.predict(turned(image), upright=False).segment_ids.shape == (80, 50)
 
 
+@pytest.mark.parametrize("flag", ["object_mask_threshold", "overlap_threshold"])
+@pytest.mark.parametrize("value", ["80", "-0.1", "nan"])
+def test_a_threshold_that_is_no_share_is_refused(capsys, flag, value):
+    with pytest.raises(SystemExit) as ended:
+        predict.parse_args(["--model", "m", "--images", "i", "--output", "o", f"--{flag}={value}"])
+    assert ended.value.code == 2
+    assert f"`--{flag}` must be from 0 to 1. Received: {float(value)}" in capsys.readouterr().err
+
+
 def test_thresholds_of_the_call_win(model):
     assert model.predict(photo(50, 80), object_mask_threshold=1.0).segments == ()
 
