@@ -109,19 +109,21 @@ def predict(args: argparse.Namespace, *, is_own_process: bool = False) -> int:
     refused = {}
     writer = prediction_writer.PredictionWriter(args.output, args.formats, model.categories, paths, args.shapes)
     image_ids = image_ids_of(paths, writer.names)
-    for path in tqdm(paths, unit="photo", dynamic_ncols=True):
-        try:
-            result = tasks[args.task](path, **options)
-            _ = result.image  # Decoded here, since overlays need it: what only TensorFlow can read is refused too.
-        except (photo_files.PhotoError, OSError) as error:
-            refused[path] = str(error)
-            tqdm.write(f"{path}: {error}", file=sys.stderr)
-            continue
-        # Outside of `try`: a full disk ends the command and is no fault of the photo.
-        writer.write(path, image_ids[path], result)
-    writer.finish()
     refused_path = os.path.join(args.output, "refused.json")
-    pathlib.Path(refused_path).write_text(json.dumps(refused, indent=1), encoding="utf-8")
+    try:
+        for path in tqdm(paths, unit="photo", dynamic_ncols=True):
+            try:
+                result = tasks[args.task](path, **options)
+                _ = result.image  # Decoded here, since overlays need it: what only TensorFlow can read is refused too.
+            except (photo_files.PhotoError, OSError) as error:
+                refused[path] = str(error)
+                tqdm.write(f"{path}: {error}", file=sys.stderr)
+                continue
+            # Outside of `try`: a full disk ends the command and is no fault of the photo.
+            writer.write(path, image_ids[path], result)
+    finally:  # Also where somebody ends the command: the photos that are done stay of use.
+        writer.finish()
+        pathlib.Path(refused_path).write_text(json.dumps(refused, indent=1), encoding="utf-8")
     print(f"{len(paths) - len(refused)} of {len(paths)} photos segmented into {args.output}")
     if refused:
         print(f"{len(refused)} refused: {refused_path}", file=sys.stderr)

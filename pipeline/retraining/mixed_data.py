@@ -21,12 +21,14 @@ from typing import Any
 
 from components.coco_example_gen.data_manifest import MANIFEST_FILE, write_manifest
 from components.coco_example_gen.records.references import id_of
+from components.panoptic_predictor.image_attributes import MAX_TEXT_BYTES
 from maskformer_model import coco_schema
 from maskformer_model.categories import CategoryTable, TableMatch, compare_categories
 
 TRAIN, VAL = "train2017", "val2017"
 FIXED, NEW = "fixed", "new"
 MIX_FILE = "mix.json"
+_MAX_NAME_BYTES = MAX_TEXT_BYTES - len(f"{FIXED}/")
 
 
 class OtherDataError(ValueError):
@@ -235,7 +237,7 @@ def _write_split(
     for photo, folder in chosen:
         counts[folder] += 1
         image_id = f"{folder}-{photo.image['id']}"
-        name, png = f"{folder}/{photo.image['file_name']}", f"{folder}/{photo.annotation['file_name']}"
+        name, png = f"{folder}/{_short_name(photo)}", f"{folder}/{photo.annotation['file_name']}"
         images.append({**photo.image, "id": image_id, "file_name": name})
         annotations.append({**photo.annotation, "image_id": image_id, "file_name": png})
         _bring(f"{photo.source.path}/{photo.path}", f"{target}/{split}/{name}")
@@ -244,6 +246,14 @@ def _write_split(
     with open(f"{target}/annotations/panoptic_{split}.json", "w", encoding="utf-8") as file:
         json.dump(document, file)
     return dict(counts)
+
+
+def _short_name(photo: Photo) -> str:
+    """Returns a photo's name without folders of its own: the gate's slices are folders, and need names to be short."""
+    name = photo.image["file_name"]
+    if "/" not in name and len(name.encode()) <= _MAX_NAME_BYTES:
+        return name
+    return photo.sha256[:16] + os.path.splitext(name)[1][:8]
 
 
 def _bring(path: str, target: str) -> None:

@@ -19,7 +19,7 @@ from maskformer_model import command_errors, predict
 from maskformer_model.data.panoptic_png import decode_panoptic_png, segment_extents
 from maskformer_model.data.photo_files import PhotoError
 from maskformer_model.predict import image_ids_of
-from maskformer_model.prediction.writer import unique_names
+from maskformer_model.prediction.writer import PredictionWriter, unique_names
 from tests.maskformer_model.helpers.small_export import CATEGORIES, MAX_PIXELS, encoded, photo
 
 
@@ -140,6 +140,29 @@ def test_a_16_bit_tiff_gets_the_answer_of_the_16_bit_png(model):
     assert len(png.segments) > 1
 
 
+def test_photos_that_were_done_stay_of_use_when_the_command_is_ended(serving_dir, tmp_path, monkeypatch):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for number in range(3):
+        (photos / f"{number}.jpg").write_bytes(encoded(photo(40, 60), "JPEG"))
+    (photos / "0 broken.jpg").write_bytes(b"no photo")
+    write = PredictionWriter.write
+
+    def ended(writer, path, *rest):
+        if path.endswith("2.jpg"):
+            raise KeyboardInterrupt
+        write(writer, path, *rest)
+
+    monkeypatch.setattr(PredictionWriter, "write", ended)
+    arguments = ["--model", str(serving_dir), "--images", str(photos), "--output", str(tmp_path / "out")]
+    with pytest.raises(KeyboardInterrupt):
+        predict.predict(predict.parse_args([*arguments, "--format", "coco_panoptic,label_studio"]))
+    done = json.loads((tmp_path / "out" / "panoptic.json").read_text())["images"]
+    assert [image["file_name"] for image in done] == ["0.jpg", "1.jpg"]
+    assert len(json.loads(next((tmp_path / "out").rglob("tasks.json")).read_text())) == 2
+    assert list(json.loads((tmp_path / "out" / "refused.json").read_text())) == [str(photos / "0 broken.jpg")]
+
+
 def test_a_folder_without_a_model_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="must hold saved_model.pb"):
         maskformer_model.MaskFormer.from_directory(tmp_path)
@@ -183,7 +206,7 @@ def test_a_full_disk_ends_the_command_and_is_no_refusal(serving_dir, tmp_path, c
     arguments = ["--model", str(serving_dir), "--images", str(tmp_path / "x.png"), "--output", str(tmp_path / "out")]
     assert predict.main([*arguments, "--format", form]) == command_errors.EXIT_USAGE
     assert "No space left on device. Free space there" in capsys.readouterr().err
-    assert not (tmp_path / "out" / "refused.json").exists()
+    assert json.loads((tmp_path / "out" / "refused.json").read_text()) == {}
 
 
 def test_a_photo_that_only_tensorflow_reads_is_refused_and_the_others_go_on(serving_dir, tmp_path):

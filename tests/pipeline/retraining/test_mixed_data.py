@@ -2,6 +2,7 @@
 
 import json
 import os
+import posixpath
 import shutil
 import tempfile
 
@@ -13,6 +14,7 @@ from components.coco_example_gen.options import IngestOptions
 from components.coco_example_gen.records.reader import read_record
 from components.coco_example_gen.records.reference_files import SplitRequest, plan_split, read_references
 from components.coco_example_gen.sources import sources_of
+from components.panoptic_predictor.image_attributes import MAX_TEXT_BYTES
 from pipeline.retraining.mixed_data import FIXED, OtherDataError, Source, build_mix, check_categories, pin_eval_photos
 from tests.pipeline.span_folders import change_annotations, rename_a_class, seal, write_span
 
@@ -116,6 +118,25 @@ def test_two_photos_may_share_a_png_and_no_file_of_a_span_is_written(spans, tmp_
     assert files_of(tmp_path / "span-2") == before
     shared = [entry["file_name"] for entry in read(tmp_path / "mix", "train2017")["annotations"]]
     assert len(set(shared)) == len(shared) - 1
+
+
+@pytest.mark.parametrize("name", ["cam1/a.jpg", "site 1/cam1/a.jpg", f"{'0' * 60}.jpg"])
+def test_photos_in_folders_and_with_long_names_are_in_the_slice_that_the_gate_judges(spans, tmp_path, name):
+    def rename(document):
+        image = document["images"][0]
+        place = tmp_path / "span-1" / "val2017"
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / image["file_name"]).rename(place / name)
+        image["file_name"] = name
+
+    change_annotations(tmp_path / "span-1", rename, ["val2017"])
+    first = source(tmp_path, 1)
+    counts = build_mix(str(tmp_path / "mix"), spans[1], [], first, history_share=0)
+    names = [image["file_name"] for image in read(tmp_path / "mix", "val2017")["images"]]
+    assert {posixpath.dirname(each) for each in names} == {"fixed", "new"}
+    assert max(len(each.encode()) for each in names) <= MAX_TEXT_BYTES
+    assert counts["eval"] == {"fixed": 3, "new": 3}
+    assert all((tmp_path / "mix" / "val2017" / each).is_file() for each in names)
 
 
 def test_two_sources_of_one_name_are_refused_before_a_file_is_written(spans, tmp_path):
