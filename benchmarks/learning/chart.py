@@ -7,7 +7,7 @@ from xml.sax.saxutils import escape
 
 from components.panoptic_evaluator.report.training_curves import round_marks
 
-COLORS = ("#0b66c3", "#c2410c", "#15803d", "#7e22ce")
+COLORS = ("#0b66c3", "#c2410c", "#15803d", "#7e22ce", "#404040", "#b45309", "#0e7490")
 WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 640, 320, 52, 30, 44
 LETTER_PX = 7  # What a letter is at most wide, on average.
 

@@ -250,8 +250,9 @@ def draw(measured: Sequence[Measured]) -> str:
         places = chart.line([points[id(each)] for each in of_line], color)
         # Above the points of the first line, below those of the others.
         offset_px = 18 if number else -9
-        for each, (x, y) in zip(of_line, places, strict=True):
-            chart.write(x, y + offset_px, str(each.edge_px), anchor="middle")
+        if len(of_line) > 1:  # A point alone is at the whole size.
+            for each, (x, y) in zip(of_line, places, strict=True):
+                chart.write(x, y + offset_px, str(each.edge_px), anchor="middle")
         legend_y = TOP + 18 * number
         chart.dot(chart.right_px + 24, legend_y - 4, color)
         chart.write(chart.right_px + 34, legend_y, line)
