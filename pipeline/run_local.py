@@ -30,7 +30,7 @@ from pipeline.local_run.data_folder import DataFolderError, check_data_dir  # no
 from pipeline.local_run.failure_reason import failure_reason  # noqa: E402
 from pipeline.local_run.moved_root import follow_moved_root  # noqa: E402
 from pipeline.local_run.query_ceiling import ceiling_sentences  # noqa: E402
-from pipeline.local_run.root_lock import only_run_in  # noqa: E402
+from pipeline.local_run.root_lock import EXIT_ROOT_IN_USE, RootInUseError, only_run_in  # noqa: E402
 from pipeline.local_run.run_record import NodeFailedError  # noqa: E402
 from pipeline.retraining import metadata_backup  # noqa: E402
 
@@ -130,8 +130,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run_alone(args: argparse.Namespace) -> int:
     config, scenes = config_from_args(args), generated_data_from_args(args)
     console.quiet_environment()
-    with only_run_in(config.root):
-        return run(config, scenes)
+    try:
+        with only_run_in(config.root):
+            return run(config, scenes)
+    except RootInUseError as error:
+        print(f"run_local.py: {error}", file=sys.stderr)
+        return EXIT_ROOT_IN_USE
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ import fcntl
 import os
 from collections.abc import Iterator
 
+EXIT_ROOT_IN_USE = 3
+
 
 class RootInUseError(RuntimeError):
     """Two runs at once in one root would write over each other."""

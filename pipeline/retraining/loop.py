@@ -21,6 +21,7 @@ from typing import Any
 
 from components.coco_example_gen.data_manifest import manifest_digest
 from pipeline.local_run import runs_page
+from pipeline.local_run.root_lock import EXIT_ROOT_IN_USE
 from pipeline.local_run.summary import SUMMARY_FILE
 from pipeline.retraining import alerts, metadata_backup, mix, outcomes, plan
 from pipeline.retraining.config import RetrainConfig
@@ -39,7 +40,6 @@ from pipeline.retraining.spans import STORAGE_ERRORS, Span, find_spans
 from pipeline.whole_files import write_durably
 
 LOG = logging.getLogger("retrain")  # Not the root logger: TFX and absl write hundreds of lines to it.
-_BUSY_STATUS = 2  # run_local's exit status if another run uses the root; wrong flags were refused before.
 
 
 class RootBusyError(RuntimeError):
@@ -207,7 +207,7 @@ class Retraining:
         summary = json.loads(summary_path.read_text(encoding="utf-8")) if summary_path.exists() else None
         if status and self._is_stopping():
             raise StoppedError("Stopped on request; the next start continues the run.")
-        if status == _BUSY_STATUS and summary is None:
+        if status == EXIT_ROOT_IN_USE:
             raise RootBusyError(f"Another run is using {root}.")
         return status, summary
 

@@ -32,8 +32,9 @@ def not_finished(state: SpanState, status: int, summary: dict[str, Any] | None) 
     """
     failure = (summary or {}).get("failure")
     if failure is None:
-        ended = f"signal {-status}" if status < 0 else f"status {status}"
-        return failed(state, f"the run was interrupted ({ended})")
+        if status < 0:
+            return failed(state, f"the run was interrupted (signal {-status})")
+        return failed(state, f"the run ended without a summary (status {status}); what it printed says why")
     reason = f"{failure['component']}: {failure['reason']}"
     if summary and summary["data_at_fault"]:
         return dataclasses.replace(state, state=SET_ASIDE, reason=reason)

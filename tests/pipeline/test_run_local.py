@@ -128,7 +128,7 @@ def test_a_wrong_data_folder_is_told_which_file_was_expected_where(project_dir, 
 
 def test_a_root_in_use_is_refused(tmp_path, capsys):
     with root_lock.only_run_in(str(tmp_path)):
-        assert run_local.main(["--root", str(tmp_path)]) == 2
+        assert run_local.main(["--root", str(tmp_path)]) == root_lock.EXIT_ROOT_IN_USE
     assert f"Another run is using {tmp_path}" in capsys.readouterr().err
 
 

@@ -12,6 +12,7 @@ import shutil
 
 import pytest
 
+from pipeline.local_run.root_lock import EXIT_ROOT_IN_USE
 from pipeline.retraining import metadata_backup, mix, mixed_data
 from pipeline.retraining.config import RetrainConfig
 from pipeline.retraining.loop import Retraining, RootBusyError, StoppedError
@@ -20,6 +21,7 @@ from tests.pipeline.span_folders import change_annotations, copy_span, rename_a_
 from tests.pipeline.webhook import listening
 
 GOOD, WORSE, BAD_DATA, CRASH, KILLED, BUSY = "good", "worse", "bad data", "crash", "killed", "busy"
+REFUSED = "refused"  # A wrong setting, say: without a summary.
 
 
 class Killed(BaseException):
@@ -43,8 +45,8 @@ class Runs:
             outcome = outcome.pop(0)
         if outcome == KILLED:
             return -9
-        if outcome == BUSY:
-            return 2
+        if outcome in (BUSY, REFUSED):
+            return EXIT_ROOT_IN_USE if outcome == BUSY else 2
         if isinstance(outcome, BaseException):
             raise outcome
         fails = outcome in (BAD_DATA, CRASH)
@@ -274,6 +276,16 @@ def test_an_alert_that_nobody_took_is_delivered_by_the_next_pass(loop):
         loop.run_pass(webhook=url)
         loop.run_pass(webhook=url)
     assert [alert["event"] for alert in told] == ["pushed"]
+
+
+def test_a_run_that_is_refused_is_counted_and_given_up_and_not_taken_for_a_busy_root(loop):
+    loop.arrive(1)
+    loop.runs.outcomes = {"span-1": REFUSED}
+    for attempt in (1, 2, 3):
+        assert not loop.run_pass(attempts=3)
+        [state] = loop.states.all()
+        assert state.attempts == attempt and "without a summary (status 2)" in state.reason
+    assert state.state == GIVEN_UP
 
 
 def test_a_root_in_use_and_a_locked_database_wait_for_the_next_pass(loop, monkeypatch):
