@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
+import pathlib
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -18,7 +20,7 @@ from typing import TYPE_CHECKING
 from maskformer_model.command_errors import run_command
 from maskformer_model.command_parser import CommandParser
 from maskformer_model.config import ExperimentConfig, ModelConfig, differing_settings
-from maskformer_model.config.files import CATEGORIES_FILE
+from maskformer_model.config.files import CATEGORIES_FILE, HISTORY_FILE
 
 if TYPE_CHECKING:
     from maskformer_model.categories import CategoryTable
@@ -81,7 +83,8 @@ def convert(
 
     Raises:
         KeyError: if an experiment is unknown.
-        ValueError: if the source is a backbone only, has an architecture that cannot be configured or that is not the
+        ValueError: if `output` is the folder of a training, if the source is a backbone only, is made for pixels that
+            are normalised otherwise, has an architecture that cannot be configured or that is not the
             experiment's, if no published recipe or more than one has it and none is named, or if any array is left
             over or missing (`CheckpointMismatchError`).
     """
@@ -89,13 +92,18 @@ def convert(
     from maskformer_model.backend.quiet_start import import_tensorflow
     from maskformer_model.pretrained import initialize
     from maskformer_model.pretrained.architecture import infer_model_config
+    from maskformer_model.pretrained.hugging_face_config import require_our_pixels
     from maskformer_model.pretrained.labels import categories_of
     from maskformer_model.pretrained.sources import read_checkpoint
+    from maskformer_model.pretrained.training_run import saved_checkpoints
 
     if experiment and settings_of:
         raise ValueError(f"Name `experiment` or `settings_of`, not both. Received: {experiment!r} and {settings_of!r}")
     import_tensorflow()
+    if saved_checkpoints(output) or os.path.exists(os.path.join(output, HISTORY_FILE)):
+        raise ValueError(f"A conversion must not replace a training. `output` is the folder of one: {output}")
     checkpoint = read_checkpoint(source)
+    require_our_pixels(pathlib.Path(source))
     if checkpoint.lacks_heads:
         raise ValueError(
             f"{source} is a model without the heads of classes and masks, which answers nothing. Pass it as "

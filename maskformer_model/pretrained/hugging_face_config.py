@@ -7,10 +7,16 @@ the answer: those of training, of labels, of names, and sizes that the arrays sh
 
 from __future__ import annotations
 
+import json
+import pathlib
 import reprlib
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
+from maskformer_model.coco_schema import shown
+from maskformer_model.data.normalization import PIXEL_MEAN_RGB, PIXEL_STD_RGB
 from maskformer_model.pretrained.eomt import architecture as eomt_architecture
 
 MASKFORMER, MASK2FORMER, EOMT, EOMT_DINOV3 = "maskformer", "mask2former", "eomt", "eomt_dinov3"
@@ -18,6 +24,7 @@ _VITS_ALONE = ("dinov2_with_registers", "dinov3_vit")  # They start a backbone, 
 _STAGES = ["stage1", "stage2", "stage3", "stage4"]
 
 # Settings of every Hugging Face config. Most are of text models and say nothing here.
+_PROCESSOR_FILE = "preprocessor_config.json"
 _OF_EVERY_CONFIG = """
     _name_or_path _commit_hash _attn_implementation _attn_implementation_autoset _attn_implementation_internal
     add_cross_attention architectures attn_implementation bad_words_ids begin_suppress_tokens bos_token_id
@@ -105,6 +112,32 @@ _ONLY: dict[str, dict[str, Any]] = {
     "decoder": {"activation_function": "relu"},
 }
 _BACKBONES = {"swin": "swin", "maskformer-swin": "swin", "resnet": "resnet"}  # By Hugging Face's model type.
+
+
+def require_our_pixels(folder: pathlib.Path) -> None:
+    """Checks that a folder's image processor gives the network the pixels that this project gives it.
+
+    Raises:
+        ValueError: if it normalises otherwise; every answer of the converted model would be another one.
+    """
+    path = folder / _PROCESSOR_FILE
+    if not path.is_file():
+        return
+    stated = json.loads(path.read_text(encoding="utf-8"))
+    expected: dict[str, Any] = {
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": [mean / 255 for mean in PIXEL_MEAN_RGB],
+        "image_std": [std / 255 for std in PIXEL_STD_RGB],
+    }
+    for key, value in expected.items():
+        found = stated.get(key)
+        if found is not None and (np.shape(found) != np.shape(value) or not np.allclose(found, value, rtol=0.01)):
+            raise ValueError(
+                f"`{key}` in {path} must be {reprlib.repr(value)}, as this project prepares photos. Received: "
+                f"{shown(found)}. Train the network further with such pixels: pass it as `task.init_checkpoint`"
+            )
 
 
 def hugging_face_settings(config: Mapping[str, Any]) -> dict[str, Any]:

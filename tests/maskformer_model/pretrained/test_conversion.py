@@ -252,6 +252,15 @@ def test_a_backbone_is_taken_out_of_a_whole_checkpoint_but_not_the_other_way_rou
         convert_checkpoint.convert(path, str(tmp_path / "out"))
 
 
+@pytest.mark.parametrize("name", ["ckpt-100.index", "training_history.json"])
+def test_a_conversion_does_not_replace_a_training(golden_dir, tmp_path, name):
+    for file in (name, "model.weights.h5"):
+        (tmp_path / file).write_text("of a training")
+    with pytest.raises(ValueError, match="must not replace a training"):
+        convert_checkpoint.convert(str(golden_dir / SWIN), str(tmp_path))
+    assert (tmp_path / "model.weights.h5").read_text() == "of a training"
+
+
 def test_a_converted_model_predicts_what_the_reference_does(converted, golden_dir):
     expected = np.load(golden_dir / SWIN / "outputs.npz")
     predicted = initialize.load_converted(converted[0])(expected["padded_images"].transpose(0, 2, 3, 1))

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from maskformer_model.pretrained.hugging_face_config import require_our_pixels
 from maskformer_model.pretrained.labels import Labels, categories_of, read_labels
 
 
@@ -94,3 +95,30 @@ def test_the_person_who_converts_has_the_last_word():
         categories_of(Labels(), 2, "panoptic", stuff=["sky"])
     with pytest.raises(ValueError, match="the network's 3 classes. Received: 2"):
         categories_of(labels, 3, "panoptic")
+
+
+IMAGENET = {"image_mean": [0.48500001430511475, 0.4560000002384186, 0.4059999883174896], "rescale_factor": 0.00392}
+
+
+@pytest.mark.parametrize("stated", [{}, IMAGENET, {"do_normalize": True, "do_rescale": True, "image_std": None}])
+def test_a_processor_that_prepares_photos_as_we_do_is_taken(tmp_path, stated):
+    require_our_pixels(tmp_path)
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(stated))
+    require_our_pixels(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("image_mean", [0.5, 0.5, 0.5]),
+        ("image_std", [0.5, 0.5, 0.5]),
+        ("image_std", 0.5),
+        ("do_normalize", False),
+        ("do_rescale", False),
+        ("rescale_factor", 1 / 127.5),
+    ],
+)
+def test_other_pixels_than_ours_are_refused(tmp_path, key, value):
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(IMAGENET | {key: value}))
+    with pytest.raises(ValueError, match=f"`{key}` in .*preprocessor_config.json must be"):
+        require_our_pixels(tmp_path)
