@@ -22,6 +22,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
+from pipeline.local_run.root_lock import EXIT_ROOT_IN_USE
+
 PROJECT_DIR = pathlib.Path(__file__).resolve().parents[2]
 TINY_MODEL = (
     "task.model.num_queries=8,task.model.num_decoder_layers=1,task.model.which_pixel_decoder=fpn,"
@@ -117,7 +119,7 @@ def two_at_once(root: Root) -> str:
     answers = [process.communicate() for process in processes]
     statuses = sorted(process.returncode for process in processes)
     refusal = next((errors for _, errors in answers if "Another run is using" in errors), "")
-    if statuses != [0, 2] or not refusal:
+    if statuses != [0, EXIT_ROOT_IN_USE] or not refusal:
         raise NotHeldError(f"statuses {statuses}: {answers[0][1][-300:]} | {answers[1][1][-300:]}")
     return refusal.strip()
 
