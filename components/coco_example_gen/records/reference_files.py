@@ -241,7 +241,7 @@ def _list_photos(
 def _with_own_photos(
     photos: list[tuple[str, str]], split: str, source: SplitSource, kept_aside: list[KeptAside]
 ) -> list[tuple[str, str]]:
-    """Keeps photos aside whose different names lead to one file: without their folders they cannot be told apart."""
+    """Keeps photos aside whose names differ in their folders alone, if these are not there: all mean one file."""
     meant: dict[str, set[str]] = collections.defaultdict(set)
     for file_name, _ in photos:
         meant[source.photo_name(file_name)].add(file_name)
