@@ -190,7 +190,10 @@ def _is_decided(truth: str, png_name: str) -> bool:
 
 
 def _photo_folders(coco: CocoJson, data_dir: str, files: Files) -> list[str]:
-    """Lists the folders where a tool may have put the photos, the likeliest first."""
+    """Lists the folders where a tool may have put the photos, the likeliest first.
+
+    Splits may number their photos alike, so what a folder is called counts for more than where it lies.
+    """
     root, here = data_dir.rstrip("/"), posixpath.dirname(coco.path)
     above = posixpath.dirname(here) if here != root else here
     folders = [here]
@@ -204,7 +207,13 @@ def _photo_folders(coco: CocoJson, data_dir: str, files: Files) -> list[str]:
         folders += children + [
             f"{child}/{name}" for child in children for name in files.names(child) if may_be_folder(name)
         ]
-    return list(dict.fromkeys(folders))
+    split = split_of_json(coco, data_dir)
+
+    def is_of_another_split(folder: str) -> tuple[bool, bool]:
+        named = split_of(_relative(folder, data_dir))
+        return named not in (split, ""), named != split
+
+    return sorted(dict.fromkeys(folders), key=is_of_another_split)
 
 
 def _first_with_photos(names: Sequence[str], folders: Sequence[str], files: Files) -> tuple[str | None, str]:

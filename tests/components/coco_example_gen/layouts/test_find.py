@@ -278,6 +278,27 @@ def test_an_export_in_a_folder_with_a_dot_in_its_name_is_found(tmp_path, form):
     assert sum(map(len, found.values())) >= 6
 
 
+@pytest.mark.parametrize(
+    ("json_name", "folder"),
+    [
+        ("annotations/{}.json", "{}/images"),
+        ("{}.json", "{}/images"),
+        ("annotations/instances_{}2017.json", "images/{}"),
+        ("annotations/annotations_{}.json", "images/{}"),
+        ("annotations/{}_coco.json", "{}"),
+    ],
+)
+def test_splits_that_number_their_photos_alike_have_their_own(tmp_path, json_name, folder):
+    for split in ("train", "val", "test"):
+        folder_forms.write_photos(tmp_path / folder.format(split), range(6))
+        folder_forms.write_json(tmp_path / json_name.format(split), folder_forms.coco(range(6)))
+    sources = sources_of(str(tmp_path), IngestOptions())
+    expected = {"train": folder.format("train"), "eval": folder.format("val")}
+    assert {split: source.photo_dirs for split, source in sources.items()} == {
+        split: (str(tmp_path / place),) for split, place in expected.items()
+    }
+
+
 def test_photos_that_their_folders_alone_tell_apart_are_kept_aside_where_these_are_not_there(tmp_path):
     document = folder_forms.coco(range(3))
     for image, name in zip(document["images"], ("left/0.jpg", "C:\\right\\0.jpg", "left/2.jpg"), strict=True):
