@@ -209,11 +209,8 @@ def _photo_folders(coco: CocoJson, data_dir: str, files: Files) -> list[str]:
         ]
     split = split_of_json(coco, data_dir)
 
-    def is_of_another_split(folder: str) -> tuple[bool, bool]:
-        named = split_of(_relative(folder, data_dir))
-        return named not in (split, ""), named != split
-
-    return sorted(dict.fromkeys(folders), key=is_of_another_split)
+    places = {split: 0, "": 1}  # Then those of other splits.
+    return sorted(dict.fromkeys(folders), key=lambda folder: places.get(split_of(_relative(folder, data_dir)), 2))
 
 
 def _first_with_photos(names: Sequence[str], folders: Sequence[str], files: Files) -> tuple[str | None, str]:
